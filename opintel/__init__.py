@@ -1,0 +1,3 @@
+"""opintel: operational intelligence for detectors, grids and interferometers."""
+
+__version__ = "0.1.0"

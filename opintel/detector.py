@@ -1,0 +1,192 @@
+"""The one contract of detection: rows and closed windows come in, records and findings go out, and nothing
+else.
+
+A domain has two stages. A `Reducer` (stage 1) is parallel by key: it sees the rows of its keys and, when a
+window closes, emits small `Record`s. A `Judge` (stage 2) sees all records of a scope (an FTS instance, a
+subsystem, a fleet) for one closed window and emits `Finding`s. The worker in `opintel.streams` drives both;
+neither ever reads a clock, a file or the network.
+
+Traps, each of which breaks "the same findings online, after a crash and in a backfill":
+
+* Do no arithmetic on *the batch*: how rows are split into `update` calls is chance. Add up, do it at `close`.
+* `state()` must hold everything that later output depends on, as plain data (msgpack's types), sets as sorted
+  lists.
+* Emit in a fixed order; iterate over sorted keys, never over a set.
+* A key's output depends on its own rows only. What needs several keys is a judge's work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+import msgspec
+
+from opintel.finding import Finding, Window, digest
+
+P = TypeVar("P")
+P_co = TypeVar("P_co", covariant=True)
+
+
+class Row(msgspec.Struct, Generic[P], array_like=True, gc=False):
+    """One decoded message: `key` decides its shard, `time` (event time, ns UTC) its window, `id` whether it came before.
+
+    `id` is a 64-bit hash of the natural key (signed, so that SQL and Arrow can hold it): see `natural_id`.
+    """
+
+    key: str
+    time: int
+    id: int
+    payload: P
+
+
+class Reject(msgspec.Struct, frozen=True):
+    """What a wire says of content that it cannot decode."""
+
+    reason: str
+
+
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """One message as a transport delivers it, with its place in the source."""
+
+    body: bytes
+    file: str = ""
+    """File relative to the source's root, or the broker's destination."""
+    row: int = 0
+    """Row in the file, from 0."""
+    index: int = 0
+    """Running number over the whole source, from 0."""
+    form: str = "json"
+    """`json`: the stream's wire format; `text`: one bare message (a line of text, a CSV cell)."""
+
+
+class Wire(Protocol[P_co]):
+    """A domain's wire format. Everything that comes in is untrusted: bound it, check it, never raise for its
+    content.
+    """
+
+    def decode(self, message: Message) -> Sequence[Row[Any] | Reject]:
+        """The rows of a message, in order (a message may be a list of records); a `Reject` for each bad record."""
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True):
+    """What stage 1 says about one key in one closed window. Keyed (window, kind, key): same key, same content."""
+
+    window: Window
+    kind: str
+    key: str
+    scope: str
+    payload: Any
+
+
+class Controls:
+    """The controls in force for one window: for each (kind, subject) the highest version wins."""
+
+    def __init__(self, in_force: Mapping[tuple[str, str], tuple[int, Any]] | None = None) -> None:
+        self._in_force = dict(in_force or {})
+
+    def value(self, kind: str, subject: str, default: Any = None) -> Any:
+        """The value in force for `subject`, else `default`."""
+        found = self._in_force.get((kind, subject))
+        return default if found is None else found[1]
+
+    def of_kind(self, kind: str) -> dict[str, Any]:
+        """subject → value of all controls of a kind, in order of subject."""
+        return {s: v for (k, s), (_, v) in sorted(self._in_force.items(), key=lambda i: i[0]) if k == kind}
+
+    def versions(self, kinds: Iterable[str]) -> list[tuple[str, str, int]]:
+        """(kind, subject, version) of the controls of `kinds`: what goes into a finding's `model`."""
+        wanted = set(kinds)
+        return sorted((k, s, version) for (k, s), (version, _) in self._in_force.items() if k in wanted)
+
+
+class Reducer(Protocol[P]):
+    """Stage 1: rows by key → records of closed windows."""
+
+    name: str
+    version: int
+    """Major version: raised when the same rows give other records, or `state()` changes its form."""
+
+    def update(self, rows: Sequence[Row[P]], window_starts: Sequence[int]) -> None:
+        """Takes rows in order of arrival, with the start of each one's window; any split into calls gives the same."""
+
+    def close(self, window: Window, keys: Sequence[str], controls: Controls) -> list[Record]:
+        """The records of `keys` (sorted; those with rows in `window`), and forgets what belonged to the window."""
+
+    def scope(self, key: str) -> str:
+        """The scope a key belongs to."""
+
+    def drop(self, key: str) -> None:
+        """Forgets a key altogether (expired or quarantined)."""
+
+    def state(self) -> dict[str, Any]:
+        """key → plain values; a snapshot that later updates do not change."""
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """The inverse of `state`, on a fresh reducer."""
+
+
+class Closing(NamedTuple):
+    """One closed window of one scope, as a judge sees it."""
+
+    window: Window
+    scope: str
+    records: Sequence[Record]
+    """Sorted by (kind, key)."""
+    controls: Controls
+    settings: Any
+    """The judge's own `Settings`, those in force for this window."""
+    model: str
+    """Hash of settings and control versions in force: goes into each finding."""
+    complete: bool
+    """False where the input ended inside the window (end of a file): nothing may be declared missing or silent."""
+
+
+class Judge(Protocol):
+    """Stage 2: one scope's records, window by window in order of time → findings. One instance a scope."""
+
+    name: str
+    version: int
+    Settings: type[msgspec.Struct]
+    """Typed settings with defaults; the stream's YAML may override them."""
+    controls: tuple[str, ...]
+    """Kinds of control that change what it says (besides settings); their versions go into `model`."""
+    tests: dict[str, int]
+    """Finding kind → how many hypotheses the last `judge` call tested: what an alarm budget is divided by."""
+
+    def judge(self, closing: Closing) -> list[Finding]:
+        """The findings of one closed window. Called for windows without records too, as long as the scope lives."""
+
+    def state(self) -> Any:
+        """Plain values, a snapshot."""
+
+    def restore(self, state: Any) -> None:
+        """The inverse of `state`, on a fresh judge."""
+
+
+class Pipeline(NamedTuple):
+    """A domain's two stages, as its `pipeline.py` declares them."""
+
+    domain: str
+    payload: type
+    """Type of `Row.payload`, for the bounded decoder."""
+    wire: Callable[..., Wire[Any]]
+    """Called with the stream's `wire:` settings."""
+    reducer: Callable[[], Reducer[Any]]
+    judges: tuple[Callable[[], Judge], ...]
+
+
+def natural_id(*parts: str | int) -> int:
+    """A signed 64-bit hash of a natural key.
+
+    >>> natural_id("2020-01-01-2347__a__b__1__j", 0) == natural_id("2020-01-01-2347__a__b__1__j", 0)
+    True
+    """
+    import hashlib
+
+    text = "\x1f".join(map(str, parts)).encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big", signed=True)
+
+
+def model_hash(judge: Judge, settings: msgspec.Struct, controls: Controls) -> str:
+    """The `model` of a judge's findings: its settings' values and the versions of the controls it reads."""
+    return digest([judge.name, judge.version, msgspec.to_builtins(settings), controls.versions(judge.controls)])[:16]

@@ -1,0 +1,85 @@
+"""What flows between the parts of the FTS domain: `Transfer` (wire → stage 1) and `LinkWindow` (stage 1 → judges)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from opintel.detector import Record
+
+OK, FAILED, ABORTED = 1, 0, -1
+"""`t_final_transfer_state_flag`; a filter on 0 would drop the aborts."""
+
+SLICES = 10
+"""A window is counted in this many equal slices, so that a judge can tell when inside it something began."""
+
+
+class Transfer(msgspec.Struct, array_like=True, gc=False):
+    """One event of a file's transfer, of any FTS message type and year, with personal data already replaced.
+
+    `kind` is `complete` or `state` (a final outcome of the file), `queue` (the optimiser's view of a link) or `message`
+    (a bare error text without hosts or times: it has templates, no link).
+    """
+
+    kind: str
+    scope: str
+    """The FTS instance (`endpnt`)."""
+    source: str
+    destination: str
+    """Host names, lower case, without protocol and port."""
+    file: int
+    """Hash of job and file id: a file's retries share it."""
+    outcome: int
+    """OK, FAILED or ABORTED."""
+    error: str = ""
+    """The error as sent, at most 1024 characters; empty on success."""
+    bytes: int = 0
+    """File size; counted on success only."""
+    throughput: float = 0.0
+    """bytes/s of a successful transfer; 0 where unknown (the field is meaningless on failure)."""
+    duration: float = 0.0
+    """s from start to end of the transfer process; 0 where unknown."""
+    submitted: int = 0
+    active: int = 0
+    """Optimiser's queue of the link; `queue` only."""
+
+
+class LinkWindow(msgspec.Struct, array_like=True):
+    """One link (or the bare messages of a scope) in one closed window; a file counts once, by its last outcome there."""
+
+    source: str
+    destination: str
+    ok: int
+    failed: int
+    aborted: int
+    attempts: int
+    """All final events, so attempts − (ok + failed + aborted) are retries."""
+    bytes: int
+    """Bytes of the files that arrived."""
+    slices: list[tuple[int, int]]
+    """`SLICES` pairs (ok, failed) by the time of the outcome."""
+    log_rate: tuple[int, float, float]
+    """Successful transfers with a throughput: count, sum and sum of squares of ln(bytes/s)."""
+    forms: list[tuple[str, str, int, str]]
+    """Masked forms of the errors, most frequent first: (template id, masked text, count, one example as sent)."""
+    other_forms: int = 0
+    """Errors whose form did not fit in the cap."""
+    submitted: int = 0
+    active: int = 0
+    """The optimiser's last word on the link's queue in the window."""
+
+
+LINK = "link"
+MESSAGES = "messages"
+"""Kinds of derived record: a link's window; the window of bare messages, which have no link."""
+
+
+def link_windows(records: list[Record] | tuple[Record, ...]) -> list[LinkWindow]:
+    """The typed payloads of the `link` records, in their order."""
+    return [read_window(r.payload) for r in records if r.kind == LINK]
+
+
+def read_window(payload: Any) -> LinkWindow:
+    """A `LinkWindow` from a record's plain payload."""
+    return msgspec.convert(payload, LinkWindow)

@@ -1,0 +1,244 @@
+"""Stage 2: one partition of a derived topic → findings, scope by scope, window by window.
+
+A window is judged once all stage-1 partitions have said `closed` beyond its end. Its records are upserted by
+(kind, key) until then and dropped when they come again later. A judge that raises is quarantined for its scope;
+the others go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from opintel.detector import Closing, Controls, Judge, Pipeline, Record, model_hash
+from opintel.evidence import MAX_BYTES
+from opintel.finding import Finding, Origin, Window
+from opintel.streams.controls import ControlTable
+from opintel.streams.findings import Found, Judged, encode
+from opintel.streams.log import Aside, Entry
+from opintel.streams.records import NEVER, Closed, Derived, Forwarded, derived_codec
+from opintel.streams.stage import CRASH, Output, said
+from opintel.streams.stream import FINDINGS, Stream
+
+STATE_FORMAT = 1
+MAX_SCOPES = 1000
+SETTINGS = "settings"
+"""Kind of the control that carries a stream's detector settings; its subject is the stream."""
+
+
+class _Scope:
+    """The judges of one scope."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.judges: dict[str, Judge] = {j.name: j for j in (make() for make in pipeline.judges)}
+        self.last = NEVER
+        """End of the last window that had records."""
+        self.quarantined: dict[str, int] = {}
+        """Judge → window end at which it gets another chance."""
+
+
+class JudgeStage:
+    """The state of one derived partition and what each record does to it."""
+
+    def __init__(self, stream: Stream, pipeline: Pipeline, partition: int, epoch: str, origin: Origin = "live") -> None:
+        self.stream, self.pipeline, self.partition, self.origin = stream, pipeline, partition, origin
+        self.frontier = NEVER
+        """All windows with end <= frontier are judged."""
+        self.repeated = 0
+        """Records of judged windows that came again since the start of the process; a count for people, not state."""
+        self._codec = derived_codec()
+        self._closed: dict[int, Closed] = {}
+        self._of = 0
+        self._controls = ControlTable()
+        self._waiting: dict[str, dict[int, int]] = {}
+        """Control → stage-1 partition → from; in force once all partitions have it."""
+        self._records: dict[int, dict[str, dict[tuple[str, str], Record]]] = {}
+        """Window start → scope → (kind, key) → record."""
+        self._scopes: dict[str, _Scope] = {}
+        self.structure = {
+            "stage": 2,
+            "format": STATE_FORMAT,
+            "stream": stream.structure,
+            "epoch": epoch,
+            "judges": [[j.name, j.version] for j in _Scope(pipeline).judges.values()],
+        }
+
+    def process(self, batch: Sequence[tuple[int, bytes]], careful: bool) -> Output:
+        out = Output()
+        for position, value in batch:
+            try:
+                record = self._codec.decode(value)
+                if isinstance(record, Derived):
+                    self._upsert(record.record)
+                elif isinstance(record, Forwarded):
+                    self._forwarded(record)
+                else:
+                    self._closed_by(record)
+            except ValueError as error:
+                aside = Aside(
+                    "dead", self.stream.derived, self.partition, position, 0, str(error), excerpt=value[:4096]
+                )
+                out.asides.append(aside)
+                continue
+            if isinstance(record, Closed):
+                self._advance(position, out)
+        return out
+
+    def _upsert(self, record: Record) -> None:
+        window, scope = record.window, record.scope
+        if window != self.stream.grid.window(self.stream.grid.start(window.start)):
+            raise ValueError(f"window [{window.start}, {window.end}) is not on the grid of {self.stream.window} ns")
+        if window.end <= self.frontier:
+            self.repeated += 1
+            return
+        if scope not in self._scopes:
+            if len(self._scopes) >= MAX_SCOPES:
+                raise ValueError(f"more than {MAX_SCOPES} scopes: {scope[:80]!r} is refused")
+            self._scopes[scope] = _Scope(self.pipeline)
+        self._records.setdefault(window.start, {}).setdefault(scope, {})[record.kind, record.key] = record
+
+    def _forwarded(self, record: Forwarded) -> None:
+        control = record.control
+        if control.id in self._controls:
+            return
+        if self._controls.full or len(self._waiting) >= 10_000:
+            raise ValueError("too many controls")
+        starts = self._waiting.setdefault(control.id, {})
+        starts.setdefault(record.partition, record.start)
+        if len(starts) == record.of:
+            self._controls.add(control, max(self._waiting.pop(control.id).values()))
+
+    def _closed_by(self, record: Closed) -> None:
+        if not 0 <= record.partition < record.of or self._of not in (0, record.of):
+            raise ValueError(f"closed by partition {record.partition} of {record.of}, this topic has {self._of}")
+        self._of = record.of
+        known = self._closed.get(record.partition)
+        if known is None or record.through >= known.through:
+            self._closed[record.partition] = record
+
+    def _advance(self, position: int, out: Output) -> None:
+        if len(self._closed) < self._of:
+            return
+        before, self.frontier = self.frontier, min(c.through for c in self._closed.values())
+        listened = min(c.listened for c in self._closed.values())
+        for end in self._ends(before, self.frontier):
+            window = Window(end - self.stream.window, end)
+            controls = self._controls.at(window.start)
+            records = self._records.pop(window.start, {})
+            for name in sorted(self._scopes):
+                self._judge(name, window, records.get(name, {}), controls, end <= listened, position, out)
+
+    def _ends(self, after: int, through: int) -> Iterator[int]:
+        """Window ends in (after, through] that have records or a scope that is still judged, in order."""
+        size, end = self.stream.window, after
+        while True:
+            with_records = min(self._records, default=None)
+            candidates = [] if with_records is None else [with_records + size]
+            following = self.stream.grid.start(end) + size
+            if any(s.last != NEVER and following <= s.last + self.stream.quiet for s in self._scopes.values()):
+                candidates.append(following)
+            if not candidates or min(candidates) > through:
+                return
+            end = min(candidates)
+            yield end
+
+    def _judge(
+        self,
+        name: str,
+        window: Window,
+        records: Mapping[tuple[str, str], Record],
+        controls: Controls,
+        complete: bool,
+        position: int,
+        out: Output,
+    ) -> None:
+        scope = self._scopes[name]
+        if records:
+            if scope.last != NEVER and window.start - scope.last >= self.stream.ttl:
+                scope = self._scopes[name] = _Scope(self.pipeline)
+            scope.last = window.end
+        elif scope.last == NEVER or window.end > scope.last + self.stream.quiet:
+            return
+        ordered = [record for _, record in sorted(records.items())]
+        tests: dict[str, int] = {}
+        for n, judge in enumerate(list(scope.judges.values())):
+            if scope.quarantined.get(judge.name, NEVER) > window.start:
+                continue
+            scope.quarantined.pop(judge.name, None)
+            try:
+                findings = self._findings(judge, window, name, ordered, controls, complete)
+                tests.update(judge.tests)
+            except CRASH:
+                raise
+            except Exception as error:
+                scope.judges[judge.name] = next(
+                    j for j in _Scope(self.pipeline).judges.values() if j.name == judge.name
+                )
+                scope.quarantined[judge.name] = window.end + self.stream.ttl
+                reason = f"{judge.name} on {name}, window end {window.end}: {said(error)}"
+                line = -1 - (n + len(scope.judges) * sorted(self._scopes).index(name))
+                place = Aside("quarantined", self.stream.derived, self.partition, position, line, reason)
+                out.asides.append(place)
+                continue
+            out.records += [Entry(FINDINGS, 0, encode(Found(self.stream.name, f))) for f in findings]
+        out.closing.append(Entry(FINDINGS, 0, encode(Judged(self.stream.name, name, window, tests, complete))))
+
+    def _findings(
+        self,
+        judge: Judge,
+        window: Window,
+        scope: str,
+        records: list[Record],
+        controls: Controls,
+        complete: bool,
+    ) -> list[Finding]:
+        given = (controls.value(SETTINGS, self.stream.name) or {}).get(judge.name, {})
+        settings = msgspec.convert(given, judge.Settings)
+        model = model_hash(judge, settings, controls)
+        findings = judge.judge(Closing(window, scope, records, controls, settings, model, complete))
+        for finding in findings:
+            size = len(msgspec.json.encode(finding.evidence))
+            if size > MAX_BYTES:
+                raise ValueError(f"evidence of {size} bytes, at most {MAX_BYTES}: use opintel.evidence.capped")
+        return [msgspec.structs.replace(f, origin=self.origin) for f in findings]
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "frontier": self.frontier,
+            "of": self._of,
+            "closed": [msgspec.to_builtins(c) for _, c in sorted(self._closed.items())],
+            "controls": self._controls.state(),
+            "waiting": [[i, sorted(starts.items())] for i, starts in sorted(self._waiting.items())],
+            "records": [
+                msgspec.to_builtins(record)
+                for _, scopes in sorted(self._records.items())
+                for _, records in sorted(scopes.items())
+                for _, record in sorted(records.items())
+            ],
+            "scopes": [
+                [
+                    name,
+                    scope.last,
+                    sorted(scope.quarantined.items()),
+                    [[j.name, j.state()] for j in scope.judges.values()],
+                ]
+                for name, scope in sorted(self._scopes.items())
+            ],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.frontier, self._of = state["frontier"], state["of"]
+        self._closed = {c.partition: c for c in msgspec.convert(state["closed"], list[Closed])}
+        self._controls.restore(state["controls"])
+        self._waiting = {i: dict(starts) for i, starts in state["waiting"]}
+        for name, last, quarantined, judges in state["scopes"]:
+            scope = self._scopes[name] = _Scope(self.pipeline)
+            scope.last, scope.quarantined = last, dict(quarantined)
+            for judge, kept in judges:
+                scope.judges[judge].restore(kept)
+        for record in msgspec.convert(state["records"], list[Record]):
+            self._records.setdefault(record.window.start, {}).setdefault(record.scope, {})[record.kind, record.key] = (
+                record
+            )

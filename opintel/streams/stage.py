@@ -1,0 +1,50 @@
+"""What the two stages of the worker share: what a processed batch yields, and how a detector's failure is
+told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from opintel.streams.log import Aside, Entry
+
+CRASH = (MemoryError, OSError)
+"""Faults of the machine, time-outs among them: they end the worker and never quarantine a key."""
+
+
+class Output(msgspec.Struct):
+    """What a batch gave: written in this order, each part acknowledged before the next."""
+
+    asides: list[Aside] = []
+    records: list[Entry] = []
+    closing: list[Entry] = []
+
+
+class DetectorFailed(Exception):
+    """A detector raised on one of its rows or windows; the state is not to be used any more."""
+
+
+class Stage(Protocol):
+    """One partition's processing as a function of the log's prefix."""
+
+    structure: dict[str, Any]
+    """What a checkpoint depends on besides the rows: its hash names the checkpoint's folder."""
+
+    def process(self, batch: Sequence[tuple[int, bytes]], careful: bool) -> Output:
+        """Takes records in order. `careful`: row by row, quarantining the key whose row raises, instead of
+        DetectorFailed.
+        """
+
+    def state(self) -> dict[str, Any]:
+        """Everything later output depends on, as plain data."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """The inverse, on a fresh stage."""
+
+
+def said(error: Exception) -> str:
+    """One line about an exception, bounded."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}"[:500]

@@ -1,0 +1,51 @@
+"""A stream as the streaming path needs it: names, partitions, the window grid and the limits. Settings become
+one of these.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from opintel.finding import NS
+from opintel.streams.windows import Grid
+
+FINDINGS = "opintel.findings"
+"""The topic of findings, one partition, shared by all streams."""
+
+
+class Stream(NamedTuple):
+    """What is watched. Times in ns."""
+
+    name: str
+    topic: str
+    partitions: int = 4
+    shards: int = 64
+    window: int = 600 * NS
+    lateness: int = 300 * NS
+    skew: int = 600 * NS
+    """How far a live event time may lie after its arrival."""
+    interval: int = 60 * NS
+    """Between two ticks of a live source."""
+    max_keys: int = 4096
+    """Keys a shard may hold; above it new keys are refused."""
+    ttl: int = 30 * 86_400 * NS
+    """A key unseen for this long is forgotten; a quarantined one gets another chance."""
+    quiet: int = 86_400 * NS
+    """A scope without records for this long is no longer judged until one comes."""
+
+    @property
+    def structure(self) -> dict[str, str | int]:
+        """What the meaning of a partition's records and states depends on: goes into the names of checkpoints."""
+        kept = self._asdict()
+        del kept["skew"], kept["interval"]  # they act at the ingest only
+        return kept
+
+    @property
+    def grid(self) -> Grid:
+        """Its windows."""
+        return Grid(self.window)
+
+    @property
+    def derived(self) -> str:
+        """The topic between the stages."""
+        return f"{self.name}.derived"

@@ -1,0 +1,110 @@
+"""The worker: poll → process → set aside → append → close → checkpoint → commit, for one partition and one
+stage.
+
+Killed between any two of these it starts again at its newest checkpoint and writes the same once more: asides
+are upserted, records are keyed, `closed` is cumulative, findings have ids. A detector's exception is handled as
+such a restart, taken record by record until the offending row is behind.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from opintel.finding import digest
+from opintel.streams.checkpoints import Checkpoints
+from opintel.streams.log import Aside, Log
+from opintel.streams.stage import DetectorFailed, Stage
+
+BATCH = 64
+"""Records a step reads at most."""
+CHECKPOINT_BYTES = 32 << 20
+"""A checkpoint is due after this much input: recovery reads no more than that."""
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    """Drives one stage over one partition of the log."""
+
+    def __init__(
+        self,
+        bus: Log,
+        topic: str,
+        partition: int,
+        make: Callable[[], Stage],
+        checkpoints: str,
+        *,
+        batch: int = BATCH,
+        checkpoint_bytes: int = CHECKPOINT_BYTES,
+    ) -> None:
+        self.log, self.topic, self.partition = bus, topic, partition
+        self._make, self._batch, self._due = make, batch, checkpoint_bytes
+        self.stage = make()
+        self.group = f"stage{self.stage.structure['stage']}"
+        self._checkpoints = Checkpoints(checkpoints, digest(self.stage.structure)[:16], topic, partition)
+        self._careful_until = 0
+        self._since = 0
+        self._sound = True
+        """Whether `stage` is the state of exactly the records before `position`."""
+        self.position = self._checkpointed = self._restore()
+
+    @property
+    def lag(self) -> int:
+        """Records not yet processed."""
+        return self.log.end(self.topic, self.partition) - self.position
+
+    def step(self) -> int:
+        """One round; returns how many records were processed (0: nothing there)."""
+        careful = self.position < self._careful_until
+        batch = self.log.read(self.topic, self.partition, self.position, 1 if careful else self._batch)
+        if not batch:
+            return 0
+        if batch[0][0] > self.position:
+            self._gap(self.position, batch[0][0])
+            return 1
+        following = batch[-1][0] + 1
+        self._sound = False
+        try:
+            out = self.stage.process(batch, careful)
+        except DetectorFailed as error:
+            log.warning("%s-%d: a detector raised (%s); going back to find the row", self.topic, self.partition, error)
+            self._careful_until = following
+            self.position = self._restore()
+            return len(batch)
+        self.log.put_asides(out.asides)
+        self.log.append(out.records)
+        self.log.append(out.closing)
+        self.position, self._sound = following, True
+        self._since += sum(len(value) for _, value in batch)
+        if self._since >= self._due:
+            self.checkpoint()
+        self.log.commit(self.group, self.topic, self.partition, self.position)
+        return len(batch)
+
+    def checkpoint(self) -> None:
+        """Writes one now, if there is anything new and the last step was not cut short by an error."""
+        if self._sound and self.position > self._checkpointed:
+            self._checkpoints.put(self.position, self.stage.state())
+            self._checkpointed, self._since = self.position, 0
+
+    def _restore(self) -> int:
+        self.stage, self._sound = self._make(), True
+        start, end = self.log.start(self.topic, self.partition), self.log.end(self.topic, self.partition)
+        found = self._checkpoints.newest(end)
+        if found is not None and found[0] >= start:
+            self.stage.restore(found[1])
+            return found[0]
+        if start > 0:
+            self._note_gap(0 if found is None else found[0], start)
+        return start
+
+    def _gap(self, position: int, start: int) -> None:
+        """Records fell out of retention under a running worker: a new lineage, visibly."""
+        self._note_gap(position, start)
+        self.stage, self._sound = self._make(), True
+        self.position = self._checkpointed = start
+
+    def _note_gap(self, position: int, start: int) -> None:
+        reason = f"records {position} to {start - 1} fell out of retention unread; what follows starts afresh"
+        log.error("%s-%d: %s", self.topic, self.partition, reason)
+        self.log.put_asides([Aside("gap", self.topic, self.partition, position, 0, reason)])

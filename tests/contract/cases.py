@@ -1,0 +1,43 @@
+"""The detectors under contract. A later one joins with one line in `CASES`."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from opintel.finding import NS
+from opintel.streams.stream import Stream
+
+from .harness import Case
+from .toy import TOY, ToyWire
+
+START = 1_700_000_000 * NS - 1_700_000_000 * NS % (600 * NS)
+TOY_STREAM = Stream("toy", "toy.raw", partitions=4, window=60 * NS, lateness=20 * NS, skew=30 * NS, interval=10 * NS)
+
+
+def toy_messages(seed: int = 1, n: int = 1500, keys: int = 30, bad: bool = False) -> Sequence[tuple[int, bytes]]:
+    """Out of order by up to 15 s mostly (lateness 20 s), a few later than that, some sent twice, some garbage."""
+    rng = random.Random(seed)
+    rows: list[tuple[int, bytes]] = []
+    for i in range(n):
+        time = START + int(i * 0.7 * NS)
+        delay = rng.choice([0, 3, 15]) if rng.random() > 0.01 else rng.choice([70, 200])
+        key = f"s{rng.randrange(2)}.k{rng.randrange(keys)}"
+        body = f"{key} {time} {rng.randrange(100)}".encode()
+        arrival = time + int(delay * NS)
+        rows.append((arrival, body))
+        if rng.random() < 0.02:
+            rows.append((arrival + rng.randrange(5) * NS, body))
+        if rng.random() < 0.01:
+            rows.append((arrival, b"garbage %d" % i))
+        if bad and i in (400, 410):
+            rows.append((arrival, f"s1.k7 {time} {666 + (i == 410)}".encode()))
+        if bad and i == 700:
+            rows.append((arrival, f"s0.k3 {time} 667".encode()))
+    return sorted(rows)
+
+
+CASES = [
+    Case("toy", TOY_STREAM, TOY, ToyWire(), toy_messages),
+    Case("toy-failing", TOY_STREAM, TOY, ToyWire(), lambda: toy_messages(seed=2, bad=True)),
+]

@@ -1,0 +1,159 @@
+"""Plays messages through the real path (ingest, both stages, a real log) and tells what came out.
+
+A detector joins the contract tests with one `Case` in `cases.py`, a log with one entry in `LOGS`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from opintel.detector import Message, Pipeline, Wire
+from opintel.finding import Finding, finding_json
+from opintel.streams.findings import Found, Judged, decode
+from opintel.streams.ingest import CHUNK, Ingester
+from opintel.streams.judging import JudgeStage
+from opintel.streams.log import Log
+from opintel.streams.log_sqlite import SqliteLog
+from opintel.streams.reduce import ReduceStage
+from opintel.streams.stream import FINDINGS, Stream
+from opintel.streams.worker import Worker
+
+LOGS: dict[str, Callable[[Path], Log]] = {"sqlite": lambda folder: SqliteLog(folder / "log.db")}
+
+
+@dataclass
+class Case:
+    """A detector under contract: its pipeline and a source of messages as (arrival ns, body)."""
+
+    name: str
+    stream: Stream
+    pipeline: Pipeline
+    wire: Wire
+    messages: Callable[[], Sequence[tuple[int, bytes]]]
+
+
+@dataclass
+class Outcome:
+    """What a run produced: findings by id, judged windows, asides by what they say (not by position)."""
+
+    findings: dict[str, dict] = field(default_factory=dict)
+    judged: dict[tuple, dict] = field(default_factory=dict)
+    asides: list[tuple] = field(default_factory=list)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Outcome) and vars(self) == vars(other)
+
+
+def feed(bus: Log, case: Case, *, live: bool = True, chunk: int = 50, source: str = "test") -> Iterator[None]:
+    """Ingests the case's messages, a chunk a turn, ticking once an interval; resumes where the log's tail stands."""
+    ingester = Ingester(bus, case.stream, case.pipeline, case.wire, source, live=live)
+    assert chunk <= CHUNK
+    messages = list(case.messages())
+    at = ingester.resume.position or 0
+    interval = case.stream.interval
+    while at < len(messages):
+        arrival = messages[at][0]
+        due = arrival - arrival % interval + interval
+        n = at
+        while n < len(messages) and n - at < chunk and messages[n][0] < due:
+            n += 1
+        part = [Message(body, "test", i, i) for i, (_, body) in enumerate(messages[at:n], at)]
+        ingester.take(part, n, messages[n - 1][0])
+        at = n
+        if live and (n == len(messages) or messages[n][0] >= due):
+            ingester.tick(due)
+        yield
+    ingester.finish(messages[-1][0] if messages else 0)
+    yield
+
+
+def workers(bus: Log, case: Case, folder: Path, batch: int = 64, checkpoint_bytes: int = 1 << 14) -> list[Worker]:
+    """Both stages of a case, from their newest checkpoints."""
+    stream = case.stream
+    raw, derived = bus.create(stream.topic, stream.partitions), bus.create(stream.derived, 1)
+    bus.create(FINDINGS, 1)
+    checkpoints = str(folder / "checkpoints")
+    made = [
+        Worker(
+            bus,
+            stream.topic,
+            p,
+            lambda p=p: ReduceStage(stream, case.pipeline, p, raw.epoch, 1),
+            checkpoints,
+            batch=batch,
+            checkpoint_bytes=checkpoint_bytes,
+        )
+        for p in range(stream.partitions)
+    ]
+    judge = lambda: JudgeStage(stream, case.pipeline, 0, derived.epoch)  # noqa: E731
+    made.append(Worker(bus, stream.derived, 0, judge, checkpoints, batch=batch, checkpoint_bytes=checkpoint_bytes))
+    return made
+
+
+def drain(team: Sequence[Worker], rng: random.Random | None = None) -> None:
+    """Steps all workers until nothing is left; in random order with `rng`."""
+    team = list(team)
+    while True:
+        if rng is not None:
+            rng.shuffle(team)
+        if not sum(worker.step() for worker in team):
+            return
+
+
+def outcome(bus: Log, case: Case) -> Outcome:
+    """What stands in the log. The same id with other content is an error here already."""
+    result = Outcome()
+    position = 0
+    while batch := bus.read(FINDINGS, 0, position, 1000):
+        position = batch[-1][0] + 1
+        for _, value in batch:
+            record = decode(value)
+            if isinstance(record, Found):
+                plain = finding_json(record.finding)
+                assert result.findings.setdefault(plain["id"], plain) == plain
+            elif isinstance(record, Judged):
+                place = (record.scope, record.window.end)
+                seen = {"tests": record.tests, "complete": record.complete}
+                assert result.judged.setdefault(place, seen) == seen
+    for aside in bus.asides(limit=100_000):
+        result.asides.append((aside.kind, aside.reason, aside.excerpt))
+    result.asides.sort()
+    return result
+
+
+def play(
+    case: Case,
+    folder: Path,
+    *,
+    make_log: Callable[[Path], Log] = LOGS["sqlite"],
+    batch: int = 64,
+    live: bool = True,
+    restarts: random.Random | None = None,
+) -> Outcome:
+    """A whole run. With `restarts`, workers are thrown away at random moments and begin again at their checkpoints."""
+    bus = make_log(folder)
+    team = workers(bus, case, folder, batch)
+    for _ in feed(bus, case, live=live):
+        if restarts is None:
+            for worker in team:
+                worker.step()
+            continue
+        if restarts.random() < 0.3:
+            drain(team, restarts)
+        if restarts.random() < 0.3:
+            for worker in team:
+                if restarts.random() < 0.5:
+                    worker.checkpoint()
+            team = workers(bus, case, folder, restarts.choice([1, 3, 17, 64]))
+    drain(team, restarts)
+    result = outcome(bus, case)
+    bus.close()
+    return result
+
+
+def findings_of(result: Outcome) -> list[Finding] | list[dict]:
+    """The findings by window end, then id."""
+    return sorted(result.findings.values(), key=lambda f: (f["window"]["end"], f["id"]))

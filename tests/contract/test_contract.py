@@ -1,0 +1,286 @@
+"""The contract of DESIGN: same log, same findings, however it was cut, stopped, repeated or spread over partitions."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from opintel.finding import NS
+from opintel.streams.log import Entry
+from opintel.streams.records import Control, Rows, raw_codec
+
+from .cases import CASES, TOY_STREAM
+from .harness import LOGS, Case, Outcome, drain, feed, outcome, play, workers
+from .toy import TOY, ToyWire
+
+cases = pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+logs = pytest.mark.parametrize("make_log", LOGS.values(), ids=LOGS)
+_reference: dict[str, Outcome] = {}
+
+
+@pytest.fixture
+def reference(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """The undisturbed run of a case, made once."""
+    if case.name not in _reference:
+        _reference[case.name] = play(case, tmp_path_factory.mktemp("reference"))
+        assert len(_reference[case.name].findings) > 10
+    return _reference[case.name]
+
+
+@cases
+@logs
+@pytest.mark.parametrize("batch", [1, 5, 500])
+def test_any_split_into_batches(case: Case, reference: Outcome, make_log, batch: int, tmp_path: Path) -> None:
+    assert play(case, tmp_path, make_log=make_log, batch=batch) == reference
+
+
+@cases
+@logs
+@pytest.mark.parametrize("seed", range(4))
+def test_restore_anywhere(case: Case, reference: Outcome, make_log, seed: int, tmp_path: Path) -> None:
+    assert play(case, tmp_path, make_log=make_log, restarts=random.Random(seed)) == reference
+
+
+@cases
+@pytest.mark.parametrize("partitions", [1, 7])
+def test_number_of_partitions(case: Case, reference: Outcome, partitions: int, tmp_path: Path) -> None:
+    other = replace(case, stream=case.stream._replace(partitions=partitions))
+    assert play(other, tmp_path) == reference
+
+
+@cases
+def test_replay_of_the_log_equals_live(case: Case, reference: Outcome, tmp_path: Path) -> None:
+    bus = LOGS["sqlite"](tmp_path / "live")
+    for _ in feed(bus, case):
+        pass
+    drain(workers(bus, case, tmp_path / "a", batch=7), random.Random(3))
+    live = outcome(bus, case)
+    copy = LOGS["sqlite"](tmp_path / "replay")
+    copy.create(case.stream.topic, case.stream.partitions)
+    for p in range(case.stream.partitions):
+        copy.append([Entry(case.stream.topic, p, v) for _, v in bus.read(case.stream.topic, p, 0, 10**6)])
+    drain(workers(copy, case, tmp_path / "b"))
+    again = outcome(copy, case)
+    assert again.findings == live.findings
+    assert again.judged == live.judged
+    assert again.findings == reference.findings
+
+
+@cases
+def test_records_sent_again_change_nothing(case: Case, reference: Outcome, tmp_path: Path) -> None:
+    """A producer that crashed may append what it had appended: raw rows at any later time, derived records likewise."""
+    bus = LOGS["sqlite"](tmp_path)
+    team = workers(bus, case, tmp_path)
+    rng = random.Random(5)
+    for _ in feed(bus, case):
+        for topic in (case.stream.derived,):
+            held = bus.read(topic, 0, max(0, bus.end(topic, 0) - 40), 40)
+            again = [value for _, value in held if rng.random() < 0.3]
+            bus.append([Entry(topic, 0, value) for value in again])
+        for worker in team:
+            worker.step()
+    drain(team)
+    assert outcome(bus, case).findings == reference.findings
+
+
+def test_rows_sent_again_are_duplicates(tmp_path: Path) -> None:
+    case = CASES[0]
+    bus = LOGS["sqlite"](tmp_path)
+    team = workers(bus, case, tmp_path)
+    topic = case.stream.topic
+    for _ in feed(bus, case):
+        for p in range(case.stream.partitions):
+            last = bus.read(topic, p, max(0, bus.end(topic, p) - 2), 2)
+            bus.append([Entry(topic, p, value) for _, value in last])
+        drain(team)
+    assert sum(w.stage.duplicates for w in team[:-1]) > 1000
+    assert outcome(bus, case).findings == play(case, tmp_path / "plain").findings
+
+
+def test_lateness_decides_what_is_late(tmp_path: Path) -> None:
+    """A row later than the lateness allows goes aside; one that is late by less counts. Nothing else goes aside as
+    late.
+    """
+    start, stream = 1_700_000_040 * NS, TOY_STREAM
+    assert start % stream.window == 0
+    window_end = start + stream.window
+    clock = window_end + stream.lateness
+
+    def lines(second_arrives: int) -> list[tuple[int, bytes]]:
+        first = [(start + i * NS, f"a.k{i} {start + i * NS} 1".encode()) for i in range(5)]
+        trigger = [(clock - 1, f"a.t {clock - 1} 1".encode()), (clock, f"a.u {clock} 1".encode())]
+        row = (second_arrives, f"a.k9 {window_end - 1} 5".encode())
+        return sorted([*first, *trigger, row, (clock + 2 * NS, f"a.v {clock + NS} 1".encode())])
+
+    def run(name: str, arrives: int) -> Outcome:
+        case = Case("late", stream, TOY, ToyWire(), lambda: lines(arrives))
+        bus = LOGS["sqlite"](tmp_path / name)
+        team = workers(bus, case, tmp_path / name)
+        for _ in feed(bus, case, live=False, chunk=1):
+            drain(team)
+        return outcome(bus, case)
+
+    in_time, late = run("in time", clock - 1), run("late", clock + NS)
+    assert not in_time.asides
+    assert [a[0] for a in late.asides] == ["late"]
+    assert b"a.k9" in late.asides[0][2]
+    sums = [[f["effect"]["value"] for f in o.findings.values() if f["kind"] == "total"][0] for o in (in_time, late)]
+    assert sums == [10.0, 5.0]
+
+
+def test_idle_partitions_wait_for_a_tick(tmp_path: Path) -> None:
+    """All keys in one partition: without ticks nothing is judged, with ticks everything is, as in a single
+    partition.
+    """
+    rows = [(TOY_STREAM.window * 10**6 + i * NS, i) for i in range(300)]
+    case = Case("idle", TOY_STREAM, TOY, ToyWire(), lambda: [(t, f"a.k {t} {i}".encode()) for t, i in rows])
+    bus = LOGS["sqlite"](tmp_path / "files")
+    team = workers(bus, case, tmp_path / "files")
+    turns = list(range(6))
+    for _, _ in zip(turns, feed(bus, case, live=False), strict=False):
+        drain(team)
+    assert not outcome(bus, case).judged
+    ticking = play(case, tmp_path / "ticks")
+    assert len(ticking.judged) >= 4
+    single = replace(case, stream=TOY_STREAM._replace(partitions=1))
+    assert play(single, tmp_path / "single") == ticking
+
+
+def test_the_end_of_a_file_closes_windows_and_marks_the_last_incomplete(tmp_path: Path) -> None:
+    result = play(CASES[0], tmp_path, live=False)
+    by_end = sorted(result.judged.items(), key=lambda item: item[0][1])
+    whole = [seen["complete"] for _, seen in by_end]
+    assert whole.count(False) == 2  # the last window of each of the two scopes
+    assert not any(whole[-2:])
+
+
+def test_a_failing_key_is_quarantined_and_the_others_go_on(tmp_path: Path) -> None:
+    failing = CASES[1]
+    result = play(failing, tmp_path)
+    reasons = sorted({reason for kind, reason, _ in result.asides if kind == "quarantined"})
+    assert reasons == [
+        "ArithmeticError: the number of the beast",
+        "closing its window: ArithmeticError: its neighbour",
+        "its key is quarantined",
+    ]
+    totals = [f["summary"] for f in result.findings.values() if f["kind"] == "total"]
+    told = sum(int(summary.split("held ")[1].split(",")[0]) for summary in totals)
+    asides = [a for a in result.asides if a[0] == "quarantined"]
+    assert told > len(asides) / 2 > 5
+    harmless = [m for m in failing.messages() if b" 66" not in m[1][-4:]]
+    healthy = play(replace(failing, messages=lambda: harmless), tmp_path / "h")
+    other = [s for s in result.judged if s[0] == "s0"]
+    assert set(other) == {s for s in healthy.judged if s[0] == "s0"}
+
+
+def test_a_failing_judge_is_quarantined_for_its_scope_only(tmp_path: Path) -> None:
+    def messages() -> list[tuple[int, bytes]]:
+        rows = list(CASES[0].messages())
+        middle = rows[700][0]
+        return sorted([*rows, (middle, f"s0.cursed {middle} 1".encode())])
+
+    case = replace(CASES[0], messages=messages)
+    result = play(case, tmp_path)
+    found = [f for f in result.findings.values() if f["kind"] == "total"]
+    totals = {s: [f for f in found if f["subject"]["scope"] == s] for s in ("s0", "s1")}
+    assert 3 < len(totals["s0"]) < len(totals["s1"]) - 3
+    assert any(f["subject"].get("key") == "s0.cursed" for f in result.findings.values())  # the other judge saw it
+    assert [a[1] for a in result.asides if a[0] == "quarantined"][0].startswith("toy.total on s0, window end ")
+
+
+def test_a_poisoned_record_is_a_dead_letter_with_its_position(tmp_path: Path) -> None:
+    case = CASES[0]
+    bus = LOGS["sqlite"](tmp_path)
+    team = workers(bus, case, tmp_path)
+    poison = [b"", b"\x01", b"\x02abc", b"\x01\x93\xa4rows", b"\x01" + b"\x91" * 5000, b"\xff" * 100]
+    deep = raw_codec(case.pipeline.payload)
+    poison.append(deep.encode(Rows(1, 2, None, None))[:-3])  # type: ignore[arg-type]
+    for n, _ in enumerate(feed(bus, case)):
+        if n < len(poison):
+            bus.append([Entry(case.stream.topic, 1, poison[n]), Entry(case.stream.derived, 0, poison[n])])
+        for worker in team:
+            worker.step()
+    drain(team)
+    dead = [a for a in bus.asides(kind="dead") if a.topic != "toy.ingest"]
+    assert len(dead) == 2 * len(poison)
+    assert len({a.where for a in dead}) == len(dead)
+    assert all(a.reason for a in dead)
+    assert outcome(bus, case).findings == play(case, tmp_path / "plain").findings
+
+
+def test_a_full_shard_refuses_new_keys_only(tmp_path: Path) -> None:
+    few = replace(CASES[0], stream=TOY_STREAM._replace(shards=1, partitions=1, max_keys=20))
+    result = play(few, tmp_path)
+    refused = [a for a in result.asides if a[0] == "refused"]
+    assert refused
+    known = {f["subject"]["key"] for f in result.findings.values() if f["kind"] == "seen"}
+    assert len(known) == 20
+
+
+def test_an_idle_key_is_forgotten_and_a_quarantine_ends(tmp_path: Path) -> None:
+    stream = TOY_STREAM._replace(ttl=180 * NS)
+    failing = replace(CASES[1], stream=stream)
+    result = play(failing, tmp_path)
+    seven = replace(failing, stream=stream._replace(partitions=7))
+    assert play(seven, tmp_path / "seven") == result
+    held = [f for f in result.findings.values() if f["kind"] == "total" and "held 0" not in f["summary"]]
+    assert 0 < len(held) <= 8
+
+
+def test_controls_hold_from_a_window_that_has_no_row(tmp_path: Path) -> None:
+    """A control changes windows from its own on, in all partitions at once, once, the highest version winning."""
+    from opintel.streams.ingest import Ingester
+
+    case = CASES[0]
+
+    def run(folder: Path, partitions: int, batch: int) -> Outcome:
+        this = replace(case, stream=case.stream._replace(partitions=partitions))
+        bus = LOGS["sqlite"](folder)
+        team = workers(bus, this, folder, batch=batch)
+        for n, _ in enumerate(feed(bus, this)):
+            if n in (40, 41, 60):  # 41 repeats 40
+                version = 1 + (n > 50)
+                sender = Ingester(bus, this.stream, this.pipeline, this.wire, "test", live=True)
+                scale = Control(f"c{version}", "scale", "all", version, 0, 10 * version, sender.seen)
+                offset = {"toy.total": {"offset": 1}}
+                settings = Control(f"s{version}", "settings", "toy", version, 0, offset, sender.seen)
+                sender.control(scale)
+                sender.control(settings)
+            if batch == 1:
+                drain(team)
+        drain(team)
+        return outcome(bus, this)
+
+    first, second = run(tmp_path / "a", 4, 1), run(tmp_path / "b", 7, 64)
+    assert first.findings == second.findings
+    plain = play(case, tmp_path / "plain")
+    value = lambda o: [  # noqa: E731
+        f["effect"]["value"]
+        for f in sorted(o.findings.values(), key=lambda f: f["window"]["end"])
+        if f["kind"] == "total" and f["subject"]["scope"] == "s0"
+    ]
+    ratios = [
+        (changed - (changed != old)) / old for changed, old in zip(value(first), value(plain), strict=True) if old
+    ]
+    assert sorted(set(ratios)) == [1.0, 10.0, 20.0]
+    assert ratios == sorted(ratios)
+
+
+def test_records_out_of_retention_are_a_visible_gap(tmp_path: Path) -> None:
+    import time
+
+    case = CASES[0]
+    bus = LOGS["sqlite"](tmp_path)
+    for n, _ in enumerate(feed(bus, case)):
+        if n == 30:
+            drain(workers(bus, case, tmp_path))
+        if n == 60:
+            assert bus.trim(case.stream.topic, time.time_ns()) > 0
+    drain(workers(bus, case, tmp_path))
+    gaps = bus.asides(kind="gap")
+    assert len(gaps) == case.stream.partitions
+    assert all("fell out of retention" in g.reason for g in gaps)
+    assert outcome(bus, case).findings

@@ -1,0 +1,102 @@
+"""SIGKILL between every two steps of the worker and the ingester, at random moments, and a full disk."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .cases import CASES
+from .harness import LOGS, Outcome, drain, feed, outcome, play, workers
+from .killed import STEPS
+
+CHILD = Path(__file__).with_name("killed.py")
+CASE = CASES[1]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    return play(CASE, tmp_path_factory.mktemp("undisturbed"))
+
+
+def child(folder: Path, *args: object) -> int:
+    command = [sys.executable, str(CHILD), str(folder), CASE.name, *map(str, args)]
+    return subprocess.run(command, capture_output=True, timeout=120).returncode
+
+
+def result(folder: Path) -> Outcome:
+    bus = LOGS["sqlite"](folder)
+    drain(workers(bus, CASE, folder))
+    found = outcome(bus, CASE)
+    bus.close()
+    return found
+
+
+@pytest.mark.parametrize("step", [f"{when}:{s}" for s in STEPS for when in ("before", "after")])
+def test_sigkill_between_every_two_steps(step: str, undisturbed: Outcome, tmp_path: Path) -> None:
+    codes = [child(tmp_path, count, step) for count in (1, 2, 9)]
+    assert codes == [-signal.SIGKILL] * 3
+    assert child(tmp_path, -1) == 0
+    assert result(tmp_path) == undisturbed
+
+
+def random_kills(folder: Path, seed: int, kills: int) -> int:
+    """Kills at random steps until `kills` happened or the work was done first; returns how many happened."""
+    rng = random.Random(seed)
+    for done in range(kills):
+        if child(folder, rng.randrange(5, 900)) == 0:
+            return done
+    assert child(folder, -1) == 0
+    return kills
+
+
+def test_five_random_kills(undisturbed: Outcome, tmp_path: Path) -> None:
+    assert random_kills(tmp_path, seed=1, kills=5) >= 3
+    assert result(tmp_path) == undisturbed
+
+
+@pytest.mark.soak
+def test_a_hundred_random_kills(undisturbed: Outcome, tmp_path: Path) -> None:
+    total = 0
+    for seed in range(1000):
+        folder = tmp_path / str(seed)
+        total += random_kills(folder, seed, kills=100 - total)
+        assert result(folder) == undisturbed
+        if total >= 100:
+            return
+
+
+def test_a_full_disk_crashes_the_worker_and_loses_nothing(undisturbed: Outcome, tmp_path: Path) -> None:
+    """A tmpfs too small for the run: the write fails loudly; grown, the run ends as if nothing had been."""
+    mount = tmp_path / "small"
+    mount.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", str(mount)], capture_output=True, text=True
+    )
+    if made.returncode:
+        pytest.skip(f"cannot mount a tmpfs here: {made.stderr.strip()}")
+    try:
+        failures = 0
+        for size in (700, 1000, 1400, 2000, 100_000):
+            subprocess.run(["mount", "-o", f"remount,size={size}k", str(mount)], check=True)
+            try:
+                bus = LOGS["sqlite"](mount)
+                team = workers(bus, CASE, mount, batch=16, checkpoint_bytes=4096)
+                for _ in feed(bus, CASE):
+                    for worker in team:
+                        worker.step()
+                drain(team)
+                bus.close()
+            except Exception as error:
+                assert "full" in str(error) or "No space" in str(error) or "disk I/O" in str(error), repr(error)
+                failures += 1
+        assert failures >= 2
+        assert result(mount) == undisturbed
+    finally:
+        subprocess.run(["umount", "-l", str(mount)], check=True)
+    assert os.path.exists(mount)
