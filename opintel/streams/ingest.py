@@ -29,6 +29,13 @@ class Resume(NamedTuple):
     """Messages taken before it."""
 
 
+class Unfinished(NamedTuple):
+    """The connector's positions around a chunk that may have reached only some partitions."""
+
+    before: Any
+    after: Any
+
+
 class Ingester:
     """Stamps the messages of one source of one stream. `live` sources have ticks and a cap on event times, files
     have none.
@@ -52,14 +59,17 @@ class Ingester:
         )
         self._have: frozenset[int] = frozenset()
         """Partitions that have the chunk that is sent again."""
-        if mine is not None and mine.before != mine.after:
+        self.taken = 0
+        """Rows appended since the start of the process."""
+        self.unfinished: Unfinished | None = None
+        """The last chunk, where a crash may have kept it from some partitions: to be taken again before all else."""
+        if mine is not None and mine.before != mine.after and not live:
+            # a broker, in contrast, sends again by itself what was not acknowledged
             have = {p for p, t in enumerate(tails) if t is not None and t.name == source and t.chunk == mine.chunk}
-            if len(have) < stream.partitions and self._reads_again():
+            if len(have) < stream.partitions:
                 self._chunk, self._count, self._position = mine.chunk, mine.count_before, mine.before
                 self._seen, self._have = mine.seen_before, frozenset(have)
-
-    def _reads_again(self) -> bool:
-        return not self.live  # a broker sends again by itself what was not acknowledged
+                self.unfinished = Unfinished(mine.before, mine.after)
 
     @property
     def resume(self) -> Resume:
@@ -86,8 +96,8 @@ class Ingester:
             position -= 1
         return None
 
-    def take(self, messages: Sequence[Message], after: Any, arrival: int) -> int:
-        """Appends one chunk (at most CHUNK messages), the source then standing at `after`. Returns the rows taken.
+    def take(self, messages: Sequence[Message], after: Any, arrival: int) -> None:
+        """Appends one chunk (at most CHUNK messages), the source then standing at `after`.
 
         `arrival` in ns. What cannot be decoded, or is dated later than arrival + skew at a live source, becomes a dead letter.
         """
@@ -96,7 +106,7 @@ class Ingester:
         by_partition: dict[int, list[Row[Any]]] = {}
         dead: list[Aside] = []
         latest = arrival + self.stream.skew if self.live else None
-        seen, taken = self._seen, 0
+        seen = self._seen
         shards, partitions = self.stream.shards, self.stream.partitions
         for message in messages:
             for n, row in enumerate(self.wire.decode(message)):
@@ -116,7 +126,7 @@ class Ingester:
                 if row.time > seen:
                     seen = row.time
                 by_partition.setdefault(shard_of(row.key, shards) % partitions, []).append(row)
-                taken += 1
+                self.taken += 1
         source = Source(
             self.source,
             self._chunk,
@@ -138,8 +148,7 @@ class Ingester:
         self.log.put_asides(dead)
         self.log.append(entries)
         self._chunk, self._count, self._position, self._seen = self._chunk + 1, source.count, after, seen
-        self._have = frozenset()
-        return taken
+        self._have, self.unfinished = frozenset(), None
 
     def tick(self, now: int) -> None:
         """'The live sources were listened to until `now`' (ns), in every partition."""

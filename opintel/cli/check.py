@@ -1,0 +1,129 @@
+"""`opintel check [DIR]`: reads a site's configuration as the services do and prints every problem, or a
+summary."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+
+from opintel.config import (
+    ConfigError,
+    Site,
+    detector_settings,
+    load_site,
+    public_key_warning,
+    stomp_password,
+    wire_settings,
+)
+from opintel.detector import Pipeline
+from opintel.yaml_places import Problem, read_yaml
+
+
+@click.command()
+@click.argument("directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def command(directory: Path | None, as_json: bool) -> None:
+    """Check the configuration in DIR (else in OPINTEL_CONFIG, else the shipped one): file, line, key, what is right."""
+    site, problems, notes = check(directory)
+    if as_json:
+        import msgspec
+
+        found = [problem._asdict() for problem in problems]
+        streams = sorted(site.streams) if site else []
+        report = {"ok": not problems, "streams": streams, "problems": found, "notes": notes}
+        click.echo(msgspec.json.encode(report))
+    else:
+        for problem in problems:
+            click.echo(str(problem), err=True)
+        for note in notes:
+            click.echo(f"note: {note}", err=True)
+        if site and not problems:
+            names = ", ".join(sorted(site.streams))
+            click.echo(f"{site.folder}: in order; {len(site.streams)} stream(s): {names}")
+    if problems:
+        raise click.exceptions.Exit(1)
+
+
+def check(directory: Path | None) -> tuple[Site | None, list[Problem], list[str]]:
+    """The site (None where it cannot be read at all), every problem of it, and what an operator should know."""
+    try:
+        site = load_site(directory)
+    except ConfigError as error:
+        return None, error.problems, []
+    problems: list[Problem] = []
+    notes = []
+    for stream in site.streams:
+        try:
+            pipeline = pipeline_of(site, stream)
+        except ConfigError as error:
+            problems += error.problems
+            continue
+        problems += _domain_problems(site, stream, pipeline)
+        notes.append(public_key_warning(site, stream, pipeline.wire))
+    problems += _alert_problems(site)
+    return site, problems, [note for note in notes if note]
+
+
+def pipeline_of(site: Site, stream: str) -> Pipeline:
+    """The two stages of a stream's domain. Raises ConfigError where there is no such domain."""
+    domain = site.streams[stream].domain
+    if find_spec(f"opintel.{domain}") is None or find_spec(f"opintel.{domain}.pipeline") is None:
+        known = sorted(path.parent.name for path in Path(__file__).parent.parent.glob("*/pipeline.py"))
+        text = f"no domain {domain!r}; there is {', '.join(known) or 'none'}"
+        raise ConfigError([site.documents[stream].problem(("domain",), text)])
+    pipeline: Pipeline = import_module(f"opintel.{domain}.pipeline").PIPELINE
+    return pipeline
+
+
+def _domain_problems(site: Site, stream: str, pipeline: Pipeline) -> Iterator[Problem]:
+    judges = [make() for make in pipeline.judges]
+    try:
+        keywords = wire_settings(site, stream, pipeline.wire)
+    except ConfigError as error:
+        yield from error.problems
+    else:
+        try:
+            pipeline.wire(**keywords)
+        except ValueError as error:
+            yield site.documents[stream].problem(("wire",), str(error))
+    for look in (
+        lambda: detector_settings(site, stream, {judge.name: judge.Settings for judge in judges}),
+        lambda: stomp_password(site, stream),
+    ):
+        try:
+            look()
+        except ConfigError as error:
+            yield from error.problems
+
+
+def _alert_problems(site: Site) -> list[Problem]:
+    from opintel.alerts.settings import load_alerts
+
+    try:
+        load_alerts(site.alerts)
+    except ConfigError as error:
+        return error.problems
+    except ValueError as error:
+        return [_placed(site.alerts, line) for line in str(error).splitlines()]
+    except OSError as error:
+        return [Problem(str(site.alerts), 0, "", str(error))]
+    return []
+
+
+def _placed(folder: Path, text: str) -> Problem:
+    """A problem told as `budgets.yaml: streams.fts: …`, with the line of its key."""
+    name, _, rest = text.partition(": ")
+    key, _, message = rest.partition(": ")
+    if not name.endswith((".yaml", ".yml")):
+        return Problem(str(folder), 0, "", text)
+    document, unreadable = read_yaml(folder / name, str(folder / name))
+    if unreadable:
+        return unreadable[0]
+    path = tuple(int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]]+", key))
+    known = path[:1] in document.places
+    return document.problem(path if known else (), message if known else rest)

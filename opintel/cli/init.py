@@ -1,0 +1,30 @@
+"""`opintel init DIR`: copies the shipped YAML folders to a site's own folder, and overwrites nothing."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import click
+
+from opintel.cli.errors import UserError
+from opintel.config import shipped_folder
+
+
+@click.command()
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+def command(directory: Path) -> None:
+    """Copy the shipped streams and alerts to DIR, for you to change. Nothing is overwritten."""
+    shipped = shipped_folder()
+    files = [path for name in ("streams", "alerts") for path in sorted((shipped / name).rglob("*")) if path.is_file()]
+    targets = {path: directory / path.relative_to(shipped) for path in files}
+    present = [str(target) for target in targets.values() if target.exists()]
+    if present:
+        raise UserError(f"{present[0]} is there already; nothing was copied (choose another folder)")
+    try:
+        for path, target in targets.items():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+    except OSError as error:
+        raise UserError(f"cannot write to {directory}: {error.strerror}") from error
+    click.echo(f"{len(targets)} files in {directory}; use them with --config {directory} or OPINTEL_CONFIG")

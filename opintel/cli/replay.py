@@ -1,0 +1,99 @@
+"""`opintel replay`: real files through the real pipeline in one process, into a throw-away store."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+
+from opintel.cli.errors import UserError
+from opintel.cli.stored import config_option, json_option, print_json
+
+
+@click.command(short_help="Judge real files through the real pipeline.")
+@click.argument("stream")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--batch-size",
+    default=64,
+    show_default=True,
+    type=click.IntRange(1, 100_000),
+    help="Records a step; changes nothing.",
+)
+@config_option
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="Keep log and store in this new folder (default: thrown away)."
+)
+@json_option
+def command(
+    stream: str, files: tuple[Path, ...], batch_size: int, config: Path | None, data: Path | None, as_json: bool
+) -> None:
+    """Judges FILES of STREAM (messages as *.jsonl, *.json; bare texts as *.csv, *.txt; folders of them) and prints the
+    findings and incidents."""
+    if data is not None:
+        if data.exists() and any(data.iterdir()):
+            raise UserError(f"{data} is not empty; a replay starts in a new folder")
+        _finish(replay(stream, files, data, config, batch_size), as_json)
+        return
+    with tempfile.TemporaryDirectory(prefix="opintel-replay-") as folder:
+        _finish(replay(stream, files, Path(folder), config, batch_size), as_json)
+
+
+def replay(stream: str, files: tuple[Path, ...], data: Path, config: Path | None, batch: int) -> dict[str, Any]:
+    """The document of `opintel replay --json`."""
+    from opintel.cli.progress import bytes_progress
+    from opintel.cli.system import System, drain
+    from opintel.config import load_site
+    from opintel.store.queries import findings, incidents
+    from opintel.streams.connectors.files import FileSource
+    from opintel.streams.feeds import file_feed
+
+    system = System(data, load_site(config))
+    try:
+        watched = system.stream(stream)
+        try:
+            FileSource(files).require_content()
+        except (OSError, ValueError) as error:
+            raise UserError(str(error)) from error
+        feed = file_feed(lambda name: system.ingester(watched, name, live=False), files, final=True)
+        services = [
+            system.sequencer(feed.ingester),
+            feed,
+            *system.stage1(watched, batch=batch),
+            *system.stage2(watched, origin="replay", batch=batch),
+            system.alerting(),
+        ]
+        with bytes_progress(f"replay {stream}", feed.progress) as tick:
+            drain(services, tick)
+        counts = system.log.aside_counts()
+        dead = sum(n for (topic, kind), n in counts.items() if kind == "dead")
+        messages = feed.ingester.resume.messages
+        if feed.ingester.taken == 0:
+            first = system.log.asides(kind="dead", limit=1)
+            reason = f"; the first: {first[0].place}: {first[0].reason}" if first else ""
+            raise UserError(f"none of {messages} messages could be decoded as {stream}{reason}")
+        return {
+            "stream": stream,
+            "messages": messages,
+            "dead_letters": dead,
+            "findings": findings(system.store),
+            "incidents": incidents(system.store),
+        }
+    finally:
+        system.close()
+
+
+def _finish(document: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(document)
+        return
+    from opintel.cli.shown import print_findings, print_incidents
+
+    print_incidents(document["incidents"])
+    print_findings(document["findings"])
+    click.echo(
+        f"{document['messages']} messages, {document['dead_letters']} dead letters, "
+        f"{len(document['findings'])} findings, {len(document['incidents'])} incidents"
+    )

@@ -1,0 +1,77 @@
+"""The services that are no workers: delivery, in its own thread, and retention."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from opintel.alerts.delivery import Deliverer
+from opintel.alerts.sinks import Sink, open_sinks
+from opintel.cli.system import System
+from opintel.store.queries import outbox_empty
+
+RETENTION_EVERY = 3600.0
+"""Seconds between two rounds of retention."""
+log = logging.getLogger(__name__)
+
+
+class Delivery:
+    """Sends what the outbox holds, in a thread of its own: a slow ticket system holds nothing else up."""
+
+    name = "delivery"
+
+    def __init__(self, system: System) -> None:
+        self._store = system.store
+        self._sinks: dict[str, Sink] = dict(open_sinks(system.alerts.routes))
+        self._deliverer = Deliverer(system.store, self._sinks, system.alerts.routes.delivery)
+        self._leaving = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="delivery", daemon=True)
+        self._thread.start()
+
+    def step(self) -> bool:
+        if not self._thread.is_alive() and not self._leaving.is_set():
+            raise RuntimeError("the delivery thread has ended; its error stands in the log above")
+        return False
+
+    def idle(self) -> bool:
+        return outbox_empty(self._store)
+
+    def close(self) -> None:
+        self._leaving.set()
+        self._thread.join(timeout=5.0)
+        for sink in self._sinks.values():
+            sink.close()
+
+    def _work(self) -> None:
+        while not self._leaving.is_set():
+            if not self._deliverer.step():
+                self._leaving.wait(0.2)
+
+
+class Retention:
+    """Drops what has outlived a stream's retention, once an hour."""
+
+    name = "retention"
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self._next = 0.0
+
+    def step(self) -> bool:
+        if time.monotonic() < self._next:
+            return False
+        self._next = time.monotonic() + RETENTION_EVERY
+        for watched in self._system.streams.values():
+            oldest = time.time_ns() - watched.settings.retention
+            for topic in (watched.stream.topic, watched.stream.derived):
+                dropped = self._system.log.trim(topic, oldest)
+                if dropped:
+                    log.info("%s: %d records older than the retention dropped", topic, dropped)
+        return False
+
+    def idle(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        """Nothing to do."""

@@ -1,0 +1,44 @@
+"""`opintel simulate`: messages in a stream's wire format, and the truth about what is wrong in them."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import click
+
+from opintel.cli.errors import UserError
+
+
+@click.command(short_help="Write simulated messages and the truth about them.")
+@click.argument("stream")
+@click.option(
+    "--hours", required=True, type=click.FloatRange(min=0, min_open=True, max=24 * 366), help="How much event time."
+)
+@click.option("--seed", required=True, type=click.IntRange(min=0), help="Same seed, same bytes.")
+@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder to write.")
+@click.option("--start", help="RFC 3339 time of the first message (default: a fixed date in the past).")
+@click.option("--faults", help="Kinds of fault, with commas between them, or `none` (default: one of each).")
+def command(stream: str, hours: float, seed: int, out: Path, start: str | None, faults: str | None) -> None:
+    """Writes DIR/messages/ (what replay and --ingest read) and DIR/truth.json."""
+    from opintel.cli.progress import share_progress
+    from opintel.finding import parse_rfc3339
+
+    try:
+        module = importlib.import_module(f"opintel.{stream}.simulate")
+    except ModuleNotFoundError as error:
+        if error.name in (f"opintel.{stream}", f"opintel.{stream}.simulate"):
+            raise UserError(f"no stream {stream!r} can be simulated; there are: fts") from error
+        raise
+    kinds = module.FAULT_KINDS if faults is None else tuple(k for k in faults.split(",") if k and k != "none")
+    unknown = sorted(set(kinds) - set(module.FAULT_KINDS))
+    if unknown:
+        raise UserError(f"no fault kind {unknown[0]!r}; there are: {', '.join(module.FAULT_KINDS)}")
+    try:
+        began = module.DEFAULT_START if start is None else parse_rfc3339(start)
+    except ValueError as error:
+        raise UserError(f"--start: {error}") from error
+    if out.exists() and any(out.iterdir()):
+        raise UserError(f"{out} is not empty; simulate writes a new folder")
+    with share_progress(f"simulate {stream}") as tell:
+        module.write(out, hours=hours, seed=seed, start=began, faults=kinds, progress=tell)

@@ -1,0 +1,59 @@
+"""What the commands that read the store share: their options, opening it, printing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from opintel.cli.errors import UserError
+
+if TYPE_CHECKING:
+    from opintel.store.database import Store
+
+Json = list[dict[str, Any]]
+data_option = click.option(
+    "--data",
+    default=Path("opintel-data"),
+    show_default=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where state lives.",
+)
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="Folder with streams/ and alerts/ (default: OPINTEL_CONFIG, else the shipped ones).",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+
+
+def show(
+    data: Path, name: str, query: Callable[[Store], Json], print_all: Callable[[Json], None], as_json: bool
+) -> None:
+    """Prints what `query` gives, as a table or as {name: […]}."""
+    from opintel.store.database import open_store, sqlite_url
+
+    path = data / "store.db"
+    if not path.exists():
+        raise UserError(f"{path}: no store there; `opintel run --data {data}` makes one")
+    store = open_store(sqlite_url(path))
+    try:
+        found = query(store)
+    finally:
+        store.close()
+    if as_json:
+        print_json({name: found})
+    elif found:
+        print_all(found)
+    else:
+        click.echo(f"no {name}")
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """One JSON document on stdout."""
+    import msgspec
+
+    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")

@@ -1,0 +1,84 @@
+"""What the console and the metrics show of a running system."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starlette.applications import Starlette
+
+from opintel.cli.system import System
+from opintel.console.app import create_app
+from opintel.console.views import StreamView
+from opintel.store.queries import finding_counts, incident_counts
+from opintel.streams.loop import Watchdog
+from opintel.streams.vitals import STALE_AFTER, Vitals, stream_status
+
+
+class View:
+    """Reads log and store. `now` in ns: of the demo's clock, or of the world's."""
+
+    def __init__(self, system: System, watchdog: Watchdog, now: Callable[[], int]) -> None:
+        self._system, self._watchdog, self._now = system, watchdog, now
+        self.vitals = Vitals(
+            system.log,
+            [w.stream for w in system.streams.values()],
+            now=now,
+            stalled=lambda: watchdog.stalled() is not None,
+            findings=lambda: finding_counts(system.store),
+            incidents=lambda: incident_counts(system.store),
+        )
+
+    def app(self, *, token: str | None = None) -> Starlette:
+        """The console's application."""
+        return create_app(
+            self._system.store,
+            streams=self.streams,
+            metrics=self.vitals.text,
+            healthy=self.healthy,
+            ready=self.ready,
+            now=self._now,
+            token=token,
+        )
+
+    def streams(self) -> list[StreamView]:
+        """All streams, for the console."""
+        return [self._view(name) for name in sorted(self._system.streams)]
+
+    def healthy(self) -> tuple[bool, str]:
+        """Whether the process does its work."""
+        found = self._watchdog.stalled()
+        return (True, "ok") if found is None else (False, f"{found[0]} has not come back for {found[1]:.0f} s")
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether it has caught up so far that its answers are current."""
+        behind = {name: stream_status(self._system.log, w.stream).lag for name, w in self._system.streams.items()}
+        late = [f"{name} is {n} records behind" for name, n in behind.items() if n > 10_000]
+        return (not late, "; ".join(late) or "ok")
+
+    def _view(self, name: str) -> StreamView:
+        stream = self._system.streams[name].stream
+        status = stream_status(self._system.log, stream)
+        age = None if status.arrival is None else max(0.0, (self._now() - status.arrival) / 1e9)
+        stale = age is not None and age > STALE_AFTER * stream.interval / 1e9
+        asides = status.asides
+        dead = [
+            a for t in (f"{name}.ingest", stream.topic, stream.derived) for a in self._system.log.asides(t, "dead", 20)
+        ]
+        return StreamView(
+            name=name,
+            messages=status.messages,
+            findings=sum(n for (s, _), n in finding_counts(self._system.store).items() if s == name),
+            lag=status.lag,
+            freshness=age,
+            watermark=status.watermark,
+            dead_letters=asides["dead"],
+            late=asides["late"],
+            refused=asides["refused"],
+            quarantined=asides["quarantined"],
+            gaps=asides["gap"],
+            state="idle" if age is None or not status.live else "stale" if stale else "live",
+            recent=[
+                (a.place or f"{a.topic}-{a.partition}@{a.position}", a.reason, a.excerpt.decode("utf-8", "replace"))
+                for a in dead[:20]
+            ],
+        )

@@ -1,0 +1,343 @@
+"""Typed settings of a site: the YAML of its `streams/` folder, overridden by the environment, and where `alerts/` is.
+
+Services and commands call `load_site`; `opintel check` shows every problem that it finds. A site's folder is given, or
+named by `OPINTEL_CONFIG`, or the shipped defaults. Every key of a stream can be overridden by an environment variable:
+`OPINTEL_STREAMS__FTS__WINDOW=5m` is `window` in `streams/fts.yaml`, two underscores go one level down, and what a
+variable's name cannot hold is written `_`: `OPINTEL_STREAMS__FTS__DETECTORS__FTS_SILENCE__…` is the detector
+`fts.silence`. Secrets are never written in YAML: a key `x_file` or `x_env` names the file or the environment variable
+that holds `x`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, NewType, TypeVar, get_args, get_origin, get_type_hints
+
+import msgspec
+import yaml
+
+from opintel.finding import NS
+from opintel.streams.connectors.stomp import StompSettings
+from opintel.yaml_places import (
+    Document,
+    Path_,
+    Place,
+    Problem,
+    did_you_mean,
+    insert,
+    matching,
+    read_yaml,
+)
+
+T = TypeVar("T", bound=msgspec.Struct)
+Duration = NewType("Duration", int)
+"""ns; written as text: 500ms, 90s, 10m, 6h, 30d."""
+
+PREFIX = "OPINTEL_STREAMS__"
+MAX_SECRET = 64 * 1024
+_UNITS = {"ms": NS // 1000, "s": NS, "m": 60 * NS, "h": 3600 * NS, "d": 86_400 * NS}
+_DURATION = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)")
+_LONGEST = 3650 * 86_400 * NS
+_NAME = r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}$"
+Name = Annotated[str, msgspec.Meta(pattern=_NAME)]
+
+
+class StreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One file of `streams/`: what is watched. Durations in ns (text such as 10m in YAML)."""
+
+    name: Name
+    domain: Name
+    topic: Name
+    partitions: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 4
+    shards: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 64
+    window: Duration = Duration(600 * NS)
+    lateness: Duration = Duration(300 * NS)
+    skew: Duration = Duration(600 * NS)
+    """How far a live event time may lie after its arrival."""
+    interval: Duration = Duration(60 * NS)
+    """Between two ticks of a live source."""
+    max_keys: Annotated[int, msgspec.Meta(ge=1)] = 4096
+    """Keys a shard may hold; above it new keys are refused."""
+    ttl: Duration = Duration(30 * 86_400 * NS)
+    """A key unseen for this long is forgotten."""
+    quiet: Duration = Duration(86_400 * NS)
+    """A scope without records for this long is no longer judged until one comes."""
+    retention: Duration = Duration(14 * 86_400 * NS)
+    """How long the log keeps the stream's records."""
+    stomp: StompSettings | None = None
+    """The live broker, if there is one."""
+    wire: dict[str, Any] = {}
+    """Keywords of the domain's wire format."""
+    detectors: dict[str, dict[str, Any]] = {}
+    """Detector → its settings; those left out have their defaults."""
+
+
+class Site(NamedTuple):
+    """All settings of a site. `documents` keeps where each was written; it holds no secret."""
+
+    folder: Path
+    streams: dict[str, StreamSettings]
+    alerts: Path
+    """The folder of budgets and routes, for `opintel.alerts.settings`."""
+    documents: dict[str, Document]
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be used; `problems` says why, each with file, line, key and what would be right."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems
+
+
+def load_site(directory: Path | None = None) -> Site:
+    """The settings in `directory`, else in the folder that `OPINTEL_CONFIG` names, else the shipped ones.
+
+    Raises ConfigError with all problems. What only a domain can judge (wire keywords, detectors' settings) is
+    checked by `wire_settings` and `detector_settings`.
+    """
+    given = directory or (Path(os.environ["OPINTEL_CONFIG"]) if os.environ.get("OPINTEL_CONFIG") else None)
+    folder = given or shipped_folder()
+    if not folder.is_dir():
+        raise ConfigError([Problem(str(folder), 0, "", "no such folder; `opintel init DIR` makes one")])
+    missing = [name for name in ("streams", "alerts") if not (folder / name).is_dir()]
+    if missing:
+        raise ConfigError([Problem(str(folder), 0, "", f"has no folder `{name}`") for name in missing])
+    problems: list[Problem] = []
+    documents: dict[str, Document] = {}
+    for path in sorted((folder / "streams").glob("*.y*ml")):
+        shown = str(path) if given else f"streams/{path.name}"
+        documents[path.stem], found = read_yaml(path, shown)
+        problems += found
+    if not documents:
+        problems.append(Problem(str(folder / "streams"), 0, "", "holds no *.yaml; a stream is one file"))
+    problems += _override(documents)
+    streams: dict[str, StreamSettings] = {}
+    for name, document in documents.items():
+        settings = _struct(document, (), document.data, StreamSettings, problems) if document.data else None
+        if settings is not None:
+            problems += _rules(name, settings, document, streams)
+            streams[name] = settings
+    if problems:
+        raise ConfigError(problems)
+    return Site(folder, streams, folder / "alerts", documents)
+
+
+def shipped_folder() -> Path:
+    """The folder of the shipped YAML: inside an installed wheel, or the checkout of an editable install."""
+    here = Path(__file__).resolve().parent
+    return next((f for f in (here / "_defaults", here.parent) if (f / "streams").is_dir()), here / "_defaults")
+
+
+def wire_settings(site: Site, stream: str, constructor: Callable[..., Any]) -> dict[str, Any]:
+    """Keywords for a domain's wire, checked against its signature, with secrets read. Raises ConfigError."""
+    document, problems = site.documents[stream], list[Problem]()
+    given = site.streams[stream].wire
+    hints = get_type_hints(constructor.__init__ if inspect.isclass(constructor) else constructor)
+    known = {n: hints.get(n, Any) for n in inspect.signature(constructor).parameters}
+    out: dict[str, Any] = {}
+    for key, value in given.items():
+        path: Path_ = ("wire", key)
+        secret = key.removesuffix("_file").removesuffix("_env")
+        if key in known and not _is_secret(key):
+            out[key] = _value(document, path, value, known[key], problems)
+        elif key in known:
+            problems.append(document.problem(path, f"a secret is not written in YAML; use `{key}_file` or `{key}_env`"))
+        elif secret != key and secret in known:
+            text = _secret(site, stream, path, value, problems)
+            out[secret] = text.encode() if known[secret] is bytes else text
+        else:
+            problems.append(document.problem(path, f"unknown key{did_you_mean(key, known)}"))
+    if problems:
+        raise ConfigError(problems)
+    return out
+
+
+def detector_settings(site: Site, stream: str, known: Mapping[str, type[T]]) -> dict[str, T]:
+    """Detector → its settings, with defaults. `known`: every detector's type. Raises ConfigError."""
+    document, problems = site.documents[stream], list[Problem]()
+    given = site.streams[stream].detectors
+    for name in given.keys() - known.keys():
+        problems.append(document.problem(("detectors", name), f"unknown detector{did_you_mean(name, known)}"))
+    out: dict[str, T] = {}
+    for name, kind in known.items():
+        settings = _struct(document, ("detectors", name), given.get(name) or {}, kind, problems)
+        if settings is not None:
+            out[name] = settings
+    if problems:
+        raise ConfigError(sorted(problems))
+    return out
+
+
+def stomp_password(site: Site, stream: str) -> str:
+    """The password of a stream's broker, '' where none is set. Raises ConfigError where it cannot be read."""
+    problems: list[Problem] = []
+    settings = site.streams[stream].stomp
+    for key in ("password_file", "password_env"):
+        value = getattr(settings, key, "")
+        if value:
+            password = _secret(site, stream, ("stomp", key), value, problems)
+            if problems:
+                raise ConfigError(problems)
+            return password
+    return ""
+
+
+def public_key_warning(site: Site, stream: str, constructor: Callable[..., Any]) -> str:
+    """What to say where people's names are hidden by the shipped, public key only; '' where there is nothing to say."""
+    takes_key = "pseudonym_key" in inspect.signature(constructor).parameters
+    if not takes_key or any(key.startswith("pseudonym_key_") for key in site.streams[stream].wire):
+        return ""
+    return (
+        f"stream {stream}: names of people are hidden by the shipped public key only; "
+        "set wire.pseudonym_key_file or wire.pseudonym_key_env"
+    )
+
+
+def duration(text: object) -> Duration:
+    """ns of a text such as 90s, 10m, 6h, 30d. Raises ValueError that says what is right.
+
+    >>> duration("10m") == 600 * NS
+    True
+    """
+    match = _DURATION.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
+        raise ValueError(f"expected a duration such as 500ms, 90s, 10m, 6h or 30d, got {text!r}")
+    ns = int(match[1]) * _UNITS[match[2]]
+    if ns > _LONGEST:
+        raise ValueError(f"a duration is at most 3650d, got {text}")
+    return Duration(ns)
+
+
+def _rules(
+    stem: str, settings: StreamSettings, document: Document, others: Mapping[str, StreamSettings]
+) -> list[Problem]:
+    """What the fields of a stream must keep between them."""
+    rules = [
+        ("name", settings.name == stem, f"is {settings.name!r}; a stream is named as its file, {stem!r}"),
+        ("partitions", settings.partitions <= settings.shards, f"at most `shards` ({settings.shards})"),
+        ("window", settings.window > 0, "longer than 0"),
+        ("interval", 0 < settings.interval <= settings.window, "longer than 0, at most `window`"),
+        ("ttl", settings.ttl >= settings.window, "at least `window`"),
+        ("retention", settings.retention >= settings.window + settings.lateness, "at least `window` + `lateness`"),
+    ]
+    out = [document.problem((key,), text) for key, holds, text in rules if not holds]
+    for name, other in others.items():
+        if other.topic == settings.topic:
+            out.append(document.problem(("topic",), f"{settings.topic!r} is the topic of stream {name!r} already"))
+    return out
+
+
+def _override(documents: dict[str, Document]) -> list[Problem]:
+    """Puts the environment's values over those of the files."""
+    problems = []
+    for variable in sorted(v for v in os.environ if v.startswith(PREFIX)):
+        parts = variable.removeprefix(PREFIX).split("__")
+        stream = matching(parts[0], documents)
+        if stream not in documents or len(parts) < 2 or not all(parts):
+            right = f"{PREFIX}STREAM__KEY of a stream in {', '.join(sorted(documents)) or 'streams/'}"
+            problems.append(Problem(variable, 0, "", f"is no setting; expected {right}"))
+            continue
+        document = documents[stream]
+        path: list[str] = []
+        level = document.data
+        for part in parts[1:]:
+            names = list(level) + ([] if path else list(StreamSettings.__struct_fields__))
+            path.append(matching(part, names))
+            below = level.get(path[-1])
+            level = below if isinstance(below, dict) else {}
+        try:
+            value = yaml.safe_load(os.environ[variable])
+            insert(document, tuple(path), value, Place(variable, 0))
+        except (yaml.YAMLError, ValueError) as error:
+            problems.append(Problem(variable, 0, ".".join(path), " ".join(str(error).split())))
+    return problems
+
+
+def _struct(document: Document, path: Path_, data: Any, kind: type[T], problems: list[Problem]) -> T | None:
+    """`data` as a `kind`, field by field so that every problem is found; None where there is one."""
+    before = len(problems)
+    if not isinstance(data, dict):
+        problems.append(document.problem(path, f"expected settings as `key: value` lines, got {_shown(data)}"))
+        return None
+    fields = {f.encode_name: f for f in msgspec.structs.fields(kind)}
+    for key in data:
+        if key not in fields:
+            problems.append(document.problem((*path, key), f"unknown key{did_you_mean(str(key), fields)}"))
+    values = {}
+    for key, field in fields.items():
+        if key in data:
+            values[field.name] = _value(document, (*path, key), data[key], field.type, problems)
+        elif field.required:
+            problems.append(document.problem((*path, key), "missing"))
+    if len(problems) > before:
+        return None
+    try:
+        return kind(**values)
+    except (ValueError, TypeError) as error:
+        problems.append(document.problem(path, str(error)))
+        return None
+
+
+def _value(document: Document, path: Path_, value: Any, kind: Any, problems: list[Problem]) -> Any:
+    try:
+        if kind is Duration:
+            return duration(value)
+        nested = next(
+            (k for k in (kind, *get_args(kind)) if isinstance(k, type) and issubclass(k, msgspec.Struct)), None
+        )
+        if nested is not None and value is not None:
+            return _struct(document, path, value, nested, problems)
+        if get_origin(kind) is dict and isinstance(value, dict):
+            inner = get_args(kind)[1]
+            return {key: _value(document, (*path, key), v, inner, problems) for key, v in value.items()}
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        text, _, where = str(error).partition(" - at `$")
+        deeper = tuple(int(i) if i.isdigit() else i for i in re.findall(r"[^.\[\]`]+", where))
+        got = "" if ", got " in text else f", got {_shown(value)}"
+        problems.append(
+            document.problem(
+                (*path, *deeper),
+                text.replace("Expected `object`", "expected `key: value` lines").replace("Expected", "expected", 1)
+                + got,
+            )
+        )
+    except ValueError as error:
+        problems.append(document.problem(path, str(error)))
+    return None
+
+
+def _is_secret(key: str) -> bool:
+    return key.endswith(("_key", "password", "_secret", "token"))
+
+
+def _secret(site: Site, stream: str, path: Path_, name: Any, problems: list[Problem]) -> str:
+    """The text that a `_file` (relative to the folder of the stream's YAML) or `_env` key names."""
+    document, text = site.documents[stream], ""
+    if not isinstance(name, str) or not name:
+        problems.append(document.problem(path, f"expected a name, got {_shown(name)}"))
+        return ""
+    if str(path[-1]).endswith("_env"):
+        text = os.environ.get(name, "")
+        reason = f"the environment variable {name} is not set or empty"
+    else:
+        reason = f"{name} is empty or longer than {MAX_SECRET} bytes"
+        try:
+            with (site.folder / "streams" / name).open(encoding="utf-8") as file:
+                text = file.read(MAX_SECRET + 1).strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = f"{name} cannot be read: {getattr(error, 'strerror', 'not UTF-8')}"
+    if not 0 < len(text) <= MAX_SECRET:
+        problems.append(document.problem(path, reason))
+        return ""
+    return text
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

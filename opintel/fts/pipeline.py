@@ -1,0 +1,24 @@
+"""The two stages of the FTS stream, on one page.
+
+Transfers → (by link) outcomes, rates and masked error forms of each window → (by FTS instance) first-seen templates, failing
+endpoints and links, endpoints and links that fell silent, slow links.
+"""
+
+from __future__ import annotations
+
+from opintel.detector import Pipeline
+from opintel.fts.first_seen import FirstSeen
+from opintel.fts.links import LinkJudge
+from opintel.fts.records import Transfer
+from opintel.fts.reducer import FtsReducer
+from opintel.fts.silent import SilentJudge
+from opintel.fts.slow import SlowJudge
+from opintel.fts.wire import FtsWire
+
+PIPELINE = Pipeline(
+    domain="fts",
+    payload=Transfer,
+    wire=FtsWire,
+    reducer=FtsReducer,
+    judges=(FirstSeen, LinkJudge, SilentJudge, SlowJudge),
+)

@@ -1,0 +1,95 @@
+"""Feeds join a connector to an ingester and take their turns in a process's loop: files, and a live STOMP broker.
+
+A file feed goes on where the log's tail says it stood. A broker feed acknowledges what the log has, and ticks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from opintel.streams.connectors.files import FileSource, position_of
+from opintel.streams.connectors.stomp import StompSource
+from opintel.streams.ingest import CHUNK, Ingester
+
+LOOK_AGAIN = 1.0
+"""Seconds between two looks at files that had nothing new."""
+
+
+class FileFeed:
+    """Files and folders; with `final` they are complete and their end closes the last window, else they are tailed."""
+
+    def __init__(self, source: FileSource, ingester: Ingester, *, final: bool) -> None:
+        self.name = f"ingest {ingester.stream.name}"
+        self.source, self.ingester, self.final = source, ingester, final
+        self._finished = False
+        self._look_at = 0.0
+
+    def step(self) -> bool:
+        if self._finished or time.monotonic() < self._look_at:
+            return False
+        ingester = self.ingester
+        if ingester.unfinished is not None:
+            before, after = map(position_of, ingester.unfinished)
+            assert after is not None
+            ingester.take(self.source.between(before, after), ingester.unfinished.after, time.time_ns())
+            return True
+        position = position_of(ingester.resume.position)
+        messages, after = self.source.read(position, CHUNK, final=self.final)
+        if messages:
+            ingester.take(messages, msgspec.to_builtins(after), time.time_ns())
+            return True
+        if self.final:
+            ingester.finish(time.time_ns())
+            self._finished = True
+            return True
+        self._look_at = time.monotonic() + LOOK_AGAIN
+        return False
+
+    def progress(self) -> tuple[int, int]:
+        """Bytes taken and bytes present."""
+        return self.source.progress(position_of(self.ingester.resume.position))
+
+    def idle(self) -> bool:
+        return self._finished or not self.final
+
+    def close(self) -> None:
+        """Nothing to do: where it stands is in the log."""
+
+
+class BrokerFeed:
+    """A live broker: messages are acknowledged once the log has them; ticks say that it was listened to."""
+
+    def __init__(self, source: StompSource, ingester: Ingester, clock: Callable[[], int] = time.time_ns) -> None:
+        self.name = f"ingest {ingester.stream.name}"
+        self.source, self.ingester, self.clock = source, ingester, clock
+        self._next_tick = clock() + ingester.stream.interval
+
+    def step(self) -> bool:
+        received = self.source.read(CHUNK, 0.0)
+        if received:
+            first = self.ingester.resume.messages
+            messages = [msgspec.structs.replace(m, index=first + i) for i, (_, m) in enumerate(received)]
+            self.ingester.take(messages, first + len(messages), self.clock())
+            self.source.acknowledge(token for token, _ in received)
+        now = self.clock()
+        if now >= self._next_tick:
+            if self.source.connected:  # otherwise nobody was listened to, and windows wait
+                self.ingester.tick(now)
+            self._next_tick = now + self.ingester.stream.interval
+        return bool(received)
+
+    def idle(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self.source.close()
+
+
+def file_feed(ingester_of: Callable[[str], Ingester], paths: Sequence[Path], *, final: bool) -> FileFeed:
+    """A feed of files; the source's name in the log is their absolute paths, so that a restart finds its place."""
+    name = "files:" + "|".join(str(path.resolve()) for path in paths)
+    return FileFeed(FileSource(paths), ingester_of(name), final=final)

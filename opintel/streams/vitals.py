@@ -1,0 +1,141 @@
+"""How a stream is doing, read from the log alone: lag, freshness, watermark, what was set aside; and as metrics.
+
+Any process over the same log can tell. Labels are bounded: streams, stages and kinds; what is per link or channel lives in
+the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from opintel import __version__
+from opintel.streams.log import AsideKind, Log
+from opintel.streams.records import NEVER, Codec, Control, Rows, Tick
+from opintel.streams.stream import FINDINGS, Stream
+
+STALE_AFTER = 5
+"""A live source is stale after this many tick intervals without data or tick."""
+KINDS: tuple[AsideKind, ...] = ("dead", "late", "refused", "quarantined", "gap")
+_any_rows: Codec[Any] = Codec(Rows[Any] | Tick | Control)
+
+
+class StreamStatus(msgspec.Struct, frozen=True):
+    """One stream at one moment. Times in ns."""
+
+    name: str
+    messages: int
+    """Taken from the source that was heard last."""
+    lag: int
+    """Records that a stage has not processed yet."""
+    arrival: int | None
+    """When data or a tick came last."""
+    watermark: int | None
+    asides: dict[AsideKind, int]
+    live: bool
+    """Whether the last source ticks; files do not."""
+
+
+def stream_status(bus: Log, stream: Stream) -> StreamStatus:
+    """What the log says about a stream now."""
+    messages, arrival, watermark, live = 0, None, None, False
+    for partition in range(stream.partitions):
+        tail = _tail(bus, stream.topic, partition)
+        if tail is None:
+            continue
+        if arrival is None or tail.arrival >= arrival:
+            # a tick of a live source says how far it listened; one at the end of a file closes more than that
+            arrival, live = tail.arrival, isinstance(tail, Tick) and tail.wm == tail.listened
+        messages = max(messages, tail.source.count)
+        if tail.wm != NEVER:
+            watermark = max(tail.wm, NEVER if watermark is None else watermark)
+    counts = bus.aside_counts()
+    asides = {
+        kind: sum(n for (topic, k), n in counts.items() if k == kind and topic.split(".")[0] == stream.name)
+        for kind in KINDS
+    }
+    return StreamStatus(stream.name, messages, lag(bus, stream), arrival, watermark, asides, live)
+
+
+def lag(bus: Log, stream: Stream) -> int:
+    """Records that the two stages have not noted as processed."""
+    noted = bus.committed()
+    behind = 0
+    for group, topic, partitions in (("stage1", stream.topic, stream.partitions), ("stage2", stream.derived, 1)):
+        for p in range(partitions):
+            behind += max(0, bus.end(topic, p) - noted.get((group, topic, p), 0))
+    return behind
+
+
+def _tail(bus: Log, topic: str, partition: int) -> Rows[Any] | Tick | None:
+    for position in range(bus.end(topic, partition) - 1, max(bus.start(topic, partition), 0) - 1, -1):
+        for _, value in bus.read(topic, partition, position, 1):
+            try:
+                record = _any_rows.decode(value)
+            except ValueError:
+                continue  # its worker sets it aside; here only the place of the last sound one matters
+            if isinstance(record, Rows | Tick):
+                return record
+    return None
+
+
+class Vitals:
+    """The metrics of a process, as Prometheus text."""
+
+    def __init__(
+        self,
+        bus: Log,
+        streams: Sequence[Stream],
+        *,
+        now: Callable[[], int],
+        stalled: Callable[[], bool],
+        findings: Callable[[], dict[tuple[str, str], int]],
+        incidents: Callable[[], dict[tuple[str, str], int]],
+    ) -> None:
+        self._bus, self._streams, self._now, self._stalled = bus, streams, now, stalled
+        self._findings, self._incidents = findings, incidents
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+
+    def text(self) -> bytes:
+        """The exposition format."""
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """Called by the registry at each scrape."""
+        build = GaugeMetricFamily("opintel_build_info", "Version of opintel.", labels=["version"])
+        build.add_metric([__version__], 1)
+        yield build
+        messages = CounterMetricFamily("opintel_messages", "Messages taken from a stream's source.", labels=["stream"])
+        behind = GaugeMetricFamily("opintel_lag_records", "Records not yet processed.", labels=["stream"])
+        fresh = GaugeMetricFamily("opintel_freshness_seconds", "Age of the last data or tick.", labels=["stream"])
+        mark = GaugeMetricFamily("opintel_watermark_timestamp_seconds", "Event time judged up to.", labels=["stream"])
+        asides = CounterMetricFamily("opintel_asides", "Rows and records set aside.", labels=["stream", "kind"])
+        for stream in self._streams:
+            status = stream_status(self._bus, stream)
+            messages.add_metric([stream.name], status.messages)
+            behind.add_metric([stream.name], status.lag)
+            if status.arrival is not None:
+                fresh.add_metric([stream.name], (self._now() - status.arrival) / 1e9)
+            if status.watermark is not None:
+                mark.add_metric([stream.name], status.watermark / 1e9)
+            for aside, count in status.asides.items():
+                asides.add_metric([stream.name, aside], count)
+        yield from (messages, behind, fresh, mark, asides)
+        found = CounterMetricFamily("opintel_findings", "Findings in the store.", labels=["stream", "kind"])
+        for (name, kind), count in self._findings().items():
+            found.add_metric([name, kind], count)
+        open_ones = GaugeMetricFamily("opintel_incidents", "Incidents in the store.", labels=["stream", "state"])
+        for (name, state), count in self._incidents().items():
+            open_ones.add_metric([name, state], count)
+        stalled = GaugeMetricFamily("opintel_stalled", "1 while a service does not come back from its turn.")
+        stalled.add_metric([], float(self._stalled()))
+        judged = GaugeMetricFamily("opintel_findings_log_records", "Records in the findings topic.")
+        judged.add_metric([], self._bus.end(FINDINGS, 0))
+        yield from (found, open_ones, stalled, judged)

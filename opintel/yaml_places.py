@@ -1,0 +1,142 @@
+"""YAML files read together with the place of every key, so that a problem can name file, line and key.
+
+`opintel.config` reads the YAML folders of a site through it. Only plain data come out (safe tags); keys that stand
+twice, which YAML parsers usually let pass, are problems here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+Path_ = tuple[str | int, ...]
+MAX_BYTES = 1 << 20
+MAX_DEPTH = 32
+
+
+class Place(NamedTuple):
+    """Where a value was written: a file and its line (from 1), or an environment variable and 0."""
+
+    file: str
+    line: int
+
+
+class Problem(NamedTuple):
+    """One thing wrong in the configuration. `line` is 0 where there is none, `key` is dotted, '' for the whole file."""
+
+    file: str
+    line: int
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{place}: {self.key}: {self.message}" if self.key else f"{place}: {self.message}"
+
+
+class Document(NamedTuple):
+    """Plain data and the place of every path in it; `()` is the document itself."""
+
+    data: dict[str, Any]
+    places: dict[Path_, Place]
+
+    def problem(self, path: Iterable[str | int], message: str) -> Problem:
+        """A problem at `path`, or at the nearest written key above it."""
+        at = tuple(path)
+        known = next(at[:n] for n in range(len(at), -1, -1) if at[:n] in self.places)
+        place = self.places[known]
+        return Problem(place.file, place.line, ".".join(map(str, at)), message)
+
+
+def read_yaml(path: Path, name: str) -> tuple[Document, list[Problem]]:
+    """The mapping in a YAML file, shown as `name` in problems; an unreadable file gives an empty document and why."""
+    document = Document({}, {(): Place(name, 0)})
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_BYTES + 1)
+        if len(text) > MAX_BYTES:
+            return document, [Problem(name, 0, "", f"more than {MAX_BYTES} bytes; this is no settings file")]
+        loader = yaml.SafeLoader(text.decode())
+        node = loader.get_single_node()
+    except UnicodeDecodeError as error:
+        return document, [Problem(name, 0, "", f"not UTF-8 at byte {error.start}")]
+    except OSError as error:
+        return document, [Problem(name, 0, "", f"cannot be read: {error.strerror}")]
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        return document, [Problem(name, line, "", f"not YAML: {error.problem or error.context}")]
+    except yaml.YAMLError as error:
+        return document, [Problem(name, 0, "", f"not YAML: {' '.join(str(error).split())}")]
+    if not isinstance(node, yaml.MappingNode):
+        return document, [Problem(name, 1, "", "expected settings as `key: value` lines")]
+    problems: list[Problem] = []
+    data = _plain(loader, node, (), document, problems)
+    return Document(data, document.places), problems
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`; did you mean "x"?`, or the possible words where none is near."""
+    words = sorted(known)
+    near = get_close_matches(word, words, 1, 0.6)
+    if near:
+        return f"; did you mean `{near[0]}`?"
+    return f"; known here: {', '.join(words)}" if words else ""
+
+
+def insert(document: Document, path: Path_, value: Any, place: Place) -> None:
+    """Sets a value from elsewhere (an environment variable) over the file's; raises ValueError where no mapping is."""
+    target: dict[str, Any] = document.data
+    for depth, key in enumerate(path[:-1], 1):
+        target = target.setdefault(str(key), {})
+        if not isinstance(target, dict):
+            raise ValueError(f"{'.'.join(map(str, path[:depth]))} holds no settings of its own")
+    target[str(path[-1])] = value
+    for known in [p for p in document.places if p[: len(path)] == path]:
+        del document.places[known]
+    document.places[path] = place
+
+
+def flat(text: str) -> str:
+    """A key as it is written in an environment variable: capitals, `_` for what these do not allow."""
+    return "".join(c if c.isalnum() else "_" for c in text).upper()
+
+
+def matching(name: str, known: Mapping[str, Any] | Iterable[str]) -> str:
+    """The one of `known` that an environment variable's part means, else the part in small letters."""
+    return next((key for key in known if flat(key) == name), name.lower())
+
+
+def _plain(loader: Any, node: Any, path: Path_, document: Document, problems: list[Problem]) -> Any:
+    document.places[path] = Place(document.places[()].file, node.start_mark.line + 1)
+    if len(path) > MAX_DEPTH:
+        problems.append(document.problem(path, f"nested deeper than {MAX_DEPTH}"))
+        return None
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(loader, n, (*path, i), document, problems) for i, n in enumerate(node.value)]
+    if not isinstance(node, yaml.MappingNode):
+        try:
+            return loader.construct_object(node)
+        except (yaml.YAMLError, ValueError) as error:
+            reason = getattr(error, "problem", None) or str(error)
+            problems.append(document.problem(path, f"not a plain value: {reason}"))
+            return None
+    out: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else ""
+        if not key or key == "<<":
+            line = key_node.start_mark.line + 1
+            problems.append(Problem(document.places[()].file, line, ".".join(map(str, path)), "keys are plain words"))
+        elif key in out:
+            at = Document(
+                {}, {**document.places, (*path, key): Place(document.places[()].file, key_node.start_mark.line + 1)}
+            )
+            first = document.places[(*path, key)].line
+            problems.append(at.problem((*path, key), f"stands twice, first in line {first}; keep one"))
+        else:
+            out[key] = _plain(loader, value_node, (*path, key), document, problems)
+            document.places[(*path, key)] = Place(document.places[()].file, key_node.start_mark.line + 1)
+    return out

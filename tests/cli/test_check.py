@@ -1,0 +1,68 @@
+"""`opintel check`: every problem of streams, domain settings and alerts on stderr with exit 1, a summary with 0."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from opintel.cli import invoke
+
+FTS = "name: fts\ndomain: fts\ntopic: fts.transfers\n"
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("OPINTEL_CONFIG", raising=False)
+    (tmp_path / "streams").mkdir()
+    (tmp_path / "alerts").mkdir()
+    (tmp_path / "streams" / "fts.yaml").write_text(FTS)
+    return tmp_path
+
+
+def test_the_shipped_configuration_is_in_order(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.delenv("OPINTEL_CONFIG", raising=False)
+    assert invoke(["check"]) == 0
+    said = capsys.readouterr()
+    assert "in order; 1 stream(s): fts" in said.out
+    assert "shipped public key" in said.err
+
+
+def test_every_problem_is_printed(site: Path, capsys: pytest.CaptureFixture) -> None:
+    (site / "streams" / "fts.yaml").write_text(
+        FTS + "wire:\n  instnace: a.example.org\ndetectors:\n  fts.silense: {}\n"
+        "stomp:\n  host: h\n  destinations: [/queue/a]\n  password_file: nowhere\n"
+    )
+    (site / "streams" / "other.yaml").write_text("name: other\ndomain: otherworld\ntopic: other\n")
+    (site / "alerts" / "budgets.yaml").write_text("# comment\ndefualt: 3\n")
+    assert invoke(["check", str(site)]) == 1
+    lines = [line.replace(f"{site}/", "") for line in capsys.readouterr().err.splitlines()]
+    expected = [
+        "streams/fts.yaml:5: wire.instnace: unknown key; did you mean `instance`?",
+        "streams/fts.yaml:7: detectors.fts.silense: unknown detector; did you mean `fts.silence`?",
+        "streams/fts.yaml:11: stomp.password_file: nowhere cannot be read",
+        "streams/other.yaml:2: domain: no domain 'otherworld'; there is fts",
+        "alerts/budgets.yaml:2: ",
+    ]
+    for start in expected:
+        assert any(line.startswith(start) for line in lines), (start, lines)
+
+
+def test_a_wire_that_refuses_its_settings_is_a_problem(site: Path, capsys: pytest.CaptureFixture) -> None:
+    (site / "streams" / "fts.yaml").write_text(FTS + "wire:\n  instance: 'no host'\n")
+    assert invoke(["check", str(site)]) == 1
+    assert "streams/fts.yaml:4: wire: " in capsys.readouterr().err
+
+
+def test_json_is_one_document(site: Path, capsys: pytest.CaptureFixture) -> None:
+    (site / "streams" / "fts.yaml").write_text(FTS + "windwo: 5m\n")
+    assert invoke(["check", str(site), "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["ok"] is False
+    assert [(p["line"], p["key"]) for p in report["problems"]] == [(4, "windwo")]
+
+
+def test_a_missing_folder_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert invoke(["check", str(tmp_path / "nowhere")]) == 1
+    assert capsys.readouterr().err == f"{tmp_path}/nowhere: no such folder; `opintel init DIR` makes one\n"

@@ -1,0 +1,36 @@
+"""Fixtures that all tests share: the sample data beside the checkout and the real servers that `make parts` fetches."""
+
+from __future__ import annotations
+
+import os
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+_locate: Callable[[str], Path | None] = runpy.run_path(str(REPOSITORY / "scripts" / "parts.py"))["locate"]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real sample data: `OPINTEL_DATA`, else `../shared/data`; the test skips where it is absent."""
+    folder = Path(os.environ.get("OPINTEL_DATA") or REPOSITORY.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"no sample data at {folder}; set OPINTEL_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def part() -> Callable[[str], Path]:
+    """`part(name)`: path of a real server or tool; the test skips where it is missing, on CI it fails."""
+
+    def find(name: str) -> Path:
+        found = _locate(name)
+        if found is None:
+            missing = pytest.fail if os.environ.get("CI", "") not in ("", "0", "false") else pytest.skip
+            missing(f"{name} is not there; run `make parts`")
+        return found
+
+    return find

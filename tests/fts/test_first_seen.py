@@ -1,0 +1,167 @@
+"""First-seen templates: each form once a scope, under its caps, the same after any restart."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opintel.detector import Closing, Controls, Record, Row
+from opintel.evidence import Table, Texts
+from opintel.finding import NS, Finding, Window
+from opintel.fts import first_seen
+from opintel.fts.first_seen import DAY, FirstSeen, Settings
+from opintel.fts.masking import form_id, mask
+from opintel.fts.records import FAILED, LINK, MESSAGES, SLICES, LinkWindow, Transfer
+from opintel.fts.reducer import FtsReducer
+from opintel.fts.templates import OVERFLOW
+
+LENGTH = 600 * NS
+
+
+def record(window: Window, errors: dict[str, int], link: tuple[str, str] = ("", "")) -> Record:
+    forms = [(form_id(mask(error)), mask(error), count, error) for error, count in errors.items()]
+    forms.sort(key=lambda form: (-form[2], form[0]))
+    total = sum(errors.values())
+    payload = LinkWindow(*link, 0, total, 0, total, 0, [(0, 0)] * SLICES, (0, 0.0, 0.0), forms)
+    kind, key = (LINK, "|".join(link)) if any(link) else (MESSAGES, "")
+    return Record(window, kind, key, "fts1", msgspec.to_builtins(payload))
+
+
+def closing(number: int, *contents: tuple[dict[str, int], tuple[str, str]], **settings: int) -> Closing:
+    window = Window(number * LENGTH, (number + 1) * LENGTH)
+    records = sorted((record(window, *content) for content in contents), key=lambda r: (r.kind, r.key))
+    return Closing(window, "fts1", records, Controls(), Settings(**settings), "m", True)
+
+
+NO_LINK = ("", "")
+
+
+def templates(findings: list[Finding]) -> list[str]:
+    return [finding.subject["template"] for finding in findings]
+
+
+def test_a_form_is_reported_once_with_its_links_and_examples() -> None:
+    judge = FirstSeen()
+    first = closing(1, ({"error 451 on /a/b": 2}, ("s", "d")), ({"error 451 on /c/d": 3, "full": 9}, ("s", "e")))
+    findings = judge.judge(first)
+    assert [f.effect.value for f in findings] == [9.0, 5.0]
+    found = findings[1]
+    assert (found.kind, found.basis, found.log10_p, found.severity) == ("new-template", "none", None, "info")
+    assert found.subject == {"scope": "fts1", "template": form_id("error 451 on <PATH>")}
+    assert found.summary == "New error message, 5 times on 2 links: error 451 on <PATH>"
+    masked, examples, links = found.evidence
+    assert isinstance(masked, Texts)
+    assert masked.samples == [("error 451 on <PATH>", 5)]
+    assert isinstance(examples, Texts)
+    assert examples.samples == [("error 451 on /c/d", 3), ("error 451 on /a/b", 2)]
+    assert isinstance(links, Table)
+    assert links.rows == [["s", "e", 3], ["s", "d", 2]]
+    assert judge.judge(closing(2, ({"error 451 on /x/y": 1}, NO_LINK))) == []
+    assert judge.first_seen(found.subject["template"]) == LENGTH
+    assert judge.first_seen("t-0") is None
+
+
+def test_the_cap_shows_the_most_frequent_and_names_the_rest() -> None:
+    judge = FirstSeen()
+    errors = {f"no {name}": count for count, name in enumerate("abcdefg", 1)}
+    findings = judge.judge(closing(1, (errors, NO_LINK), per_window=3))
+    assert [f.effect.value for f in findings] == [7.0, 6.0, 5.0]
+    rest = findings[-1].evidence[-1]
+    assert isinstance(rest, Table)
+    assert rest.title.startswith("4 more new messages")
+    assert rest.rows[0] == ["no d", 4]
+    assert not any(isinstance(block, Table) for finding in findings[:-1] for block in finding.evidence)
+    assert judge.judge(closing(2, (errors, NO_LINK))) == []
+
+
+def test_the_cap_of_a_day_starts_anew_with_the_day() -> None:
+    judge = FirstSeen()
+    windows_a_day = DAY // LENGTH
+    counts = []
+    for number in (1, 2, 3, windows_a_day):
+        errors = {f"no {chr(97 + number % 26)}{letter}": 1 for letter in "abc"}
+        counts.append(len(judge.judge(closing(number, (errors, NO_LINK), per_day=5))))
+    assert counts == [3, 2, 0, 3]
+
+
+def test_warm_up_learns_without_findings() -> None:
+    judge = FirstSeen()
+    assert judge.judge(closing(1, ({"full": 1}, NO_LINK), warm_up_windows=2)) == []
+    assert judge.judge(closing(2, warm_up_windows=2)) == []
+    assert templates(judge.judge(closing(3, ({"full": 1, "gone": 1}, NO_LINK), warm_up_windows=2))) == [form_id("gone")]
+
+
+def test_above_the_capacity_new_forms_count_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(first_seen, "CAPACITY", 2)
+    judge = FirstSeen()
+    findings = judge.judge(closing(1, ({"a": 1, "b": 1, "c": 1, "d": 1}, NO_LINK)))
+    assert sorted(templates(findings))[-1] == OVERFLOW
+    assert len(findings) == 3
+    assert judge.judge(closing(2, ({"e": 1}, NO_LINK))) == []
+    assert len(judge.state()["forms"]) == 3
+
+
+def test_a_summary_is_one_short_line() -> None:
+    (finding,) = FirstSeen().judge(closing(1, ({"very long cause " * 20: 1}, NO_LINK)))
+    assert len(finding.summary) < 220
+    assert finding.summary.startswith("New error message, once: very long cause")
+
+
+def test_settings_refuse_mistakes() -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"per_windows": 3}, Settings)
+    with pytest.raises(msgspec.ValidationError, match="per_day is not negative"):
+        msgspec.convert({"per_day": -1}, Settings)
+
+
+windows = st.lists(
+    st.dictionaries(st.sampled_from(["a", "b", "c", "d", "e /x", "e /y"]), st.integers(1, 5)), max_size=8
+)
+
+
+@given(windows, st.integers(0, 8), st.integers(0, 4))
+def test_a_restart_anywhere_changes_nothing(contents: list[dict[str, int]], restart: int, per_window: int) -> None:
+    closings = [
+        closing(n, (errors, NO_LINK), (errors, ("s", "d")), per_window=per_window, per_day=5)
+        for n, errors in enumerate(contents)
+    ]
+    whole = FirstSeen()
+    expected = [whole.judge(c) for c in closings]
+    judge, found = FirstSeen(), []
+    for number, one in enumerate(closings):
+        if number == restart:
+            state = judge.state()
+            plain = msgspec.msgpack.decode(msgspec.msgpack.encode(state))
+            assert plain == state
+            judge = FirstSeen()
+            judge.restore(plain)
+        found.append(judge.judge(one))
+    assert found == expected
+    assert judge.state() == whole.state()
+    ids = [finding.id for findings in found for finding in findings]
+    assert len(ids) == len(set(ids))
+
+
+def test_real_messages_in_windows_reach_the_cap(shared_data: Path) -> None:
+    with (shared_data / "fts" / "fts_10k_messages.csv").open(newline="") as file:
+        texts = [row["message"] for row in csv.DictReader(file)]
+    reducer, judge = FtsReducer(), FirstSeen()
+    rows = [
+        Row("messages||", k * NS, k, Transfer("message", "messages", "", "", k, FAILED, text))
+        for k, text in enumerate(texts)
+    ]
+    reducer.update(rows, [row.time // LENGTH * LENGTH for row in rows])
+    findings: list[Finding] = []
+    for start in range(0, len(texts) * NS, LENGTH):
+        window = Window(start, start + LENGTH)
+        records = reducer.close(window, ["messages||"], Controls())
+        found = judge.judge(Closing(window, "messages", records, Controls(), Settings(), "m", True))
+        assert len(found) <= Settings().per_window
+        findings += found
+    assert len(findings) == Settings().per_day
+    assert len(set(templates(findings))) == len(findings)

@@ -1,0 +1,199 @@
+"""Stage 1 against a slow model of what it promises, for any order, split and restart."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opintel.detector import Controls, Record, Row
+from opintel.finding import Window
+from opintel.fts.masking import form_id, mask
+from opintel.fts.records import ABORTED, FAILED, LINK, MESSAGES, OK, SLICES, LinkWindow, Transfer, read_window
+from opintel.fts.reducer import EXAMPLE, FORMS, FtsReducer
+
+LENGTH = 600
+WINDOWS = [Window(0, LENGTH), Window(LENGTH, 2 * LENGTH)]
+ERRORS = ["", "error 451 on /a/b", "error 451 on /c/d", "error 452 on /a/b", "timed out after 3 s"]
+
+
+def transfer(
+    id: int, time: int, link: str, file: int, outcome: int, error: str, rate: float, kind: str
+) -> Row[Transfer]:
+    if kind == "message":
+        return Row("fts1||", time, id, Transfer("message", "fts1", "", "", id, FAILED, error or "x"))
+    if kind == "queue":
+        payload = Transfer("queue", "fts1", "a", link, 0, OK, submitted=id % 100, active=id % 7)
+    elif outcome == OK:
+        payload = Transfer(kind, "fts1", "a", link, file, OK, bytes=id % 1000, throughput=rate)
+    else:
+        payload = Transfer(kind, "fts1", "a", link, file, outcome, error, bytes=5, throughput=9.0)
+    return Row(f"fts1|a|{link}", time, id, payload)
+
+
+rows_strategy = st.lists(
+    st.builds(
+        transfer,
+        id=st.integers(-(2**63), 2**63 - 1),
+        time=st.integers(0, 2 * LENGTH - 1),
+        link=st.sampled_from("bc"),
+        file=st.integers(0, 5),
+        outcome=st.sampled_from([OK, FAILED, ABORTED]),
+        error=st.sampled_from(ERRORS),
+        rate=st.sampled_from([0.0, 1e6, 3.7e7, math.inf]),
+        kind=st.sampled_from(["complete", "complete", "state", "queue", "message"]),
+    ),
+    max_size=40,
+    unique_by=lambda row: row.id,
+)
+
+
+def feed(reducer: FtsReducer, rows: list[Row[Transfer]]) -> None:
+    reducer.update(rows, [row.time // LENGTH * LENGTH for row in rows])
+
+
+def close(reducer: FtsReducer, rows: list[Row[Transfer]]) -> list[Record]:
+    records: list[Record] = []
+    for window in WINDOWS:
+        keys = sorted({row.key for row in rows if window.start <= row.time < window.end})
+        records += reducer.close(window, keys, Controls())
+    return records
+
+
+@settings(deadline=None)
+@given(rows_strategy, st.randoms(use_true_random=False), st.lists(st.integers(0, 40), max_size=4))
+def test_order_splits_and_restarts_change_nothing(rows: list[Row[Transfer]], random: Any, cuts: list[int]) -> None:
+    once = FtsReducer()
+    feed(once, rows)
+    expected = close(once, rows)
+    random.shuffle(rows)
+    reducer = FtsReducer()
+    bounds = [0, *sorted(cuts), len(rows)]
+    for start, end in pairwise(bounds):
+        feed(reducer, rows[start:end])
+        state = reducer.state()
+        plain = msgspec.msgpack.decode(msgspec.msgpack.encode(state))
+        assert plain == state
+        reducer = FtsReducer()
+        reducer.restore(plain)
+        assert reducer.state() == state
+    assert close(reducer, rows) == expected
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(expected), type=list[Record]) == [
+        Record(r.window, r.kind, r.key, r.scope, msgspec.msgpack.decode(msgspec.msgpack.encode(r.payload)))
+        for r in expected
+    ]
+    assert reducer.state() == {}
+
+
+@settings(deadline=None)
+@given(rows_strategy)
+def test_a_file_counts_once_by_its_last_outcome(rows: list[Row[Transfer]]) -> None:
+    reducer = FtsReducer()
+    feed(reducer, rows)
+    for record in close(reducer, rows):
+        found = read_window(record.payload)
+        mine = [
+            row
+            for row in rows
+            if record.window.start <= row.time < record.window.end
+            and row.key == f"fts1|{found.source}|{found.destination}"
+        ]
+        final = [row for row in mine if row.payload.kind != "queue"]
+        last = {row.payload.file: row for row in sorted(final, key=lambda row: (row.time, row.id))}
+        outcomes = Counter(row.payload.outcome for row in last.values())
+        good = [row.payload for row in last.values() if row.payload.outcome == OK]
+        rates = [math.log(p.throughput) for p in good if 0 < p.throughput < math.inf]
+        forms = Counter(mask(row.payload.error) for row in last.values() if row.payload.error)
+        queue = [row for row in sorted(mine, key=lambda row: (row.time, row.id)) if row.payload.kind == "queue"]
+        assert (found.ok, found.failed, found.aborted) == tuple(outcomes[o] for o in (OK, FAILED, ABORTED))
+        assert found.attempts == len(final)
+        assert found.bytes == sum(p.bytes for p in good)
+        assert found.log_rate == pytest.approx((len(rates), sum(rates), sum(r * r for r in rates)))
+        assert {text: count for _, text, count, _ in found.forms} == forms
+        assert [sum(column) for column in zip(*found.slices, strict=True)] == [found.ok, found.failed]
+        assert len(found.slices) == SLICES
+        for at, pair in enumerate(found.slices):
+            times = [row.time % LENGTH for row in last.values() if row.payload.outcome in (OK, FAILED)]
+            assert sum(pair) == sum(time * SLICES // LENGTH == at for time in times)
+        expected = (queue[-1].payload.submitted, queue[-1].payload.active) if queue else (0, 0)
+        assert (found.submitted, found.active) == expected
+        for id, text, _, example in found.forms:
+            same = [row for row in last.values() if row.payload.error and mask(row.payload.error) == text]
+            assert id == form_id(text)
+            assert example == min(same, key=lambda row: (row.time, row.id)).payload.error[:EXAMPLE]
+
+
+def one(rows: list[Row[Transfer]]) -> LinkWindow:
+    reducer = FtsReducer()
+    feed(reducer, rows)
+    (record,) = close(reducer, rows)
+    return read_window(record.payload)
+
+
+def test_a_retry_that_succeeds_is_no_failure() -> None:
+    found = one(
+        [
+            transfer(1, 10, "b", 7, FAILED, ERRORS[1], 0.0, "complete"),
+            transfer(2, 20, "b", 7, OK, "", 1e6, "complete"),
+            transfer(3, 30, "b", 8, ABORTED, ERRORS[1], 0.0, "state"),
+        ]
+    )
+    assert (found.ok, found.failed, found.aborted, found.attempts) == (1, 0, 1, 3)
+    assert [count for _, _, count, _ in found.forms] == [1]
+
+
+def test_equal_times_go_by_row_id() -> None:
+    late = transfer(2, 10, "b", 7, OK, "", 1e6, "complete")
+    early = transfer(1, 10, "b", 7, FAILED, ERRORS[1], 0.0, "complete")
+    assert one([late, early]) == one([early, late])
+    assert one([late, early]).ok == 1
+
+
+def test_a_link_with_a_queue_only_has_a_record() -> None:
+    found = one([transfer(105, 10, "b", 0, OK, "", 0.0, "queue")])
+    assert (found.ok, found.attempts, found.submitted, found.active) == (0, 0, 5, 0)
+
+
+def test_forms_above_the_cap_are_counted() -> None:
+    names = [chr(97 + n // 26) + chr(97 + n % 26) for n in range(FORMS + 5)]
+    rows = [transfer(n, n, "b", n, FAILED, f"no {name}", 0.0, "complete") for n, name in enumerate(names)]
+    rows.append(transfer(999, 99, "b", 999, FAILED, f"no {names[-1]}", 0.0, "complete"))
+    found = one(rows)
+    assert len(found.forms) == FORMS
+    assert found.forms[0][1:3] == (f"no {names[-1]}", 2)
+    assert found.other_forms == 5
+    assert [form[0] for form in found.forms[1:]] == sorted(form[0] for form in found.forms[1:])
+
+
+def test_kinds_keys_and_scopes_of_records() -> None:
+    rows = [
+        transfer(1, 10, "c", 1, OK, "", 1.0, "complete"),
+        transfer(2, 10, "b", 1, OK, "", 1.0, "complete"),
+        transfer(3, 10, "b", 1, FAILED, "bare", 0.0, "message"),
+    ]
+    reducer = FtsReducer()
+    feed(reducer, rows)
+    records = close(reducer, rows)
+    assert [(r.kind, r.key, r.scope) for r in records] == [
+        (LINK, "a|b", "fts1"),
+        (LINK, "a|c", "fts1"),
+        (MESSAGES, "", "fts1"),
+    ]
+
+
+def test_a_dropped_key_is_forgotten_and_a_snapshot_stays() -> None:
+    reducer = FtsReducer()
+    rows = [transfer(1, 10, "b", 1, OK, "", 1.0, "complete")]
+    feed(reducer, rows)
+    before = reducer.state()
+    feed(reducer, [transfer(2, 11, "b", 2, OK, "", 1.0, "complete")])
+    assert len(before["fts1|a|b"][0][3]) == 1
+    reducer.drop("fts1|a|b")
+    assert reducer.state() == {}
+    assert close(reducer, rows) == []

@@ -1,0 +1,411 @@
+"""The FTS wire: all message types and years, hostile content, ids that recognise copies, names of people replaced."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opintel.detector import Message, Reject, Row, natural_id
+from opintel.finding import NS, parse_rfc3339
+from opintel.fts.fields import host, number, whole
+from opintel.fts.personal import PUBLIC_KEY, Pseudonyms
+from opintel.fts.records import ABORTED, FAILED, OK, Transfer
+from opintel.fts.wire import MAX_BYTES, FtsWire
+
+COMPLETE: dict[str, Any] = {
+    "endpnt": "FTS.example.org",
+    "src_hostname": "SE01.a.example",
+    "dst_hostname": "se02.b.example",
+    "tr_id": "2026-03-02-0600__se01.a.example__se02.b.example__7__job-1",
+    "job_id": "job-1",
+    "file_id": "7",
+    "retry": 1,
+    "file_size": 4_000_000,
+    "t_final_transfer_state": "Ok",
+    "t_final_transfer_state_flag": 1,
+    "t__error_message": "",
+    "throughput": 2e6,
+    "timestamp_tr_st": 1772431201000,
+    "timestamp_tr_comp": 1772431203000,
+    "tr_timestamp_start": 1772431200000,
+    "tr_timestamp_complete": 1772431204000,
+}
+STATE: dict[str, Any] = {
+    "source_se": "davs://se01.a.example",
+    "dest_se": "davs://se02.b.example:443",
+    "job_id": "job-1",
+    "file_id": 7,
+    "file_state": "FAILED",
+    "reason": "too long in the queue",
+    "timestamp": 1772431204000,
+    "user_filesize": 5.0,
+}
+QUEUE: dict[str, Any] = {
+    "source_se": "davs://se01.a.example",
+    "dest_se": "davs://se02.b.example",
+    "submitted_count": "40",
+    "active_count": 12,
+    "timestamp": 1772431204000,
+}
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+broken_records = st.builds(
+    lambda base, changes, dropped: {k: v for k, v in {**base, **changes}.items() if k not in dropped},
+    st.sampled_from([COMPLETE, STATE, QUEUE, {}]),
+    st.dictionaries(st.sampled_from(sorted({*COMPLETE, *STATE, *QUEUE})), json_values, max_size=4),
+    st.sets(st.sampled_from(sorted({*COMPLETE, *STATE, *QUEUE})), max_size=3),
+)
+
+
+def decode(content: Any, wire: FtsWire | None = None, **place: Any) -> list[Row[Transfer] | Reject]:
+    body = content if isinstance(content, bytes) else json.dumps(content).encode()
+    return list((wire or FtsWire()).decode(Message(body, **place)))
+
+
+def row(content: Any, wire: FtsWire | None = None, **place: Any) -> Row[Transfer]:
+    (found,) = decode(content, wire, **place)
+    assert isinstance(found, Row), found
+    return found
+
+
+def reason(content: Any) -> str:
+    (found,) = decode(content)
+    assert isinstance(found, Reject), found
+    return found.reason
+
+
+def test_complete_message() -> None:
+    found = row(COMPLETE)
+    assert found.key == "fts.example.org|se01.a.example|se02.b.example"
+    assert found.time == parse_rfc3339("2026-03-02T06:00:04Z")
+    assert found.id == natural_id(COMPLETE["tr_id"], 1)
+    assert found.payload == Transfer(
+        "complete",
+        "fts.example.org",
+        "se01.a.example",
+        "se02.b.example",
+        natural_id("job-1", "7"),
+        OK,
+        bytes=4_000_000,
+        throughput=2e6,
+        duration=4.0,
+    )
+
+
+def test_state_message_names_the_same_file_as_the_complete_one() -> None:
+    found = row(STATE, FtsWire(instance="fts7.example.org"))
+    assert found.payload.file == row(COMPLETE).payload.file
+    assert found.key == "fts7.example.org|se01.a.example|se02.b.example"
+    assert (found.payload.kind, found.payload.outcome, found.payload.error) == (
+        "state",
+        FAILED,
+        "too long in the queue",
+    )
+    assert found.payload.bytes == 5
+
+
+@pytest.mark.parametrize(
+    ("state", "outcome"),
+    [("FINISHED", OK), ("FAILED", FAILED), ("CANCELED", ABORTED), ("ACTIVE", None), ("STAGING", None)],
+)
+def test_only_final_states_are_outcomes(state: str, outcome: int | None) -> None:
+    assert [r.payload.outcome for r in decode({**STATE, "file_state": state})] == ([] if outcome is None else [outcome])  # type: ignore[union-attr]
+
+
+def test_queue_message() -> None:
+    found = row(QUEUE)
+    assert (found.payload.kind, found.payload.submitted, found.payload.active) == ("queue", 40, 12)
+    assert found.id == row(QUEUE).id != row({**QUEUE, "timestamp": QUEUE["timestamp"] + 1}).id
+
+
+def test_start_messages_carry_no_outcome() -> None:
+    start = {"transfer_id": "x", "timestamp": 1772431204000, "src_hostname": "a", "dst_hostname": "b"}
+    assert decode(start) == []
+    assert decode({"data": start, "metadata": {"type": "start"}}) == []
+    assert decode(b"ST " + json.dumps(start).encode() + b"\x04") == []
+
+
+@pytest.mark.parametrize("tail", [b"\x04", b" ", b"\n", b"\x04\n", b""])
+@pytest.mark.parametrize(("prefix", "content"), [(b"CO ", COMPLETE), (b"SS ", STATE), (b"OP ", QUEUE)])
+def test_form_on_disk(prefix: bytes, content: dict[str, Any], tail: bytes) -> None:
+    assert decode(prefix + json.dumps(content).encode() + tail) == decode(content)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"type": "state"},
+        {"topic": "fts_raw_state"},
+        {"original-destination": "elsewhere"},
+        {"type": 5, "topic": None},
+        None,
+    ],
+)
+def test_envelope_and_bare_give_the_same_transfer(metadata: Any) -> None:
+    assert row({"data": STATE, "metadata": metadata}).payload == row(STATE).payload
+
+
+def test_types_of_other_years() -> None:
+    old = {
+        **COMPLETE,
+        "file_id": 7,
+        "retry": "1",
+        "file_size": "4000000",
+        "t_final_transfer_state_flag": "1",
+        "t_error_code": "0",
+        "throughput": "2000000.0",
+        "timestamp_tr_st": "1772431201000",
+        "tr_timestamp_start": 1.7724312e12,
+        "tr_timestamp_complete": "1772431204000",
+        "ipv6": False,
+        "file_metadata": {"filesize": 1.0556847e7},
+    }
+    assert row(old) == row(COMPLETE)
+
+
+def test_size_under_its_old_name() -> None:
+    assert row({**COMPLETE, "file_size": 0, "f_size": 4_000_000}) == row(COMPLETE)
+
+
+@pytest.mark.parametrize(
+    ("flag", "text", "outcome"),
+    [
+        (1, "Ok", OK),
+        ("0", "", FAILED),
+        (-1, "Abort", ABORTED),
+        ("-1", None, ABORTED),
+        (None, "Error", FAILED),
+        ("", "Abort", ABORTED),
+    ],
+)
+def test_outcome(flag: Any, text: Any, outcome: int) -> None:
+    changed = {**COMPLETE, "t_final_transfer_state_flag": flag, "t_final_transfer_state": text}
+    assert row(changed).payload.outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"tr_timestamp_complete": None}, "tr_timestamp_complete"),
+        ({"tr_timestamp_complete": 1772431204}, "tr_timestamp_complete"),
+        ({"tr_timestamp_complete": 9e15}, "tr_timestamp_complete"),
+        ({"src_hostname": ""}, "src_hostname"),
+        ({"dst_hostname": "a|b"}, "dst_hostname"),
+        ({"dst_hostname": "x" * 254}, "dst_hostname"),
+        ({"endpnt": "fts|x"}, "endpnt"),
+        ({"t_final_transfer_state_flag": 7, "t_final_transfer_state": "?"}, "t_final_transfer_state_flag"),
+    ],
+)
+def test_a_reject_names_the_field(changes: dict[str, Any], named: str) -> None:
+    assert named in reason({**COMPLETE, **changes})
+
+
+def test_hosts_come_from_urls_where_they_must() -> None:
+    bare = {k: v for k, v in COMPLETE.items() if not k.endswith("_hostname")}
+    urls = {"src_se": "gsiftp://SE01.a.example:2811", "dst_url": "srm://u@se02.b.example:8443/srm?SFN=/x"}
+    assert row({**bare, **urls}).key == row(COMPLETE).key
+    assert host("[2001:DB8::1]:1094") == "[2001:db8::1]"
+    assert host("2001:db8::1") == "2001:db8::1"
+
+
+@pytest.mark.parametrize("changed", [{"throughput": v} for v in (-1, None, 0, "nan", "inf", [], True)])
+def test_throughput_is_reckoned_where_it_was_not_sent(changed: dict[str, Any]) -> None:
+    assert row({**COMPLETE, **changed}).payload.throughput == 2e6
+
+
+def test_a_failure_has_no_throughput_and_a_success_no_error() -> None:
+    failed = {**COMPLETE, "t_final_transfer_state_flag": 0, "t__error_message": "a\tb\u202ec" + "x" * 3000}
+    payload = row(failed).payload
+    assert payload.throughput == 0
+    assert payload.error.startswith("a b cxx")
+    assert len(payload.error) == 1024
+    assert row({**failed, "t_final_transfer_state_flag": 1}).payload.error == ""
+
+
+def test_copies_are_recognised() -> None:
+    first = row({"data": COMPLETE, "metadata": {"_id": "abc", "type": "complete"}})
+    again = row({"data": {**COMPLETE, "user_dn": "x"}, "metadata": {"_id": "abc", "topic": "fts_raw_complete"}})
+    assert first.id == again.id == natural_id("abc")
+    assert row({**COMPLETE, "retry": 2}).id != row(COMPLETE).id
+    without = {**COMPLETE, "tr_id": None}
+    assert row(without).id == row({**without, "file_id": 7}).id != row({**without, "retry": 2}).id
+    assert row(STATE).id != row({**STATE, "file_state": "CANCELED"}).id
+
+
+def test_files_without_an_id_are_not_retries_of_each_other() -> None:
+    nameless = {k: v for k, v in COMPLETE.items() if k not in ("tr_id", "job_id", "file_id")}
+    assert row(nameless).payload.file != row({**nameless, "tr_timestamp_complete": 1772431204001}).payload.file
+
+
+def test_bare_texts() -> None:
+    wire = FtsWire()
+    message = Message("Überlauf in /store/user/jdoe/x\n".encode("latin-1"), "a.csv", 3, 3, "text")
+    (found,) = wire.decode(message)
+    assert isinstance(found, Row)
+    assert (found.key, found.time, found.id) == ("messages||", 946684803 * NS, natural_id("a.csv", 3))
+    assert found.payload.error.startswith("\ufffdberlauf in /store/user/user-")
+    assert (found.payload.kind, found.payload.outcome) == ("message", FAILED)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(
+            b"",
+            b"\x04",
+            b"[]",
+            b"{}",
+            b"null",
+            b'"text"',
+            b"5",
+            b"NaN",
+            b"1e999",
+            b"\xff\xfe",
+            b'{"a":"\xff"}',
+            b"{",
+            b"CO ",
+        ),
+        b'{"data":5,"metadata":[]}',
+        b'{"data":{},"metadata":null}',
+        b'{"data":null}',
+        b'{"throughput":1e999}',
+        b"[" * 500_000,
+        b'{"file_metadata":' + b"[" * 400_000 + b"]" * 400_000 + b"}",
+        b'{"tr_id":' + b"[" * 400_000 + b"]" * 400_000 + b"}",
+        b'{"file_id":' + b"9" * 10_000 + b"}",
+        b" " * (MAX_BYTES + 1),
+        b"[" + b"1," * 20_000 + b"1]",
+    ],
+    ids=lambda body: repr(body[:24]),
+)
+def test_hostile_bodies_are_rejected_with_a_reason(body: bytes) -> None:
+    assert len(reason(body)) > 10
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_survived(body: bytes) -> None:
+    wire = FtsWire()
+    for form in ("json", "text"):
+        found = wire.decode(Message(body, form=form))
+        assert all(isinstance(r, (Row, Reject)) for r in found)
+
+
+@given(broken_records)
+def test_any_record_gives_a_sound_row_or_a_reason(record: dict[str, Any]) -> None:
+    for found in decode(record):
+        if isinstance(found, Reject):
+            assert found.reason.isprintable()
+            continue
+        payload = found.payload
+        assert found.key == f"{payload.scope}|{payload.source}|{payload.destination}"
+        assert found.key.count("|") == 2
+        assert payload.source
+        assert payload.destination
+        assert parse_rfc3339("2000-01-01T00:00:00Z") <= found.time < parse_rfc3339("2101-01-01T00:00:00Z")
+        assert all(
+            -(2**63) <= n < 2**63 for n in (found.id, payload.file, payload.bytes, payload.submitted, payload.active)
+        )
+        assert 0 <= payload.throughput < float("inf")
+        assert 0 <= payload.duration < float("inf")
+        assert len(payload.error) <= 1024
+        assert payload.error.isprintable()
+        payload.error.encode()
+
+
+@given(st.lists(broken_records, min_size=1, max_size=5), st.booleans())
+def test_a_list_is_its_messages_one_by_one(records: list[dict[str, Any]], enveloped: bool) -> None:
+    messages: list[Any] = (
+        [{"data": r, "metadata": {"_id": str(i)}} for i, r in enumerate(records)] if enveloped else records
+    )
+    assert decode(messages) == [found for message in messages for found in decode(message)]
+
+
+@given(st.sets(st.sampled_from(sorted(set(COMPLETE) - {"src_hostname", "dst_hostname", "tr_timestamp_complete"}))))
+def test_any_other_field_may_be_missing(dropped: set[str]) -> None:
+    if {"t_final_transfer_state", "t_final_transfer_state_flag"} <= dropped:
+        dropped = dropped - {"t_final_transfer_state"}
+    found = row({k: v for k, v in COMPLETE.items() if k not in dropped})
+    assert found.payload.outcome == OK
+    assert found.time == row(COMPLETE).time
+
+
+@given(st.one_of(json_values, st.floats()))
+def test_fields_never_raise(value: Any) -> None:
+    assert whole(value) is None or isinstance(whole(value), int)
+    assert abs(number(value)) < float("inf")
+    assert isinstance(host(value), str)
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("no file /store/user/jdoe/a.root", "no file /store/user/{}/a.root"),
+        ("/rucio/user/jdoe/aa/bb/f", "/rucio/user/{}/aa/bb/f"),
+        ("/store/user/rucio/jdoe/x", "/store/user/rucio/{}/x"),
+        ("/eos/user/j/jdoe/x", "/eos/user/j/{}/x"),
+        ("read /home/jdoe", "read /home/{}"),
+        ("/~jdoe/x", "/~{}/x"),
+        ("scope user.jdoe:file", "scope user.{}:file"),
+        ("/DC=org/CN=Jane de Doe is not authorized", "/DC=org/CN={} is not authorized"),
+        ("CN=Jane Doe,OU=people", "CN={},OU=people"),
+    ],
+)
+def test_people_are_replaced(text: str, kept: str) -> None:
+    scrubbed = Pseudonyms(b"secret").scrub(text)
+    before, after = kept.split("{}")
+    assert scrubbed.startswith(before + "user-")
+    assert scrubbed.endswith(after)
+    assert "doe" not in scrubbed.lower()
+
+
+@pytest.mark.parametrize(
+    "text", ["/dpm/site.example/home/atlas/x", "user defined checksum", "a superuser.b", "/users", "CN"]
+)
+def test_what_is_not_a_person_stays(text: str) -> None:
+    assert Pseudonyms(b"secret").scrub(text) == text
+
+
+def test_the_key_decides_the_pseudonym_and_nothing_else() -> None:
+    failed = {**COMPLETE, "t_final_transfer_state_flag": 0, "t__error_message": "denied /user/jdoe/x", "tr_id": ""}
+    one, other = row(failed), row(failed, FtsWire(pseudonym_key=b"other"))
+    open_ = row(failed, FtsWire(keep_personal=True))
+    assert len({r.payload.error for r in (one, other, open_)}) == 3
+    assert open_.payload.error == "denied /user/jdoe/x"
+    assert len({(r.id, r.key, r.payload.file) for r in (one, other, open_)}) == 1
+
+
+@given(st.text(alphabet="/~user.homecn=CN, jd|", max_size=300))
+def test_scrubbing_survives_any_text(text: str) -> None:
+    scrubbed = Pseudonyms(PUBLIC_KEY).scrub(text)
+    assert scrubbed == text or "user-" in scrubbed
+
+
+@pytest.mark.parametrize("key", [b"", b"x" * 65])
+def test_keys_of_a_wrong_length_are_refused(key: bytes) -> None:
+    with pytest.raises(ValueError, match="1 to 64 bytes"):
+        FtsWire(pseudonym_key=key)
+
+
+def test_the_instance_is_a_host_name() -> None:
+    with pytest.raises(ValueError, match="instance"):
+        FtsWire(instance="a|b")
+
+
+def test_real_messages(shared_data: Path) -> None:
+    lines = (shared_data / "fts" / "monit_fts_example_2020.jsonl").read_bytes().splitlines()
+    first, again = (row(line) for line in lines)
+    assert first == again
+    assert first.key == "fts-mit|se01.cmsaf.mit.edu|t3serv010.mit.edu"
+    assert first.payload.error.startswith("globus_ftp_control: gss_init_sec_context failed")
+    old = row((shared_data / "fts" / "monit_fts_example_2017_ok.json").read_bytes())
+    assert (old.payload.outcome, old.payload.bytes) == (OK, 10_556_847)
+    assert old.payload.throughput == pytest.approx(10_556_847 / 2.308)
