@@ -68,14 +68,14 @@ class Wire(Protocol[P_co]):
         """The rows of a message, in order (a message may be a list of records); a `Reject` for each bad record."""
 
 
-class Record(msgspec.Struct, frozen=True, array_like=True):
+class Record(msgspec.Struct, Generic[P], frozen=True, array_like=True):
     """What stage 1 says about one key in one closed window. Keyed (window, kind, key): same key, same content."""
 
     window: Window
     kind: str
     key: str
     scope: str
-    payload: Any
+    payload: P
 
 
 class Controls:
@@ -109,7 +109,7 @@ class Reducer(Protocol[P]):
     def update(self, rows: Sequence[Row[P]], window_starts: Sequence[int]) -> None:
         """Takes rows in order of arrival, with the start of each one's window; any split into calls gives the same."""
 
-    def close(self, window: Window, keys: Sequence[str], controls: Controls) -> list[Record]:
+    def close(self, window: Window, keys: Sequence[str], controls: Controls) -> list[Record[Any]]:
         """The records of `keys` (sorted; those with rows in `window`), and forgets what belonged to the window."""
 
     def scope(self, key: str) -> str:
@@ -130,7 +130,7 @@ class Closing(NamedTuple):
 
     window: Window
     scope: str
-    records: Sequence[Record]
+    records: Sequence[Record[Any]]
     """Sorted by (kind, key)."""
     controls: Controls
     settings: Any
@@ -169,6 +169,8 @@ class Pipeline(NamedTuple):
     domain: str
     payload: type
     """Type of `Row.payload`, for the bounded decoder."""
+    record: Any
+    """Type, or union of types, of `Record.payload`; the worker adds `int`, its count of quarantined rows."""
     wire: Callable[..., Wire[Any]]
     """Called with the stream's `wire:` settings."""
     reducer: Callable[[], Reducer[Any]]

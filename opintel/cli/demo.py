@@ -36,7 +36,7 @@ SETTLE = 8.0
 """Seconds that the last windows and tickets may take after the end."""
 
 
-class Seconds(click.ParamType):
+class Seconds(click.ParamType):  # type: ignore[type-arg]
     """`40s`, `2m` → seconds."""
 
     name = "duration"
@@ -88,7 +88,7 @@ def play(data: Path, length: float | None, *, headless: bool, seed: int, clean: 
     from opintel.cli.view import View
     from opintel.console.app import serve
     from opintel.fts.simulate import FAULT_KINDS, Simulator
-    from opintel.streams.loop import Stop, Watchdog, run, stop_on_signals
+    from opintel.streams.loop import Service, Stop, Watchdog, run, stop_on_signals
 
     data.mkdir(parents=True, exist_ok=True)
     secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
@@ -112,7 +112,7 @@ def play(data: Path, length: float | None, *, headless: bool, seed: int, clean: 
             clock = StoryClock(live_from, SPEED)
             ingester = system.ingester(watched, f"story {seed}", live=True)
             feed = StoryFeed(simulator, ingester, clock)
-            team = [
+            team: list[Service] = [
                 system.sequencer(ingester),
                 feed,
                 *system.stage1(watched),

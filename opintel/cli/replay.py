@@ -49,6 +49,7 @@ def replay(stream: str, files: tuple[Path, ...], data: Path, config: Path | None
     from opintel.store.queries import findings, incidents
     from opintel.streams.connectors.files import FileSource
     from opintel.streams.feeds import file_feed
+    from opintel.streams.loop import Service
 
     system = System(data, load_site(config))
     try:
@@ -58,7 +59,7 @@ def replay(stream: str, files: tuple[Path, ...], data: Path, config: Path | None
         except (OSError, ValueError) as error:
             raise UserError(str(error)) from error
         feed = file_feed(lambda name: system.ingester(watched, name, live=False), files, final=True)
-        services = [
+        services: list[Service] = [
             system.sequencer(feed.ingester),
             feed,
             *system.stage1(watched, batch=batch),

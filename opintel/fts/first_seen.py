@@ -117,7 +117,7 @@ class _Form(msgspec.Struct):
     examples: Counter[str] = msgspec.field(default_factory=Counter)
 
 
-def _forms(records: Sequence[Record]) -> dict[str, _Form]:
+def _forms(records: Sequence[Record[Any]]) -> dict[str, _Form]:
     forms: dict[str, _Form] = {}
     for record in records:
         if record.kind in (LINK, MESSAGES):

@@ -67,7 +67,7 @@ def judge(counts: pa.Table, fdr: float = 0.05) -> pa.Table:
     less the links that a flagged endpoint of the other role explains; 1 where none is left, and never flagged with
     fewer than two active links: its one link says all there is to say. Ties below 1e-12 for endpoints. `flagged`: false
     discovery rate `fdr` (Benjamini-Hochberg) among endpoints, then among the links that no flagged endpoint explains;
-    links of a flagged endpoint are listed, not flagged. Raises ValueError, with the row, for anything that is not such a table.
+    links of a flagged endpoint are listed, not flagged. Raises ValueError, with the row, for any other table.
     """
     source, destination, n, k = _checked(counts, fdr)
     names, groups = _endpoints(source, destination)
@@ -424,7 +424,7 @@ def _checked(counts: Any, fdr: float) -> tuple[list[str], list[str], Ints, Ints]
         if not (pa.types.is_string(value) or pa.types.is_large_string(value) or pa.types.is_string_view(value)):
             raise ValueError(f"{name} is a text column, got {kind}")
         hosts.append(counts[name].to_pylist())
-    n, k = (np.asarray(counts[name].to_pylist(), dtype=np.int64) for name in ("transfers", "failures"))
+    n, k = (counts[name].cast(pa.int64()).to_numpy() for name in ("transfers", "failures"))
     for wrong, why in ((n < 0, "transfers < 0"), (k < 0, "failures < 0"), (k > n, "failures > transfers")):
         if wrong.any():
             raise ValueError(f"row {int(np.argmax(wrong))}: {why}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -68,6 +69,8 @@ class LinkWindow(msgspec.Struct, array_like=True):
     submitted: int = 0
     active: int = 0
     """The optimiser's last word on the link's queue in the window."""
+    slice_log_rates: list[tuple[int, float]] = []
+    """As `log_rate`, count and sum only, for each slice."""
 
 
 LINK = "link"
@@ -75,11 +78,11 @@ MESSAGES = "messages"
 """Kinds of derived record: a link's window; the window of bare messages, which have no link."""
 
 
-def link_windows(records: list[Record] | tuple[Record, ...]) -> list[LinkWindow]:
+def link_windows(records: Sequence[Record[Any]]) -> list[LinkWindow]:
     """The typed payloads of the `link` records, in their order."""
     return [read_window(r.payload) for r in records if r.kind == LINK]
 
 
 def read_window(payload: Any) -> LinkWindow:
-    """A `LinkWindow` from a record's plain payload."""
-    return msgspec.convert(payload, LinkWindow)
+    """A record's payload as a `LinkWindow`; plain data are converted."""
+    return payload if isinstance(payload, LinkWindow) else msgspec.convert(payload, LinkWindow)

@@ -65,7 +65,7 @@ class FtsReducer:
                     transfer.error,
                 )
 
-    def close(self, window: Window, keys: Sequence[str], controls: Controls) -> list[Record]:
+    def close(self, window: Window, keys: Sequence[str], controls: Controls) -> list[Record[Any]]:
         """One record a key with rows in `window`, by (kind, key); forgets the window."""
         records = []
         for key in keys:
@@ -76,7 +76,7 @@ class FtsReducer:
             if rows is not None:
                 scope, source, destination = _parts(key)
                 bare = not source and not destination
-                payload = msgspec.to_builtins(_link_window(source, destination, rows, window))
+                payload = _link_window(source, destination, rows, window)
                 name = "" if bare else f"{source}|{destination}"
                 records.append(Record(window, MESSAGES if bare else LINK, name, scope, payload))
         return sorted(records, key=lambda r: (r.kind, r.key, r.scope))
@@ -144,13 +144,16 @@ def _link_window(source: str, destination: str, rows: _Open, window: Window) -> 
     failed = [0] * SLICES
     aborted = size = 0
     log_rates: list[float] = []
+    by_slice: list[list[float]] = [[] for _ in range(SLICES)]
     errors: list[tuple[int, int, str]] = []
     for time, id, outcome, bytes_, throughput, error in rows.files.values():
         if outcome == OK:
-            ok[(time - window.start) * SLICES // length] += 1
+            at = (time - window.start) * SLICES // length
+            ok[at] += 1
             size += bytes_
             if 0.0 < throughput < math.inf:
                 log_rates.append(math.log(throughput))
+                by_slice[at].append(log_rates[-1])
         else:
             if outcome == ABORTED:
                 aborted += 1
@@ -174,6 +177,7 @@ def _link_window(source: str, destination: str, rows: _Open, window: Window) -> 
         other_forms=sum(count for _, _, count, _ in forms[FORMS:]),
         submitted=rows.queue[2],
         active=rows.queue[3],
+        slice_log_rates=[(len(rates), math.fsum(rates)) for rates in by_slice],
     )
 
 

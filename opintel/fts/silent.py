@@ -30,9 +30,9 @@ HALF_LIFE = 3 * DAY
 GIVEN_UP = 144
 """Empty windows (a day of ten minutes) after which a subject is taken to have stopped for good and is forgotten."""
 
-LEAST_WINDOWS = 36.0
+LEAST_WINDOWS, LEAST_WINDOWS_OF_LINK = 36.0, 72.0
 LEAST_FILES = 1.0
-"""History, and files a window, without which silence is no surprise and is not tested."""
+"""History, and files a window, without which silence is no surprise and is not tested; links rest more often."""
 
 STEADINESS = (0.005, 0.02)
 """Classes of how often an active window is followed by an empty one; gaps are compared within a class."""
@@ -65,8 +65,8 @@ class SilentJudge:
     dispersion learned, the mean scaled down by how many links of the instance are active), so a quiet night is short.
     A run of length r has p = P(an active window is followed by an empty one) · P(longer than all M earlier gaps) =
     1 / (M + 1), which holds for any distribution of gaps, · (longest / r)^4 beyond it, · r / 3 for the windows in which
-    such a run would be seen. `longest` is at least twice the mean gap of subjects that are as steady. Bursty links thus
-    have long gaps as their habit. A subject silent for a day is forgotten.
+    such a run would be seen. `longest` is at least 2 + 4 (mean − 1) windows for the mean gap of subjects that are as
+    steady. Bursty links thus have long gaps as their habit. A subject silent for a day is forgotten.
     """
 
     name = "fts.silence"
@@ -95,8 +95,9 @@ class SilentJudge:
         keys = self._habits.keys()
         rows = self._habits.rows(keys)
         files = np.array([counts.get(key, 0) for key in keys], dtype=np.float64)
-        tested = self._follow_runs(rows, files == 0, level)
-        log_p = self._log_p(keys, rows)
+        is_link = np.array([key.startswith(LINK_PREFIX) for key in keys], dtype=np.bool_)
+        tested = self._follow_runs(rows, files == 0, level, is_link)
+        log_p = self._log_p(rows, is_link)
         hits = tested & (files == 0) & (log_p <= settings.emit)
         self.tests = {"silent": int(tested.sum())}
         findings = self._findings(closing, links, keys, rows, log_p, hits)[: settings.max_findings]
@@ -118,7 +119,9 @@ class SilentJudge:
         self._level = [value * _keep(window) + add for value, add in zip(self._level, (1.0, active), strict=True)]
         return min(1.0, active / usual) if usual else 0.0
 
-    def _follow_runs(self, rows: Ints, empty: NDArray[np.bool_], level: float) -> NDArray[np.bool_]:
+    def _follow_runs(
+        self, rows: Ints, empty: NDArray[np.bool_], level: float, is_link: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
         """Carries every subject's run of empty windows on; which subjects have a habit to be tested against."""
 
         def get(column: str) -> Floats:
@@ -140,19 +143,20 @@ class SilentJudge:
             first=np.where(grows & (run == 0), np.minimum(first, 1.0), get("first")),
             missed=np.where(grows, get("missed") + mean * level, get("missed")),
         )
-        return np.asarray((windows >= LEAST_WINDOWS) & (mean >= LEAST_FILES), dtype=np.bool_)
+        enough = windows >= np.where(is_link, LEAST_WINDOWS_OF_LINK, LEAST_WINDOWS)
+        return np.asarray(enough & (mean >= LEAST_FILES), dtype=np.bool_)
 
-    def _log_p(self, keys: Sequence[str], rows: Ints) -> Floats:
+    def _log_p(self, rows: Ints, is_link: NDArray[np.bool_]) -> Floats:
         """log10 p of each subject's run, floored; 0 where it is not longer than its habit."""
         followed, stopped, gaps, longest, due, first = (
             self._habits.get(rows, c) for c in ("followed", "stopped", "gaps", "longest", "due", "first")
         )
         steady = np.searchsorted(STEADINESS, (stopped + 0.5) / (followed + 1.0))
-        steady = np.where([key.startswith(LINK_PREFIX) for key in keys], steady, steady + len(STEADINESS) + 1)
+        steady = np.where(is_link, steady, steady + len(STEADINESS) + 1)
         classes = 2 * (len(STEADINESS) + 1)
         number = np.bincount(steady, stopped, classes) + 1.0
         usual = (np.bincount(steady, gaps, classes) + PRIOR_GAP) / number
-        longest = np.maximum(longest, 2.0 * usual[steady])
+        longest = np.maximum(longest, 2.0 + 4.0 * np.maximum(usual[steady] - 1.0, 0.0))
         beyond = due > longest
         r = np.where(beyond, due, 1.0)
         tail = TAIL * np.log(longest / r) + np.log(np.maximum(r / (TAIL - 1.0), 1.0)) - np.log1p(stopped)

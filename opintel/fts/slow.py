@@ -186,8 +186,8 @@ class SlowJudge:
         usual = float(self._links.get(at, "mean")[0])
         files, total, _ = link.log_rate
         slower = float(np.exp(usual - total / files))
-        is_new = key not in self._news
-        since = window.start if is_new else self._news[key][0]
+        onset = None if key in self._news else _onset(link, usual, window)
+        since = self._news[key][0] if onset is None else onset
         self._news[key] = (since, window.end)
         subject = {"scope": closing.scope, "source": link.source, "destination": link.destination}
         now, then = np.exp(total / files) / 1e6, np.exp(usual) / 1e6
@@ -207,7 +207,7 @@ class SlowJudge:
             ),
             evidence=capped([self._drawn(at, window, usual, scale, total / files), table([link])]),
             model=closing.model,
-            onset=window.start if is_new else None,
+            onset=onset,
         )
 
     def _drawn(self, at: Ints, window: Window, usual: float, scale: float, now: float) -> Series:
@@ -220,3 +220,14 @@ class SlowJudge:
         band = Band([low] * len(times), [high] * len(times), 0.98)
         title = "Rate of a file, typical of each window with traffic"
         return Series(title, times, [*values, float(np.exp(now)) / 1e6], "MB/s", band, (window.start, window.end))
+
+
+def _onset(link: LinkWindow, usual: float, window: Window) -> int:
+    """Start of the slice from which on the mean ln(rate) is lower: maximum likelihood, normal, `usual` before it."""
+    if not link.slice_log_rates:
+        return window.start
+    count, total = np.array(link.slice_log_rates, dtype=np.float64)[::-1].cumsum(axis=0)[::-1].T
+    drop = np.minimum(total - count * usual, 0.0)
+    gain = drop**2 / np.maximum(count, 1.0)
+    first = int(np.flatnonzero(gain >= gain.max() - 1e-9)[-1])
+    return window.start + first * ((window.end - window.start) // len(link.slice_log_rates))

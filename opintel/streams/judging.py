@@ -48,13 +48,13 @@ class JudgeStage:
         """All windows with end <= frontier are judged."""
         self.repeated = 0
         """Records of judged windows that came again since the start of the process; a count for people, not state."""
-        self._codec = derived_codec()
+        self._codec = derived_codec(pipeline.record)
         self._closed: dict[int, Closed] = {}
         self._of = 0
         self._controls = ControlTable()
         self._waiting: dict[str, dict[int, int]] = {}
         """Control → stage-1 partition → from; in force once all partitions have it."""
-        self._records: dict[int, dict[str, dict[tuple[str, str], Record]]] = {}
+        self._records: dict[int, dict[str, dict[tuple[str, str], Record[Any]]]] = {}
         """Window start → scope → (kind, key) → record."""
         self._scopes: dict[str, _Scope] = {}
         self.structure = {
@@ -86,7 +86,7 @@ class JudgeStage:
                 self._advance(position, out)
         return out
 
-    def _upsert(self, record: Record) -> None:
+    def _upsert(self, record: Record[Any]) -> None:
         window, scope = record.window, record.scope
         if window != self.stream.grid.window(self.stream.grid.start(window.start)):
             raise ValueError(f"window [{window.start}, {window.end}) is not on the grid of {self.stream.window} ns")
@@ -148,7 +148,7 @@ class JudgeStage:
         self,
         name: str,
         window: Window,
-        records: Mapping[tuple[str, str], Record],
+        records: Mapping[tuple[str, str], Record[Any]],
         controls: Controls,
         complete: bool,
         position: int,
@@ -190,7 +190,7 @@ class JudgeStage:
         judge: Judge,
         window: Window,
         scope: str,
-        records: list[Record],
+        records: list[Record[Any]],
         controls: Controls,
         complete: bool,
     ) -> list[Finding]:
@@ -238,7 +238,7 @@ class JudgeStage:
             scope.last, scope.quarantined = last, dict(quarantined)
             for judge, kept in judges:
                 scope.judges[judge].restore(kept)
-        for record in msgspec.convert(state["records"], list[Record]):
+        for record in msgspec.convert(state["records"], list[Record[self.pipeline.record | int]]):
             self._records.setdefault(record.window.start, {}).setdefault(record.scope, {})[record.kind, record.key] = (
                 record
             )

@@ -75,10 +75,10 @@ class Control(msgspec.Struct, array_like=True, tag="control"):
     seen: int = NEVER
 
 
-class Derived(msgspec.Struct, array_like=True, tag="derived"):
+class Derived(msgspec.Struct, Generic[P], array_like=True, tag="derived"):
     """One stage-1 record."""
 
-    record: Record
+    record: Record[P]
 
 
 class Forwarded(msgspec.Struct, array_like=True, tag="forwarded"):
@@ -102,7 +102,7 @@ class Closed(msgspec.Struct, array_like=True, tag="closed"):
     listened: int
 
 
-Value = Rows[Any] | Tick | Control | Derived | Forwarded | Closed
+Value = Rows[Any] | Tick | Control | Derived[Any] | Forwarded | Closed
 
 
 class Codec(Generic[P]):
@@ -131,9 +131,9 @@ def raw_codec(payload: type) -> Codec[Any]:
     return Codec(Rows[payload] | Tick | Control)  # type: ignore[valid-type]
 
 
-def derived_codec() -> Codec[Any]:
-    """The codec of a derived topic."""
-    return Codec(Derived | Forwarded | Closed)
+def derived_codec(payload: Any) -> Codec[Any]:
+    """The codec of a derived topic whose records carry `payload`."""
+    return Codec(Derived[payload | int] | Forwarded | Closed)  # type: ignore[valid-type]
 
 
 def shard_of(key: str, shards: int) -> int:

@@ -45,7 +45,7 @@ class ReduceStage:
         self.duplicates = 0
         """Dropped since the start of the process; a count for people, not state."""
         self.wm = self.listened = self.max_event = NEVER
-        self._raw, self._derived = raw_codec(pipeline.payload), derived_codec()
+        self._raw, self._derived = raw_codec(pipeline.payload), derived_codec(pipeline.record)
         self._controls = ControlTable()
         self._open: dict[int, dict[str, set[int]]] = {}
         """Window start → key → natural ids seen."""
@@ -179,7 +179,7 @@ class ReduceStage:
         if grid.start(wm) != grid.start(before):
             self._expire(grid.start(wm))
 
-    def _close(self, window: Window, keys: list[str], controls: Controls) -> list[Record]:
+    def _close(self, window: Window, keys: list[str], controls: Controls) -> list[Record[Any]]:
         try:
             return self.reducer.close(window, keys, controls)
         except CRASH:
@@ -189,8 +189,8 @@ class ReduceStage:
 
     def _close_carefully(
         self, window: Window, keys: list[str], controls: Controls, position: int, out: Output
-    ) -> list[Record]:
-        records: list[Record] = []
+    ) -> list[Record[Any]]:
+        records: list[Record[Any]] = []
         for n, key in enumerate(keys):
             try:
                 records += self.reducer.close(window, [key], controls)

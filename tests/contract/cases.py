@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from functools import cache
 
 from opintel.finding import NS
+from opintel.fts.pipeline import PIPELINE as FTS
+from opintel.fts.simulate import Simulator
+from opintel.fts.wire import FtsWire
 from opintel.streams.stream import Stream
 
 from .harness import Case
@@ -37,7 +41,18 @@ def toy_messages(seed: int = 1, n: int = 1500, keys: int = 30, bad: bool = False
     return sorted(rows)
 
 
+@cache
+def fts_messages() -> Sequence[tuple[int, bytes]]:
+    """Three hours of a thin grid with two faults, and garbage."""
+    story = Simulator(seed=1, hours=3.0, rate=2000.0, faults=("endpoint-down", "wrong-checksums"))
+    rows = list(story.messages())
+    return sorted([*rows, *((rows[n][0], b'{"garbage": %d' % n) for n in range(100, len(rows), 500))])
+
+
+TOY_CASE = Case("toy", TOY_STREAM, TOY, ToyWire(), toy_messages)
+FAILING = Case("toy-failing", TOY_STREAM, TOY, ToyWire(), lambda: toy_messages(seed=2, bad=True))
 CASES = [
-    Case("toy", TOY_STREAM, TOY, ToyWire(), toy_messages),
-    Case("toy-failing", TOY_STREAM, TOY, ToyWire(), lambda: toy_messages(seed=2, bad=True)),
+    TOY_CASE,
+    FAILING,
+    Case("fts", Stream("fts", "fts.transfers"), FTS, FtsWire(), fts_messages),
 ]

@@ -1,7 +1,8 @@
 """Run as a child process: plays a case and kills itself with SIGKILL at a named step of the worker or the ingester.
 
-`python killed.py FOLDER CASE COUNT [STEP]` where STEP is `before:append`, `after:checkpoint` … and COUNT its occurrence (0: never),
-without STEP the COUNTth step of any name. The product has no switch for this: the harness wraps the log and the checkpoints.
+`python killed.py FOLDER CASE COUNT [STEP]` where STEP is `before:append`, `after:put` … and COUNT its occurrence (-1:
+never); without STEP the COUNTth step of any name. The product has no switch for this: the harness wraps the log and
+the checkpoints.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from contract.cases import CASES
 from contract.harness import LOGS, drain, feed, workers
-
 from opintel.streams.checkpoints import Checkpoints
 
 STEPS = ("read", "put_asides", "append", "put", "commit")

@@ -12,7 +12,7 @@ from opintel.finding import NS
 from opintel.streams.log import Entry
 from opintel.streams.records import Control, Rows, raw_codec
 
-from .cases import CASES, TOY_STREAM
+from .cases import CASES, FAILING, TOY_CASE, TOY_STREAM
 from .harness import LOGS, Case, Outcome, drain, feed, outcome, play, workers
 from .toy import TOY, ToyWire
 
@@ -87,7 +87,7 @@ def test_records_sent_again_change_nothing(case: Case, reference: Outcome, tmp_p
 
 
 def test_rows_sent_again_are_duplicates(tmp_path: Path) -> None:
-    case = CASES[0]
+    case = TOY_CASE
     bus = LOGS["sqlite"](tmp_path)
     team = workers(bus, case, tmp_path)
     topic = case.stream.topic
@@ -127,7 +127,7 @@ def test_lateness_decides_what_is_late(tmp_path: Path) -> None:
     assert not in_time.asides
     assert [a[0] for a in late.asides] == ["late"]
     assert b"a.k9" in late.asides[0][2]
-    sums = [[f["effect"]["value"] for f in o.findings.values() if f["kind"] == "total"][0] for o in (in_time, late)]
+    sums = [next(f["effect"]["value"] for f in o.findings.values() if f["kind"] == "total") for o in (in_time, late)]
     assert sums == [10.0, 5.0]
 
 
@@ -150,7 +150,7 @@ def test_idle_partitions_wait_for_a_tick(tmp_path: Path) -> None:
 
 
 def test_the_end_of_a_file_closes_windows_and_marks_the_last_incomplete(tmp_path: Path) -> None:
-    result = play(CASES[0], tmp_path, live=False)
+    result = play(TOY_CASE, tmp_path, live=False)
     by_end = sorted(result.judged.items(), key=lambda item: item[0][1])
     whole = [seen["complete"] for _, seen in by_end]
     assert whole.count(False) == 2  # the last window of each of the two scopes
@@ -158,7 +158,7 @@ def test_the_end_of_a_file_closes_windows_and_marks_the_last_incomplete(tmp_path
 
 
 def test_a_failing_key_is_quarantined_and_the_others_go_on(tmp_path: Path) -> None:
-    failing = CASES[1]
+    failing = FAILING
     result = play(failing, tmp_path)
     reasons = sorted({reason for kind, reason, _ in result.asides if kind == "quarantined"})
     assert reasons == [
@@ -178,21 +178,21 @@ def test_a_failing_key_is_quarantined_and_the_others_go_on(tmp_path: Path) -> No
 
 def test_a_failing_judge_is_quarantined_for_its_scope_only(tmp_path: Path) -> None:
     def messages() -> list[tuple[int, bytes]]:
-        rows = list(CASES[0].messages())
+        rows = list(TOY_CASE.messages())
         middle = rows[700][0]
         return sorted([*rows, (middle, f"s0.cursed {middle} 1".encode())])
 
-    case = replace(CASES[0], messages=messages)
+    case = replace(TOY_CASE, messages=messages)
     result = play(case, tmp_path)
     found = [f for f in result.findings.values() if f["kind"] == "total"]
     totals = {s: [f for f in found if f["subject"]["scope"] == s] for s in ("s0", "s1")}
     assert 3 < len(totals["s0"]) < len(totals["s1"]) - 3
     assert any(f["subject"].get("key") == "s0.cursed" for f in result.findings.values())  # the other judge saw it
-    assert [a[1] for a in result.asides if a[0] == "quarantined"][0].startswith("toy.total on s0, window end ")
+    assert next(a[1] for a in result.asides if a[0] == "quarantined").startswith("toy.total on s0, window end ")
 
 
 def test_a_poisoned_record_is_a_dead_letter_with_its_position(tmp_path: Path) -> None:
-    case = CASES[0]
+    case = TOY_CASE
     bus = LOGS["sqlite"](tmp_path)
     team = workers(bus, case, tmp_path)
     poison = [b"", b"\x01", b"\x02abc", b"\x01\x93\xa4rows", b"\x01" + b"\x91" * 5000, b"\xff" * 100]
@@ -212,7 +212,7 @@ def test_a_poisoned_record_is_a_dead_letter_with_its_position(tmp_path: Path) ->
 
 
 def test_a_full_shard_refuses_new_keys_only(tmp_path: Path) -> None:
-    few = replace(CASES[0], stream=TOY_STREAM._replace(shards=1, partitions=1, max_keys=20))
+    few = replace(TOY_CASE, stream=TOY_STREAM._replace(shards=1, partitions=1, max_keys=20))
     result = play(few, tmp_path)
     refused = [a for a in result.asides if a[0] == "refused"]
     assert refused
@@ -222,7 +222,7 @@ def test_a_full_shard_refuses_new_keys_only(tmp_path: Path) -> None:
 
 def test_an_idle_key_is_forgotten_and_a_quarantine_ends(tmp_path: Path) -> None:
     stream = TOY_STREAM._replace(ttl=180 * NS)
-    failing = replace(CASES[1], stream=stream)
+    failing = replace(FAILING, stream=stream)
     result = play(failing, tmp_path)
     seven = replace(failing, stream=stream._replace(partitions=7))
     assert play(seven, tmp_path / "seven") == result
@@ -234,7 +234,7 @@ def test_controls_hold_from_a_window_that_has_no_row(tmp_path: Path) -> None:
     """A control changes windows from its own on, in all partitions at once, once, the highest version winning."""
     from opintel.streams.ingest import Ingester
 
-    case = CASES[0]
+    case = TOY_CASE
 
     def run(folder: Path, partitions: int, batch: int) -> Outcome:
         this = replace(case, stream=case.stream._replace(partitions=partitions))
@@ -272,7 +272,7 @@ def test_controls_hold_from_a_window_that_has_no_row(tmp_path: Path) -> None:
 def test_records_out_of_retention_are_a_visible_gap(tmp_path: Path) -> None:
     import time
 
-    case = CASES[0]
+    case = TOY_CASE
     bus = LOGS["sqlite"](tmp_path)
     for n, _ in enumerate(feed(bus, case)):
         if n == 30:

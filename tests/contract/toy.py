@@ -153,4 +153,4 @@ class Seen:
         self.keys = set(state)
 
 
-TOY = Pipeline("toy", Value, ToyWire, ToyReducer, (Total, Seen))
+TOY = Pipeline("toy", Value, list[int], ToyWire, ToyReducer, (Total, Seen))

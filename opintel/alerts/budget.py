@@ -1,0 +1,178 @@
+"""How surprising a finding must be to alarm: a budget of false alarms a week, shared among the tests that were made.
+
+A finding alarms if p <= budget x (window / week) / tests. With calibrated p-values each test then raises a false
+alarm with at most that probability, and by linearity of expectation a week's false alarms add up to the budget at
+most, however the tests depend on each other (the per-family error rate of Bonferroni's procedure; Tukey 1953,
+Hochberg and Tamhane 1987, ch. 1). Persistence (`lifecycle`) only lowers the rate.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from opintel.alerts.lifecycle import Sign
+from opintel.alerts.records import fingerprint
+from opintel.alerts.settings import Budgets, Rate, severity_rank
+from opintel.finding import NS, Finding
+from opintel.store import schema as t
+from opintel.streams.findings import Judged
+
+WEEK = 7 * 86_400 * NS
+LEAST_FACTOR = 1 / 16
+"""Operators' 'false alarm' halves the budget of a kind in a scope down to this share; 'confirmed' doubles it up to
+1."""
+
+
+class Signal(NamedTuple):
+    """What a window says about one alert: its sign and the findings behind it, the most surprising first."""
+
+    sign: Sign
+    findings: list[Finding]
+
+
+class Spending(NamedTuple):
+    """What one budget spent on a window: expected false alarms."""
+
+    budget: str
+    rate: Rate
+    spent: float
+
+
+class Verdict(NamedTuple):
+    """The findings of a window, judged: fingerprint → signal; findings that alarm nobody; what it cost."""
+
+    signals: dict[str, Signal]
+    others: list[Finding]
+    spending: list[Spending]
+
+
+def decide(
+    judged: Judged,
+    found: Sequence[Finding],
+    budgets: Budgets,
+    factors: Mapping[str, float],
+    alarming: Collection[str],
+    unranked_left: Mapping[str, int],
+    strong_margin: float,
+) -> Verdict:
+    """Judges a window's findings.
+
+    `factors`: kind → share of its budget (operators' answers); `alarming`: fingerprints that fire already, which a
+    finding without a p-value keeps firing; `unranked_left`: budget → how many alarms without a p-value it may still
+    raise this week; `strong_margin` in decades.
+    """
+    tests = _tests(judged, found)
+    total: dict[str, int] = {}
+    rates: dict[str, Rate] = {}
+    for kind, n in tests.items():
+        name, rates[name] = budgets.of(judged.stream, kind)
+        total[name] = total.get(name, 0) + n
+    share = (judged.window.end - judged.window.start) / WEEK
+    threshold = {
+        kind: rates[name].false_alarms_a_week * factors.get(kind, 1.0) * share / max(1, total[name])
+        for kind in tests
+        for name in [budgets.of(judged.stream, kind)[0]]
+    }
+    signals: dict[str, Signal] = {}
+    others: list[Finding] = []
+    left = dict(unranked_left)
+    for f in sorted(found, key=surprise):
+        mark = fingerprint(judged.stream, f)
+        sign: Sign = "."
+        if f.log10_p is None:
+            name = budgets.of(judged.stream, f.kind)[0]
+            if f.severity != "info" and (mark in alarming or mark in signals or left.get(name, 0) > 0):
+                left[name] = left.get(name, 0) - (mark not in alarming and mark not in signals)
+                sign = "s"
+        elif f.log10_p <= math.log10(threshold[f.kind]):
+            sign = "s" if f.log10_p <= math.log10(threshold[f.kind]) - strong_margin else "w"
+        if mark in signals:
+            signals[mark].findings.append(f)
+        elif sign != ".":
+            signals[mark] = Signal(sign, [f])
+        else:
+            others.append(f)
+    spending = [
+        Spending(
+            name,
+            rates[name],
+            sum(tests[kind] * threshold[kind] for kind in tests if budgets.of(judged.stream, kind)[0] == name),
+        )
+        for name in sorted(total)
+    ]
+    return Verdict(signals, others, spending)
+
+
+def surprise(finding: Finding) -> tuple[float, int, str]:
+    """Sorts the most surprising first; those without a p-value come last, by severity."""
+    p = 1.0 if finding.log10_p is None else finding.log10_p
+    return p, -severity_rank(finding.severity), finding.id
+
+
+def load_factors(connection: sa.Connection, stream: str, scope: str) -> dict[str, float]:
+    """Kind → share of its budget that operators' answers left it, where it is not 1."""
+    here = (t.tuning.c.stream == stream) & (t.tuning.c.scope == scope)
+    return {row.kind: row.factor for row in connection.execute(sa.select(t.tuning).where(here))}
+
+
+def retune(connection: sa.Connection, stream: str, kind: str, scope: str, by: float) -> float:
+    """Multiplies a kind's share by `by`, within [`LEAST_FACTOR`, 1]; returns the new share."""
+    old = load_factors(connection, stream, scope).get(kind)
+    new = min(1.0, max(LEAST_FACTOR, (1.0 if old is None else old) * by))
+    here = (t.tuning.c.stream == stream) & (t.tuning.c.scope == scope) & (t.tuning.c.kind == kind)
+    if old is None:
+        connection.execute(sa.insert(t.tuning).values(stream=stream, kind=kind, scope=scope, factor=new))
+    else:
+        connection.execute(sa.update(t.tuning).where(here).values(factor=new))
+    return new
+
+
+def unranked_left(connection: sa.Connection, judged: Judged, budgets: Budgets) -> dict[str, int]:
+    """Budget → alarms without a p-value that it may still raise in this window's week."""
+    rates = budgets.streams.get(judged.stream, {})
+    left = {"other": budgets.default.unranked_a_week} | {name: b.unranked_a_week for name, b in rates.items()}
+    query = sa.select(t.budget_spend.c.budget, t.budget_spend.c.unranked).where(
+        t.budget_spend.c.stream == judged.stream,
+        t.budget_spend.c.scope == judged.scope,
+        t.budget_spend.c.week == week_of(judged),
+    )
+    for name, unranked in connection.execute(query):
+        left[name] = left.get(name, 0) - unranked
+    return left
+
+
+def spend(connection: sa.Connection, judged: Judged, spending: Spending, alarms: int, unranked: int) -> None:
+    """Books what a window cost and how many alarms rose in it, of these `unranked` without a p-value."""
+    table = t.budget_spend
+    key = {"stream": judged.stream, "budget": spending.budget, "scope": judged.scope, "week": week_of(judged)}
+    here = sa.and_(*(table.c[name] == value for name, value in key.items()))
+    old = connection.execute(sa.select(table).where(here)).first()
+    values = {
+        "allowed": spending.rate.false_alarms_a_week,
+        "spent": spending.spent + (old.spent if old else 0.0),
+        "alarms": alarms + (old.alarms if old else 0),
+        "unranked": unranked + (old.unranked if old else 0),
+    }
+    if old is None:
+        connection.execute(sa.insert(table).values(key | values))
+    else:
+        connection.execute(sa.update(table).where(here).values(values))
+
+
+def week_of(judged: Judged) -> int:
+    """Start of the week (of event time, counted from 1970-01-01) that the window ends in, ns."""
+    last = judged.window.end - 1
+    return last - last % WEEK
+
+
+def _tests(judged: Judged, found: Sequence[Finding]) -> dict[str, int]:
+    """Kind → tests made; never fewer than its findings with a p-value, each of which was a test."""
+    tests = {kind: n for kind, n in judged.tests.items() if n > 0}
+    for kind in sorted({f.kind for f in found}):
+        ranked = sum(f.log10_p is not None for f in found if f.kind == kind)
+        tests[kind] = max(tests.get(kind, 0), ranked)
+    return tests

@@ -1,0 +1,404 @@
+"""One judged window of one scope: from its findings to alerts, incidents and messages, inside the caller's transaction.
+
+Everything it knows is in the store and the window; it reads no clock. So the same sequence of windows gives the same
+incidents and messages, however it was cut into transactions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+import sqlalchemy as sa
+
+from opintel.alerts import budget, outbox
+from opintel.alerts.grouping import entities, explains, place
+from opintel.alerts.lifecycle import ALARMING, LIVE, IncidentInput, alert_step, incident_step
+from opintel.alerts.records import (
+    SUBJECTS_KEPT,
+    Alert,
+    Incident,
+    Lead,
+    attach,
+    fingerprint,
+    incident_id,
+    load_alerts,
+    load_incidents,
+    note,
+    save,
+)
+from opintel.alerts.settings import AlertSettings, labels_agree, severity_rank
+from opintel.finding import Finding
+from opintel.store import schema as t
+from opintel.store.queries import read_finding
+from opintel.streams.findings import Judged
+
+SERVICE = "opintel"
+"""Who did it, in the history."""
+TITLE_LENGTH = 200
+
+
+class Round:
+    """The working set of one window: the scope's alerts that have a history, its incidents that are not closed."""
+
+    def __init__(self, connection: sa.Connection, settings: AlertSettings, judged: Judged) -> None:
+        self.connection = connection
+        self.settings = settings
+        self.judged = judged
+        self.now = judged.window.end
+        here = (t.alert.c.stream == judged.stream) & (t.alert.c.scope == judged.scope)
+        self._alerts = load_alerts(connection, here & (t.alert.c.history != ""))
+        self._stored_alerts = dict(self._alerts)
+        there = (t.incident.c.stream == judged.stream) & (t.incident.c.scope == judged.scope)
+        self._incidents = load_incidents(connection, there & (t.incident.c.state != "closed"))
+        self._stored_incidents = dict(self._incidents)
+        self._fresh: list[str] = []
+        self._silences = list(self._in_force())
+
+    def run(self, found: Sequence[Finding]) -> None:
+        """Decides on the window's findings and writes all that follows."""
+        self._expire()
+        verdict = self._decide(found)
+        self._recall(verdict.signals)
+        rose = self._advance(verdict)
+        self._book(verdict, rose)
+        self._place(rose)
+        self._continue(verdict)
+        self._support(verdict.others, found)
+        self._end_known()
+        self._settle()
+        self._write()
+
+    def _expire(self) -> None:
+        """Closes what resolved too long ago to be reopened, before anything of this window can reopen it."""
+        for home, incident in sorted(self._incidents.items()):
+            if incident.resolved is not None and incident.resolved + self.settings.lifecycle.reopen <= self.now:
+                self._move(home, "expire")
+
+    def _decide(self, found: Sequence[Finding]) -> budget.Verdict:
+        judged, budgets = self.judged, self.settings.budgets
+        return budget.decide(
+            judged,
+            found,
+            budgets,
+            budget.load_factors(self.connection, judged.stream, judged.scope),
+            {a.fingerprint for a in self._alerts.values() if a.state in ALARMING},
+            budget.unranked_left(self.connection, judged, budgets),
+            self.settings.lifecycle.persistence.strong_margin,
+        )
+
+    def _recall(self, signals: Iterable[str]) -> None:
+        """Loads alerts that had been quiet for long and have a sign again."""
+        missing = sorted(set(signals) - set(self._alerts))
+        if missing:
+            old = load_alerts(self.connection, t.alert.c.fingerprint.in_(missing))
+            self._alerts |= old
+            self._stored_alerts |= old
+
+    def _advance(self, verdict: budget.Verdict) -> list[str]:
+        """Moves every alert by its sign; the fingerprints of those that began to alarm."""
+        rules = self.settings.lifecycle.persistence
+        rose = []
+        for mark in sorted(set(self._alerts) | set(verdict.signals)):
+            signal = verdict.signals.get(mark)
+            old = self._alerts.get(mark)
+            if signal is None and old is not None and not self._counts_as_clean(old):
+                continue
+            state, history = alert_step(
+                old.state if old else "pending",
+                old.history if old else "",
+                signal.sign if signal else ".",
+                rules,
+            )
+            if signal is not None:
+                alert = self._with_findings(old, signal.findings)
+            else:
+                assert old is not None
+                alert = old
+            self._alerts[mark] = msgspec.structs.replace(
+                alert, state=state, history=history, findings=() if state == "resolved" else alert.findings
+            )
+            if state in ALARMING and (old is None or old.state not in ALARMING):
+                rose.append(mark)
+        return rose
+
+    def _counts_as_clean(self, alert: Alert) -> bool:
+        """A window says that nothing is wrong only where it is whole and its kind was tested."""
+        unranked = alert.log10_p is None
+        return self.judged.complete and (unranked or self.judged.tests.get(alert.kind, 0) > 0)
+
+    def _with_findings(self, old: Alert | None, findings: Sequence[Finding]) -> Alert:
+        worst = max((f.severity for f in findings), key=severity_rank)
+        least = min((f.log10_p for f in findings if f.log10_p is not None), default=None)
+        began = min(f.began for f in findings)
+        ids = tuple(f.id for f in findings)
+        if old is None or old.state == "resolved":
+            first = findings[0]
+            return Alert(
+                fingerprint=fingerprint(self.judged.stream, first),
+                stream=self.judged.stream,
+                scope=self.judged.scope,
+                kind=first.kind,
+                subject=first.subject,
+                state=old.state if old else "pending",
+                history=old.history if old else "",
+                began=began,
+                last=self.now,
+                severity=worst,
+                log10_p=least,
+                findings=ids,
+                incident=old.incident if old else None,
+            )
+        ps = [p for p in (old.log10_p, least) if p is not None]
+        return msgspec.structs.replace(
+            old,
+            began=min(old.began, began),
+            last=self.now,
+            severity=max(old.severity, worst, key=severity_rank),
+            log10_p=min(ps, default=None),
+            findings=(old.findings + ids)[-SUBJECTS_KEPT:],
+        )
+
+    def _book(self, verdict: budget.Verdict, rose: Sequence[str]) -> None:
+        for spending in verdict.spending:
+            paid = [
+                self._alerts[m]
+                for m in rose
+                if self.settings.budgets.of(self.judged.stream, self._alerts[m].kind)[0] == spending.budget
+            ]
+            unranked = sum(a.log10_p is None for a in paid)
+            budget.spend(self.connection, self.judged, spending, len(paid), unranked)
+
+    def _place(self, rose: Sequence[str]) -> None:
+        """Finds an incident for every alert that alarms and has none, endpoints first."""
+        grouping = self.settings.lifecycle.grouping
+        for mark in rose:
+            if not self._has_home(self._alerts[mark]):
+                self._alerts[mark] = msgspec.structs.replace(self._alerts[mark], incident=None)
+        waiting = [a for a in self._alerts.values() if a.state in ALARMING and self._waits(a, a.fingerprint in rose)]
+        for alert in sorted(waiting, key=self._order):
+            if self._silenced(alert.subject):
+                continue
+            placement = place(alert, self._open_ones(), self.now, grouping)
+            home = alert.incident or placement.joins
+            if home is None:
+                home = self._open(alert)
+                self._fresh.append(home)
+            elif self._incidents[home].state in ("resolved", "mitigated"):
+                self._move(home, "recur", alert=alert.fingerprint)
+            if alert.incident is None:
+                self._alerts[alert.fingerprint] = msgspec.structs.replace(alert, incident=home)
+                self._join(home, alert)
+            for other in placement.takes_over:
+                if other != home:
+                    self._merge(other, home)
+
+    def _has_home(self, alert: Alert) -> bool:
+        home = self._incidents.get(alert.incident or "")
+        return home is not None and home.state != "closed"
+
+    def _waits(self, alert: Alert, rose: bool) -> bool:
+        """Whether an alert that alarms needs an incident opened or reopened. One that was closed over it does not."""
+        if alert.incident is None:
+            return True
+        home = self._incidents.get(alert.incident)
+        return home is not None and (home.state == "resolved" or (home.state == "mitigated" and rose))
+
+    def _open_ones(self) -> list[Incident]:
+        return [i for i in self._incidents.values() if i.state != "closed"]
+
+    def _order(self, alert: Alert) -> tuple[int, int, float, str]:
+        named = self._entities(alert.subject)
+        p = 0.0 if alert.log10_p is None else alert.log10_p
+        return len(named), -severity_rank(alert.severity), p, alert.fingerprint
+
+    def _open(self, alert: Alert) -> str:
+        new = incident_id(alert.fingerprint, self.now)
+        named = self._entities(alert.subject)
+        title, lead = self._title(self._findings(alert.findings), named)
+        self._incidents[new] = Incident(
+            id=new,
+            fingerprint=alert.fingerprint,
+            stream=alert.stream,
+            scope=alert.scope,
+            about=named,
+            title=title,
+            severity=alert.severity,
+            start=alert.began,
+            opened=self.now,
+            last=alert.last,
+            lead=lead,
+        )
+        save(self.connection, None, self._incidents[new])
+        self._stored_incidents[new] = self._incidents[new]
+        note(self.connection, new, self.now, SERVICE, "opened")
+        return new
+
+    def _join(self, home: str, alert: Alert) -> None:
+        """Notes the alert; an endpoint's alert makes its incident one about the endpoint, with a title of its own."""
+        note(self.connection, home, self.now, SERVICE, "alert", kind=alert.kind, subject=alert.subject)
+        incident, named = self._incidents[home], self._entities(alert.subject)
+        if len(named) < len(incident.about):
+            title, lead = self._title(self._findings(alert.findings), named)
+            subjects = (alert.subject, *incident.subjects)
+            self._incidents[home] = msgspec.structs.replace(
+                incident, about=named, title=title, lead=lead, subjects=subjects
+            )
+            note(self.connection, home, self.now, SERVICE, "about", was=incident.about, now=named)
+
+    def _merge(self, other: str, home: str) -> None:
+        """`other` becomes part of `home`: its alerts, findings and subjects go there."""
+        moved = self._incidents[other]
+        for a in load_alerts(self.connection, t.alert.c.incident == other).values():
+            current = self._alerts.get(a.fingerprint, a)
+            self._stored_alerts.setdefault(a.fingerprint, a)
+            self._alerts[a.fingerprint] = msgspec.structs.replace(current, incident=home)
+        for a in list(self._alerts.values()):
+            if a.incident == other:
+                self._alerts[a.fingerprint] = msgspec.structs.replace(a, incident=home)
+        table = t.incident_finding
+        for role in ("alarm", "supporting"):
+            query = sa.select(table.c.finding).where(table.c.incident == other, table.c.role == role)
+            attach(self.connection, home, self.connection.execute(query).scalars(), role)
+        into = self._incidents[home]
+        self._incidents[home] = msgspec.structs.replace(
+            into,
+            start=min(into.start, moved.start),
+            last=max(into.last, moved.last),
+            severity=max(into.severity, moved.severity, key=severity_rank),
+            subjects=_distinct(into.subjects + moved.subjects),
+        )
+        self._incidents[other] = msgspec.structs.replace(
+            moved, state=incident_step(moved.state, "merge"), merged_into=home
+        )
+        note(self.connection, other, self.now, SERVICE, "merged", into=home)
+        note(self.connection, home, self.now, SERVICE, "took-over", incident=other)
+
+    def _continue(self, verdict: budget.Verdict) -> None:
+        """The findings of alerts that alarm become part of their incidents."""
+        for mark in sorted(self._alerts):
+            alert = self._alerts[mark]
+            home = self._incidents.get(alert.incident or "")
+            if alert.state not in ALARMING or home is None or home.state in ("resolved", "closed"):
+                continue
+            ids = alert.findings
+            if not ids:
+                continue
+            attach(self.connection, home.id, ids, "alarm")
+            title, lead = home.title, home.lead
+            if mark in verdict.signals:
+                title, lead = min((title, lead), self._title(verdict.signals[mark].findings, home.about), key=_by_lead)
+            self._incidents[home.id] = msgspec.structs.replace(
+                home,
+                title=title,
+                lead=lead,
+                severity=max(home.severity, alert.severity, key=severity_rank),
+                start=min(home.start, alert.began),
+                last=max(home.last, alert.last),
+                subjects=_distinct((*home.subjects, alert.subject)),
+            )
+            self._alerts[mark] = msgspec.structs.replace(alert, findings=())
+
+    def _support(self, others: Sequence[Finding], found: Sequence[Finding]) -> None:
+        """Findings that alarm nobody explain incidents about their subject; a new incident looks back for them."""
+        grouping = self.settings.lifecycle.grouping
+        earlier: list[Finding] = []
+        if self._fresh:
+            known = {f.id for f in found}
+            query = sa.select(t.finding.c.content).where(
+                t.finding.c.stream == self.judged.stream,
+                t.finding.c.pending == 0,
+                t.finding.c.window_end > self.now - grouping.link_joins_endpoint,
+                t.finding.c.window_end <= self.now,
+            )
+            rows = map(read_finding, self.connection.execute(query).scalars())
+            earlier = [f for f in rows if f.id not in known and in_scope(f, self.judged.scope)]
+        for home in sorted(self._incidents):
+            incident = self._incidents[home]
+            candidates = [*others, *(earlier if home in self._fresh else [])]
+            ids = [f.id for f in candidates if explains(incident, self._entities(f.subject), self.now, grouping)]
+            attach(self.connection, home, ids, "supporting")
+
+    def _end_known(self) -> None:
+        for home, incident in sorted(self._incidents.items()):
+            if incident.known_until is None or self.now < incident.known_until:
+                continue
+            self._incidents[home] = msgspec.structs.replace(incident, known_until=None)
+            if self._alarming(home) and incident.state in ("acknowledged", "mitigated"):
+                self._move(home, "recur", reason="the time until which it was known has passed")
+
+    def _settle(self) -> None:
+        """Incidents whose alerts are all quiet resolve."""
+        for home, incident in sorted(self._incidents.items()):
+            if incident.state in LIVE and not self._alarming(home):
+                self._move(home, "clear")
+                self._incidents[home] = msgspec.structs.replace(self._incidents[home], resolved=self.now)
+
+    def _write(self) -> None:
+        for home, incident in sorted(self._incidents.items()):
+            save(self.connection, self._stored_incidents[home], incident)
+        for mark, alert in sorted(self._alerts.items()):
+            save(self.connection, self._stored_alerts.get(mark), alert)
+        for home, incident in sorted(self._incidents.items()):
+            old = self._stored_incidents[home]
+            if incident.severity != old.severity:
+                note(self.connection, home, self.now, SERVICE, "severity", was=old.severity, now=incident.severity)
+            if incident != old or home in self._fresh:
+                outbox.announce(self.connection, self.settings.routes, old, incident, self.now)
+
+    def _move(self, home: str, given: IncidentInput, **detail: str) -> None:
+        old = self._incidents[home]
+        new = msgspec.structs.replace(old, state=incident_step(old.state, given))
+        self._incidents[home] = msgspec.structs.replace(new, resolved=None) if given == "recur" else new
+        note(self.connection, home, self.now, SERVICE, given, was=old.state, now=new.state, **detail)
+
+    def _alarming(self, home: str) -> bool:
+        return any(a.incident == home and a.state in ALARMING for a in self._alerts.values())
+
+    def _entities(self, subject: dict[str, str]) -> tuple[str, ...]:
+        return entities(subject, self.judged.stream, self.judged.scope, self.settings.lifecycle.grouping)
+
+    def _title(self, findings: Iterable[Finding], about: tuple[str, ...]) -> tuple[str, Lead]:
+        """The title that the best of some findings gives, and how good it is."""
+
+        def lead(finding: Finding) -> Lead:
+            beside = int(self._entities(finding.subject) != about)
+            p = 0.0 if finding.log10_p is None else finding.log10_p
+            return beside, -severity_rank(finding.severity), p, finding.window.end, finding.id
+
+        best = min(findings, key=lead)
+        return best.summary[:TITLE_LENGTH], lead(best)
+
+    def _findings(self, ids: Sequence[str]) -> list[Finding]:
+        query = sa.select(t.finding.c.content).where(t.finding.c.id.in_(ids))
+        return [read_finding(content) for content in self.connection.execute(query).scalars()]
+
+    def _silenced(self, subject: dict[str, str]) -> bool:
+        return any(labels_agree(wanted, subject) for wanted in self._silences)
+
+    def _in_force(self) -> Iterable[dict[str, str]]:
+        query = sa.select(t.silence.c.subject).where(
+            t.silence.c.stream == self.judged.stream, t.silence.c.until > self.now
+        )
+        for text in self.connection.execute(query).scalars():
+            yield msgspec.json.decode(text, type=dict[str, str])
+        for planned in self.settings.calendar.maintenance:
+            if planned.stream == self.judged.stream and planned.start <= self.now < planned.end:
+                yield planned.subject
+
+
+def in_scope(finding: Finding, scope: str) -> bool:
+    """Whether a finding is of a scope, which is among the labels of its subject; the empty scope is the whole
+    stream."""
+    return not scope or scope in finding.subject.values()
+
+
+def _by_lead(titled: tuple[str, Lead]) -> Lead:
+    return titled[1]
+
+
+def _distinct(subjects: Sequence[dict[str, str]]) -> tuple[dict[str, str], ...]:
+    seen: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
+    for subject in subjects:
+        seen.setdefault(tuple(sorted(subject.items())), subject)
+    return tuple(list(seen.values())[:SUBJECTS_KEPT])

@@ -1,0 +1,165 @@
+"""The alert service: the findings topic comes in, alerts, incidents and messages go out, in one transaction a batch.
+
+Position, alert state, incidents and outbox are committed together, so a crash loses nothing and doubles nothing.
+Findings wait in the store until the `Judged` of their window; what comes again is recognised and ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+import sqlalchemy as sa
+
+from opintel.alerts.round import Round, in_scope
+from opintel.alerts.settings import AlertSettings
+from opintel.finding import Finding, same_content
+from opintel.store import Store
+from opintel.store import schema as t
+from opintel.store.queries import read_finding
+from opintel.streams.findings import Found, Judged
+
+CONSUMER = "alerts"
+
+
+class PositionMoved(RuntimeError):
+    """Another consumer has moved the position: two alert services run on one store."""
+
+
+class FindingConflict(ValueError):
+    """A finding came again under its id with other content: a detector breaks the contract."""
+
+
+class AlertService:
+    """Decides on findings. `warm_until`: windows that end at or before it (ns UTC) are stored, and alarm nobody."""
+
+    def __init__(self, store: Store, settings: AlertSettings, *, warm_until: int = 0) -> None:
+        self._store = store
+        self._settings = settings
+        self._warm_until = warm_until
+
+    def position(self) -> int:
+        """Position in the findings topic from which to go on; 0 at first."""
+        with self._store.read() as connection:
+            return _position(connection) or 0
+
+    def consume(self, position_from: int, records: Sequence[Found | Judged], position_to: int) -> None:
+        """Processes the records of [position_from, position_to) and commits everything that follows from them, or
+        nothing.
+
+        Raises PositionMoved where the store does not stand at `position_from`, FindingConflict where a finding
+        contradicts an earlier one of its id.
+        """
+        with self._store.write() as connection:
+            _advance(connection, position_from, position_to)
+            waiting: list[Found] = []
+            for record in records:
+                if isinstance(record, Found):
+                    waiting.append(record)
+                    continue
+                _keep(connection, waiting)
+                waiting = []
+                self._judge(connection, record)
+            _keep(connection, waiting)
+
+    def _judge(self, connection: sa.Connection, judged: Judged) -> None:
+        if not _first_time(connection, judged):
+            return
+        found = _claim(connection, judged)
+        if judged.window.end > self._warm_until:
+            Round(connection, self._settings, judged).run(found)
+
+
+def _position(connection: sa.Connection) -> int | None:
+    query = sa.select(t.position.c.position).where(t.position.c.consumer == CONSUMER)
+    return connection.execute(query).scalar()
+
+
+def _advance(connection: sa.Connection, old: int, new: int) -> None:
+    if _position(connection) is None:
+        connection.execute(sa.insert(t.position).values(consumer=CONSUMER, position=0))
+    here = (t.position.c.consumer == CONSUMER) & (t.position.c.position == old)
+    moved = connection.execute(sa.update(t.position).where(here).values(position=new))
+    if moved.rowcount != 1:
+        raise PositionMoved(
+            f"the store stands at position {_position(connection)} of the findings topic, not at {old}: "
+            "another alert service works on it; let one of them run"
+        )
+
+
+def _first_time(connection: sa.Connection, judged: Judged) -> bool:
+    """Whether the window is newer than all that were decided on; notes that it is decided on now."""
+    here = (t.judged.c.stream == judged.stream) & (t.judged.c.scope == judged.scope)
+    through = connection.execute(sa.select(t.judged.c.through).where(here)).scalar()
+    end = judged.window.end
+    if through is None:
+        connection.execute(sa.insert(t.judged).values(stream=judged.stream, scope=judged.scope, through=end))
+    elif through < end:
+        connection.execute(sa.update(t.judged).where(here).values(through=end))
+    return True
+
+
+def _keep(connection: sa.Connection, records: Sequence[Found]) -> None:
+    """Stores findings; those of a window that has been decided on already wait for nothing."""
+    if not records:
+        return
+    new: dict[str, Found] = {}
+    there = dict(_contents(connection, [r.finding.id for r in records]))
+    for record in records:
+        f = record.finding
+        known = there.get(f.id) or (new[f.id].finding if f.id in new else None)
+        if known is None:
+            new[f.id] = record
+        elif not same_content(known, f):
+            raise FindingConflict(
+                f"finding {f.id} came with two contents: {known.detector} said {known.summary[:200]!r} for "
+                f"{known.subject}, {f.detector} now says {f.summary[:200]!r} for {f.subject}"
+            )
+    if not new:
+        return
+    decided = {(row.stream, row.scope): row.through for row in connection.execute(sa.select(t.judged))}
+    connection.execute(sa.insert(t.finding), [_row(record, decided) for record in new.values()])
+
+
+def _row(record: Found, decided: dict[tuple[str, str], int]) -> dict[str, object]:
+    f = record.finding
+    through = [end for (stream, scope), end in decided.items() if stream == record.stream and in_scope(f, scope)]
+    return {
+        "id": f.id,
+        "stream": record.stream,
+        "detector": f.detector,
+        "kind": f.kind,
+        "window_start": f.window.start,
+        "window_end": f.window.end,
+        "log10_p": f.log10_p,
+        "severity": f.severity,
+        "evidence": len(f.evidence),
+        "pending": int(f.window.end > max(through, default=f.window.end - 1)),
+        "content": msgspec.json.encode(f).decode(),
+    }
+
+
+def _claim(connection: sa.Connection, judged: Judged) -> list[Finding]:
+    """The findings that waited for this window, in order of id."""
+    query = (
+        sa.select(t.finding.c.content)
+        .where(t.finding.c.pending == 1, t.finding.c.stream == judged.stream)
+        .where(t.finding.c.window_end <= judged.window.end)
+        .order_by(t.finding.c.id)
+    )
+    found = [f for f in map(read_finding, connection.execute(query).scalars()) if in_scope(f, judged.scope)]
+    for part in _parts([f.id for f in found]):
+        connection.execute(sa.update(t.finding).where(t.finding.c.id.in_(part)).values(pending=0))
+    return found
+
+
+def _contents(connection: sa.Connection, ids: Sequence[str]) -> Iterable[tuple[str, Finding]]:
+    for part in _parts(ids):
+        query = sa.select(t.finding.c.id, t.finding.c.content).where(t.finding.c.id.in_(part))
+        for id, content in connection.execute(query):
+            yield id, read_finding(content)
+
+
+def _parts(ids: Sequence[str], size: int = 500) -> Iterable[Sequence[str]]:
+    for start in range(0, len(ids), size):
+        yield ids[start : start + size]

@@ -1,0 +1,1 @@
+"""The built-in web console: incidents, their evidence, operators' actions, streams; JSON, metrics and health beside it."""

@@ -1,0 +1,132 @@
+"""The console's application and the thread that serves it.
+
+`create_app` joins pages, actions and the JSON API over one store; `serve` runs it beside the services of a process.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from opintel.console.api import Api, metrics_endpoint, probe
+from opintel.console.operate import acting, logging_in, logging_out, naming
+from opintel.console.pages import Pages
+from opintel.console.render import Renderer
+from opintel.console.security import Guard, Keys
+from opintel.console.views import StreamView
+from opintel.store import Store
+
+STATIC = Path(__file__).parent / "static"
+START_SECONDS = 10.0
+Check = Callable[[], tuple[bool, str]]
+
+
+def create_app(
+    store: Store,
+    *,
+    streams: Callable[[], list[StreamView]],
+    metrics: Callable[[], bytes],
+    healthy: Check,
+    ready: Check,
+    now: Callable[[], int],
+    token: str | None = None,
+) -> Starlette:
+    """The application. `now` in ns UTC dates what operators do; with `token` every page wants it, without one only
+    this machine is served. Raises ValueError for an empty token.
+    """
+    keys = Keys(token)
+    renderer = Renderer(keys)
+    pages = Pages(store, renderer, streams, now)
+    api = Api(store, streams)
+    routes = [
+        Route("/", pages.incidents),
+        Route("/incidents/{id}", pages.incident),
+        Route("/incidents/{id}/{action}", acting(store, pages, keys, now), methods=["POST"]),
+        Route("/streams", pages.streams),
+        Route("/findings", pages.findings),
+        Route("/findings/{id}", pages.finding),
+        Route("/budgets", pages.budgets),
+        Route("/operator", naming(keys), methods=["POST"]),
+        Route("/login", logging_in(renderer, keys), methods=["GET", "POST"]),
+        Route("/logout", logging_out(keys), methods=["POST"]),
+        Route("/api/incidents", api.incidents),
+        Route("/api/incidents/{id}", api.incident),
+        Route("/api/findings", api.findings),
+        Route("/api/streams", api.streams),
+        Route("/metrics", metrics_endpoint(metrics)),
+        Route("/healthz", probe(healthy)),
+        Route("/readyz", probe(ready)),
+        Mount("/static", StaticFiles(directory=STATIC)),
+    ]
+    app = Starlette(
+        routes=routes,
+        middleware=[Middleware(Guard, keys=keys)],
+        exception_handlers={HTTPException: pages.error, 500: pages.error},
+    )
+    app.state.guarded = keys.guarded
+    return app
+
+
+class Console:
+    """A console that is being served. `url` is where."""
+
+    def __init__(self, server: uvicorn.Server, bound: socket.socket, url: str) -> None:
+        self.url = url
+        self._server = server
+        self._thread = threading.Thread(target=server.run, args=([bound],), name="console", daemon=True)
+        self._thread.start()
+        limit = time.monotonic() + START_SECONDS
+        while not server.started:
+            if not self._thread.is_alive() or time.monotonic() > limit:
+                raise RuntimeError(f"the console did not start at {url}; the log says why")
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        """Ends it; answers under way have two seconds."""
+        self._server.should_exit = True
+        self._thread.join(timeout=5.0)
+
+
+def serve(app: Starlette, host: str = "127.0.0.1", port: int = 0) -> Console:
+    """Serves the console in a thread of its own; port 0 is a free one.
+
+    Raises ValueError where `host` is not this machine alone and the app has no token, OSError where the port is taken.
+    """
+    if not app.state.guarded and not _loopback(host):
+        raise ValueError(
+            f"the console would be open to everyone at {host}: give it a token, or leave it at 127.0.0.1"
+        )
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.create_server((host, port), family=family, backlog=128)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=2,
+    )
+    shown = f"[{host}]" if ":" in host else host
+    return Console(uvicorn.Server(config), bound, f"http://{shown}:{bound.getsockname()[1]}")
+
+
+def _loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

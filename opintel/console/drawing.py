@@ -1,0 +1,156 @@
+"""Evidence as what the templates draw: charts (data for uPlot), heat maps (classes for the style sheet), sparklines.
+
+Takes findings in JSON form, gives plain data; colours and sizes belong to the style sheet, so that light and dark and
+a strict content security policy work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from opintel.console.words import quantity
+from opintel.evidence import Matrix, Series
+from opintel.finding import NS
+
+Json = dict[str, Any]
+
+SPARK_WIDTH, SPARK_HEIGHT = 96.0, 26.0
+HEAT_STEPS = 10
+
+
+class Spark(NamedTuple):
+    """A small line: SVG points of each unbroken piece, and where the finding's span is."""
+
+    lines: list[str]
+    marked: tuple[float, float] | None
+    """x and width."""
+
+
+class Heat(NamedTuple):
+    """One cell of a heat map: its step on the colour scale (None: no value), short and long text."""
+
+    step: int | None
+    short: str
+    long: str
+
+
+def blocks(finding: Json, latest: Sequence[Json] = ()) -> list[Json]:
+    """The evidence of a finding, ready to draw: each block with `draw` beside its own fields.
+
+    `latest`: findings about the same subject, the newest last. Their series go further in time; the longest view of
+    each is drawn, with all of their spans marked.
+    """
+    drawn = []
+    for block in finding["evidence"]:
+        if block["type"] == "series":
+            block = _evolved(block, latest)
+            drawn.append(block | {"draw": chart(msgspec.convert(block, Series))})
+        elif block["type"] == "matrix":
+            drawn.append(block | {"draw": heat(msgspec.convert(block, Matrix), set(finding["subject"].values()))})
+        elif block["type"] == "texts":
+            drawn.append(block | {"most": max((n for _, n in block["samples"]), default=1)})
+        else:
+            drawn.append(block)
+    return drawn
+
+
+def chart(series: Series) -> Json:
+    """What `static/console.js` hands to uPlot (`data`: JSON, times in s), and the same in words for those who listen."""
+    band = series.expected
+    data = {
+        "title": series.title,
+        "unit": series.unit,
+        "times": [t / NS for t in series.times],
+        "values": series.values,
+        "low": band.low if band else None,
+        "high": band.high if band else None,
+        "coverage": band.coverage if band else None,
+        "marked": [t / NS for t in series.marked] if series.marked else None,
+    }
+    seen = [v for v in series.values if v is not None]
+    words = f"{series.title}: last {quantity(seen[-1], series.unit)}" if seen else f"{series.title}: no value"
+    if band and band.high:
+        words += f", expected {quantity(band.low[-1], series.unit)} to {quantity(band.high[-1], series.unit)}"
+    return {"data": msgspec.json.encode(data).decode(), "words": words}
+
+
+def heat(matrix: Matrix, own: set[str]) -> Json:
+    """Rows and columns with their label, whether they are the finding's own subject, and their cells."""
+    share = matrix.unit == "share" or matrix.unit.endswith(" share")
+    most = 1.0 if share else max((abs(v) for row in matrix.values for v in row if v is not None), default=1.0) or 1.0
+
+    def drawn(row: str, column: str, value: float | None) -> Heat:
+        if value is None:
+            return Heat(None, "", f"{row} → {column}: no traffic")
+        step = round(HEAT_STEPS * min(1.0, max(0.0, value / most)))
+        short = f"{100 * value:.0f}" if share else f"{value:.2g}"
+        return Heat(step, short, f"{row} → {column}: {quantity(value, matrix.unit)}")
+
+    return {
+        "columns": [{"label": name, "own": name in own} for name in matrix.columns],
+        "rows": [
+            {"label": row, "own": row in own, "cells": [drawn(row, c, v) for c, v in zip(matrix.columns, line, strict=True)]}
+            for row, line in zip(matrix.rows, matrix.values, strict=True)
+        ],
+        "least": quantity(0.0, matrix.unit),
+        "most": quantity(most, matrix.unit),
+        "steps": range(HEAT_STEPS + 1),
+    }
+
+
+def spark(series: Series) -> Spark | None:
+    """A series as a sparkline from its own least (or 0) to its own most; None where there is nothing to draw."""
+    seen = [v for v in series.values if v is not None]
+    if len(seen) < 2:
+        return None
+    low, high = min(0.0, *seen), max(seen)
+    begin, end = series.times[0], series.times[-1]
+    if end <= begin:
+        return None
+
+    def x(time: int) -> float:
+        return round(1 + (SPARK_WIDTH - 2) * min(1.0, max(0.0, (time - begin) / (end - begin))), 1)
+
+    def y(value: float) -> float:
+        return round(SPARK_HEIGHT - 2 - (SPARK_HEIGHT - 4) * (value - low) / ((high - low) or 1.0), 1)
+
+    lines: list[list[str]] = [[]]
+    for time, value in zip(series.times, series.values, strict=True):
+        if value is None:
+            lines.append([])
+        else:
+            lines[-1].append(f"{x(time)},{y(value)}")
+    marked = None
+    if series.marked:
+        left = x(series.marked[0])
+        marked = (left, max(2.0, round(x(series.marked[1]) - left, 1)))
+    return Spark([" ".join(line) for line in lines if line], marked)
+
+
+def history(signs: str) -> list[Json]:
+    """An alert's judged windows as bars: x, height and class."""
+    heights = {".": (3, "none"), "w": (9, "weak"), "s": (16, "strong")}
+    return [{"x": 6 * i, "height": heights[s.lower()][0], "kind": heights[s.lower()][1]} for i, s in enumerate(signs)]
+
+
+def share(part: float, whole: float) -> float:
+    """Percent of a bar, 0 to 100."""
+    return round(min(100.0, max(0.0, 100.0 * part / whole)), 1) if whole > 0 else 0.0
+
+
+def _evolved(block: Json, latest: Sequence[Json]) -> Json:
+    same = [
+        other
+        for finding in latest
+        for other in finding["evidence"]
+        if other["type"] == "series" and other["title"] == block["title"]
+    ]
+    if not same:
+        return block
+    longest: Mapping[str, Any] = max(same, key=lambda b: b["times"][-1] if b["times"] else 0)
+    spans = [b["marked"] for b in (block, *same) if b.get("marked")]
+    marked = (min(a for a, _ in spans), max(b for _, b in spans)) if spans else None
+    return {**longest, "marked": marked}

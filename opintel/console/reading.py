@@ -1,0 +1,150 @@
+"""What the pages show beside `opintel.store.queries`: the incident list with its sparklines, findings by kind.
+
+Reads the store only. All texts in what comes back are untrusted; the templates escape them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+
+from opintel.alerts.lifecycle import LIVE
+from opintel.alerts.ticket import FINDINGS_TOLD, render
+from opintel.console.drawing import Spark, spark
+from opintel.evidence import Series
+from opintel.finding import finding_json, rfc3339
+from opintel.store import Store
+from opintel.store import schema as t
+from opintel.store.queries import incidents, read_finding
+
+Json = dict[str, Any]
+
+STATES = ("open", "acknowledged", "mitigated", "resolved", "closed")
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "Needs attention": ("open",),
+    "Being looked after": ("acknowledged", "mitigated"),
+    "Over": ("resolved", "closed"),
+}
+LIVE_SHOWN = 300
+OVER_SHOWN = 100
+LEADS_KEPT = 2000
+
+
+class Lead(NamedTuple):
+    """What the list tells of the finding that gave an incident its title."""
+
+    log10_p: float | None
+    spark: Spark | None
+
+
+class IncidentList:
+    """The incident list. Findings never change, so what was drawn of one is kept: a page is polled often."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._leads: dict[str, Lead] = {}
+
+    def read(self) -> list[Json]:
+        """Incidents in JSON form, live ones first, then the more severe, then the newer; besides their keys `last`,
+        `known_until`, `answer`, `merged_into`, `lasted` (ns, event time) and `lead` (a `Lead` or None)."""
+        told = incidents(self._store, states=LIVE, limit=LIVE_SHOWN)
+        told += incidents(self._store, states=("resolved", "closed"), limit=OVER_SHOWN)
+        with self._store.read() as connection:
+            rows = {row.id: row for row in _by_id(connection, t.incident, [i["id"] for i in told])}
+            through = {(r.stream, r.scope): r.through for r in connection.execute(sa.select(t.judged))}
+            leads = {id: msgspec.json.decode(row.lead)[-1] for id, row in rows.items()}
+            self._load(connection, leads.values())
+        for incident in told:
+            row = rows[incident["id"]]
+            end = row.resolved if row.resolved is not None else row.last
+            if row.state in LIVE:
+                end = max(row.last, through.get((row.stream, row.scope), row.last))
+            incident |= {
+                "last": rfc3339(row.last),
+                "known_until": None if row.known_until is None else rfc3339(row.known_until),
+                "answer": row.feedback,
+                "merged_into": row.merged_into,
+                "lasted": end - row.start,
+                "lead": self._leads.get(leads[incident["id"]]),
+            }
+        severities = {"critical": 0, "warning": 1, "info": 2}
+        told.sort(key=lambda i: (i["start"], i["id"]), reverse=True)
+        told.sort(key=lambda i: (_group(i["state"]), severities[i["severity"]] if i["state"] in LIVE else 0))
+        return told
+
+    def _load(self, connection: sa.Connection, ids: Iterable[str]) -> None:
+        missing = [id for id in ids if id not in self._leads]
+        if len(self._leads) + len(missing) > LEADS_KEPT:
+            self._leads.clear()
+        for row in _by_id(connection, t.finding, missing):
+            found = read_finding(row.content)
+            series = next((b for b in found.evidence if isinstance(b, Series)), None)
+            self._leads[row.id] = Lead(found.log10_p, None if series is None else spark(series))
+
+
+def judged_through(store: Store) -> list[tuple[str, str]]:
+    """(stream, RFC 3339 time up to which all of its scopes have been judged)."""
+    query = sa.select(t.judged.c.stream, sa.func.min(t.judged.c.through)).group_by(t.judged.c.stream)
+    with store.read() as connection:
+        return [(stream, rfc3339(through)) for stream, through in connection.execute(query.order_by(t.judged.c.stream))]
+
+
+def latest_findings(store: Store, *, stream: str | None, kind: str | None, limit: int) -> list[Json]:
+    """The newest findings, newest first, in JSON form with their `stream`."""
+    query = sa.select(t.finding.c.content, t.finding.c.stream)
+    if stream is not None:
+        query = query.where(t.finding.c.stream == stream)
+    if kind is not None:
+        query = query.where(t.finding.c.kind == kind)
+    query = query.order_by(t.finding.c.window_end.desc(), t.finding.c.id.desc()).limit(limit)
+    with store.read() as connection:
+        rows = connection.execute(query).all()
+    return [finding_json(read_finding(row.content)) | {"stream": row.stream} for row in rows]
+
+
+def incidents_of(store: Store, finding: str) -> list[tuple[str, str]]:
+    """(id, title) of the incidents that a finding is part of."""
+    link = t.incident_finding
+    query = (
+        sa.select(t.incident.c.id, t.incident.c.title)
+        .join(link, link.c.incident == t.incident.c.id)
+        .where(link.c.finding == finding)
+        .order_by(t.incident.c.opened, t.incident.c.id)
+    )
+    with store.read() as connection:
+        return [(id, title) for id, title in connection.execute(query)]
+
+
+def ticket_preview(store: Store, incident: Json) -> str:
+    """The text that a proposed ticket would carry if it were sent now."""
+    link = t.incident_finding
+    query = (
+        sa.select(t.finding.c.content)
+        .join(link, link.c.finding == t.finding.c.id)
+        .where(link.c.incident == incident["id"], link.c.role == "alarm")
+        .order_by(sa.func.coalesce(t.finding.c.log10_p, 0.0), t.finding.c.window_end, t.finding.c.id)
+        .limit(FINDINGS_TOLD)
+    )
+    with store.read() as connection:
+        findings = [read_finding(content) for content in connection.execute(query).scalars()]
+    return render(incident, findings).text
+
+
+def tunings(store: Store) -> list[Json]:
+    """Kinds whose share of their budget operators' answers have changed: `{stream, kind, scope, factor}`."""
+    query = sa.select(t.tuning).where(t.tuning.c.factor != 1.0)
+    with store.read() as connection:
+        return [dict(row._mapping) for row in connection.execute(query.order_by(*t.tuning.primary_key.columns))]
+
+
+def _group(state: str) -> int:
+    return next(i for i, states in enumerate(GROUPS.values()) if state in states)
+
+
+def _by_id(connection: sa.Connection, table: sa.Table, ids: Iterable[str]) -> Iterable[Any]:
+    wanted = list(ids)
+    for start in range(0, len(wanted), 500):
+        yield from connection.execute(sa.select(table).where(table.c.id.in_(wanted[start : start + 500])))

@@ -1,0 +1,61 @@
+"""Templates: one environment that escapes everything and makes deceptive characters visible, wherever a text stands."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import unquote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from opintel import __version__
+from opintel.console import drawing, words
+from opintel.console.security import Keys
+
+OPERATOR = "opintel_operator"
+NOBODY = "operator"
+
+
+class Renderer:
+    """Renders the templates of `templates/`."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+        self._environment = Environment(
+            loader=PackageLoader("opintel.console"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            finalize=_finalize,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        filters = (words.odds, words.quantity, words.percent, words.number, words.cell, words.duration)
+        filters += (words.moment, words.labels, words.happened, drawing.history)
+        self._environment.filters |= {f.__name__: f for f in filters}
+        self._environment.globals |= {"share_of": drawing.share, "basis_words": words.BASIS, "version": __version__}
+
+    def html(self, request: Request, template: str, **values: Any) -> Markup:
+        """A template's text, safe to stand in another."""
+        text = self._environment.get_template(template).render(
+            values,
+            path=request.url.path,
+            form_key=self._keys.form,
+            operator=operator(request),
+            guarded=self._keys.guarded,
+        )
+        return Markup(text)
+
+    def page(self, request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
+        """A template as an answer."""
+        return HTMLResponse(self.html(request, template, **values), status)
+
+
+def operator(request: Request) -> str:
+    """Who works here, as this browser remembers."""
+    return unquote(request.cookies.get(OPERATOR, ""))[:80].strip() or NOBODY
+
+
+def _finalize(value: Any) -> Any:
+    return words.visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value

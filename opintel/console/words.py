@@ -1,0 +1,154 @@
+"""Numbers, times and untrusted texts in the words of the console's pages; pure functions, used as template filters.
+
+`visible` makes every character of a text seen for what it is, so that what is shown cannot deceive; escaping for
+HTML is the template engine's work and comes after it.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from opintel.finding import NS, parse_rfc3339
+
+BASIS = {
+    "exact": "computed exactly",
+    "ranked": "ranked against its own history",
+    "extrapolated": "extrapolated from its own history",
+    "none": "no probability: something not seen before",
+}
+EVENTS = {
+    "opened": "Opened",
+    "alert": "Alert joined",
+    "acknowledge": "Acknowledged",
+    "mitigate": "Mitigated",
+    "clear": "All its alerts are quiet",
+    "recur": "Came back",
+    "expire": "Closed, the reopen window has passed",
+    "close": "Closed",
+    "merge": "Closed, another incident took it over",
+    "merged": "Became part of another incident",
+    "took-over": "Took over another incident",
+    "about": "Its subject widened",
+    "confirmed": "Confirmed as a true alarm",
+    "false-alarm": "Marked as a false alarm",
+    "known-until": "Known until a time",
+    "severity": "Severity changed",
+    "ticket-sent": "Ticket sent",
+}
+_SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+_SIZES = ((1e15, "PB"), (1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+
+
+def visible(text: str) -> str:
+    """The text with control, format and invisible characters made visible; line breaks and tabs stay.
+
+    >>> visible("a\\x1b[31m\\u202eb")
+    'a␛[31m[U+202E]b'
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" else _named(c) for c in text)
+
+
+def odds(log10_p: float) -> str:
+    """A probability as odds, rounded to the side of less surprise.
+
+    >>> odds(-0.5), odds(-4.3), odds(-9.36)
+    ('1 in 3', '1 in 19,000', '1 in 10⁹')
+    """
+    n = -log10_p
+    if n < 3:
+        return f"1 in {max(1, int(10**n)):,}"
+    if n < 6:
+        return f"1 in {int(10 ** (n - 3)):,},000"
+    return f"1 in 10{str(int(n)).translate(_SUPERSCRIPT)}"
+
+
+def quantity(value: float, unit: str) -> str:
+    """A value with its unit; shares in percent.
+
+    >>> quantity(0.734, "failed share"), quantity(14.13, "times slower"), quantity(61230, "files")
+    ('73 % failed', '14.1 times slower', '61,230 files')
+    """
+    if unit == "share" or unit.endswith(" share"):
+        return f"{percent(value)} {unit.removesuffix('share').strip()}".rstrip()
+    return f"{number(value)} {unit}".rstrip()
+
+
+def percent(share: float) -> str:
+    """A share; two digits below 10 %."""
+    return f"{100 * share:.1f} %" if 0 < share < 0.0995 else f"{100 * share:.0f} %"
+
+
+def number(value: float | int) -> str:
+    """Three significant digits, thousands grouped; whole numbers in full.
+
+    >>> number(3), number(1234567), number(0.01234), number(1234.5)
+    ('3', '1,234,567', '0.0123', '1,234')
+    """
+    if float(value).is_integer() and abs(value) < 1e15:
+        return f"{int(value):,}"
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.3g}"
+
+
+def cell(value: Any, column: str) -> str:
+    """A cell of an evidence table; a column named `bytes` in decimal units."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    if column == "bytes":
+        for size, unit in _SIZES:
+            if abs(value) >= size:
+                return f"{value / size:.3g} {unit}"
+    return number(value)
+
+
+def duration(ns: int) -> str:
+    """Two units at most.
+
+    >>> duration(40 * 10**9), duration(2220 * 10**9), duration(93600 * 10**9)
+    ('40 s', '37 min', '1 d 2 h')
+    """
+    seconds = max(0, ns) // NS
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min"
+    hours, minutes = divmod(seconds // 60, 60)
+    if hours < 24:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def moment(text: str, form: str = "%-d %b %Y, %H:%M") -> str:
+    """An RFC 3339 time for people, UTC."""
+    return datetime.fromtimestamp(parse_rfc3339(text) // NS, UTC).strftime(form)
+
+
+def labels(subject: Mapping[str, str]) -> str:
+    """The labels of a subject in one line, its scope left out where there are others.
+
+    >>> labels({"scope": "fts", "source": "a", "destination": "b"})
+    'a → b'
+    """
+    if "source" in subject and "destination" in subject:
+        return f"{subject['source']} → {subject['destination']}"
+    named = {k: v for k, v in subject.items() if k != "scope"} or dict(subject)
+    return ", ".join(v if k == "endpoint" else f"{k} {v}" for k, v in named.items())
+
+
+def happened(kind: str) -> str:
+    """An event of an incident's history in words."""
+    return EVENTS.get(kind, kind.replace("-", " ").capitalize())
+
+
+def _named(character: str) -> str:
+    code = ord(character)
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return "␡" if code == 0x7F else " " if unicodedata.category(character) == "Zs" else f"[U+{code:04X}]"

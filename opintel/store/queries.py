@@ -1,0 +1,290 @@
+"""Reading the store as plain data, in the JSON forms that the console, the command line and reports share.
+
+All texts in what comes back may have been sent by anyone: they are escaped where they are shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from opintel.finding import Finding, finding_json, rfc3339
+from opintel.store import schema as t
+from opintel.store.database import Store
+
+Json = dict[str, Any]
+
+FINDINGS_SHOWN = 60
+"""Findings that `incident` returns in full; `findings` in it counts all of them."""
+
+
+def findings(store: Store, *, stream: str | None = None, limit: int | None = None) -> list[Json]:
+    """Findings in JSON form, sorted by window end, then id; with `limit`, the newest so many."""
+    query = sa.select(t.finding.c.content)
+    if stream is not None:
+        query = query.where(t.finding.c.stream == stream)
+    query = query.order_by(t.finding.c.window_end.desc(), t.finding.c.id.desc()).limit(limit)
+    with store.read() as connection:
+        contents = connection.execute(query).scalars().all()
+    return [finding_json(read_finding(content)) for content in reversed(contents)]
+
+
+def finding(store: Store, id: str) -> Json | None:
+    """One finding in JSON form."""
+    with store.read() as connection:
+        content = connection.execute(sa.select(t.finding.c.content).where(t.finding.c.id == id)).scalar()
+    return None if content is None else finding_json(read_finding(content))
+
+
+def incidents(
+    store: Store,
+    *,
+    stream: str | None = None,
+    states: Collection[str] | None = None,
+    limit: int | None = None,
+) -> list[Json]:
+    """Incidents in JSON form, the newest first.
+
+    Keys: `id, fingerprint, stream, streams, title, severity, state, start, opened, subjects [{label: text}],
+    findings: n, evidence: n, tickets [{sink, key, state, updates}]`; times in RFC 3339.
+    """
+    query = sa.select(t.incident)
+    if stream is not None:
+        query = query.where(t.incident.c.stream == stream)
+    if states is not None:
+        query = query.where(t.incident.c.state.in_(list(states)))
+    query = query.order_by(t.incident.c.opened.desc(), t.incident.c.id).limit(limit)
+    with store.read() as connection:
+        return incidents_json(connection, connection.execute(query).all())
+
+
+def incident(store: Store, id: str) -> Json | None:
+    """An incident in JSON form with all that explains it, or None.
+
+    Besides the keys of `incidents`: `scope`, `about` [text], `last`, `resolved`, `known_until` (RFC 3339 or None),
+    `answer` (confirmed, false-alarm or None), `merged_into` (an incident's id or None), `feedback` [{answer, by,
+    at, note}] (oldest first), `alerts` [{fingerprint, kind, subject, state, severity, log10_p, began, last,
+    history}] (those whose latest incident it is, oldest first; `history` has one sign a judged window: `.` nothing,
+    `w` weak, `s` strong, a capital where it rose), `events` [{at, by, kind, detail {…}}] (oldest first),
+    `evidence_findings` [finding JSON and `role`: alarm or supporting] (alarms first, the most surprising first, at
+    most `FINDINGS_SHOWN`), `deliveries` [{message, sink, kind, sequence, state, body, attempts [{started, finished,
+    outcome, detail}]}].
+    """
+    with store.read() as connection:
+        row = connection.execute(sa.select(t.incident).where(t.incident.c.id == id)).first()
+        if row is None:
+            return None
+        [told] = incidents_json(connection, [row])
+        told |= {
+            "scope": row.scope,
+            "about": _plain(row.about),
+            "last": rfc3339(row.last),
+            "resolved": _time(row.resolved),
+            "known_until": _time(row.known_until),
+            "answer": row.feedback,
+            "merged_into": row.merged_into,
+            "feedback": [
+                {"answer": f.answer, "by": f.by, "at": rfc3339(f.at), "note": f.note}
+                for f in _of_incident(connection, t.feedback, id)
+            ],
+            "alerts": _alerts(connection, id),
+            "events": [
+                {"at": rfc3339(e.at), "by": e.by, "kind": e.kind, "detail": _plain(e.detail)}
+                for e in _of_incident(connection, t.event, id)
+            ],
+            "evidence_findings": _evidence(connection, id),
+            "deliveries": _deliveries(connection, id),
+        }
+        return told
+
+
+def outbox_empty(store: Store) -> bool:
+    """Whether every message has been sent or given up."""
+    with store.read() as connection:
+        query = sa.select(t.outbox.c.id).where(t.outbox.c.state == "queued").limit(1)
+        return connection.execute(query).first() is None
+
+
+def budgets(store: Store) -> list[Json]:
+    """The newest week (in event time) of each budget.
+
+    `{stream, budget, scope, week (its start), allowed (false alarms a week), spent (expected so far: tests times their
+    threshold), alarms (that rose), unranked (of these, without a p-value)}`.
+    """
+    spend = t.budget_spend
+    with store.read() as connection:
+        rows = connection.execute(sa.select(spend).order_by(spend.c.week)).all()
+    newest = {(row.stream, row.budget, row.scope): row for row in rows}
+    return [
+        {
+            "stream": row.stream,
+            "budget": row.budget,
+            "scope": row.scope,
+            "week": rfc3339(row.week),
+            "allowed": row.allowed,
+            "spent": row.spent,
+            "alarms": row.alarms,
+            "unranked": row.unranked,
+        }
+        for _, row in sorted(newest.items())
+    ]
+
+
+def finding_counts(store: Store) -> dict[tuple[str, str], int]:
+    """(stream, kind) → findings."""
+    return _counts(store, t.finding.c.stream, t.finding.c.kind)
+
+
+def incident_counts(store: Store) -> dict[tuple[str, str], int]:
+    """(stream, state) → incidents."""
+    return _counts(store, t.incident.c.stream, t.incident.c.state)
+
+
+def _counts(store: Store, one: sa.Column[str], other: sa.Column[str]) -> dict[tuple[str, str], int]:
+    query = sa.select(one, other, sa.func.count()).group_by(one, other).order_by(one, other)
+    with store.read() as connection:
+        return {(row[0], row[1]): row[2] for row in connection.execute(query)}
+
+
+def read_finding(content: str) -> Finding:
+    """A finding from its column."""
+    return _finding.decode(content)
+
+
+_finding = msgspec.json.Decoder(Finding)
+
+
+def incidents_json(connection: sa.Connection, rows: Sequence[Any]) -> list[Json]:
+    """Rows of the incident table in JSON form, as this transaction sees them."""
+    ids = [row.id for row in rows]
+    counts: dict[str, tuple[int, int]] = {}
+    tickets: dict[str, list[Json]] = {}
+    link = t.incident_finding
+    for part in _parts(ids):
+        query = (
+            sa.select(link.c.incident, sa.func.count().label("n"), sa.func.sum(t.finding.c.evidence).label("blocks"))
+            .join(t.finding, t.finding.c.id == link.c.finding)
+            .where(link.c.incident.in_(part))
+            .group_by(link.c.incident)
+        )
+        counts |= {row.incident: (row.n, row.blocks) for row in connection.execute(query)}
+        for id, told in _tickets(connection, part):
+            tickets.setdefault(id, []).append(told)
+    return [
+        {
+            "id": row.id,
+            "fingerprint": row.fingerprint,
+            "stream": row.stream,
+            "streams": [row.stream],
+            "title": row.title,
+            "severity": row.severity,
+            "state": row.state,
+            "start": rfc3339(row.start),
+            "opened": rfc3339(row.opened),
+            "subjects": _plain(row.subjects),
+            "findings": counts.get(row.id, (0, 0))[0],
+            "evidence": counts.get(row.id, (0, 0))[1],
+            "tickets": tickets.get(row.id, []),
+        }
+        for row in rows
+    ]
+
+
+def _tickets(connection: sa.Connection, incidents: Sequence[str]) -> Iterable[tuple[str, Json]]:
+    updates = (
+        sa.select(t.outbox.c.ticket, sa.func.count().label("n"))
+        .where(t.outbox.c.state == "sent", t.outbox.c.kind != "created")
+        .group_by(t.outbox.c.ticket)
+        .subquery()
+    )
+    query = (
+        sa.select(t.ticket, sa.func.coalesce(updates.c.n, 0).label("updates"))
+        .outerjoin(updates, updates.c.ticket == t.ticket.c.key)
+        .where(t.ticket.c.incident.in_(incidents))
+        .order_by(t.ticket.c.sink)
+    )
+    for row in connection.execute(query):
+        yield row.incident, {"sink": row.sink, "key": row.key, "state": row.state, "updates": row.updates}
+
+
+def _alerts(connection: sa.Connection, incident: str) -> list[Json]:
+    query = sa.select(t.alert).where(t.alert.c.incident == incident).order_by(t.alert.c.began, t.alert.c.fingerprint)
+    return [
+        {
+            "fingerprint": row.fingerprint,
+            "kind": row.kind,
+            "subject": _plain(row.subject),
+            "state": row.state,
+            "severity": row.severity,
+            "log10_p": row.log10_p,
+            "began": rfc3339(row.began),
+            "last": rfc3339(row.last),
+            "history": row.history,
+        }
+        for row in connection.execute(query)
+    ]
+
+
+def _evidence(connection: sa.Connection, incident: str) -> list[Json]:
+    link = t.incident_finding
+    query = (
+        sa.select(t.finding.c.content, link.c.role)
+        .join(link, link.c.finding == t.finding.c.id)
+        .where(link.c.incident == incident)
+        .order_by(link.c.role, sa.func.coalesce(t.finding.c.log10_p, 0.0), t.finding.c.window_end, t.finding.c.id)
+        .limit(FINDINGS_SHOWN)
+    )
+    return [finding_json(read_finding(row.content)) | {"role": row.role} for row in connection.execute(query)]
+
+
+def _deliveries(connection: sa.Connection, incident: str) -> list[Json]:
+    query = (
+        sa.select(t.outbox)
+        .join(t.ticket, t.ticket.c.key == t.outbox.c.ticket)
+        .where(t.ticket.c.incident == incident)
+        .order_by(t.outbox.c.sink, t.outbox.c.sequence)
+    )
+    told = []
+    for row in connection.execute(query).all():
+        attempts = sa.select(t.attempt).where(t.attempt.c.message == row.id).order_by(t.attempt.c.id)
+        told.append(
+            {
+                "message": row.id,
+                "sink": row.sink,
+                "kind": row.kind,
+                "sequence": row.sequence,
+                "state": row.state,
+                "body": _plain(row.body),
+                "attempts": [
+                    {
+                        "started": rfc3339(a.started),
+                        "finished": _time(a.finished),
+                        "outcome": a.outcome,
+                        "detail": a.detail,
+                    }
+                    for a in connection.execute(attempts)
+                ],
+            }
+        )
+    return told
+
+
+def _of_incident(connection: sa.Connection, table: sa.Table, incident: str) -> Sequence[Any]:
+    query = sa.select(table).where(table.c.incident == incident).order_by(table.c.id)
+    return connection.execute(query).all()
+
+
+def _plain(text: str) -> Any:
+    return msgspec.json.decode(text)
+
+
+def _time(ns: int | None) -> str | None:
+    return None if ns is None else rfc3339(ns)
+
+
+def _parts(ids: Sequence[str], size: int = 500) -> Iterable[Sequence[str]]:
+    for start in range(0, len(ids), size):
+        yield ids[start : start + size]

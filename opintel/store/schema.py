@@ -1,0 +1,202 @@
+"""The tables. Times are ns UTC as BIGINT, structured values are JSON text (exact for 64-bit numbers and floats).
+
+Only plain SQL types are used, so that SQLite and PostgreSQL hold the same. A change here needs a migration under
+`migrations/versions` and a new `HEAD`; a test compares the migrated schema with these tables.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, MetaData, Table, Text, UniqueConstraint
+
+HEAD = "0001"
+"""The newest migration: a store that carries it is opened without loading alembic."""
+
+metadata = MetaData(
+    naming_convention={"ix": "ix_%(table_name)s_%(column_0_name)s", "uq": "uq_%(table_name)s_%(column_0_name)s"}
+    | {"fk": "fk_%(table_name)s_%(column_0_name)s", "pk": "pk_%(table_name)s"}
+)
+
+position = Table(
+    "position",
+    metadata,
+    Column("consumer", Text, primary_key=True),
+    Column("position", BigInteger, nullable=False),
+)
+
+judged = Table(
+    "judged",
+    metadata,
+    Column("stream", Text, primary_key=True),
+    Column("scope", Text, primary_key=True),
+    Column("through", BigInteger, nullable=False),  # end of the last window that was decided on
+)
+
+finding = Table(
+    "finding",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("stream", Text, nullable=False),
+    Column("detector", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("window_start", BigInteger, nullable=False),
+    Column("window_end", BigInteger, nullable=False),
+    Column("log10_p", Float),
+    Column("severity", Text, nullable=False),
+    Column("evidence", Integer, nullable=False),  # number of blocks
+    Column("pending", Integer, nullable=False),  # 1 until its window is decided on
+    Column("content", Text, nullable=False),
+    Index("ix_finding_window", "stream", "window_end", "id"),
+    Index("ix_finding_pending", "pending", "stream"),
+)
+
+alert = Table(
+    "alert",
+    metadata,
+    Column("fingerprint", Text, primary_key=True),
+    Column("stream", Text, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("history", Text, nullable=False),  # one sign a judged window, newest last; empty once long quiet
+    Column("began", BigInteger, nullable=False),
+    Column("last", BigInteger, nullable=False),  # end of the last window with a signal
+    Column("severity", Text, nullable=False),
+    Column("log10_p", Float),
+    Column("findings", Text, nullable=False),  # ids since it began to pend
+    Column("incident", Text, ForeignKey("incident.id")),
+    Index("ix_alert_active", "stream", "scope", "history"),
+    Index("ix_alert_incident", "incident"),
+)
+
+incident = Table(
+    "incident",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("fingerprint", Text, nullable=False),
+    Column("stream", Text, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("about", Text, nullable=False),  # the entities it is about: one endpoint, or a link's two ends
+    Column("title", Text, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("start", BigInteger, nullable=False),
+    Column("opened", BigInteger, nullable=False),
+    Column("last", BigInteger, nullable=False),  # end of the last window with a signal
+    Column("resolved", BigInteger),
+    Column("known_until", BigInteger),
+    Column("feedback", Text),  # confirmed, false-alarm
+    Column("merged_into", Text),
+    Column("subjects", Text, nullable=False),
+    Column("lead", Text, nullable=False),  # rank of the finding that gave the title
+    Index("ix_incident_scope", "stream", "scope", "state"),
+    Index("ix_incident_opened", "opened", "id"),
+)
+
+incident_finding = Table(
+    "incident_finding",
+    metadata,
+    Column("incident", Text, ForeignKey("incident.id"), primary_key=True),
+    Column("finding", Text, ForeignKey("finding.id"), primary_key=True),
+    Column("role", Text, nullable=False),  # alarm, supporting
+    Index("ix_incident_finding_finding", "finding"),
+)
+
+event = Table(
+    "event",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("incident", Text, ForeignKey("incident.id"), nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Index("ix_event_incident", "incident"),
+)
+
+ticket = Table(
+    "ticket",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("incident", Text, ForeignKey("incident.id"), nullable=False),
+    Column("sink", Text, nullable=False),
+    Column("state", Text, nullable=False),  # proposed, queued, sent, failed
+    Column("at", BigInteger, nullable=False),
+    UniqueConstraint("incident", "sink"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("ticket", Text, ForeignKey("ticket.key"), nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("sink", Text, nullable=False),
+    Column("kind", Text, nullable=False),  # created, updated, resolved
+    Column("body", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),  # when it was decided
+    Column("state", Text, nullable=False),  # queued, sent, failed
+    Column("attempts", Integer, nullable=False),
+    Column("due", BigInteger, nullable=False),  # wall clock; 0 = now
+    UniqueConstraint("ticket", "sequence"),
+    Index("ix_outbox_state", "state", "due"),
+)
+
+attempt = Table(
+    "attempt",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("message", Text, ForeignKey("outbox.id"), nullable=False),
+    Column("started", BigInteger, nullable=False),
+    Column("finished", BigInteger),
+    Column("outcome", Text),  # sent, retry, failed; empty: cut off before the answer was noted
+    Column("detail", Text),
+    Index("ix_attempt_message", "message"),
+)
+
+budget_spend = Table(
+    "budget_spend",
+    metadata,
+    Column("stream", Text, primary_key=True),
+    Column("budget", Text, primary_key=True),
+    Column("scope", Text, primary_key=True),
+    Column("week", BigInteger, primary_key=True),  # start of the week in event time
+    Column("allowed", Float, nullable=False),  # false alarms a week
+    Column("spent", Float, nullable=False),  # expected false alarms so far: sum of tests x threshold
+    Column("alarms", Integer, nullable=False),
+    Column("unranked", Integer, nullable=False),  # of these, alarms without a p-value
+)
+
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("incident", Text, ForeignKey("incident.id"), nullable=False),
+    Column("answer", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("note", Text, nullable=False),
+    Index("ix_feedback_incident", "incident"),
+)
+
+tuning = Table(
+    "tuning",
+    metadata,
+    Column("stream", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("scope", Text, primary_key=True),
+    Column("factor", Float, nullable=False),  # of the budget, 1/16 to 1
+)
+
+silence = Table(
+    "silence",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("stream", Text, nullable=False),
+    Column("subject", Text, nullable=False),  # labels that must agree
+    Column("until", BigInteger, nullable=False),  # event time
+    Column("by", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("incident", Text, ForeignKey("incident.id")),
+    Index("ix_silence_stream", "stream", "until"),
+)

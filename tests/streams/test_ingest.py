@@ -1,0 +1,187 @@
+"""Ingest is a function of its source: stamps, caps, dead letters, and going on after a crash at any point."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import pytest
+from contract.cases import TOY_STREAM, toy_messages
+from contract.harness import LOGS
+from contract.toy import TOY, ToyWire
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opintel.detector import Message
+from opintel.finding import NS
+from opintel.streams.connectors.files import FileSource
+from opintel.streams.feeds import FileFeed, file_feed
+from opintel.streams.ingest import Ingester
+from opintel.streams.log import Entry, Log
+from opintel.streams.records import NEVER, Rows, Tick, raw_codec
+from opintel.streams.sequencer import Sequencer, control_topic, send_control
+
+T0 = 1_700_000_000 * NS
+CODEC = raw_codec(TOY.payload)
+
+
+def made(bus: Log, *, live: bool, source: str = "s") -> Ingester:
+    return Ingester(bus, TOY_STREAM, TOY, ToyWire(), source, live=live)
+
+
+def stored(bus: Log, partition: int) -> list:
+    return [CODEC.decode(v) for _, v in bus.read(TOY_STREAM.topic, partition, 0, 10**6)]
+
+
+def message(time: int, key: str = "a.k", value: int = 1, index: int = 0) -> Message:
+    return Message(f"{key} {time} {value}".encode(), "f", index, index)
+
+
+def test_a_stamp_is_the_largest_event_time_before_the_chunk_less_the_lateness(tmp_path: Path) -> None:
+    bus = LOGS["sqlite"](tmp_path)
+    ingester = made(bus, live=False)
+    for n, time in enumerate((T0, T0 + 50 * NS, T0 + 10 * NS, T0 + 60 * NS)):
+        ingester.take([message(time)], n + 1, T0)
+    [partition] = [p for p in range(4) if bus.end(TOY_STREAM.topic, p)]
+    stamps = [r.wm for r in stored(bus, partition)]
+    assert stamps == [NEVER, *(T0 + s * NS - TOY_STREAM.lateness for s in (0, 50, 50))]
+
+
+def test_a_live_event_time_beyond_the_skew_is_a_dead_letter_and_moves_no_stamp(tmp_path: Path) -> None:
+    bus = LOGS["sqlite"](tmp_path)
+    ingester = made(bus, live=True)
+    ingester.take(
+        [message(T0), message(T0 + TOY_STREAM.skew + 1, index=1), message(T0 + TOY_STREAM.skew, index=2)], 3, T0
+    )
+    assert ingester.seen == T0 + TOY_STREAM.skew
+    [dead] = bus.asides(kind="dead")
+    assert (dead.place, dead.position) == ("f:2", 1)
+    assert "30 s after its arrival: check the sender's clock" in dead.reason
+
+
+def test_a_live_stamp_is_capped_at_arrival_plus_skew(tmp_path: Path) -> None:
+    bus = LOGS["sqlite"](tmp_path)
+    ingester = made(bus, live=True)
+    ingester.take([message(T0 + 30 * NS)], 1, T0)
+    ingester.take([message(T0 - 60 * NS)], 2, T0 - 60 * NS)  # our clock was set back
+    [partition] = [p for p in range(4) if bus.end(TOY_STREAM.topic, p)]
+    assert stored(bus, partition)[1].wm == T0 - 60 * NS + TOY_STREAM.skew - TOY_STREAM.lateness
+
+
+def test_ticks_and_the_end_of_a_file_reach_every_partition(tmp_path: Path) -> None:
+    bus = LOGS["sqlite"](tmp_path)
+    ingester = made(bus, live=False)
+    ingester.take([message(T0 + 5)], 1, T0)
+    ingester.tick(T0 + 9 * NS)
+    ingester.finish(T0)
+    boundary = TOY_STREAM.grid.at_or_after(T0 + 6)
+    for p in range(4):
+        tick, end = [r for r in stored(bus, p) if isinstance(r, Tick)]
+        assert tick.wm == tick.listened == T0 + 9 * NS - TOY_STREAM.lateness
+        assert (end.wm, end.listened) == (boundary, T0 + 5)
+
+
+def test_dead_letters_name_their_place_and_are_written_once(tmp_path: Path) -> None:
+    bus = LOGS["sqlite"](tmp_path)
+    for _ in range(2):
+        made(bus, live=False).take([message(T0), Message(b"\xff junk", "x.jsonl", 7, 1)], 2, T0)
+    [dead] = bus.asides(kind="dead")
+    assert (dead.topic, dead.place, dead.excerpt) == ("toy.ingest", "x.jsonl:8", b"\xff junk")
+
+
+class Torn:
+    """A log that appends only a part of what it is given and then fails, as a crash between partitions would."""
+
+    def __init__(self, bus: Log, entries: int) -> None:
+        self._bus, self._left = bus, entries
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._bus, name)
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        if len(entries) > self._left:
+            self._bus.append(entries[: self._left])
+            raise OSError("crashed")
+        self._left -= len(entries)
+        self._bus.append(entries)
+
+
+def whole(bus: Log, feed: FileFeed) -> None:
+    while feed.step():
+        pass
+
+
+def content(bus: Log) -> list:
+    """Rows and stamps by partition, whatever arrived when."""
+    return [
+        [(r.wm, [msgspec.to_builtins(x) for x in r.rows]) for r in stored(bus, p) if isinstance(r, Rows)]
+        for p in range(TOY_STREAM.partitions)
+    ]
+
+
+@settings(max_examples=40, deadline=None)
+@given(crashes=st.lists(st.integers(0, 40), max_size=6))
+def test_after_a_crash_at_any_entry_each_partition_has_each_row_once(
+    tmp_path_factory: pytest.TempPathFactory, crashes: list[int]
+) -> None:
+    folder = tmp_path_factory.mktemp("ingest")
+    source = folder / "rows.txt"
+    source.write_bytes(b"\n".join(body for _, body in toy_messages(n=4000)) + b"\n")
+    plain = LOGS["sqlite"](folder / "plain")
+    whole(plain, file_feed(lambda name: made(plain, live=False, source=name), [source], final=True))
+    torn = LOGS["sqlite"](folder / "torn")
+    for left in crashes:
+        cut = Torn(torn, left)
+        try:
+            whole(torn, file_feed(lambda name, cut=cut: made(cut, live=False, source=name), [source], final=True))  # type: ignore[arg-type]
+        except OSError:
+            continue
+    whole(torn, file_feed(lambda name: made(torn, live=False, source=name), [source], final=True))
+    assert content(torn) == content(plain)
+    assert sum(len(rows) for partition in content(plain) for _, rows in partition) > 3900
+    assert torn.aside_counts() == plain.aside_counts()
+
+
+def test_a_broker_sends_again_by_itself_so_a_live_ingester_skips_no_partition(tmp_path: Path) -> None:
+    """The chunk that a crash cut short is not known any more; the next one must reach all partitions."""
+    bus = LOGS["sqlite"](tmp_path)
+    rows = [message(T0 + n, f"a.{n}", index=n) for n in range(40)]
+    with pytest.raises(OSError, match="crashed"):
+        made(Torn(bus, 2), live=True).take(rows[:20], 20, T0)  # type: ignore[arg-type]
+    again = made(bus, live=True)
+    assert again.unfinished is None
+    again.take(rows, 60, T0)
+    keys = {row.key for p in range(4) for r in stored(bus, p) for row in r.rows}
+    assert keys == {f"a.{n}" for n in range(40)}
+
+
+def test_controls_are_versioned_sent_once_and_copied_to_all_partitions(tmp_path: Path) -> None:
+    bus = LOGS["sqlite"](tmp_path)
+    first = send_control(bus, TOY_STREAM, "settings", "toy", {"a": 1})
+    assert first is not None
+    assert send_control(bus, TOY_STREAM, "settings", "toy", {"a": 1}) is None
+    second = send_control(bus, TOY_STREAM, "settings", "toy", {"a": 2})
+    assert second is not None
+    assert second.version == 2
+    bus.append([Entry(control_topic(TOY_STREAM), 0, b"junk")])
+    sequencer = Sequencer(bus, made(bus, live=True))
+    assert sequencer.step()
+    assert sequencer.idle()
+    assert not sequencer.step()
+    for p in range(4):
+        assert [(c.id, c.version) for c in stored(bus, p)] == [(first.id, 1), (second.id, 2)]
+    assert [a.topic for a in bus.asides(kind="dead")] == [control_topic(TOY_STREAM)]
+
+
+def test_a_tailed_file_goes_on_where_it_stood(tmp_path: Path) -> None:
+    bus = LOGS["sqlite"](tmp_path)
+    source = tmp_path / "rows.txt"
+    lines = [body for _, body in toy_messages(n=900)]
+    for upto in (300, 600, len(lines)):
+        source.write_bytes(b"\n".join(lines[:upto]) + b"\n")
+        feed = FileFeed(FileSource([source]), made(bus, live=False), final=False)
+        whole(bus, feed)
+        assert feed.ingester.resume.messages == upto
+    rows = [row for partition in content(bus) for _, part in partition for row in part]
+    assert len(rows) == len([line for line in lines if len(line.split()) == 3])

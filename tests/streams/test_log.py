@@ -1,0 +1,140 @@
+"""The log's contract, for each of its forms."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from contract.harness import LOGS
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opintel.streams.log import Aside, Entry, Log, LogError
+from opintel.streams.log_sqlite import SqliteLog
+
+pytestmark = pytest.mark.parametrize("make_log", LOGS.values(), ids=LOGS)
+MakeLog = Callable[[Path], Log]
+
+
+def test_what_is_appended_is_read_in_order_from_any_position(make_log: MakeLog, tmp_path: Path) -> None:
+    log = make_log(tmp_path)
+    log.create("t", 3)
+    entries = [Entry("t", n % 3, b"%d" % n) for n in range(100)]
+    for n in range(0, 100, 7):
+        log.append(entries[n : n + 7])
+    for p in range(3):
+        values = [e.value for e in entries if e.partition == p]
+        assert log.end("t", p) == len(values)
+        for position in (0, 5, len(values) - 1, len(values)):
+            assert log.read("t", p, position, 10) == list(enumerate(values))[position : position + 10]
+
+
+@settings(max_examples=30, deadline=None)
+@given(batches=st.lists(st.lists(st.tuples(st.integers(0, 2), st.binary(max_size=20)), max_size=5), max_size=8))
+def test_batches_do_not_matter(make_log: MakeLog, tmp_path_factory: pytest.TempPathFactory, batches: list) -> None:
+    one, many = (make_log(tmp_path_factory.mktemp("log")) for _ in range(2))
+    for log in (one, many):
+        log.create("t", 3)
+    for batch in batches:
+        many.append([Entry("t", p, v) for p, v in batch])
+    one.append([Entry("t", p, v) for batch in batches for p, v in batch])
+    for p in range(3):
+        assert one.read("t", p, 0, 1000) == many.read("t", p, 0, 1000)
+
+
+def test_appends_survive_reopening_and_the_epoch_stays(make_log: MakeLog, tmp_path: Path) -> None:
+    log = make_log(tmp_path)
+    epoch = log.create("t", 1).epoch
+    log.append([Entry("t", 0, b"x")])
+    log.close()
+    again = make_log(tmp_path)
+    assert again.create("t", 1).epoch == epoch
+    assert again.read("t", 0, 0, 10) == [(0, b"x")]
+
+
+def test_the_number_of_partitions_is_fixed(make_log: MakeLog, tmp_path: Path) -> None:
+    log = make_log(tmp_path)
+    log.create("t", 2)
+    with pytest.raises(LogError, match="has 2 partitions, 3 are asked for"):
+        log.create("t", 3)
+    with pytest.raises(LogError, match="partitions 0 to 1"):
+        log.append([Entry("t", 2, b"")])
+    with pytest.raises(LogError, match="no topic"):
+        log.read("nowhere", 0, 0, 1)
+
+
+def test_a_failed_append_leaves_nothing(make_log: MakeLog, tmp_path: Path) -> None:
+    log = make_log(tmp_path)
+    log.create("t", 1)
+    with pytest.raises(LogError):
+        log.append([Entry("t", 0, b"a"), Entry("t", 5, b"b")])
+    log.append([Entry("t", 0, b"c")])
+    assert log.read("t", 0, 0, 10) == [(0, b"c")]
+
+
+def test_retention_moves_the_start_and_keeps_positions(make_log: MakeLog, tmp_path: Path) -> None:
+    log = make_log(tmp_path)
+    log.create("t", 2)
+    log.append([Entry("t", p, b"old") for p in (0, 0, 1)])
+    cut = time.time_ns()
+    log.append([Entry("t", 0, b"new")])
+    assert log.trim("t", cut) == 3
+    assert (log.start("t", 0), log.end("t", 0)) == (2, 3)
+    assert (log.start("t", 1), log.end("t", 1)) == (1, 1)
+    assert log.read("t", 0, 0, 10) == [(2, b"new")]
+    log.append([Entry("t", 1, b"next")])
+    assert log.read("t", 1, 0, 10) == [(1, b"next")]
+    assert log.trim("t", cut) == 0
+
+
+def test_asides_are_upserted_by_their_place(make_log: MakeLog, tmp_path: Path) -> None:
+    log = make_log(tmp_path)
+    for reason in ("first", "second"):
+        log.put_asides([Aside("dead", "t", 0, 5, n, reason, "f:1", b"\xff") for n in (1, 0)])
+    log.put_asides([Aside("late", "t", 0, 5, 0, "late")])
+    assert [(a.kind, a.row, a.reason, a.excerpt) for a in log.asides("t")] == [
+        ("dead", 0, "second", b"\xff"),
+        ("dead", 1, "second", b"\xff"),
+        ("late", 0, "late", b""),
+    ]
+    assert log.aside_counts() == {("t", "dead"): 2, ("t", "late"): 1}
+    assert log.asides(kind="late")[0].place == ""
+
+
+def test_offsets_are_noted(make_log: MakeLog, tmp_path: Path) -> None:
+    log = make_log(tmp_path)
+    log.commit("stage1", "t", 0, 5)
+    log.commit("stage1", "t", 0, 9)
+    assert log.committed() == {("stage1", "t", 0): 9}
+
+
+def test_several_processes_append_at_once(make_log: MakeLog, tmp_path: Path) -> None:
+    log = make_log(tmp_path)
+    log.create("t", 1)
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from pathlib import Path\n"
+        "from contract.harness import LOGS\n"
+        "from opintel.streams.log import Entry\n"
+        "log = LOGS[sys.argv[2]](Path(sys.argv[3]))\n"
+        "for n in range(50): log.append([Entry('t', 0, f'{sys.argv[4]}-{n}'.encode())])\n"
+    )
+    name = next(n for n, made in LOGS.items() if made is make_log)
+    tests = str(Path(__file__).resolve().parents[1])
+    children = [subprocess.Popen([sys.executable, "-c", script, tests, name, str(tmp_path), who]) for who in ("a", "b")]
+    assert [child.wait(60) for child in children] == [0, 0]
+    values = [v for _, v in log.read("t", 0, 0, 1000)]
+    for who in (b"a", b"b"):
+        assert [v for v in values if v.startswith(who)] == [b"%s-%d" % (who, n) for n in range(50)]
+
+
+def test_a_foreign_file_is_named(make_log: MakeLog, tmp_path: Path) -> None:
+    if make_log is not LOGS["sqlite"]:
+        pytest.skip("about the embedded form only")
+    (tmp_path / "log.db").write_bytes(b"not a database, but long enough to be looked at" * 100)
+    with pytest.raises(LogError, match=r"log\.db: not an opintel log"):
+        SqliteLog(tmp_path / "log.db")

@@ -1,0 +1,246 @@
+"""Settings: what is accepted, what the environment changes, and how problems are told (file, line, key, remedy)."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opintel.config import (
+    ConfigError,
+    detector_settings,
+    duration,
+    load_site,
+    public_key_warning,
+    shipped_folder,
+    stomp_password,
+    wire_settings,
+)
+from opintel.finding import NS
+
+MINIMAL = "name: fts\ndomain: fts\ntopic: fts.transfers\n"
+
+
+class Wire:
+    def __init__(
+        self, *, instance: str = "", pseudonym_key: bytes = b"public", keep_personal: bool = False
+    ) -> None: ...
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    cap: int = 5
+    fdr: float = 0.05
+
+
+@pytest.fixture
+def site_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in [v for v in __import__("os").environ if v.startswith("OPINTEL_")]:
+        monkeypatch.delenv(name)
+    (tmp_path / "streams").mkdir()
+    (tmp_path / "alerts").mkdir()
+    write(tmp_path, MINIMAL)
+    return tmp_path
+
+
+def write(folder: Path, text: str, name: str = "fts") -> None:
+    (folder / "streams" / f"{name}.yaml").write_text(text)
+
+
+def problems(folder: Path) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load_site(folder)
+    return [str(problem).replace(f"{folder}/streams/", "") for problem in caught.value.problems]
+
+
+def test_shipped_settings_load_and_are_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    site = load_site()
+    fts = site.streams["fts"]
+    assert (fts.window, fts.lateness, fts.partitions) == (600 * NS, 300 * NS, 4)
+    assert site.alerts == shipped_folder() / "alerts"
+
+
+def test_defaults_are_those_of_the_streaming_path(site_folder: Path) -> None:
+    from opintel.streams.stream import Stream
+
+    settings, stream = load_site(site_folder).streams["fts"], Stream("fts", "fts.transfers")
+    for field in Stream._fields:
+        assert getattr(settings, field) == getattr(stream, field), field
+
+
+def test_folder_comes_from_the_environment(site_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(site_folder, MINIMAL + "window: 20m\n")
+    monkeypatch.setenv("OPINTEL_CONFIG", str(site_folder))
+    assert load_site().streams["fts"].window == 1200 * NS
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("windwo: 5m", "fts.yaml:4: windwo: unknown key; did you mean `window`?"),
+        ("window: 10", "fts.yaml:4: window: expected a duration such as 500ms, 90s, 10m, 6h or 30d, got 10"),
+        ("window: 0s", "fts.yaml:4: window: longer than 0"),
+        ("partitions: four", "fts.yaml:4: partitions: expected `int`, got `str`"),
+        ("partitions: 0", "fts.yaml:4: partitions: expected `int` >= 1, got 0"),
+        ("shards: 2", "fts.yaml:1: partitions: at most `shards` (2)"),
+        ("interval: 11m", "fts.yaml:4: interval: longer than 0, at most `window`"),
+        ("topic: other", "fts.yaml:4: topic: stands twice, first in line 3; keep one"),
+        ("wire: 5", "fts.yaml:4: wire: expected `key: value` lines, got `int`"),
+        ("detectors:\n  fts.links: 7", "fts.yaml:5: detectors.fts.links: expected `key: value` lines, got `int`"),
+        ("stomp:\n  hots: x\n  destinations: [/queue/a]", "fts.yaml:5: stomp.hots: unknown key; did you mean `host`?"),
+        (
+            "stomp:\n  host: x\n  destinations: [a]",
+            "fts.yaml:4: stomp: destinations are /queue/NAME or /topic/NAME, at least one",
+        ),
+        ("ttl: [", "fts.yaml:5: not YAML: expected the node content, but found '<stream end>'"),
+        ("name: !!python/object:os.system {}", "fts.yaml:4: name: stands twice, first in line 1; keep one"),
+        ("window: !!python/name:os.system x", "fts.yaml:4: window: not a plain value"),
+    ],
+)
+def test_a_problem_names_file_line_key_and_what_is_right(site_folder: Path, text: str, expected: str) -> None:
+    write(site_folder, MINIMAL + text + "\n")
+    assert any(line.startswith(expected) for line in problems(site_folder)), problems(site_folder)
+
+
+def test_every_problem_is_told(site_folder: Path) -> None:
+    write(site_folder, "name: fts\ndomain: fts\nwindwo: 5m\npartitions: no\nlateness: soon\n")
+    write(site_folder, "just text\n", "other")
+    assert [line.split(": ")[0:2] for line in problems(site_folder)] == [
+        ["other.yaml:1", "expected settings as `key"],
+        ["fts.yaml:3", "windwo"],
+        ["fts.yaml:1", "topic"],
+        ["fts.yaml:4", "partitions"],
+        ["fts.yaml:5", "lateness"],
+    ]
+
+
+def test_names_and_topics_are_not_shared(site_folder: Path) -> None:
+    write(site_folder, MINIMAL, "second")
+    assert problems(site_folder) == [
+        "second.yaml:1: name: is 'fts'; a stream is named as its file, 'second'",
+        "second.yaml:3: topic: 'fts.transfers' is the topic of stream 'fts' already",
+    ]
+
+
+def test_missing_folders_are_one_line(tmp_path: Path) -> None:
+    assert problems(tmp_path / "nowhere") == [f"{tmp_path}/nowhere: no such folder; `opintel init DIR` makes one"]
+    assert problems(tmp_path) == [f"{tmp_path}: has no folder `streams`", f"{tmp_path}: has no folder `alerts`"]
+
+
+def test_environment_overrides_files(site_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(site_folder, MINIMAL + "wire:\n  instance: a.example.org\ndetectors:\n  fts.silent-links: {cap: 5}\n")
+    monkeypatch.setenv("OPINTEL_STREAMS__FTS__WINDOW", "5m")
+    monkeypatch.setenv("OPINTEL_STREAMS__FTS__MAX_KEYS", "9")
+    monkeypatch.setenv("OPINTEL_STREAMS__FTS__WIRE__INSTANCE", "b.example.org")
+    monkeypatch.setenv("OPINTEL_STREAMS__FTS__DETECTORS__FTS_SILENT_LINKS__CAP", "7")
+    fts = load_site(site_folder).streams["fts"]
+    assert (fts.window, fts.max_keys) == (300 * NS, 9)
+    assert fts.wire == {"instance": "b.example.org"}
+    assert fts.detectors == {"fts.silent-links": {"cap": 7}}
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("OPINTEL_STREAMS__FTS__WINDOW", "soon", "OPINTEL_STREAMS__FTS__WINDOW: window: expected a duration"),
+        ("OPINTEL_STREAMS__FST__WINDOW", "5m", "OPINTEL_STREAMS__FST__WINDOW: is no setting; expected"),
+        ("OPINTEL_STREAMS__FTS", "5m", "OPINTEL_STREAMS__FTS: is no setting; expected"),
+        ("OPINTEL_STREAMS__FTS__TOPIC__X", "1", "OPINTEL_STREAMS__FTS__TOPIC__X: topic.x: topic holds no settings"),
+        ("OPINTEL_STREAMS__FTS__WINDWO", "5m", "OPINTEL_STREAMS__FTS__WINDWO: windwo: unknown key; did you mean"),
+    ],
+)
+def test_a_wrong_variable_is_named(
+    site_folder: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, expected: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert [line[: len(expected)] for line in problems(site_folder)] == [expected]
+
+
+def test_wire_settings_are_checked_and_secrets_read(site_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (site_folder / "streams" / "key").write_text("from a file\n")
+    write(site_folder, MINIMAL + "wire:\n  instance: a.example.org\n  pseudonym_key_file: key\n")
+    site = load_site(site_folder)
+    assert wire_settings(site, "fts", Wire) == {"instance": "a.example.org", "pseudonym_key": b"from a file"}
+    assert public_key_warning(site, "fts", Wire) == ""
+    assert "from a file" not in repr(site)
+    write(site_folder, MINIMAL + "wire:\n  pseudonym_key_env: THE_KEY\n")
+    monkeypatch.setenv("THE_KEY", "from outside")
+    assert wire_settings(load_site(site_folder), "fts", Wire) == {"pseudonym_key": b"from outside"}
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("instance: 5", "wire.instance: expected `str`, got `int`"),
+        ("instnace: a", "wire.instnace: unknown key; did you mean `instance`?"),
+        ("pseudonym_key: abc", "wire.pseudonym_key: a secret is not written in YAML; use `pseudonym_key_file`"),
+        ("pseudonym_key_file: nowhere", "wire.pseudonym_key_file: nowhere cannot be read: No such file or directory"),
+        ("pseudonym_key_env: NOT_SET", "wire.pseudonym_key_env: the environment variable NOT_SET is not set"),
+    ],
+)
+def test_wrong_wire_settings_are_named(site_folder: Path, line: str, expected: str) -> None:
+    write(site_folder, MINIMAL + f"wire:\n  {line}\n")
+    site = load_site(site_folder)
+    with pytest.raises(ConfigError) as caught:
+        wire_settings(site, "fts", Wire)
+    assert str(caught.value).startswith(f"{site_folder}/streams/fts.yaml:5: {expected}")
+
+
+def test_the_public_key_warns(site_folder: Path) -> None:
+    assert "shipped public key" in public_key_warning(load_site(site_folder), "fts", Wire)
+    assert public_key_warning(load_site(site_folder), "fts", lambda: None) == ""
+
+
+def test_detectors_have_their_settings(site_folder: Path) -> None:
+    write(site_folder, MINIMAL + "detectors:\n  fts.links: {cap: 7}\n")
+    known = {"fts.links": Settings, "fts.other": Settings}
+    found = detector_settings(load_site(site_folder), "fts", known)
+    assert found == {"fts.links": Settings(cap=7), "fts.other": Settings()}
+
+
+def test_wrong_detectors_are_named(site_folder: Path) -> None:
+    write(site_folder, MINIMAL + "detectors:\n  fts.link: {}\n  fts.other:\n    cap: many\n    fdrr: 1\n")
+    with pytest.raises(ConfigError) as caught:
+        detector_settings(load_site(site_folder), "fts", {"fts.links": Settings, "fts.other": Settings})
+    assert [str(problem).partition("fts.yaml:")[2] for problem in caught.value.problems] == [
+        "5: detectors.fts.link: unknown detector; did you mean `fts.links`?",
+        "7: detectors.fts.other.cap: expected `int`, got `str`",
+        "8: detectors.fts.other.fdrr: unknown key; did you mean `fdr`?",
+    ]
+
+
+def test_the_brokers_password_stays_outside(site_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROKER", "s3cret")
+    broker = "stomp:\n  host: h\n  destinations: [/queue/a]\n  password_env: BROKER\n"
+    write(site_folder, MINIMAL + broker)
+    site = load_site(site_folder)
+    assert stomp_password(site, "fts") == "s3cret"
+    assert "s3cret" not in repr(site)
+    write(site_folder, MINIMAL + broker.replace("_env: BROKER", ": s3cret"))
+    assert "fts.yaml:7: stomp.password: unknown key" in problems(site_folder)[0]
+
+
+@pytest.mark.parametrize("text", ["", "10", "10 m", "m", "-5m", "1e3s", "5m5s", "4000d", None, 5, True, "١m"])
+def test_what_is_no_duration(text: object) -> None:
+    with pytest.raises(ValueError, match="duration"):
+        duration(text)
+
+
+@given(st.integers(0, 3000), st.sampled_from(["ms", "s", "m", "h", "d"]))
+def test_durations_add_up(n: int, unit: str) -> None:
+    assert duration(f"{n}{unit}") == n * duration(f"1{unit}")
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_crash_the_reader(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "alerts").mkdir()
+    shutil.copytree(shipped_folder() / "streams", folder / "streams")
+    (folder / "streams" / "x.yaml").write_bytes(content)
+    with pytest.raises(ConfigError):
+        load_site(folder)
