@@ -106,6 +106,8 @@ def attach(connection: sa.Connection, incident: str, findings: Iterable[str], ro
     """Makes findings part of an incident; `alarm` outranks `supporting`, what is there already stays."""
     table = t.incident_finding
     wanted = sorted(set(findings))
+    if not wanted:
+        return
     query = sa.select(table.c.finding, table.c.role).where(table.c.incident == incident, table.c.finding.in_(wanted))
     there = {row.finding: row.role for row in connection.execute(query)}
     new = [{"incident": incident, "finding": id, "role": role} for id in wanted if id not in there]

@@ -28,6 +28,7 @@ from opintel.alerts.records import (
     save,
 )
 from opintel.alerts.settings import AlertSettings, labels_agree, severity_rank
+from opintel.alerts.ticket import clean
 from opintel.finding import Finding
 from opintel.store import schema as t
 from opintel.store.queries import read_finding
@@ -367,7 +368,7 @@ class Round:
             return beside, -severity_rank(finding.severity), p, finding.window.end, finding.id
 
         best = min(findings, key=lead)
-        return best.summary[:TITLE_LENGTH], lead(best)
+        return clean(best.summary, TITLE_LENGTH), lead(best)
 
     def _findings(self, ids: Sequence[str]) -> list[Finding]:
         query = sa.select(t.finding.c.content).where(t.finding.c.id.in_(ids))

@@ -96,7 +96,7 @@ def _first_time(connection: sa.Connection, judged: Judged) -> bool:
         connection.execute(sa.insert(t.judged).values(stream=judged.stream, scope=judged.scope, through=end))
     elif through < end:
         connection.execute(sa.update(t.judged).where(here).values(through=end))
-    return True
+    return through is None or through < end
 
 
 def _keep(connection: sa.Connection, records: Sequence[Found]) -> None:

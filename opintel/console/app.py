@@ -104,9 +104,7 @@ def serve(app: Starlette, host: str = "127.0.0.1", port: int = 0) -> Console:
     Raises ValueError where `host` is not this machine alone and the app has no token, OSError where the port is taken.
     """
     if not app.state.guarded and not _loopback(host):
-        raise ValueError(
-            f"the console would be open to everyone at {host}: give it a token, or leave it at 127.0.0.1"
-        )
+        raise ValueError(f"the console would be open to everyone at {host}: give it a token, or leave it at 127.0.0.1")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.create_server((host, port), family=family, backlog=128)
     config = uvicorn.Config(

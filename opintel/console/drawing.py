@@ -79,6 +79,7 @@ def chart(series: Series) -> Json:
 
 def heat(matrix: Matrix, own: set[str]) -> Json:
     """Rows and columns with their label, whether they are the finding's own subject, and their cells."""
+    tail = common_tail([*matrix.rows, *matrix.columns])
     share = matrix.unit == "share" or matrix.unit.endswith(" share")
     most = 1.0 if share else max((abs(v) for row in matrix.values for v in row if v is not None), default=1.0) or 1.0
 
@@ -90,11 +91,13 @@ def heat(matrix: Matrix, own: set[str]) -> Json:
         return Heat(step, short, f"{row} → {column}: {quantity(value, matrix.unit)}")
 
     return {
-        "columns": [{"label": name, "own": name in own} for name in matrix.columns],
+        "columns": [_label(name, tail, own) for name in matrix.columns],
         "rows": [
-            {"label": row, "own": row in own, "cells": [drawn(row, c, v) for c, v in zip(matrix.columns, line, strict=True)]}
+            _label(row, tail, own)
+            | {"cells": [drawn(row, column, v) for column, v in zip(matrix.columns, line, strict=True)]}
             for row, line in zip(matrix.rows, matrix.values, strict=True)
         ],
+        "tail": tail,
         "least": quantity(0.0, matrix.unit),
         "most": quantity(most, matrix.unit),
         "steps": range(HEAT_STEPS + 1),
@@ -107,7 +110,7 @@ def spark(series: Series) -> Spark | None:
     if len(seen) < 2:
         return None
     low, high = min(0.0, *seen), max(seen)
-    begin, end = series.times[0], series.times[-1]
+    begin, end = series.times[0], max(series.times[-1], series.marked[1] if series.marked else 0)
     if end <= begin:
         return None
 
@@ -139,6 +142,27 @@ def history(signs: str) -> list[Json]:
 def share(part: float, whole: float) -> float:
     """Percent of a bar, 0 to 100."""
     return round(min(100.0, max(0.0, 100.0 * part / whole)), 1) if whole > 0 else 0.0
+
+
+def common_tail(names: Sequence[str]) -> str:
+    """The last parts of host names that all share, so that labels may leave them out; never a whole name.
+
+    >>> common_tail(["a.x.example", "b.x.example"]), common_tail(["a.example"]), common_tail(["a", "b"])
+    ('.x.example', '', '')
+    """
+    if len(set(names)) < 2:
+        return ""
+    split = [name.split(".")[1:] for name in set(names)]
+    shared: list[str] = []
+    for parts in zip(*(reversed(parts) for parts in split), strict=False):
+        if len(set(parts)) > 1:
+            break
+        shared.insert(0, parts[0])
+    return "".join(f".{part}" for part in shared)
+
+
+def _label(name: str, tail: str, own: set[str]) -> Json:
+    return {"name": name, "label": name.removesuffix(tail), "own": name in own}
 
 
 def _evolved(block: Json, latest: Sequence[Json]) -> Json:

@@ -25,7 +25,7 @@ Json = dict[str, Any]
 FINDINGS_LISTED = 200
 KNOWN_FOR = 8 * 3600 * NS
 """What 'known until' proposes."""
-PARTS = ("standing", "evidence", "rail")
+PARTS = ("standing", "evidence", "rail", "facts")
 """The parts of the incident page that are renewed, each by itself."""
 
 
@@ -140,7 +140,7 @@ class Pages:
         status, text = 500, "Something went wrong here; the log of the process says what."
         if isinstance(error, HTTPException):
             status, text = error.status_code, error.detail
-        return self._renderer.page(request, "error.html", status, status=status, text=text)
+        return self._renderer.page(request, "error.html", status, code=status, text=text)
 
     def _polled(self, request: Request, name: str, *, query: str = "", **values: Any) -> Response:
         """A page whose body `_{name}.html` is renewed; the body alone where htmx asks, 204 where it has not changed."""

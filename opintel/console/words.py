@@ -135,9 +135,14 @@ def labels(subject: Mapping[str, str]) -> str:
 
     >>> labels({"scope": "fts", "source": "a", "destination": "b"})
     'a → b'
+    >>> labels({"scope": "fts", "endpoint": "a", "role": "both"})
+    'a as source and destination'
     """
     if "source" in subject and "destination" in subject:
         return f"{subject['source']} → {subject['destination']}"
+    if subject.keys() - {"scope"} == {"endpoint", "role"}:
+        role = "source and destination" if subject["role"] == "both" else subject["role"]
+        return f"{subject['endpoint']} as {role}"
     named = {k: v for k, v in subject.items() if k != "scope"} or dict(subject)
     return ", ".join(v if k == "endpoint" else f"{k} {v}" for k, v in named.items())
 

@@ -239,7 +239,7 @@ class SilentJudge:
             subject=subject,
             window=window,
             log10_p=min(log10_p, 0.0),
-            basis="exact",
+            basis="extrapolated",
             effect=Effect(missed, "files missing"),
             severity="warning",
             summary=f"{what} is silent since {clock(since)}: no file where about {missed:.0f} were usual{waiting}",

@@ -95,7 +95,8 @@ def test_an_incident_resolves_after_three_clean_windows_and_closes_after_the_reo
 
 def test_windows_that_say_nothing_do_not_resolve_it(store: Store) -> None:
     untested = [judged(k, {"endpoint": 5}) for k in range(2, 12)]
-    play(store, [*windows({1: [finding(1, A_B)]}, 1), *untested, judged(12, complete=False)])
+    cut_off = [judged(k, complete=False) for k in range(12, 20)]
+    play(store, [*windows({1: [finding(1, A_B)]}, 1), *untested, *cut_off])
     assert queries.incidents(store)[0]["state"] == "open"
 
 
@@ -305,6 +306,23 @@ def test_worse_is_told_again(store: Store) -> None:
     assert full is not None
     assert (full["severity"], full["title"]) == ("critical", "worse")
     assert [d["body"]["data"]["incident"]["severity"] for d in full["deliveries"]] == ["warning", "critical"]
+
+
+def test_what_gets_worse_in_the_window_that_opened_it_is_told_once(store: Store) -> None:
+    endpoint, link = finding(1, END_A, kind="endpoint"), finding(1, A_B, severity="critical")
+    play(store, windows({1: [endpoint, link]}, 1))
+    full = queries.incident(store, queries.incidents(store)[0]["id"])
+    assert full is not None
+    assert [(d["kind"], d["body"]["data"]["incident"]["severity"]) for d in full["deliveries"]] == [
+        ("created", "critical")
+    ]
+
+
+def test_a_title_is_one_bounded_line_without_controls(store: Store) -> None:
+    play(store, windows({1: [finding(1, A_B, summary="a \x00\x1b[31m\u202e b" + "x" * 500)]}, 1))
+    title = queries.incidents(store)[0]["title"]
+    assert title.startswith("a [31m bxxx")
+    assert len(title) == 200
 
 
 def test_a_flapping_subject_is_one_incident_with_few_messages(store: Store) -> None:

@@ -1,0 +1,118 @@
+"""`opintel evaluate`: the detectors measured against truth: labelled log files, and the simulator's faults."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+
+from opintel.cli.errors import UserError
+from opintel.cli.stored import json_option, print_json
+
+SEEDS, HOURS = (1, 2, 3), 6.0
+"""What `evaluate fts` simulates when it is given no folders."""
+
+
+@click.command(short_help="Measure the detectors with the field's published metrics.")
+@click.argument("what", type=click.Choice(["templates", "fts"]))
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@json_option
+def command(what: str, paths: tuple[Path, ...], as_json: bool) -> None:
+    """WHAT is `templates` (labelled log files: columns content, event_id) or `fts` (folders that `simulate` wrote, with
+    their truth; none: three stories of six hours are simulated)."""
+    missing = [path for path in paths if not path.exists()]
+    if missing:
+        raise UserError(f"{missing[0]}: no such file or folder")
+    document = _templates(paths) if what == "templates" else _fts(paths)
+    if as_json:
+        print_json(document)
+    elif what == "templates":
+        _print([*document["files"], {"name": "mean", **document["mean"]}])
+    else:
+        _print([{"kind": kind, **row} for kind, row in document["kinds"].items()])
+        click.echo(
+            f"{document['incidents']} incidents, {document['false_incidents']} of nothing in {document['stories']} stories"
+        )
+
+
+def _templates(paths: tuple[Path, ...]) -> dict[str, Any]:
+    from opintel.fts.evaluate_templates import evaluate
+
+    if not paths:
+        raise UserError("evaluate templates needs at least one FILE.csv with the columns content,event_id")
+    try:
+        return evaluate(paths)
+    except (OSError, ValueError) as error:
+        raise UserError(str(error)) from error
+
+
+def _fts(folders: tuple[Path, ...]) -> dict[str, Any]:
+    from opintel.fts import simulate
+
+    with tempfile.TemporaryDirectory(prefix="opintel-evaluate-") as name:
+        if not folders:
+            folders = tuple(Path(name) / f"seed{seed}" for seed in SEEDS)
+            for seed, folder in zip(SEEDS, folders, strict=True):
+                start, kinds = simulate.DEFAULT_START, simulate.FAULT_KINDS
+                simulate.write(folder, hours=HOURS, seed=seed, start=start, faults=kinds)
+        return _judged([_story(folder, Path(name) / f"run{n}") for n, folder in enumerate(folders)])
+
+
+def _story(folder: Path, data: Path) -> dict[str, Any]:
+    """One simulated folder through the pipeline: its faults and what was made of them."""
+    import msgspec
+
+    from opintel.cli.replay import replay
+    from opintel.cli.story import match
+    from opintel.finding import parse_rfc3339
+
+    truth = folder / "truth.json"
+    if not truth.exists():
+        raise UserError(f"{folder}: no truth.json there; `opintel simulate fts --out DIR` writes one")
+    faults = [{"stream": "fts", **fault} for fault in msgspec.json.decode(truth.read_bytes())]
+    incidents = replay("fts", (folder,), data, None, 64)["incidents"]
+    matches = match(faults, incidents)
+    opened = {i["id"]: parse_rfc3339(i["opened"]) for i in incidents}
+    for fault in faults:
+        ids = matches[fault["id"]]
+        start = parse_rfc3339(fault["start"])
+        fault["incidents"] = len(ids)
+        fault["minutes"] = min((opened[i] - start) / 60e9 for i in ids) if ids else None
+    matched = {i for ids in matches.values() for i in ids}
+    return {"faults": faults, "incidents": len(incidents), "false": sum(i not in matched for i in opened)}
+
+
+def _judged(stories: list[dict[str, Any]]) -> dict[str, Any]:
+    faults = [fault for story in stories for fault in story["faults"]]
+    kinds = {}
+    for kind in sorted({fault["kind"] for fault in faults}):
+        mine = [fault for fault in faults if fault["kind"] == kind]
+        found = [fault for fault in mine if fault["incidents"]]
+        kinds[kind] = {
+            "injected": len(mine),
+            "found": len(found),
+            "minutes_to_detect": round(statistics.median(f["minutes"] for f in found), 1) if found else None,
+            "incidents_per_fault": round(sum(f["incidents"] for f in found) / len(found), 2) if found else None,
+        }
+    return {
+        "stories": len(stories),
+        "kinds": kinds,
+        "incidents": sum(story["incidents"] for story in stories),
+        "false_incidents": sum(story["false"] for story in stories),
+    }
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(header_style="bold")
+    for column in rows[0]:
+        table.add_column(column)
+    for row in rows:
+        cells = (row.get(column) for column in rows[0])
+        table.add_row(*("" if c is None else f"{c:,.3f}" if isinstance(c, float) else str(c) for c in cells))
+    Console().print(table)

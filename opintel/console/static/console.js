@@ -1,0 +1,115 @@
+// The console's own script: charts with uPlot, calm live updates with htmx. No page needs it to be read or acted on.
+"use strict";
+
+const drawn = new Map();
+const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const pad = (n) => String(n).padStart(2, "0");
+const clock = (s) => { const d = new Date(s * 1000); return `${pad(d.getUTCHours())}:${pad(d.getUTCMinutes())}`; };
+const day = (s) => new Date(s * 1000).toLocaleDateString("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
+
+function amount(value, unit) {
+  if (value === null || value === undefined) return "–";
+  if (/(^| )share$/.test(unit)) return `${(100 * value).toFixed(Math.abs(value) < 0.0995 && value !== 0 ? 1 : 0)} %`;
+  return Math.abs(value) >= 1000 ? Math.round(value).toLocaleString("en") : String(Number(value.toPrecision(3)));
+}
+
+function draw(box) {
+  const told = JSON.parse(box.dataset.chart);
+  const readout = box.closest("figure").querySelector(".readout");
+  const hasBand = told.low !== null;
+  const axis = { stroke: color("--muted"), grid: { stroke: color("--grid"), width: 1 }, ticks: { show: false }, font: `11px ${color("--sans")}` };
+  const times = (u, splits) => splits.map((s, i) => (i === 0 || day(s) !== day(splits[i - 1]) ? `${clock(s)}\n${day(s)}` : clock(s)));
+  const most = Math.max(...told.values.filter((v) => v !== null), ...(told.high || []), 0);
+  const least = Math.min(...told.values.filter((v) => v !== null), ...(told.low || []), 0);
+  const line = { stroke: color("--accent"), width: 2, points: { show: true, size: 5, fill: color("--accent") } };
+  const edge = { stroke: "transparent", points: { show: false } };
+  const options = {
+    width: box.clientWidth, height: box.clientHeight, legend: { show: false }, padding: [8, 16, 0, 0],
+    tzDate: (s) => uPlot.tzDate(new Date(s * 1000), "Etc/UTC"),
+    cursor: { y: false, drag: { x: false, y: false }, points: { size: 8 } },
+    scales: { x: { time: true, range: (u, from, to) => [from, Math.max(to, told.marked ? told.marked[1] : to)] }, y: { range: [least, (most || 1) * 1.06] } },
+    axes: [{ ...axis, values: times, size: 38, space: 64 }, { ...axis, values: (u, s) => s.map((v) => amount(v, told.unit)), size: 52 }],
+    series: hasBand ? [{}, edge, edge, line] : [{}, line],
+    bands: hasBand ? [{ series: [2, 1], fill: color("--band") }] : [],
+    hooks: {
+      drawClear: [(u) => {
+        if (!told.marked) return;
+        const [from, to] = told.marked.map((s) => Math.min(Math.max(u.valToPos(s, "x", true), u.bbox.left), u.bbox.left + u.bbox.width));
+        u.ctx.fillStyle = color("--span");
+        u.ctx.fillRect(from, u.bbox.top, Math.max(to - from, 2), u.bbox.height);
+      }],
+      setCursor: [(u) => {
+        const i = u.cursor.left >= 0 ? u.cursor.idx : null;
+        if (i === null || i === undefined) { readout.textContent = ""; return; }
+        const usual = hasBand ? `, expected ${amount(told.low[i], told.unit)} to ${amount(told.high[i], told.unit)}` : "";
+        readout.textContent = `${clock(told.times[i])} UTC: ${amount(told.values[i], told.unit)}${usual}`;
+      }],
+    },
+  };
+  const data = hasBand ? [told.times, told.low, told.high, told.values] : [told.times, told.values];
+  drawn.set(box, new uPlot(options, data, box));
+  resized.observe(box);
+}
+
+const resized = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    const chart = drawn.get(target);
+    if (chart && (chart.width !== target.clientWidth || chart.height !== target.clientHeight)) chart.setSize({ width: target.clientWidth, height: target.clientHeight });
+  }
+});
+
+function drawAll() {
+  for (const [box, chart] of drawn) if (!box.isConnected) { chart.destroy(); resized.unobserve(box); drawn.delete(box); }
+  for (const box of document.querySelectorAll(".chart[data-chart]")) if (!drawn.has(box)) draw(box);
+  const lead = document.querySelector("[data-open]");
+  if (lead) document.title = `${Number(lead.dataset.open) ? `(${lead.dataset.open}) ` : ""}Incidents · opintel`;
+}
+
+function redraw() {
+  for (const [box, chart] of drawn) { chart.destroy(); drawn.delete(box); }
+  drawAll();
+}
+
+// A page that renews itself must not take away what someone is reading, writing or choosing.
+function busy() {
+  if (document.querySelector("main .pop[open]")) return true;
+  if (document.activeElement && document.activeElement.closest("main input, main textarea")) return true;
+  const selection = document.getSelection();
+  return Boolean(selection && !selection.isCollapsed && document.querySelector("main").contains(selection.anchorNode));
+}
+
+function connected(well) {
+  const link = document.getElementById("link");
+  if (!link) return;
+  link.classList.toggle("lost", !well);
+  link.querySelector(".text").textContent = well ? "live" : "connection lost, trying again";
+}
+
+const unfolded = new Map();
+document.addEventListener("toggle", (event) => { if (event.target.matches("details.keep")) unfolded.set(event.target.id, event.target.open); }, true);
+document.addEventListener("htmx:beforeSwap", (event) => {
+  if (event.detail.requestConfig.verb === "get" && busy()) event.detail.shouldSwap = false;
+});
+document.addEventListener("htmx:afterSettle", () => {
+  for (const [id, open] of unfolded) { const there = document.getElementById(id); if (there) there.open = open; }
+  drawAll();
+});
+document.addEventListener("htmx:afterRequest", (event) => connected(event.detail.xhr.status !== 0 && event.detail.xhr.status < 500));
+
+// Pop-ups: one at a time, closed by a click beside them or Escape.
+document.addEventListener("click", (event) => {
+  for (const pop of document.querySelectorAll(".pop[open]")) if (!pop.contains(event.target)) pop.open = false;
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  for (const pop of document.querySelectorAll(".pop[open]")) { pop.open = false; pop.querySelector("summary").focus(); }
+});
+
+// What a cell of a heat map says, for fingers as well as for mice.
+for (const kind of ["pointerover", "click"]) document.addEventListener(kind, (event) => {
+  const cell = event.target.closest(".heat tbody td");
+  if (cell) cell.closest("figure").querySelector(".readout").textContent = cell.title;
+});
+
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+drawAll();

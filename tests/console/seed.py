@@ -1,0 +1,159 @@
+"""A store with incidents as the alert service makes them, and texts that try to break out of a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from opintel.alerts.service import AlertService
+from opintel.alerts.settings import AlertSettings, Budget, Budgets, Grouping, Lifecycle, LogSink, Route, Routes
+from opintel.console.views import StreamView
+from opintel.evidence import Band, Evidence, Links, Matrix, Series, Table, Texts
+from opintel.finding import NS, Effect, Finding, Severity, Window, finding_id
+from opintel.store import Store, open_store, sqlite_url
+from opintel.streams.findings import Found, Judged
+
+START = 1_772_431_200 * NS  # 2026-03-02T06:00:00Z
+WIDTH = 600 * NS
+SCOPE = "fts.example.org"
+NOW = START + 18 * WIDTH
+
+SCRIPT = "<script>window.pwned='script'</script>"
+IMAGE = "<img src=x onerror=\"window.pwned='img'\">"
+BREAKOUT = "'\"><svg onload=\"window.pwned='svg'\"></pre></textarea>"
+OVERRIDE = "invoice\u202efdp.exe"
+ANSI = "\x1b[31mred\x1b[0m\x07"
+TEMPLATE = "{{ 7 * 7 }} ${7*7} <% 7*7 %>"
+HOSTILE = (SCRIPT, IMAGE, BREAKOUT, OVERRIDE, ANSI, TEMPLATE)
+
+SITES = [f"se01.tier{1 + k % 2}.{name}.example" for k, name in enumerate(
+    "lincoln upton edinburgh lund karlsruhe vancouver madison lyon geneva annecy".split()
+)]  # fmt: skip
+SETTINGS = AlertSettings(
+    budgets=Budgets(streams={"fts": {"failures": Budget(kinds=["endpoint", "link"], false_alarms_a_week=0.5)}}),
+    lifecycle=Lifecycle(grouping=Grouping(entities={"fts": ["endpoint", "source", "destination"]})),
+    routes=Routes(sinks={"helpdesk": LogSink()}, routes=[Route(sinks=["helpdesk"])]),
+)
+
+
+def open_seeded(path: Path) -> Store:
+    """Three incidents: one about an endpoint and one with hostile texts are open, one about a link is resolved."""
+    store = open_store(sqlite_url(path))
+    judge(store, 0, 8, {k: [link(k, SITES[2], SITES[3])] for k in (5, 6)})
+    bad = {"source": f"a{SCRIPT}", "destination": f"b{IMAGE}"}
+    late = {k: [endpoint(k), hostile(k, bad)] for k in range(12, 16)}
+    judge(store, 9, 15, late)
+    return store
+
+
+def judge(store: Store, first: int, last: int, story: dict[int, list[Finding]]) -> None:
+    """Lets the alert service judge windows `first` to `last` with these findings."""
+    service = AlertService(store, SETTINGS)
+    records: list[Found | Judged] = []
+    for k in range(first, last + 1):
+        records += [Found("fts", f) for f in story.get(k, [])]
+        records.append(Judged("fts", SCOPE, window(k), {"endpoint": 60, "link": 300}, True))
+    position = service.position()
+    service.consume(position, records, position + len(records))
+
+
+def window(k: int) -> Window:
+    """The k-th window."""
+    return Window(START + k * WIDTH, START + (k + 1) * WIDTH)
+
+
+def endpoint(k: int, host: str = SITES[0]) -> Finding:
+    """An endpoint that fails as destination."""
+    errors = [("HTTP third party copy: destination answered 507 Insufficient Storage for <PATH>", 19), ("timed out", 3)]
+    blocks: list[Evidence] = [
+        evolution(k),
+        matrix(),
+        Texts("Errors, masked", [(text, n) for text, n in errors]),
+        Texts("Errors, an example of each as sent", [(text.replace("<PATH>", "/pnfs/data/f.root"), n) for text, n in errors]),
+        Table("Links in this window", ["source", "ok", "failed", "bytes"], [[s, 2, 9, 9_937_895_935] for s in SITES[1:]]),
+        Links("Read on", [("The site's page", "https://example.org/sites?a=1&b=2")]),
+    ]  # fmt: skip
+    text = f"{host} fails as destination: 71 of 90 files since 08:00 (usual 4.7 %); mostly '507 Insufficient Storage'"
+    return finding(k, "endpoint", {"endpoint": host, "role": "destination"}, -12.0, "critical", text, blocks)
+
+
+def link(k: int, source: str, destination: str) -> Finding:
+    """A link that fails."""
+    text = f"{source} to {destination} fails: 39 of 39 files since 06:50 (usual 11 %)"
+    labels = {"source": source, "destination": destination}
+    return finding(k, "link", labels, -10.5, "warning", text, [evolution(k)])
+
+
+def hostile(k: int, labels: dict[str, str]) -> Finding:
+    """A finding whose every text wants to be more than text."""
+    names = [f"{n}{text}" for n, text in enumerate(HOSTILE)]
+    blocks: list[Evidence] = [
+        Series(f"Files {SCRIPT}", [window(j).start for j in range(k)], [1.0] * k, f"files {IMAGE}"),
+        Matrix(f"Matrix {IMAGE}", names, names, [[0.5] * len(names)] * len(names), "failed share", BREAKOUT, SCRIPT),
+        Texts(f"Errors {BREAKOUT}", [(text, 3) for text in HOSTILE]),
+        Table(f"Table {SCRIPT}", [SCRIPT, IMAGE], [[text, text] for text in HOSTILE]),
+        Links(f"Links {IMAGE}", [(text, f'https://example.org/"><script>{n}') for n, text in enumerate(HOSTILE)]),
+    ]
+    return finding(k, "link", labels, -9.0, "warning", f"fails {' '.join(HOSTILE)}; mostly {SCRIPT}", blocks)
+
+
+def finding(
+    k: int,
+    kind: str,
+    labels: dict[str, str],
+    log10_p: float,
+    severity: Severity,
+    summary: str,
+    evidence: list[Evidence],
+) -> Finding:
+    """A finding of the k-th window."""
+    subject = {"scope": SCOPE, **labels}
+    return Finding(
+        id=finding_id(f"fts.{kind}", 1, "m", subject, window(k)),
+        detector=f"fts.{kind}",
+        kind=kind,
+        subject=subject,
+        window=window(k),
+        log10_p=log10_p,
+        basis="exact",
+        effect=Effect(0.79, "failed share"),
+        severity=severity,
+        summary=summary,
+        evidence=tuple(evidence),
+        model="m",
+    )
+
+
+def evolution(k: int) -> Series:
+    """A failed share that rises in its last windows."""
+    rng = np.random.default_rng(7)
+    quiet = [0.01 + 0.05 * float(x) for x in rng.random(max(0, k - 3))]
+    values: list[float | None] = [*quiet, *[0.64, 0.73, 0.84, 0.79][: k + 1 - len(quiet)]]
+    times = [window(j).start for j in range(k + 1)]
+    band = Band([0.0] * len(times), [0.22] * len(times), 0.98)
+    return Series("Failed share by window", times, values, "failed share", band, (window(k).start, window(k).end))
+
+
+def matrix() -> Matrix:
+    """All fail to the first site, little elsewhere."""
+    rng = np.random.default_rng(8)
+    rows = SITES[1:]
+    values = [
+        [float(rng.uniform(0.6, 1)) if column == SITES[0] else None if rng.random() < 0.5 else 0.0 for column in SITES]
+        for _ in rows
+    ]
+    return Matrix("Failed share by link", rows, SITES, values, "failed share", "source", "destination")
+
+
+def stream_views() -> list[StreamView]:
+    """One stream with hostile dead letters, one that has not begun."""
+    none = {"findings": 0, "lag": 0, "dead_letters": 0, "late": 0, "refused": 0, "quarantined": 0, "gaps": 0}
+    counts = {**none, "findings": 10, "lag": 4, "dead_letters": len(HOSTILE), "late": 12}
+    dead = [(f"messages/7.jsonl:{n}{text}", f"not JSON {text}", text) for n, text in enumerate(HOSTILE)]
+    return [
+        StreamView(
+            name="fts", messages=60_562, freshness=12.4, watermark=window(15).end, state="live", recent=dead, **counts
+        ),
+        StreamView(name="quiet", messages=0, freshness=None, watermark=None, state="idle", recent=[], **none),
+    ]
