@@ -1,9 +1,11 @@
 """How surprising a finding must be to alarm: a budget of false alarms a week, shared among the tests that were made.
 
-A finding alarms if p <= budget x (window / week) / tests. With calibrated p-values each test then raises a false
-alarm with at most that probability, and by linearity of expectation a week's false alarms add up to the budget at
-most, however the tests depend on each other (the per-family error rate of Bonferroni's procedure; Tukey 1953,
-Hochberg and Tamhane 1987, ch. 1). Persistence (`lifecycle`) only lowers the rate.
+Half of the budget is for single windows: a finding fires at once if p <= T = budget / 2 x (window / week) / tests.
+With calibrated p-values a week's false alarms then add up to that half at most, by linearity of expectation,
+however the tests depend on each other (the per-family error rate of Bonferroni's procedure; Tukey 1953, Hochberg
+and Tamhane 1987, ch. 1). The other half is for what stays: weak signs, p <= 100 T, in three of four windows. If a
+subject that was surprising by chance is so again in a later window with probability q, such a triple has at most
+3 q^2 100 T: within the half for q <= 0.057. `docs/measurements.md` has q on healthy traffic.
 """
 
 from __future__ import annotations
@@ -57,13 +59,13 @@ def decide(
     factors: Mapping[str, float],
     alarming: Collection[str],
     unranked_left: Mapping[str, int],
-    strong_margin: float,
+    weak_margin: float,
 ) -> Verdict:
     """Judges a window's findings.
 
     `factors`: kind → share of its budget (operators' answers); `alarming`: fingerprints that fire already, which a
     finding without a p-value keeps firing; `unranked_left`: budget → how many alarms without a p-value it may still
-    raise this week; `strong_margin` in decades.
+    raise this week; `weak_margin` in decades.
     """
     tests = _tests(judged, found)
     total: dict[str, int] = {}
@@ -73,7 +75,7 @@ def decide(
         total[name] = total.get(name, 0) + n
     share = (judged.window.end - judged.window.start) / WEEK
     threshold = {
-        kind: rates[name].false_alarms_a_week * factors.get(kind, 1.0) * share / max(1, total[name])
+        kind: 0.5 * rates[name].false_alarms_a_week * factors.get(kind, 1.0) * share / max(1, total[name])
         for kind in tests
         for name in [budgets.of(judged.stream, kind)[0]]
     }
@@ -88,8 +90,8 @@ def decide(
             if f.severity != "info" and (mark in alarming or mark in signals or left.get(name, 0) > 0):
                 left[name] = left.get(name, 0) - (mark not in alarming and mark not in signals)
                 sign = "s"
-        elif f.log10_p <= math.log10(threshold[f.kind]):
-            sign = "s" if f.log10_p <= math.log10(threshold[f.kind]) - strong_margin else "w"
+        elif f.log10_p <= math.log10(threshold[f.kind]) + weak_margin:
+            sign = "s" if f.log10_p <= math.log10(threshold[f.kind]) else "w"
         if mark in signals:
             signals[mark].findings.append(f)
         elif sign != ".":
@@ -100,7 +102,7 @@ def decide(
         Spending(
             name,
             rates[name],
-            sum(tests[kind] * threshold[kind] for kind in tests if budgets.of(judged.stream, kind)[0] == name),
+            sum(2 * tests[kind] * threshold[kind] for kind in tests if budgets.of(judged.stream, kind)[0] == name),
         )
         for name in sorted(total)
     ]

@@ -15,7 +15,7 @@ AlertInput = Literal["hint", "fire", "flap", "quiet", "clear"]
 IncidentState = Literal["open", "acknowledged", "mitigated", "resolved", "closed"]
 IncidentInput = Literal["acknowledge", "mitigate", "clear", "recur", "expire", "close", "merge"]
 Sign = Literal[".", "w", "s"]
-"""A judged window: nothing, a finding below the threshold, one far below it."""
+"""A judged window: nothing, a finding that is surprising, one below the threshold."""
 
 ALERT: dict[AlertState, dict[AlertInput, AlertState]] = {
     "pending": {"hint": "pending", "quiet": "pending", "fire": "firing", "flap": "flapping", "clear": "resolved"},
@@ -65,8 +65,8 @@ def alert_step(state: AlertState, history: str, sign: Sign, rules: Persistence) 
 
     >>> alert_step("pending", "", "s", Persistence())
     ('firing', 'S')
-    >>> alert_step("pending", "w", "w", Persistence())
-    ('firing', 'wW')
+    >>> alert_step("pending", "w.w", "w", Persistence())
+    ('firing', 'w.wW')
     """
     recent = (history + sign)[-rules.flap_within :]
     alarming = state in ALARMING

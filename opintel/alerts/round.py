@@ -85,7 +85,7 @@ class Round:
             budget.load_factors(self.connection, judged.stream, judged.scope),
             {a.fingerprint for a in self._alerts.values() if a.state in ALARMING},
             budget.unranked_left(self.connection, judged, budgets),
-            self.settings.lifecycle.persistence.strong_margin,
+            self.settings.lifecycle.persistence.weak_margin,
         )
 
     def _recall(self, signals: Iterable[str]) -> None:

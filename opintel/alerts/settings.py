@@ -79,11 +79,11 @@ class Budgets(Settings, frozen=True, kw_only=True):
 class Persistence(Settings, frozen=True, kw_only=True):
     """When an alert fires, clears and flaps, counted in judged windows."""
 
-    strong_margin: float = 2.0
-    """Decades below the threshold at which a finding fires at once."""
-    weak_needed: int = 2
-    weak_of: int = 3
-    """Otherwise it needs `weak_needed` findings below the threshold in the last `weak_of` windows."""
+    weak_margin: float = 2.0
+    """Decades above the threshold, at which a finding fires at once, up to which it is a weak sign."""
+    weak_needed: int = 3
+    weak_of: int = 4
+    """Weak signs fire when there are `weak_needed` in the last `weak_of` windows."""
     clear_after: int = 3
     """It resolves after this many windows without one."""
     flap_rises: int = 3
@@ -91,8 +91,8 @@ class Persistence(Settings, frozen=True, kw_only=True):
     """It flaps, and is held, while it rose `flap_rises` times in the last `flap_within` windows."""
 
     def __post_init__(self) -> None:
-        if self.strong_margin < 0:
-            raise ValueError("strong_margin is not negative")
+        if not 0 <= self.weak_margin <= 4:
+            raise ValueError("weak_margin lies between 0 and 4 decades")
         if not 1 <= self.weak_needed <= self.weak_of <= self.flap_within:
             raise ValueError("1 <= weak_needed <= weak_of <= flap_within")
         if not 1 <= self.clear_after <= self.flap_within <= 1000:

@@ -1,1 +1,1 @@
-"""The built-in web console: incidents, their evidence, operators' actions, streams; JSON, metrics and health beside it."""
+"""The built-in web console: incidents and their evidence, operators' actions, streams; JSON, metrics and health too."""

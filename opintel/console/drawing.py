@@ -46,7 +46,7 @@ def blocks(finding: Json, latest: Sequence[Json] = ()) -> list[Json]:
     drawn = []
     for block in finding["evidence"]:
         if block["type"] == "series":
-            block = _evolved(block, latest)
+            block = {"expected": None, "marked": None} | _evolved(block, latest)
             drawn.append(block | {"draw": chart(msgspec.convert(block, Series))})
         elif block["type"] == "matrix":
             drawn.append(block | {"draw": heat(msgspec.convert(block, Matrix), set(finding["subject"].values()))})
@@ -58,7 +58,7 @@ def blocks(finding: Json, latest: Sequence[Json] = ()) -> list[Json]:
 
 
 def chart(series: Series) -> Json:
-    """What `static/console.js` hands to uPlot (`data`: JSON, times in s), and the same in words for those who listen."""
+    """What `static/console.js` hands to uPlot (`data`: JSON, times in s), and the same in words for screen readers."""
     band = series.expected
     data = {
         "title": series.title,

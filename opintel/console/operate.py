@@ -60,7 +60,7 @@ def naming(keys: Keys) -> Endpoint:
         form = await read_form(request, keys)
         answer = RedirectResponse(local_path(form.get("next", "/")), 303)
         who = quote(clean(form.get("by", ""), 80) or NOBODY)
-        answer.set_cookie(OPERATOR, who, max_age=REMEMBERED, **_cookie(request))
+        set_cookie(request, answer, OPERATOR, who, REMEMBERED)
         return answer
 
     return name
@@ -80,7 +80,7 @@ def logging_in(renderer: Renderer, keys: Keys) -> Endpoint:
         if not keys.is_token(form.get("token", "").strip()):
             return renderer.page(request, "login.html", 401, next=wanted, wrong=True)
         answer = RedirectResponse(wanted, 303)
-        answer.set_cookie(SESSION, keys.session(), max_age=SESSION_SECONDS, **_cookie(request))
+        set_cookie(request, answer, SESSION, keys.session(), SESSION_SECONDS)
         return answer
 
     return log_in
@@ -96,6 +96,12 @@ def logging_out(keys: Keys) -> Endpoint:
         return answer
 
     return log_out
+
+
+def set_cookie(request: Request, answer: Response, name: str, value: str, seconds: int) -> None:
+    """A cookie for this console alone."""
+    secure = request.url.scheme == "https"
+    answer.set_cookie(name, value, max_age=seconds, httponly=True, samesite="strict", secure=secure)
 
 
 async def read_form(request: Request, keys: Keys) -> Form:

@@ -179,7 +179,8 @@ class Pages:
             raise HTTPException(404, "There is no such incident.")
         found = incident["evidence_findings"]
         alarms = [f for f in found if f["role"] == "alarm"]
-        lead = next((f for f in alarms if f["summary"].startswith(incident["title"])), next(iter(found), None))
+        titled = reading.lead_finding(self._store, id)
+        lead = next((f for f in found if f["id"] == titled), next(iter(found), None))
         latest = [f for f in alarms if lead and (f["kind"], f["subject"]) == (lead["kind"], lead["subject"])]
         latest.sort(key=lambda f: parse_rfc3339(f["window"]["end"]))
         through = dict(reading.judged_through(self._store)).get(incident["stream"], incident["last"])

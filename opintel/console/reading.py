@@ -55,7 +55,7 @@ class IncidentList:
         with self._store.read() as connection:
             rows = {row.id: row for row in _by_id(connection, t.incident, [i["id"] for i in told])}
             through = {(r.stream, r.scope): r.through for r in connection.execute(sa.select(t.judged))}
-            leads = {id: msgspec.json.decode(row.lead)[-1] for id, row in rows.items()}
+            leads = {id: _lead_id(row.lead) for id, row in rows.items()}
             self._load(connection, leads.values())
         for incident in told:
             row = rows[incident["id"]]
@@ -118,6 +118,13 @@ def incidents_of(store: Store, finding: str) -> list[tuple[str, str]]:
         return [(id, title) for id, title in connection.execute(query)]
 
 
+def lead_finding(store: Store, incident: str) -> str | None:
+    """The id of the finding that gave an incident its title."""
+    with store.read() as connection:
+        lead = connection.execute(sa.select(t.incident.c.lead).where(t.incident.c.id == incident)).scalar()
+    return None if lead is None else _lead_id(lead)
+
+
 def ticket_preview(store: Store, incident: Json) -> str:
     """The text that a proposed ticket would carry if it were sent now."""
     link = t.incident_finding
@@ -138,6 +145,11 @@ def tunings(store: Store) -> list[Json]:
     query = sa.select(t.tuning).where(t.tuning.c.factor != 1.0)
     with store.read() as connection:
         return [dict(row._mapping) for row in connection.execute(query.order_by(*t.tuning.primary_key.columns))]
+
+
+def _lead_id(rank: str) -> str:
+    *_, id = msgspec.json.decode(rank)
+    return str(id)
 
 
 def _group(state: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote
 
@@ -16,6 +17,10 @@ from opintel.console.security import Keys
 
 OPERATOR = "opintel_operator"
 NOBODY = "operator"
+FILTERS: tuple[Callable[..., Any], ...] = (
+    *(words.odds, words.quantity, words.percent, words.number, words.cell, words.duration),
+    *(words.moment, words.labels, words.happened, drawing.history),
+)
 
 
 class Renderer:
@@ -31,9 +36,7 @@ class Renderer:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        filters = (words.odds, words.quantity, words.percent, words.number, words.cell, words.duration)
-        filters += (words.moment, words.labels, words.happened, drawing.history)
-        self._environment.filters |= {f.__name__: f for f in filters}
+        self._environment.filters |= {told.__name__: told for told in FILTERS}
         self._environment.globals |= {"share_of": drawing.share, "basis_words": words.BASIS, "version": __version__}
 
     def html(self, request: Request, template: str, **values: Any) -> Markup:

@@ -46,7 +46,7 @@ def visible(text: str) -> str:
     """The text with control, format and invisible characters made visible; line breaks and tabs stay.
 
     >>> visible("a\\x1b[31m\\u202eb")
-    'a␛[31m[U+202E]b'
+    'a[U+001B][31m[U+202E]b'
     """
     if text.isascii() and text.isprintable():
         return text
@@ -153,7 +153,5 @@ def happened(kind: str) -> str:
 
 
 def _named(character: str) -> str:
-    code = ord(character)
-    if code < 0x20:
-        return chr(0x2400 + code)
-    return "␡" if code == 0x7F else " " if unicodedata.category(character) == "Zs" else f"[U+{code:04X}]"
+    # not the control pictures of Unicode: many fonts have none
+    return " " if unicodedata.category(character) == "Zs" else f"[U+{ord(character):04X}]"

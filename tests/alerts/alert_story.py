@@ -27,8 +27,8 @@ D_B = {"source": "d.example", "destination": "b.example"}
 END_A = {"endpoint": "a.example", "role": "source"}
 END_B = {"endpoint": "b.example", "role": "destination"}
 
-STRONG, WEAK, NOTHING = -30.0, -6.0, -1.0
-"""With the settings below, far below the threshold, below it, and above it."""
+STRONG, WEAK, NOTHING = -30.0, -4.5, -1.0
+"""With the settings below, below the threshold of -5.3, less than two decades above it, and no sign."""
 
 
 def settings(ticket: Literal["propose", "auto"] = "auto", sinks: Sequence[str] = ("log",)) -> AlertSettings:

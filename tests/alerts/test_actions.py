@@ -107,7 +107,7 @@ def test_false_alarms_halve_the_budget_down_to_a_sixteenth_and_confirmation_give
 
 
 def test_a_halved_budget_asks_for_more_surprise_in_this_kind_and_scope_only(store: Store) -> None:
-    just_below = -7.1  # the threshold is 1/1008/100 = 1e-5.0, so far below it is -7.0
+    just_below = -5.4  # the threshold is 0.5/1008/100 = 1e-5.3, half of it 1e-5.6
     incident = opened(store)
     actions.false_alarm(store, incident, "ada", now=NOW)
     play(store, windows({}, 16, first=2))

@@ -55,8 +55,10 @@ def test_every_pair_of_incident_state_and_input(state: str, given_: str) -> None
     [
         ("s", ["firing"]),
         ("w", ["pending"]),
-        ("ww", ["pending", "firing"]),
-        ("w.w", ["pending", "pending", "firing"]),
+        ("ww", ["pending", "pending"]),
+        ("www", ["pending", "pending", "firing"]),
+        ("ww.w", ["pending", "pending", "pending", "firing"]),
+        ("ww..w", ["pending", "pending", "pending", "pending", "pending"]),
         ("w..w", ["pending", "pending", "pending", "pending"]),
         ("w...", ["pending", "pending", "pending", "resolved"]),
         ("s..", ["firing", "firing", "firing"]),

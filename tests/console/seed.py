@@ -27,9 +27,8 @@ ANSI = "\x1b[31mred\x1b[0m\x07"
 TEMPLATE = "{{ 7 * 7 }} ${7*7} <% 7*7 %>"
 HOSTILE = (SCRIPT, IMAGE, BREAKOUT, OVERRIDE, ANSI, TEMPLATE)
 
-SITES = [f"se01.tier{1 + k % 2}.{name}.example" for k, name in enumerate(
-    "lincoln upton edinburgh lund karlsruhe vancouver madison lyon geneva annecy".split()
-)]  # fmt: skip
+NAMES = ["lincoln", "upton", "edinburgh", "lund", "karlsruhe", "vancouver", "madison", "lyon", "geneva", "annecy"]
+SITES = [f"se01.tier{1 + k % 2}.{name}.example" for k, name in enumerate(NAMES)]
 SETTINGS = AlertSettings(
     budgets=Budgets(streams={"fts": {"failures": Budget(kinds=["endpoint", "link"], false_alarms_a_week=0.5)}}),
     lifecycle=Lifecycle(grouping=Grouping(entities={"fts": ["endpoint", "source", "destination"]})),
@@ -65,15 +64,16 @@ def window(k: int) -> Window:
 
 def endpoint(k: int, host: str = SITES[0]) -> Finding:
     """An endpoint that fails as destination."""
-    errors = [("HTTP third party copy: destination answered 507 Insufficient Storage for <PATH>", 19), ("timed out", 3)]
+    masked = [("HTTP third party copy: destination answered 507 Insufficient Storage for <PATH>", 19), ("timed out", 3)]
+    sent = [(text.replace("<PATH>", "/pnfs/data/f.root"), count) for text, count in masked]
     blocks: list[Evidence] = [
         evolution(k),
         matrix(),
-        Texts("Errors, masked", [(text, n) for text, n in errors]),
-        Texts("Errors, an example of each as sent", [(text.replace("<PATH>", "/pnfs/data/f.root"), n) for text, n in errors]),
-        Table("Links in this window", ["source", "ok", "failed", "bytes"], [[s, 2, 9, 9_937_895_935] for s in SITES[1:]]),
+        Texts("Errors, masked", masked),
+        Texts("Errors, an example of each as sent", sent),
+        Table("Links in this window", ["source", "ok", "bytes"], [[site, 2, 9_937_895_935] for site in SITES[1:]]),
         Links("Read on", [("The site's page", "https://example.org/sites?a=1&b=2")]),
-    ]  # fmt: skip
+    ]
     text = f"{host} fails as destination: 71 of 90 files since 08:00 (usual 4.7 %); mostly '507 Insufficient Storage'"
     return finding(k, "endpoint", {"endpoint": host, "role": "destination"}, -12.0, "critical", text, blocks)
 

@@ -35,7 +35,7 @@ def test_hostile_texts_are_text(page: Any, url: str, store: Store) -> None:
     shown = page.locator("#evidence .texts code").all_inner_texts()
     assert shown == [visible(text) for text in HOSTILE]
     assert "[U+202E]" in shown[HOSTILE.index(OVERRIDE)]
-    assert shown[HOSTILE.index(ANSI)] == "␛[31mred␛[0m␇"
+    assert shown[HOSTILE.index(ANSI)] == "[U+001B][31mred[U+001B][0m[U+0007]"
     page.goto(f"{url}/streams")
     assert page.locator(".dead pre").all_inner_texts() == [visible(text) for text in HOSTILE]
 

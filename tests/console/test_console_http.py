@@ -116,6 +116,16 @@ def test_what_is_refused_says_why(client: TestClient, store: Store) -> None:
     assert "until when?" in answer.text
 
 
+def test_what_is_refused_is_told_in_place(client: TestClient, store: Store) -> None:
+    id = open_incident(store)
+    data = {"key": form_key(client)}
+    client.post(f"/incidents/{id}/acknowledge", data=data)
+    answer = client.post(f"/incidents/{id}/acknowledge", data=data, headers={"HX-Request": "true"})
+    assert answer.status_code == 409
+    assert "an incident that is acknowledged cannot acknowledge" in answer.text
+    assert 'id="standing" hx-swap-oob="true"' in answer.text
+
+
 def test_only_legal_actions_are_offered(client: TestClient, store: Store) -> None:
     id = open_incident(store)
     assert "Acknowledge" in client.get(f"/incidents/{id}").text

@@ -28,7 +28,7 @@ function draw(box) {
     tzDate: (s) => uPlot.tzDate(new Date(s * 1000), "Etc/UTC"),
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 8 } },
     scales: { x: { time: true, range: (u, from, to) => [from, Math.max(to, told.marked ? told.marked[1] : to)] }, y: { range: [least, (most || 1) * 1.06] } },
-    axes: [{ ...axis, values: times, size: 38, space: 64 }, { ...axis, values: (u, s) => s.map((v) => amount(v, told.unit)), size: 52 }],
+    axes: [{ ...axis, values: times, size: 42, space: 64, gap: 9 }, { ...axis, values: (u, s) => s.map((v) => amount(v, told.unit)), size: 52 }],
     series: hasBand ? [{}, edge, edge, line] : [{}, line],
     bands: hasBand ? [{ series: [2, 1], fill: color("--band") }] : [],
     hooks: {
