@@ -17,6 +17,7 @@ Traps, each of which breaks "the same findings online, after a crash and in a ba
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from hashlib import blake2b
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
@@ -28,7 +29,7 @@ P_co = TypeVar("P_co", covariant=True)
 
 
 class Row(msgspec.Struct, Generic[P], array_like=True, gc=False):
-    """One decoded message: `key` decides its shard, `time` (event time, ns UTC) its window, `id` whether it came before.
+    """One decoded message: `key` decides its shard, `time` (event time, ns UTC) its window, `id` whether it is new.
 
     `id` is a 64-bit hash of the natural key (signed, so that SQL and Arrow can hold it): see `natural_id`.
     """
@@ -146,12 +147,14 @@ class Judge(Protocol):
 
     name: str
     version: int
-    Settings: type[msgspec.Struct]
-    """Typed settings with defaults; the stream's YAML may override them."""
     controls: tuple[str, ...]
     """Kinds of control that change what it says (besides settings); their versions go into `model`."""
     tests: dict[str, int]
     """Finding kind → how many hypotheses the last `judge` call tested: what an alarm budget is divided by."""
+
+    @property
+    def Settings(self) -> type[msgspec.Struct]:
+        """Typed settings with defaults (a class attribute); the stream's YAML may override them."""
 
     def judge(self, closing: Closing) -> list[Finding]:
         """The findings of one closed window. Called for windows without records too, as long as the scope lives."""
@@ -183,10 +186,8 @@ def natural_id(*parts: str | int) -> int:
     >>> natural_id("2020-01-01-2347__a__b__1__j", 0) == natural_id("2020-01-01-2347__a__b__1__j", 0)
     True
     """
-    import hashlib
-
-    text = "\x1f".join(map(str, parts)).encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big", signed=True)
+    text = "\x1f".join([p if type(p) is str else str(p) for p in parts]).encode("utf-8", "surrogatepass")
+    return int.from_bytes(blake2b(text, digest_size=8).digest(), "big", signed=True)
 
 
 def model_hash(judge: Judge, settings: msgspec.Struct, controls: Controls) -> str:

@@ -196,14 +196,34 @@ def findings_table(findings: Iterable[Finding]) -> Any:
     ]
     time = pa.timestamp("ns", tz="UTC")
     text = pa.string()
+    texts = ("id", "detector", "kind", "basis", "effect_unit", "severity", "summary", "evidence", "model", "origin")
+    types = dict.fromkeys(texts, text) | dict.fromkeys(("window_start", "window_end", "onset"), time)
+    types |= {"subject": pa.map_(text, text), "log10_p": pa.float64(), "effect_value": pa.float64()}
     schema = pa.schema(
-        [("id", text), ("detector", text), ("kind", text), ("subject", pa.map_(text, text))]
-        + [("window_start", time), ("window_end", time), ("log10_p", pa.float64()), ("basis", text)]
-        + [("effect_value", pa.float64()), ("effect_unit", text), ("severity", text), ("summary", text)]
-        + [("evidence", text), ("model", text), ("origin", text), ("onset", time)],
+        [(name, types[name]) for name in _COLUMNS],
         metadata={"opintel.finding.format": str(FORMAT)},
     )
     return pa.Table.from_pylist(rows, schema=schema)
+
+
+_COLUMNS = (
+    "id",
+    "detector",
+    "kind",
+    "subject",
+    "window_start",
+    "window_end",
+    "log10_p",
+    "basis",
+    "effect_value",
+    "effect_unit",
+    "severity",
+    "summary",
+    "evidence",
+    "model",
+    "origin",
+    "onset",
+)
 
 
 def findings_from_table(table: Any) -> list[Finding]:

@@ -21,8 +21,8 @@ SEEDS, HOURS = (1, 2, 3), 6.0
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @json_option
 def command(what: str, paths: tuple[Path, ...], as_json: bool) -> None:
-    """WHAT is `templates` (labelled log files: columns content, event_id) or `fts` (folders that `simulate` wrote, with
-    their truth; none: three stories of six hours are simulated)."""
+    """WHAT is `templates` (labelled log files: columns content, event_id) or `fts` (folders that `simulate` wrote,
+    with their truth; none: three stories of six hours are simulated)."""
     missing = [path for path in paths if not path.exists()]
     if missing:
         raise UserError(f"{missing[0]}: no such file or folder")
@@ -33,9 +33,8 @@ def command(what: str, paths: tuple[Path, ...], as_json: bool) -> None:
         _print([*document["files"], {"name": "mean", **document["mean"]}])
     else:
         _print([{"kind": kind, **row} for kind, row in document["kinds"].items()])
-        click.echo(
-            f"{document['incidents']} incidents, {document['false_incidents']} of nothing in {document['stories']} stories"
-        )
+        incidents, false, stories = (document[key] for key in ("incidents", "false_incidents", "stories"))
+        click.echo(f"{incidents} incidents, {false} of nothing in {stories} stories")
 
 
 def _templates(paths: tuple[Path, ...]) -> dict[str, Any]:

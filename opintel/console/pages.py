@@ -90,7 +90,8 @@ class Pages:
         """The parts of the page that differ from those that `seen` names, with what has been done or why not; 204
         where there is none."""
         values, parts = self._incident(request, notice, refused)
-        now_seen = _seen(parts)
+        # a notice does not count as seen: it stays until something else changes
+        now_seen = _seen(self._incident(request, "", "")[1] if notice or refused else parts)
         if seen == now_seen:
             return Response(status_code=204)
         known = dict(zip(PARTS, seen.split("."), strict=False))

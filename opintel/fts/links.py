@@ -377,7 +377,7 @@ def _merged(blamed: list[_Suspect], log_p: Floats, by: Ints, links: list[LinkWin
 
 def _onset_slice(own: list[LinkWindow], usual: float) -> int:
     """The slice in which it began: maximum likelihood of a binomial, `usual` before and freely higher after."""
-    ok, failed = np.array([link.slices for link in own], dtype=np.float64).sum(axis=0).T
+    ok, failed = np.sum([link.by_slice()[:, :2] for link in own], axis=0).T
     after_k, after_n = failed[::-1].cumsum()[::-1], (ok + failed)[::-1].cumsum()[::-1]
     rate = np.clip(np.maximum(after_k / np.maximum(after_n, 1.0), usual), 1e-6, 1.0 - 1e-6)
     after = after_k * np.log(rate) + (after_n - after_k) * np.log1p(-rate)

@@ -1,7 +1,7 @@
 """The two stages of the FTS stream, on one page.
 
-Transfers → (by link) outcomes, rates and masked error forms of each window → (by FTS instance) first-seen templates, failing
-endpoints and links, endpoints and links that fell silent, slow links.
+Transfers → (by link) outcomes, rates and masked error forms of each window → (by FTS instance) first-seen
+templates, failing endpoints and links, endpoints and links that fell silent, slow links.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from opintel.detector import Record
 
@@ -17,7 +19,7 @@ SLICES = 10
 
 
 class Transfer(msgspec.Struct, array_like=True, gc=False):
-    """One event of a file's transfer, of any FTS message type and year, with personal data already replaced.
+    """One event of a file's transfer, of any FTS message type and year, with personal data replaced.
 
     `kind` is `complete` or `state` (a final outcome of the file), `queue` (the optimiser's view of a link) or `message`
     (a bare error text without hosts or times: it has templates, no link).
@@ -47,7 +49,7 @@ class Transfer(msgspec.Struct, array_like=True, gc=False):
 
 
 class LinkWindow(msgspec.Struct, array_like=True):
-    """One link (or the bare messages of a scope) in one closed window; a file counts once, by its last outcome there."""
+    """One link (or a scope's bare messages) in one closed window; a file counts once, by its last outcome there."""
 
     source: str
     destination: str
@@ -58,8 +60,9 @@ class LinkWindow(msgspec.Struct, array_like=True):
     """All final events, so attempts − (ok + failed + aborted) are retries."""
     bytes: int
     """Bytes of the files that arrived."""
-    slices: list[tuple[int, int]]
-    """`SLICES` pairs (ok, failed) by the time of the outcome."""
+    slices: list[tuple[int, int, int, int, float]]
+    """By the time of the outcome, those of the `SLICES` slices in which there was one: (slice, ok, failed, transfers
+    with a throughput, their sum of ln(bytes/s))."""
     log_rate: tuple[int, float, float]
     """Successful transfers with a throughput: count, sum and sum of squares of ln(bytes/s)."""
     forms: list[tuple[str, str, int, str]]
@@ -69,8 +72,13 @@ class LinkWindow(msgspec.Struct, array_like=True):
     submitted: int = 0
     active: int = 0
     """The optimiser's last word on the link's queue in the window."""
-    slice_log_rates: list[tuple[int, float]] = []
-    """As `log_rate`, count and sum only, for each slice."""
+
+    def by_slice(self) -> NDArray[np.float64]:
+        """(SLICES, 4): ok, failed, transfers with a throughput, their sum of ln(bytes/s)."""
+        table = np.zeros((SLICES, 4))
+        for at, *counts in self.slices:
+            table[at] = counts
+        return table
 
 
 LINK = "link"

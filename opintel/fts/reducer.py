@@ -10,8 +10,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import msgspec
-
 from opintel.detector import Controls, Record, Row
 from opintel.finding import Window
 from opintel.fts.masking import form_id, mask
@@ -139,45 +137,47 @@ class _Open:
 
 
 def _link_window(source: str, destination: str, rows: _Open, window: Window) -> LinkWindow:
-    length = window.end - window.start
-    ok = [0] * SLICES
-    failed = [0] * SLICES
-    aborted = size = 0
-    log_rates: list[float] = []
-    by_slice: list[list[float]] = [[] for _ in range(SLICES)]
+    begin, length = window.start, window.end - window.start
+    ok = failed = aborted = size = 0
+    slices: dict[int, list[int]] = {}
+    log_rates: dict[int, list[float]] = {}
     errors: list[tuple[int, int, str]] = []
     for time, id, outcome, bytes_, throughput, error in rows.files.values():
+        at = (time - begin) * SLICES // length
         if outcome == OK:
-            at = (time - window.start) * SLICES // length
-            ok[at] += 1
+            ok += 1
+            slices.setdefault(at, [0, 0])[0] += 1
             size += bytes_
             if 0.0 < throughput < math.inf:
-                log_rates.append(math.log(throughput))
-                by_slice[at].append(log_rates[-1])
+                log_rates.setdefault(at, []).append(math.log(throughput))
+            continue
+        if outcome == ABORTED:
+            aborted += 1
         else:
-            if outcome == ABORTED:
-                aborted += 1
-            else:
-                failed[(time - window.start) * SLICES // length] += 1
-            if error:
-                errors.append((time, id, error))
-    forms = _forms(errors)
+            failed += 1
+            slices.setdefault(at, [0, 0])[1] += 1
+        if error:
+            errors.append((time, id, error))
+    forms = _forms(errors) if errors else []
+    rates = [rate for part in log_rates.values() for rate in part]
     return LinkWindow(
         source=source,
         destination=destination,
-        ok=sum(ok),
-        failed=sum(failed),
+        ok=ok,
+        failed=failed,
         aborted=aborted,
         attempts=rows.attempts,
         bytes=size,
-        slices=list(zip(ok, failed, strict=True)),
         # fsum is exact before its last rounding, so the sums do not depend on the order of rows
-        log_rate=(len(log_rates), math.fsum(log_rates), math.fsum(x * x for x in log_rates)),
+        slices=[
+            (at, slices[at][0], slices[at][1], len(log_rates.get(at, ())), math.fsum(log_rates.get(at, ())))
+            for at in sorted(slices)
+        ],
+        log_rate=(len(rates), math.fsum(rates), math.fsum([rate * rate for rate in rates])),
         forms=forms[:FORMS],
         other_forms=sum(count for _, _, count, _ in forms[FORMS:]),
         submitted=rows.queue[2],
         active=rows.queue[3],
-        slice_log_rates=[(len(rates), math.fsum(rates)) for rates in by_slice],
     )
 
 

@@ -18,7 +18,7 @@ from opintel.detector import Closing
 from opintel.evidence import Band, Series, capped
 from opintel.finding import Effect, Finding, Window, finding_id
 from opintel.fts.explain import clock, table
-from opintel.fts.records import LinkWindow, link_windows
+from opintel.fts.records import SLICES, LinkWindow, link_windows
 from opintel.stats.counts import Floats, Ints
 from opintel.stats.habits import Habits
 
@@ -224,10 +224,8 @@ class SlowJudge:
 
 def _onset(link: LinkWindow, usual: float, window: Window) -> int:
     """Start of the slice from which on the mean ln(rate) is lower: maximum likelihood, normal, `usual` before it."""
-    if not link.slice_log_rates:
-        return window.start
-    count, total = np.array(link.slice_log_rates, dtype=np.float64)[::-1].cumsum(axis=0)[::-1].T
+    count, total = link.by_slice()[::-1, 2:].cumsum(axis=0)[::-1].T
     drop = np.minimum(total - count * usual, 0.0)
     gain = drop**2 / np.maximum(count, 1.0)
     first = int(np.flatnonzero(gain >= gain.max() - 1e-9)[-1])
-    return window.start + first * ((window.end - window.start) // len(link.slice_log_rates))
+    return window.start + first * ((window.end - window.start) // SLICES)

@@ -99,7 +99,8 @@ class Ingester:
     def take(self, messages: Sequence[Message], after: Any, arrival: int) -> None:
         """Appends one chunk (at most CHUNK messages), the source then standing at `after`.
 
-        `arrival` in ns. What cannot be decoded, or is dated later than arrival + skew at a live source, becomes a dead letter.
+        `arrival` in ns. What cannot be decoded, or is dated later than arrival + skew at a live source, becomes a
+        dead letter.
         """
         if len(messages) > CHUNK:
             raise ValueError(f"a chunk has at most {CHUNK} messages, got {len(messages)}")

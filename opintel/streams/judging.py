@@ -49,6 +49,7 @@ class JudgeStage:
         self.repeated = 0
         """Records of judged windows that came again since the start of the process; a count for people, not state."""
         self._codec = derived_codec(pipeline.record)
+        self._kept: Any = list[Record[pipeline.record | int]]  # type: ignore[name-defined]
         self._closed: dict[int, Closed] = {}
         self._of = 0
         self._controls = ControlTable()
@@ -238,7 +239,7 @@ class JudgeStage:
             scope.last, scope.quarantined = last, dict(quarantined)
             for judge, kept in judges:
                 scope.judges[judge].restore(kept)
-        for record in msgspec.convert(state["records"], list[Record[self.pipeline.record | int]]):
+        for record in msgspec.convert(state["records"], self._kept):
             self._records.setdefault(record.window.start, {}).setdefault(record.scope, {})[record.kind, record.key] = (
                 record
             )

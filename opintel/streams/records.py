@@ -133,7 +133,7 @@ def raw_codec(payload: type) -> Codec[Any]:
 
 def derived_codec(payload: Any) -> Codec[Any]:
     """The codec of a derived topic whose records carry `payload`."""
-    return Codec(Derived[payload | int] | Forwarded | Closed)  # type: ignore[valid-type]
+    return Codec(Derived[payload | int] | Forwarded | Closed)
 
 
 def shard_of(key: str, shards: int) -> int:

@@ -1,7 +1,8 @@
-"""How a stream is doing, read from the log alone: lag, freshness, watermark, what was set aside; and as metrics.
+"""How a stream is doing, read from the log alone: lag, freshness, watermark, what was set aside; and as
+metrics.
 
-Any process over the same log can tell. Labels are bounded: streams, stages and kinds; what is per link or channel lives in
-the store.
+Any process over the same log can tell. Labels are bounded: streams, stages and kinds; what is per link or
+channel lives in the store.
 """
 
 from __future__ import annotations

@@ -124,6 +124,10 @@ def test_what_is_refused_is_told_in_place(client: TestClient, store: Store) -> N
     assert answer.status_code == 409
     assert "an incident that is acknowledged cannot acknowledge" in answer.text
     assert 'id="standing" hx-swap-oob="true"' in answer.text
+    seen = re.search(r'"seen": "([^"]+)"', answer.text)
+    assert seen
+    polled = client.get(f"/incidents/{id}", params={"seen": seen[1]}, headers={"HX-Request": "true"})
+    assert polled.status_code == 204, "what it says stays to be read"
 
 
 def test_only_legal_actions_are_offered(client: TestClient, store: Store) -> None:

@@ -99,7 +99,11 @@ def _records(rng: np.random.Generator, state: dict[str, Any]) -> Iterator[LinkWi
             aborted=0,
             attempts=int(n),
             bytes=ok * 10**9,
-            slices=[(int(a), int(b)) for a, b in zip(parts_ok, parts_failed, strict=True)],
+            slices=[
+                (at, int(a), int(b), 0, 0.0)
+                for at, (a, b) in enumerate(zip(parts_ok, parts_failed, strict=True))
+                if a or b
+            ],
             log_rate=(ok, float(x.sum()), float((x**2).sum())),
             forms=[("t1", "connection to <host> timed out", failed, "connection to a timed out")] if failed else [],
         )

@@ -16,7 +16,7 @@ from opintel.finding import NS, Finding, Window
 from opintel.fts import first_seen
 from opintel.fts.first_seen import DAY, FirstSeen, Settings
 from opintel.fts.masking import form_id, mask
-from opintel.fts.records import FAILED, LINK, MESSAGES, SLICES, LinkWindow, Transfer
+from opintel.fts.records import FAILED, LINK, MESSAGES, LinkWindow, Transfer
 from opintel.fts.reducer import FtsReducer
 from opintel.fts.templates import OVERFLOW
 
@@ -27,7 +27,7 @@ def record(window: Window, errors: dict[str, int], link: tuple[str, str] = ("", 
     forms = [(form_id(mask(error)), mask(error), count, error) for error, count in errors.items()]
     forms.sort(key=lambda form: (-form[2], form[0]))
     total = sum(errors.values())
-    payload = LinkWindow(*link, 0, total, 0, total, 0, [(0, 0)] * SLICES, (0, 0.0, 0.0), forms)
+    payload = LinkWindow(*link, 0, total, 0, total, 0, [], (0, 0.0, 0.0), forms)
     kind, key = (LINK, "|".join(link)) if any(link) else (MESSAGES, "")
     return Record(window, kind, key, "fts1", msgspec.to_builtins(payload))
 

@@ -242,8 +242,8 @@ def test_a_cut_link_is_a_link_and_its_way_back_is_fine() -> None:
 
 
 def steady(w: int, failed: int, ok: int = 0, *, source: str = "a", destination: str = "b") -> LinkWindow:
-    empty = [(0, 0)] * (SLICES - 1)
-    return LinkWindow(source, destination, ok, failed, 0, ok + failed, 0, [(ok, failed), *empty], (0, 0.0, 0.0), [])
+    slices = [(0, ok, failed, 0, 0.0)]
+    return LinkWindow(source, destination, ok, failed, 0, ok + failed, 0, slices, (0, 0.0, 0.0), [])
 
 
 def others(w: int) -> list[LinkWindow]:
@@ -283,7 +283,7 @@ def test_onset_is_the_slice_in_which_it_began() -> None:
     judged = LinkJudge()
     for w in range(100):
         lone(judged, w, 0, 50)
-    slices = [(5, 0)] * 6 + [(0, 5)] * 4
+    slices = [(at, 5, 0, 0, 0.0) for at in range(6)] + [(at, 0, 5, 0, 0.0) for at in range(6, 10)]
     fault = LinkWindow("a", "b", 30, 20, 0, 50, 0, slices, (0, 0.0, 0.0), [])
     (found,) = judged.judge(closing(judged, Window(100 * SIZE, 101 * SIZE), [fault, *others(100)]))
     assert found.onset == 100 * SIZE + 6 * (SIZE // SLICES)

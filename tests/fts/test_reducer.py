@@ -116,9 +116,9 @@ def test_a_file_counts_once_by_its_last_outcome(rows: list[Row[Transfer]]) -> No
         assert found.bytes == sum(p.bytes for p in good)
         assert found.log_rate == pytest.approx((len(rates), sum(rates), sum(r * r for r in rates)))
         assert {text: count for _, text, count, _ in found.forms} == forms
-        assert [sum(column) for column in zip(*found.slices, strict=True)] == [found.ok, found.failed]
-        assert len(found.slices) == SLICES
-        for at, pair in enumerate(found.slices):
+        table = found.by_slice()
+        assert table.sum(axis=0) == pytest.approx([found.ok, found.failed, *found.log_rate[:2]])
+        for at, pair in enumerate(table[:, :2]):
             times = [row.time % LENGTH for row in last.values() if row.payload.outcome in (OK, FAILED)]
             assert sum(pair) == sum(time * SLICES // LENGTH == at for time in times)
         expected = (queue[-1].payload.submitted, queue[-1].payload.active) if queue else (0, 0)

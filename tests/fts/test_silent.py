@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from link_streams import SIZE, closing, host, windows
 
 from opintel.finding import Finding, Window
-from opintel.fts.records import SLICES, LinkWindow
+from opintel.fts.records import LinkWindow
 from opintel.fts.silent import GIVEN_UP, SilentJudge
 
 
 def link(ok: int, failed: int = 0, *, source: str = "a", destination: str = "b", submitted: int = 0) -> LinkWindow:
-    slices = [(ok, failed)] + [(0, 0)] * (SLICES - 1)
+    slices = [(0, ok, failed, 0, 0.0)]
     return LinkWindow(source, destination, ok, failed, 0, ok + failed, 0, slices, (0, 0.0, 0.0), [], 0, submitted)
 
 

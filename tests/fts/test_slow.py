@@ -17,7 +17,7 @@ from opintel.fts.slow import SlowJudge
 def link(rates: np.ndarray, source: str = "a") -> LinkWindow:
     n = len(rates)
     log_rate = (n, float(rates.sum()), float((rates**2).sum()))
-    return LinkWindow(source, "b", n, 0, 0, n, n, [(n, 0)] + [(0, 0)] * (SLICES - 1), log_rate, [])
+    return LinkWindow(source, "b", n, 0, 0, n, n, [(0, n, 0, *log_rate[:2])], log_rate, [])
 
 
 def play(judged: SlowJudge, w: int, links: list[LinkWindow]) -> list[Finding]:
@@ -51,7 +51,8 @@ def test_onset_is_the_slice_from_which_on_it_is_slow() -> None:
     slices = [(3, 3 * 17.1)] * 4 + [(0, 0.0)] + [(2, 2 * 13.0)] * 5
     n, total = sum(c for c, _ in slices), sum(s for _, s in slices)
     squares = 12 * 17.1**2 + 10 * 13.0**2
-    slow = LinkWindow("a", "b", n, 0, 0, n, n, [(n, 0)], (n, total, squares), [], slice_log_rates=slices)
+    parts = [(at, count, 0, count, part) for at, (count, part) in enumerate(slices) if count]
+    slow = LinkWindow("a", "b", n, 0, 0, n, n, parts, (n, total, squares), [])
     (found,) = play(judged, 100, [slow])
     assert found.onset == 100 * SIZE + 5 * (SIZE // SLICES)
 

@@ -9,7 +9,7 @@ const day = (s) => new Date(s * 1000).toLocaleDateString("en-GB", { day: "numeri
 
 function amount(value, unit) {
   if (value === null || value === undefined) return "–";
-  if (/(^| )share$/.test(unit)) return `${(100 * value).toFixed(Math.abs(value) < 0.0995 && value !== 0 ? 1 : 0)} %`;
+  if (/(^| )share$/.test(unit)) return `${Number((100 * value).toFixed(Math.abs(value) < 0.0995 ? 1 : 0))} %`;
   return Math.abs(value) >= 1000 ? Math.round(value).toLocaleString("en") : String(Number(value.toPrecision(3)));
 }
 

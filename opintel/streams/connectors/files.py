@@ -125,11 +125,11 @@ class FileSource:
         for path in self._paths:
             if path.is_dir():
                 inside = (p for p in path.iterdir() if p.suffix in FORMS and not p.name.startswith("."))
-                files += [_File(p.name, p) for p in sorted(inside) if p.is_file()]
+                files += [_File(p.name, p, FORMS[p.suffix]) for p in sorted(inside) if p.is_file()]
             elif not path.exists():
                 raise FileNotFoundError(f"{path}: no such file or folder")
             elif path.suffix in FORMS:
-                files.append(_File(path.name, path))
+                files.append(_File(path.name, path, FORMS[path.suffix]))
             else:
                 raise ValueError(f"{path}: one of {', '.join(FORMS)} is right, got {path.suffix or 'no suffix'!r}")
         if len(files) > MAX_FILES:
@@ -142,9 +142,10 @@ class FileSource:
 class _File(NamedTuple):
     name: str
     path: Path
+    form: str
 
     def message(self, body: bytes, row: int, index: int) -> Message:
-        return Message(body, self.name, row, index, FORMS[self.path.suffix])
+        return Message(body, self.name, row, index, self.form)
 
 
 def _place(path: Path) -> Path:

@@ -41,8 +41,8 @@ def frames(file: BinaryIO, suffix: str, offset: int, end: int, final: bool) -> I
 
 def _lines(file: BinaryIO, offset: int, end: int, final: bool) -> Iterator[tuple[bytes, int]]:
     """Lines without their newline; a longer one than MAX_BODY is cut, its rest read in pieces and thrown away."""
+    file.seek(offset)
     while offset < end:
-        file.seek(offset)
         line = file.readline(min(MAX_BODY + 1, end - offset))
         after, complete = offset + len(line), line.endswith(b"\n")
         if not line:
