@@ -68,6 +68,9 @@ class Wire(Protocol[P_co]):
     def decode(self, message: Message) -> Sequence[Row[Any] | Reject]:
         """The rows of a message, in order (a message may be a list of records); a `Reject` for each bad record."""
 
+    def redacted(self, body: bytes) -> bytes:
+        """The start of an undecodable message as it may be kept: personal data replaced, at most 4096 bytes."""
+
 
 class Record(msgspec.Struct, Generic[P], frozen=True, array_like=True):
     """What stage 1 says about one key in one closed window. Keyed (window, kind, key): same key, same content."""

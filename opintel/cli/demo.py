@@ -105,7 +105,10 @@ def play(data: Path, length: float | None, *, headless: bool, seed: int, clean: 
     )
     live_from = simulator.start + int(HISTORY_HOURS * 3600 * 1e9)
     with stop_on_signals(stop):
-        receiver = Receiver(read_secret(secret), port=0 if headless else 8096).start()
+        try:
+            receiver = Receiver(read_secret(secret), port=0 if headless else 8096).start()
+        except OSError as error:
+            raise UserError(f"port 8096: {error.strerror}; `--headless` takes free ports") from error
         system = System(data, alerts=_alerts(receiver, secret_file))
         try:
             watched = system.stream(STREAM)
@@ -121,7 +124,10 @@ def play(data: Path, length: float | None, *, headless: bool, seed: int, clean: 
             ]
             with share_progress("history: four quiet hours") as tell:
                 drain(team, lambda: tell((feed.through - feed.begin) / (live_from - feed.begin)), stop=stop)
-            console = serve(View(system, watchdog, clock.now).app(), "127.0.0.1", 0 if headless else 8095)
+            try:
+                console = serve(View(system, watchdog, clock.now).app(), "127.0.0.1", 0 if headless else 8095)
+            except OSError as error:
+                raise UserError(f"port 8095: {error.strerror}; `--headless` takes free ports") from error
             _welcome(console.url, receiver.url, length, seed, clean)
             if not headless:
                 click.launch(console.url)

@@ -50,9 +50,12 @@ def replay(stream: str, files: tuple[Path, ...], data: Path, config: Path | None
     from opintel.streams.connectors.files import FileSource
     from opintel.streams.feeds import file_feed
     from opintel.streams.loop import Service
+    from opintel.streams.vitals import KINDS
 
     system = System(data, load_site(config))
     try:
+        for warning in system.warnings:
+            click.echo(f"opintel: {warning}", err=True)
         watched = system.stream(stream)
         try:
             FileSource(files).require_content()
@@ -79,6 +82,7 @@ def replay(stream: str, files: tuple[Path, ...], data: Path, config: Path | None
             "stream": stream,
             "messages": messages,
             "dead_letters": dead,
+            "set_aside": {kind: n for kind in KINDS if (n := sum(c for (_, k), c in counts.items() if k == kind))},
             "findings": findings(system.store),
             "incidents": incidents(system.store),
         }
@@ -92,6 +96,8 @@ def _finish(document: dict[str, Any], as_json: bool) -> None:
         return
     from opintel.cli.shown import print_findings, print_incidents
 
+    if others := {kind: n for kind, n in document["set_aside"].items() if kind != "dead"}:
+        click.echo("set aside: " + ", ".join(f"{n} {kind}" for kind, n in others.items()))
     print_incidents(document["incidents"])
     print_findings(document["findings"])
     click.echo(

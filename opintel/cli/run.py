@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,8 @@ from opintel.cli.stored import config_option, data_option
 
 if TYPE_CHECKING:
     from opintel.cli.system import System
-    from opintel.streams.loop import Service
+    from opintel.console.app import Console
+    from opintel.streams.loop import Service, Watchdog
 
 SERVICES = ("ingest", "stage1", "stage2", "alerts", "delivery", "console")
 
@@ -45,6 +47,7 @@ def command(
     if unknown:
         raise UserError(f"no service {unknown[0]!r}; there are: {', '.join(SERVICES)}")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     from opintel.cli.system import System
     from opintel.config import load_site
     from opintel.streams.loop import Stop, Watchdog, run, stop_on_signals
@@ -53,20 +56,31 @@ def command(
     if ingest and "ingest" not in chosen:
         raise UserError("--ingest needs the service `ingest`")
     stop, watchdog = Stop(), Watchdog()
-    with stop_on_signals(stop):
+    with stop_on_signals(stop), ExitStack() as leaving:
         system = System(data, load_site(config))
-        try:
-            team = _team(system, chosen, _paths(system, ingest), until_idle)
-            if "console" in chosen and not until_idle:
-                from opintel.cli.view import View
-                from opintel.console.app import serve
+        leaving.callback(system.close)
+        for warning in system.warnings:
+            logging.warning(warning)
+        team = _team(system, chosen, _paths(system, ingest), until_idle)
+        if "console" in chosen and not until_idle:
+            console = _console(system, watchdog, host, port, token_file)
+            leaving.callback(console.stop)
+            click.echo(f"console: {console.url}", err=True)
+        run(team, stop, until_idle=until_idle, watchdog=watchdog)
 
-                token = token_file.read_text().strip() if token_file else None
-                console = serve(View(system, watchdog, time.time_ns).app(token=token), host, port)
-                click.echo(f"console: {console.url}", err=True)
-            run(team, stop, until_idle=until_idle, watchdog=watchdog)
-        finally:
-            system.close()
+
+def _console(system: System, watchdog: Watchdog, host: str, port: int, token_file: Path | None) -> Console:
+    from opintel.cli.view import View
+    from opintel.console.app import serve
+
+    try:
+        token = token_file.read_text().strip() if token_file else None
+        return serve(View(system, watchdog, time.time_ns).app(token=token), host, port)
+    except OSError as error:
+        where = error.filename or f"--host {host} --port {port}"
+        raise UserError(f"{where}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def _paths(system: System, given: tuple[str, ...]) -> dict[str, list[Path]]:

@@ -4,22 +4,25 @@ common."""
 from __future__ import annotations
 
 import importlib
+import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from opintel.alerts.service import AlertService
 from opintel.alerts.settings import AlertSettings, load_alerts
 from opintel.cli.errors import UserError
-from opintel.config import Site, StreamSettings, detector_settings, load_site, wire_settings
+from opintel.config import Site, StreamSettings, detector_settings, load_site, public_key_warning, wire_settings
 from opintel.detector import Pipeline, Wire
 from opintel.finding import Origin
 from opintel.store.database import Store, open_store, sqlite_url
 from opintel.streams.findings import decode
 from opintel.streams.ingest import Ingester, create_topics
 from opintel.streams.judging import SETTINGS, JudgeStage
-from opintel.streams.log import Aside, Log
+from opintel.streams.log import Aside, Log, LogError
 from opintel.streams.log_sqlite import SqliteLog
 from opintel.streams.loop import Service, Stop
 from opintel.streams.reduce import ReduceStage
@@ -48,11 +51,18 @@ class System:
         self.site = site or load_site()
         self.alerts = alerts or load_alerts(self.site.alerts)
         self.data = data
-        self.log: Log = SqliteLog(data / "log.db")
-        self.store: Store = open_store(sqlite_url(data / "store.db"))
         self.streams = {name: _watched(self.site, name) for name in self.site.streams}
-        for watched in self.streams.values():
-            create_topics(self.log, watched.stream)
+        self.warnings = [
+            w for n in self.streams if (w := public_key_warning(self.site, n, self.streams[n].pipeline.wire))
+        ]
+        """What an operator should know about the configuration before real data flow."""
+        try:
+            self.log: Log = SqliteLog(data / "log.db")
+            self.store: Store = open_store(sqlite_url(data / "store.db"))
+            for watched in self.streams.values():
+                create_topics(self.log, watched.stream)
+        except (LogError, OSError, sqlite3.Error, SQLAlchemyError, RuntimeError) as error:
+            raise UserError(f"{data} cannot be used: {' '.join(str(error).split())}") from error
 
     def stream(self, name: str) -> Watched:
         """A configured stream; UserError names those there are."""

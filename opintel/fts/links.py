@@ -31,7 +31,10 @@ COLUMNS = ("source", "destination", "transfers", "failures")
 ROUNDS = 4
 
 FLOOR = -12.0
-"""log10 p below which findings tie: calibration is tested down to 1e-4, beyond it the order is all that is meant."""
+"""log10 p below which findings tie."""
+
+VALIDATED = -4.0
+"""log10 p down to which calibration is tested; beyond it the model is extrapolated, and a finding's basis says so."""
 
 DAY = 86_400 * 10**9
 HALF_LIFE = 3 * DAY
@@ -332,7 +335,7 @@ class LinkJudge:
             subject=labels,
             window=window,
             log10_p=subject.log10_p,
-            basis="exact",
+            basis="exact" if subject.log10_p >= VALIDATED else "extrapolated",
             effect=Effect(k / n, "failed share"),
             severity=_severity(subject.role, k, n),
             summary=f"{what} since {clock(since)} (usual {percent(usual)})"

@@ -21,6 +21,7 @@ _PATH = re2.compile(
 )
 """The first form is consumed as it is: below a DPM's `home` stand experiments, not people."""
 _SCOPE = re2.compile(r"(?i)((?:^|[/\s:=\"'(\[,])user\.)([a-z0-9_\-]{1,64})")
+_FIELD = re2.compile(r"(?i)(\"(?:user_dn|user|dn|cred_id|username)\"\s*:\s*\")([^\"]{1,1000})")
 _SUBJECT = re2.compile(r"(?i)((?:cn|emailaddress)=)([^/,;=:\"'<>()\[\]|]{1,160})")
 
 _WORDS_IN_NAME = 6
@@ -45,6 +46,14 @@ class Pseudonyms:
         """The pseudonym of one name."""
         raw = name.encode("utf-8", "surrogatepass")
         return f"user-{hashlib.blake2b(raw, key=self._key, digest_size=3).hexdigest()}"
+
+    def scrub_record(self, text: str) -> str:
+        """A whole record as sent, perhaps broken: the values of its user fields as well.
+
+        >>> Pseudonyms(b"k").scrub_record('{"user_dn": "/DC=org/CN=Jane Doe", "vo": "cms')
+        '{"user_dn": "user-941a8b", "vo": "cms'
+        """
+        return self.scrub(_FIELD.sub(self._replace, text))
 
     def scrub(self, text: str) -> str:
         """`text` (bounded by the caller) with names of people replaced; linear in its length.

@@ -92,6 +92,9 @@ _envelope = msgspec.json.Decoder(_Envelope)
 _bare = msgspec.json.Decoder(_Data)
 _list = msgspec.json.Decoder(list[msgspec.Raw])
 
+EXCERPT = 2048
+"""Bytes of an undecodable message that are kept."""
+
 
 class _Bad(Exception):
     """Why a record cannot become a row."""
@@ -146,6 +149,11 @@ class FtsWire:
         except msgspec.DecodeError as error:
             return (Reject(f"not an FTS message in JSON: {error}"),)
         return () if row is None else (row,)
+
+    def redacted(self, body: bytes) -> bytes:
+        """The start of a message for the dead letters, without people's names."""
+        text = body[:EXCERPT].decode("utf-8", "backslashreplace")
+        return (text if self._pseudonyms is None else self._pseudonyms.scrub_record(text)).encode()
 
     def _message_list(self, body: bytes, kind: str) -> list[Row[Transfer] | Reject]:
         elements = _list.decode(body)

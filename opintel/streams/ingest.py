@@ -191,7 +191,7 @@ class Ingester:
 
     def _dead(self, message: Message, n: int, reason: str) -> Aside:
         place = f"{message.file}:{message.row + 1}" if message.file else f"message {message.index + 1}"
-        return Aside("dead", self._aside_topic, 0, message.index, n, reason, place, message.body[:4096])
+        return Aside("dead", self._aside_topic, 0, message.index, n, reason, place, self.wire.redacted(message.body))
 
 
 def create_topics(bus: Log, stream: Stream) -> None:

@@ -409,3 +409,13 @@ def test_real_messages(shared_data: Path) -> None:
     old = row((shared_data / "fts" / "monit_fts_example_2017_ok.json").read_bytes())
     assert (old.payload.outcome, old.payload.bytes) == (OK, 10_556_847)
     assert old.payload.throughput == pytest.approx(10_556_847 / 2.308)
+
+
+def test_a_dead_letter_keeps_no_name() -> None:
+    body = b'{"user_dn": "/DC=org/CN=Jane Doe", "user": "jdoe", "dst_url": "root://x/store/user/jdoe/f", "x": \xff'
+    kept = FtsWire().redacted(body)
+    assert b"Jane" not in kept
+    assert b"jdoe" not in kept
+    assert b"\\xff" in kept
+    assert len(FtsWire().redacted(b'"user": "' + b"\xff" * 10**6)) < 4 * 4096
+    assert FtsWire(keep_personal=True).redacted(body).startswith(b'{"user_dn": "/DC=org/CN=Jane')
