@@ -24,7 +24,7 @@ from opintel.streams.ingest import Ingester, create_topics
 from opintel.streams.judging import SETTINGS, JudgeStage
 from opintel.streams.log import Aside, Log, LogError
 from opintel.streams.log_sqlite import SqliteLog
-from opintel.streams.loop import Service, Stop
+from opintel.streams.loop import Service, Stop, calm_collector
 from opintel.streams.reduce import ReduceStage
 from opintel.streams.sequencer import Sequencer, send_control
 from opintel.streams.stream import FINDINGS, Stream
@@ -164,6 +164,7 @@ def drain(
     services: Sequence[Service], each_round: Callable[[], None] = lambda: None, *, stop: Stop | None = None
 ) -> None:
     """Gives turns until nobody has anything to do, or `stop`."""
+    calm_collector()
     while not stop:
         worked = [service.step() for service in services]
         each_round()

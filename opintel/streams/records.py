@@ -8,6 +8,7 @@ becomes a dead letter with its position. Findings have their own two records, in
 from __future__ import annotations
 
 import zlib
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -136,6 +137,7 @@ def derived_codec(payload: Any) -> Codec[Any]:
     return Codec(Derived[payload | int] | Forwarded | Closed)
 
 
+@lru_cache(1 << 16)
 def shard_of(key: str, shards: int) -> int:
     """A key's shard: fixed for ever, the same in every process and in Spark."""
     return zlib.crc32(key.encode("utf-8", "surrogatepass")) % shards
