@@ -1,0 +1,123 @@
+"""`opintel replay` on real files and on bad ones, as a user calls it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def opintel(*args: object, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "opintel.cli", *map(str, args)]
+    return subprocess.run(
+        command, cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, timeout=120, errors="replace"
+    )
+
+
+def replay(*args: object, cwd: Path, **env: str) -> dict[str, Any]:
+    done = opintel("replay", "fts", *args, "--json", cwd=cwd, **env)
+    assert done.returncode == 0, done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def test_ten_thousand_real_messages(shared_data: Path, tmp_path: Path) -> None:
+    found = replay(shared_data / "fts/fts_10k_messages.csv", cwd=tmp_path)
+    assert (found["messages"], found["dead_letters"]) == (10_000, 0)
+    assert {f["kind"] for f in found["findings"]} == {"new-template"}
+    assert len(found["findings"]) == 40  # the cap a day
+    assert all(f["basis"] == "none" and f["p_value"] is None and f["origin"] == "replay" for f in found["findings"])
+    order = [(f["window"]["end"], f["id"]) for f in found["findings"]]
+    assert order == sorted(order)
+    assert found["incidents"] == []
+
+
+@pytest.mark.parametrize(
+    ("file", "messages"), [("monit_fts_example_2020.jsonl", 2), ("monit_fts_example_2017_ok.json", 1)]
+)
+def test_real_monit_messages(shared_data: Path, tmp_path: Path, file: str, messages: int) -> None:
+    found = replay(shared_data / "fts" / file, cwd=tmp_path)
+    assert (found["messages"], found["dead_letters"]) == (messages, 0)
+
+
+def test_the_real_duplicate_is_counted_once(shared_data: Path, tmp_path: Path) -> None:
+    found = replay(shared_data / "fts/monit_fts_example_2020.jsonl", cwd=tmp_path)
+    [new] = found["findings"]
+    assert new["effect"] == {"value": 1.0, "unit": "messages"}
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("story")
+    done = opintel("simulate", "fts", "--hours", "2", "--seed", "4", "--out", "in", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "in"
+
+
+@pytest.mark.parametrize("batch", [1, 7, 1000])
+def test_batch_size_and_hash_seed_change_nothing(story: Path, tmp_path: Path, batch: int) -> None:
+    plain = replay(story, cwd=tmp_path)
+    assert replay(story, "--batch-size", batch, cwd=tmp_path, PYTHONHASHSEED=str(batch)) == plain
+    assert len(plain["findings"]) > 5
+
+
+def test_what_is_simulated_is_the_same_for_the_same_seed(story: Path, tmp_path: Path) -> None:
+    opintel("simulate", "fts", "--hours", "2", "--seed", "4", "--out", "again", cwd=tmp_path)
+    for file in sorted(p.relative_to(story) for p in story.rglob("*") if p.is_file()):
+        assert (tmp_path / "again" / file).read_bytes() == (story / file).read_bytes()
+    truth = json.loads((story / "truth.json").read_text())
+    assert {"id", "kind", "subject", "start", "end"} == set(truth[0])
+
+
+def test_garbage_among_good_messages(shared_data: Path, tmp_path: Path) -> None:
+    good = (shared_data / "fts/monit_fts_example_2020.jsonl").read_bytes().splitlines()[0]
+    lines = [good, b"", b"{", b"\xff\xfe", b"[" * 50_000, b"null", b'{"data": {}, "metadata": 7}', b"x" * 3_000_000]
+    (tmp_path / "mixed.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+    found = replay("mixed.jsonl", cwd=tmp_path)
+    assert (found["messages"], found["dead_letters"]) == (len(lines), len(lines) - 1)
+    assert found["set_aside"] == {"dead": len(lines) - 1}
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("replay", "fts", "nowhere.csv"), "nowhere.csv: no such file"),
+        (("replay", "fts", "empty.jsonl"), "empty.jsonl: the file is empty"),
+        (("replay", "fts", "junk.jsonl"), "none of 1 messages could be decoded as fts; the first: junk.jsonl:1"),
+        (("replay", "fts", "junk.hdf5"), "got '.hdf5'"),
+        (("replay", "nosuch", "junk.jsonl"), "no stream 'nosuch' is configured; there are: fts"),
+        (("replay", "fts"), "Missing argument"),
+        (("run", "nosuch"), "no service 'nosuch'; there are: ingest"),
+        (("run", "--ingest", "fts"), "write STREAM=PATH"),
+        (("run", "--ingest", "fts=nowhere"), "no such file or folder"),
+        (("run", "stage1", "--ingest", "fts=junk.jsonl"), "--ingest needs the service `ingest`"),
+        (("run", "--data", "junk.jsonl"), "junk.jsonl"),
+        (("run", "--host", "0.0.0.0", "--data", "d"), "give it a token"),
+        (("run", "--config", "nowhere"), "nowhere: no such folder"),
+        (("findings", "--data", "nowhere"), "no store there"),
+        (("simulate", "dqm", "--hours", "1", "--seed", "1", "--out", "o"), "no stream 'dqm' can be simulated"),
+        (("simulate", "fts", "--hours", "1", "--seed", "1", "--out", "o", "--faults", "fire"), "no fault kind 'fire'"),
+        (("simulate", "fts", "--hours", "1", "--seed", "1", "--out", "o", "--start", "noon"), "--start"),
+        (("evaluate", "templates"), "at least one FILE.csv"),
+        (("evaluate", "fts", "nowhere"), "nowhere: no such file or folder"),
+        (("demo", "--for", "soon"), "expected a duration"),
+        (("demo", "--report", "nowhere/r.json"), "no such folder"),
+        (("nosuch",), "No command 'nosuch'"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(tmp_path: Path, args: tuple[str, ...], said: str) -> None:
+    (tmp_path / "empty.jsonl").touch()
+    (tmp_path / "junk.jsonl").write_text("junk\n")
+    (tmp_path / "junk.hdf5").write_text("junk\n")
+    done = opintel(*args, cwd=tmp_path)
+    assert done.returncode in (1, 2)
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.splitlines() if "WARNING" not in line and "public key" not in line]
+    assert len(lines) == 1, done.stderr
+    assert done.stdout == ""

@@ -1,0 +1,154 @@
+"""`opintel run` and `demo` as processes: leaving, tailing, services apart, and the report."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def command(*args: object) -> list[str]:
+    return [sys.executable, "-m", "opintel.cli", *map(str, args)]
+
+
+def cli(cwd: Path, *args: object) -> str:
+    done = subprocess.run(command(*args), cwd=cwd, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def stored(cwd: Path, data: str) -> dict[str, Any]:
+    return {name: json.loads(cli(cwd, name, "--data", data, "--json"))[name] for name in ("findings", "incidents")}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    cli(folder, "simulate", "fts", "--hours", "2.5", "--seed", "5", "--out", "in")
+    cli(folder, "run", "--data", "whole", "--ingest", "fts=in", "--until-idle")
+    return folder
+
+
+@pytest.fixture
+def started(site: Path) -> Iterator[list[subprocess.Popen[str]]]:
+    children: list[subprocess.Popen[str]] = []
+    yield children
+    for child in children:
+        if child.poll() is None:
+            child.kill()
+        child.wait()
+
+
+def start(site: Path, children: list[subprocess.Popen[str]], *args: object) -> subprocess.Popen[str]:
+    child = subprocess.Popen(command(*args), cwd=site, stderr=subprocess.PIPE, text=True)
+    children.append(child)
+    return child
+
+
+def console_of(child: subprocess.Popen[str]) -> str:
+    assert child.stderr is not None
+    for line in child.stderr:
+        if line.startswith("console: "):
+            return line.split()[1]
+    raise AssertionError("no console line")
+
+
+def get(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        text: str = answer.read().decode()
+    return text
+
+
+def eventually(holds: Any, seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.2)
+
+
+def test_until_idle_on_an_empty_folder_leaves_at_once(site: Path) -> None:
+    (site / "none" / "messages").mkdir(parents=True)
+    cli(site, "run", "--data", "empty", "--ingest", "fts=none", "--until-idle")
+    assert stored(site, "empty") == {"findings": [], "incidents": []}
+
+
+def test_a_second_run_over_the_same_input_changes_nothing(site: Path) -> None:
+    before = stored(site, "whole")
+    cli(site, "run", "--data", "whole", "--ingest", "fts=in", "--until-idle")
+    assert stored(site, "whole") == before
+    assert len(before["findings"]) > 5
+    assert before["incidents"]
+
+
+def test_sigterm_leaves_within_ten_seconds_and_a_tailed_folder_is_read_on(
+    site: Path, started: list[subprocess.Popen[str]]
+) -> None:
+    tail = site / "tail"
+    tail.mkdir()
+    files = sorted((site / "in" / "messages").iterdir())
+    for n, file in enumerate(files):
+        child = start(site, started, "run", "--data", "tailed", "--port", "0", "--ingest", "fts=tail")
+        url = console_of(child)
+        (tail / file.name).write_bytes(file.read_bytes())
+        wanted = sum(f.read_bytes().count(b"\n") for f in files[: n + 1])
+        eventually(
+            lambda url=url, wanted=wanted: f'opintel_messages_total{{stream="fts"}} {wanted}.0' in get(url + "/metrics")
+        )
+        eventually(lambda url=url: 'opintel_lag_records{stream="fts"} 0.0' in get(url + "/metrics"))
+        assert get(url + "/healthz").strip() == "ok"
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(10) == 0
+    cli(site, "run", "--data", "tailed", "--ingest", "fts=tail", "--until-idle")
+    found, whole = stored(site, "tailed"), stored(site, "whole")
+    # other chunks, so other stamps: the same windows are judged, only what came late can differ
+    assert [i["title"] for i in found["incidents"]] == [i["title"] for i in whole["incidents"]]
+
+
+def test_services_as_processes_over_one_folder_one_of_them_killed(
+    site: Path, started: list[subprocess.Popen[str]]
+) -> None:
+    whole = stored(site, "whole")
+    for service in ("stage1", "stage2", "alerts", "delivery"):
+        start(site, started, "run", service, "--data", "apart")
+    cli(site, "run", "ingest", "--data", "apart", "--ingest", "fts=in", "--until-idle")
+    os.kill(started[0].pid, signal.SIGKILL)
+    start(site, started, "run", "stage1", "--data", "apart")
+    eventually(
+        lambda: (site / "apart/store.db").exists() and len(stored(site, "apart")["findings"]) >= len(whole["findings"])
+    )
+    for child in started[1:]:
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(10) == 0
+    cli(site, "run", "--data", "apart", "--ingest", "fts=in", "--until-idle")
+    assert stored(site, "apart") == whole
+
+
+def test_a_short_demo_reports_and_leaves(tmp_path: Path) -> None:
+    began = time.monotonic()
+    out = cli(tmp_path, "demo", "--for", "4s", "--headless", "--clean", "--report", "r.json")
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert 4.0 <= report["seconds"] < time.monotonic() - began
+    assert report["injected"] == []
+    assert report["false_incidents"] == len(report["incidents"])
+    assert report["streams"]["fts"]["messages"] > 50_000
+    assert report["streams"]["fts"]["dead_letters"] == 0
+    assert report["services"][0]["pid"] > 0
+    assert out.strip().endswith("s")
+
+
+def test_ctrl_c_ends_a_demo(tmp_path: Path, started: list[subprocess.Popen[str]]) -> None:
+    child = start(tmp_path, started, "demo", "--headless", "--clean")
+    assert child.stderr is not None
+    assert any("console" in line for line in iter(child.stderr.readline, ""))
+    time.sleep(1.0)
+    child.send_signal(signal.SIGINT)
+    assert child.wait(10) == 0
