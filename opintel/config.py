@@ -56,8 +56,8 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     shards: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 64
     window: Duration = Duration(600 * NS)
     lateness: Duration = Duration(300 * NS)
-    skew: Duration = Duration(600 * NS)
-    """How far a live event time may lie after its arrival."""
+    skew: Duration = Duration(120 * NS)
+    """How far a live event time may lie after its arrival; at most `lateness`."""
     interval: Duration = Duration(60 * NS)
     """Between two ticks of a live source."""
     max_keys: Annotated[int, msgspec.Meta(ge=1)] = 4096
@@ -221,6 +221,7 @@ def _rules(
         ("name", settings.name == stem, f"is {settings.name!r}; a stream is named as its file, {stem!r}"),
         ("partitions", settings.partitions <= settings.shards, f"at most `shards` ({settings.shards})"),
         ("window", settings.window > 0, "longer than 0"),
+        ("skew", settings.skew <= settings.lateness, "at most `lateness`: else one fast clock makes the rest late"),
         ("interval", 0 < settings.interval <= settings.window, "longer than 0, at most `window`"),
         ("ttl", settings.ttl >= settings.window, "at least `window`"),
         ("retention", settings.retention >= settings.window + settings.lateness, "at least `window` + `lateness`"),

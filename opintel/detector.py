@@ -22,7 +22,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from opintel.finding import Finding, Window, digest
+from opintel.finding import Finding, Int64, Label, Time, Window, digest
 
 P = TypeVar("P")
 P_co = TypeVar("P_co", covariant=True)
@@ -34,9 +34,9 @@ class Row(msgspec.Struct, Generic[P], array_like=True, gc=False):
     `id` is a 64-bit hash of the natural key (signed, so that SQL and Arrow can hold it): see `natural_id`.
     """
 
-    key: str
-    time: int
-    id: int
+    key: Label
+    time: Time
+    id: Int64
     payload: P
 
 
@@ -76,9 +76,9 @@ class Record(msgspec.Struct, Generic[P], frozen=True, array_like=True):
     """What stage 1 says about one key in one closed window. Keyed (window, kind, key): same key, same content."""
 
     window: Window
-    kind: str
-    key: str
-    scope: str
+    kind: Label
+    key: Label
+    scope: Label
     payload: P
 
 

@@ -6,6 +6,7 @@ where it is shown. A finding's evidence stays below `MAX_BYTES`; `capped` drops 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -35,8 +36,10 @@ class Series(msgspec.Struct, frozen=True, tag="series", tag_field="type", omit_d
 
     def __post_init__(self) -> None:
         same_length(self.title, len(self.times), values=self.values)
+        all_finite(self.title, self.values)
         if self.expected is not None:
             same_length(self.title, len(self.times), low=self.expected.low, high=self.expected.high)
+            all_finite(self.title, [*self.expected.low, *self.expected.high, self.expected.coverage])
 
 
 class Matrix(msgspec.Struct, frozen=True, tag="matrix", tag_field="type", omit_defaults=True):
@@ -54,6 +57,7 @@ class Matrix(msgspec.Struct, frozen=True, tag="matrix", tag_field="type", omit_d
         same_length(self.title, len(self.rows), values=self.values)
         for line in self.values:
             same_length(self.title, len(self.columns), line=line)
+            all_finite(self.title, line)
 
 
 class Table(msgspec.Struct, frozen=True, tag="table", tag_field="type"):
@@ -66,6 +70,7 @@ class Table(msgspec.Struct, frozen=True, tag="table", tag_field="type"):
     def __post_init__(self) -> None:
         for row in self.rows:
             same_length(self.title, len(self.columns), row=row)
+            all_finite(self.title, [cell for cell in row if isinstance(cell, float)])
 
 
 class Texts(msgspec.Struct, frozen=True, tag="texts", tag_field="type"):
@@ -114,6 +119,13 @@ def capped(blocks: Iterable[Evidence], limit: int = MAX_BYTES) -> tuple[Evidence
     if left_out:
         kept.append(Table("Evidence left out: too large", ["block", "bytes"], left_out))
     return tuple(kept)
+
+
+def all_finite(title: str, values: Iterable[float | None]) -> None:
+    """Raises ValueError that names the block if a value is NaN or infinite; None is the way to say 'no value'."""
+    for value in values:
+        if value is not None and not math.isfinite(value):
+            raise ValueError(f"evidence {title!r} holds {value!r}; None says that there is no value")
 
 
 def same_length(title: str, expected: int, **columns: Sequence[Any]) -> None:

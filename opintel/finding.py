@@ -7,9 +7,10 @@ nanoseconds UTC inside and RFC 3339 text outside; GPS times and lumisections exi
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -21,6 +22,13 @@ Origin = Literal["live", "replay", "backfill"]
 SEVERITIES: tuple[Severity, ...] = ("info", "warning", "critical")
 NS = 1_000_000_000
 
+# What is decoded from a topic is untrusted: these bounds hold for it (a constructor does not look at them).
+Time = Annotated[int, msgspec.Meta(ge=-(1 << 62), le=1 << 62)]
+"""ns UTC, far from where int64 ends."""
+Int64 = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+Label = Annotated[str, msgspec.Meta(max_length=1024)]
+"""A name of something: a key, scope, kind, id."""
+
 FORMAT = 1
 """Version of the encoded form; a reader accepts this one and the one before."""
 
@@ -28,8 +36,8 @@ FORMAT = 1
 class Window(msgspec.Struct, frozen=True, order=True, array_like=True):
     """Half-open span [start, end) in ns UTC."""
 
-    start: int
-    end: int
+    start: Time
+    end: Time
 
     def __post_init__(self) -> None:
         if self.end <= self.start:
@@ -41,6 +49,10 @@ class Effect(msgspec.Struct, frozen=True):
 
     value: float
     unit: str
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.value):
+            raise ValueError(f"an effect is finite, got {self.value!r}")
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -69,7 +81,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def __post_init__(self) -> None:
         if (self.log10_p is None) != (self.basis == "none"):
             raise ValueError(f"basis {self.basis!r} and log10_p {self.log10_p!r} contradict each other")
-        if self.log10_p is not None and not self.log10_p <= 0.0:
+        if self.log10_p is not None and not -1e6 <= self.log10_p <= 0.0:
             raise ValueError(f"log10_p is at most 0 and finite, got {self.log10_p!r}")
         if self.onset is not None and not self.window.start <= self.onset < self.window.end:
             raise ValueError("the onset lies inside the window")

@@ -19,48 +19,49 @@ from opintel.store import schema as t
 from opintel.store.queries import read_finding
 from opintel.streams.findings import Found, Judged
 
-CONSUMER = "alerts"
-
 
 class PositionMoved(RuntimeError):
     """Another consumer has moved the position: two alert services run on one store."""
 
 
-class FindingConflict(ValueError):
-    """A finding came again under its id with other content: a detector breaks the contract."""
-
-
 class AlertService:
-    """Decides on findings. `warm_until`: windows that end at or before it (ns UTC) are stored, and alarm nobody."""
+    """Decides on findings. `warm_until`: windows that end at or before it (ns UTC) are stored, and alarm nobody.
 
-    def __init__(self, store: Store, settings: AlertSettings, *, warm_until: int = 0) -> None:
+    `epoch` is the findings topic's: a new log under an old store is read from its start, not from the old position.
+    """
+
+    def __init__(self, store: Store, settings: AlertSettings, *, warm_until: int = 0, epoch: str = "") -> None:
         self._store = store
+        self._consumer = f"alerts {epoch[:16]}".strip()
         self._settings = settings
         self._warm_until = warm_until
 
     def position(self) -> int:
         """Position in the findings topic from which to go on; 0 at first."""
         with self._store.read() as connection:
-            return _position(connection) or 0
+            return _position(connection, self._consumer) or 0
 
-    def consume(self, position_from: int, records: Sequence[Found | Judged], position_to: int) -> None:
+    def consume(self, position_from: int, records: Sequence[Found | Judged], position_to: int) -> list[str]:
         """Processes the records of [position_from, position_to) and commits everything that follows from them, or
         nothing.
 
-        Raises PositionMoved where the store does not stand at `position_from`, FindingConflict where a finding
-        contradicts an earlier one of its id.
+        Returns what contradicts itself: a finding that came again under its id with other content (the first stays;
+        a detector breaks the contract, or somebody else writes to the topic). Raises PositionMoved where the store
+        does not stand at `position_from`.
         """
+        conflicts: list[str] = []
         with self._store.write() as connection:
-            _advance(connection, position_from, position_to)
+            _advance(connection, self._consumer, position_from, position_to)
             waiting: list[Found] = []
             for record in records:
                 if isinstance(record, Found):
                     waiting.append(record)
                     continue
-                _keep(connection, waiting)
+                conflicts += _keep(connection, waiting)
                 waiting = []
                 self._judge(connection, record)
-            _keep(connection, waiting)
+            conflicts += _keep(connection, waiting)
+        return conflicts
 
     def _judge(self, connection: sa.Connection, judged: Judged) -> None:
         if not _first_time(connection, judged):
@@ -70,19 +71,19 @@ class AlertService:
             Round(connection, self._settings, judged).run(found)
 
 
-def _position(connection: sa.Connection) -> int | None:
-    query = sa.select(t.position.c.position).where(t.position.c.consumer == CONSUMER)
+def _position(connection: sa.Connection, consumer: str) -> int | None:
+    query = sa.select(t.position.c.position).where(t.position.c.consumer == consumer)
     return connection.execute(query).scalar()
 
 
-def _advance(connection: sa.Connection, old: int, new: int) -> None:
-    if _position(connection) is None:
-        connection.execute(sa.insert(t.position).values(consumer=CONSUMER, position=0))
-    here = (t.position.c.consumer == CONSUMER) & (t.position.c.position == old)
+def _advance(connection: sa.Connection, consumer: str, old: int, new: int) -> None:
+    if _position(connection, consumer) is None:
+        connection.execute(sa.insert(t.position).values(consumer=consumer, position=0))
+    here = (t.position.c.consumer == consumer) & (t.position.c.position == old)
     moved = connection.execute(sa.update(t.position).where(here).values(position=new))
     if moved.rowcount != 1:
         raise PositionMoved(
-            f"the store stands at position {_position(connection)} of the findings topic, not at {old}: "
+            f"the store stands at position {_position(connection, consumer)} of the findings topic, not at {old}: "
             "another alert service works on it; let one of them run"
         )
 
@@ -99,10 +100,11 @@ def _first_time(connection: sa.Connection, judged: Judged) -> bool:
     return through is None or through < end
 
 
-def _keep(connection: sa.Connection, records: Sequence[Found]) -> None:
-    """Stores findings; those of a window that has been decided on already wait for nothing."""
+def _keep(connection: sa.Connection, records: Sequence[Found]) -> list[str]:
+    """Stores findings, returns conflicts; those of a window that has been decided on already wait for nothing."""
     if not records:
-        return
+        return []
+    conflicts: list[str] = []
     new: dict[str, Found] = {}
     there = dict(_contents(connection, [r.finding.id for r in records]))
     for record in records:
@@ -111,14 +113,15 @@ def _keep(connection: sa.Connection, records: Sequence[Found]) -> None:
         if known is None:
             new[f.id] = record
         elif not same_content(known, f):
-            raise FindingConflict(
+            conflicts.append(
                 f"finding {f.id} came with two contents: {known.detector} said {known.summary[:200]!r} for "
                 f"{known.subject}, {f.detector} now says {f.summary[:200]!r} for {f.subject}"
             )
     if not new:
-        return
+        return conflicts
     decided = {(row.stream, row.scope): row.through for row in connection.execute(sa.select(t.judged))}
     connection.execute(sa.insert(t.finding), [_row(record, decided) for record in new.values()])
+    return conflicts
 
 
 def _row(record: Found, decided: dict[tuple[str, str], int]) -> dict[str, object]:

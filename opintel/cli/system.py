@@ -4,6 +4,7 @@ common."""
 from __future__ import annotations
 
 import importlib
+import logging
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -31,6 +32,7 @@ from opintel.streams.stream import FINDINGS, Stream
 from opintel.streams.worker import BATCH, Worker
 
 FINDINGS_A_TURN = 256
+log = logging.getLogger(__name__)
 
 
 class Watched(NamedTuple):
@@ -103,7 +105,8 @@ class System:
 
     def alerting(self, *, warm_until: int = 0) -> Alerting:
         """The alert service over the findings topic."""
-        return Alerting(self.log, AlertService(self.store, self.alerts, warm_until=warm_until))
+        epoch = self.log.create(FINDINGS, 1).epoch
+        return Alerting(self.log, AlertService(self.store, self.alerts, warm_until=warm_until, epoch=epoch))
 
     def close(self) -> None:
         """Closes log and store."""
@@ -149,7 +152,10 @@ class Alerting:
                 dead.append(Aside("dead", FINDINGS, 0, position, 0, str(error), excerpt=value[:4096]))
         self.log.put_asides(dead)
         following = batch[-1][0] + 1
-        self.service.consume(self._position, records, following)
+        conflicts = self.service.consume(self._position, records, following)
+        for n, conflict in enumerate(conflicts):
+            log.error("%s; the first stays", conflict)
+            self.log.put_asides([Aside("dead", FINDINGS, 0, self._position, -1 - n, conflict)])
         self._position = following
         return True
 

@@ -21,8 +21,11 @@ _PATH = re2.compile(
 )
 """The first form is consumed as it is: below a DPM's `home` stand experiments, not people."""
 _SCOPE = re2.compile(r"(?i)((?:^|[/\s:=\"'(\[,])user\.)([a-z0-9_\-]{1,64})")
-_FIELD = re2.compile(r"(?i)(\"(?:user_dn|user|dn|cred_id|username)\"\s*:\s*\")([^\"]{1,1000})")
-_SUBJECT = re2.compile(r"(?i)((?:cn|emailaddress)=)([^/,;=:\"'<>()\[\]|]{1,160})")
+_FIELD = re2.compile(
+    r"(?i)(\"(?:user_dn|user|dn|cred_id|username|account|issuer|owner|email)\"\s*:\s*\")((?:[^\"\\]|\\.){1,1000})"
+)
+_EMAIL = re2.compile(r"()([A-Za-z0-9._%+\-]{1,64}@[A-Za-z0-9\-]{1,63}(?:\.[A-Za-z0-9\-]{1,63}){1,8})")
+_SUBJECT = re2.compile(r"(?i)((?:\bcn|emailaddress)\s{0,3}=\s{0,3})([^/,;=:\"'<>()\[\]|]{1,160})")
 
 _WORDS_IN_NAME = 6
 _SENTENCE = (
@@ -53,7 +56,7 @@ class Pseudonyms:
         >>> Pseudonyms(b"k").scrub_record('{"user_dn": "/DC=org/CN=Jane Doe", "vo": "cms')
         '{"user_dn": "user-941a8b", "vo": "cms'
         """
-        return self.scrub(_FIELD.sub(self._replace, text))
+        return self.scrub(_FIELD.sub(self._replace, text.replace("\\/", "/")))
 
     def scrub(self, text: str) -> str:
         """`text` (bounded by the caller) with names of people replaced; linear in its length.
@@ -65,8 +68,10 @@ class Pseudonyms:
             text = _PATH.sub(self._replace, text)
         if "." in text and "user." in text.lower():
             text = _SCOPE.sub(self._replace, text)
-        if "=" in text and any(sign in text.lower() for sign in ("cn=", "emailaddress=")):
+        if "=" in text and any(sign in text.lower() for sign in ("cn", "emailaddress")):
             text = _SUBJECT.sub(self._replace_subject, text)
+        if "@" in text:
+            text = _EMAIL.sub(self._replace, text)
         return text
 
     def _replace(self, match: Any) -> str:

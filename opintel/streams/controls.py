@@ -14,6 +14,8 @@ from opintel.detector import Controls
 from opintel.streams.records import Control
 
 MAX_CONTROLS = 10_000
+MAX_VALUE = 64 * 1024
+"""Bytes of a control's value in JSON."""
 
 
 class InForce(msgspec.Struct, array_like=True):
@@ -21,6 +23,15 @@ class InForce(msgspec.Struct, array_like=True):
 
     start: int
     control: Control
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a value is plain JSON data of bounded size, so that it can be kept and compared everywhere."""
+    try:
+        text = msgspec.json.encode(value)
+        return len(text) <= MAX_VALUE and bool(msgspec.json.decode(text) == value)
+    except (TypeError, ValueError, RecursionError, OverflowError):
+        return False
 
 
 class ControlTable:

@@ -66,7 +66,8 @@ class BrokerFeed:
     def __init__(self, source: StompSource, ingester: Ingester, clock: Callable[[], int] = time.time_ns) -> None:
         self.name = f"ingest {ingester.stream.name}"
         self.source, self.ingester, self.clock = source, ingester, clock
-        self._next_tick = clock() + ingester.stream.interval
+        self._next_tick = 0
+        """When a tick is due: one interval after the broker last had something for us, or was away."""
 
     def step(self) -> bool:
         received = self.source.read(CHUNK, 0.0)
@@ -76,9 +77,11 @@ class BrokerFeed:
             self.ingester.take(messages, first + len(messages), self.clock())
             self.source.acknowledge(token for token, _ in received)
         now = self.clock()
-        if now >= self._next_tick:
-            if self.source.connected:  # otherwise nobody was listened to, and windows wait
-                self.ingester.tick(now)
+        if not self.source.connected or len(received) == CHUNK:
+            # nobody was listened to, or there is a backlog: its messages must not become late by a tick
+            self._next_tick = now + self.ingester.stream.interval
+        elif not received and now >= self._next_tick:
+            self.ingester.tick(now)
             self._next_tick = now + self.ingester.stream.interval
         return bool(received)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
+from zlib import crc32
 
 from opintel.detector import Message, Pipeline, Row, Wire
 from opintel.streams.log import Aside, Entry, Log
@@ -46,14 +47,14 @@ class Ingester:
     ) -> None:
         self.log, self.stream, self.wire, self.source, self.live = bus, stream, wire, source, live
         self._codec = raw_codec(pipeline.payload)
-        self._aside_topic = f"{stream.name}.ingest"
+        self._aside_topic, self._aside_partition = f"{stream.name}.ingest", crc32(source.encode())
         self._position: Any = None
         create_topics(bus, stream)
-        tails = [self._tail(p) for p in range(stream.partitions)]
-        stamped = [t for t in tails if t is not None]
-        newest = max(stamped, key=lambda t: (t.seen, t.chunk), default=None)
-        mine = max((t for t in stamped if t.name == source), key=lambda t: t.chunk, default=None)
-        self._seen = NEVER if newest is None else newest.seen
+        latest = [self._tail(p) for p in range(stream.partitions)]
+        newest = max((t.seen for t in latest if t is not None), default=NEVER)
+        tails = latest if live else [self._tail(p, source) for p in range(stream.partitions)]
+        mine = max((t for t in tails if t is not None and t.name == source), key=lambda t: t.chunk, default=None)
+        self._seen = newest
         self._chunk, self._count, self._position = (
             (0, 0, None) if mine is None else (mine.chunk + 1, mine.count, mine.after)
         )
@@ -81,8 +82,8 @@ class Ingester:
         """Largest event time so far, ns; NEVER at the start."""
         return self._seen
 
-    def _tail(self, partition: int) -> Source | None:
-        """The last stamped record's source; controls of others may come after it."""
+    def _tail(self, partition: int, source: str | None = None) -> Source | None:
+        """Source of the last stamped record, or of the last one of `source`: others may have written since."""
         topic = self.stream.topic
         start, position = self.log.start(topic, partition), self.log.end(topic, partition) - 1
         while position >= start:
@@ -91,7 +92,7 @@ class Ingester:
                     record = self._codec.decode(value)
                 except ValueError:
                     break
-                if isinstance(record, Rows | Tick):
+                if isinstance(record, Rows | Tick) and source in (None, record.source.name):
                     return record.source
             position -= 1
         return None
@@ -191,7 +192,16 @@ class Ingester:
 
     def _dead(self, message: Message, n: int, reason: str) -> Aside:
         place = f"{message.file}:{message.row + 1}" if message.file else f"message {message.index + 1}"
-        return Aside("dead", self._aside_topic, 0, message.index, n, reason, place, self.wire.redacted(message.body))
+        return Aside(
+            "dead",
+            self._aside_topic,
+            self._aside_partition,
+            message.index,
+            n,
+            reason,
+            place,
+            self.wire.redacted(message.body),
+        )
 
 
 def create_topics(bus: Log, stream: Stream) -> None:

@@ -15,7 +15,7 @@ import msgspec
 from opintel.detector import Closing, Controls, Judge, Pipeline, Record, model_hash
 from opintel.evidence import MAX_BYTES
 from opintel.finding import Finding, Origin, Window
-from opintel.streams.controls import ControlTable
+from opintel.streams.controls import MAX_CONTROLS, ControlTable, is_plain
 from opintel.streams.findings import Found, Judged, encode
 from opintel.streams.log import Aside, Entry
 from opintel.streams.records import NEVER, Closed, Derived, Forwarded, derived_codec
@@ -50,7 +50,10 @@ class JudgeStage:
         """Records of judged windows that came again since the start of the process; a count for people, not state."""
         self._codec = derived_codec(pipeline.record)
         self._kept: Any = list[Record[pipeline.record | int]]  # type: ignore[name-defined]
-        self._closed: dict[int, Closed] = {}
+        self._closed: dict[int, int] = {}
+        """Stage-1 partition → through."""
+        self._incomplete: set[int] = set()
+        """Ends of open windows that the end of the input cut short."""
         self._of = 0
         self._controls = ControlTable()
         self._waiting: dict[str, dict[int, int]] = {}
@@ -104,32 +107,54 @@ class JudgeStage:
         control = record.control
         if control.id in self._controls:
             return
-        if self._controls.full or len(self._waiting) >= 10_000:
+        if self._controls.full or len(self._waiting) >= MAX_CONTROLS:
             raise ValueError("too many controls")
+        if not is_plain(control.value):
+            raise ValueError("a control's value is plain JSON, at most 64 kB")
+        if (control.kind, control.subject) == (SETTINGS, self.stream.name):
+            self._check_settings(control.value)
         starts = self._waiting.setdefault(control.id, {})
         starts.setdefault(record.partition, record.start)
         if len(starts) == record.of:
             self._controls.add(control, max(self._waiting.pop(control.id).values()))
 
+    def _check_settings(self, given: Any) -> None:
+        """Raises ValueError for settings that a judge would not understand: those in force stay in force."""
+        known = {make().name: make().Settings for make in self.pipeline.judges}
+        if not isinstance(given, dict) or given.keys() - known.keys():
+            raise ValueError(f"settings are by detector ({', '.join(known)}), got {str(given)[:200]}")
+        for name, values in given.items():
+            try:
+                msgspec.convert(values, known[name])
+            except msgspec.ValidationError as error:
+                raise ValueError(f"settings of {name}: {error}") from error
+
     def _closed_by(self, record: Closed) -> None:
         if not 0 <= record.partition < record.of or self._of not in (0, record.of):
             raise ValueError(f"closed by partition {record.partition} of {record.of}, this topic has {self._of}")
         self._of = record.of
-        known = self._closed.get(record.partition)
-        if known is None or record.through >= known.through:
-            self._closed[record.partition] = record
+        known = self._closed.get(record.partition, NEVER)
+        self._closed[record.partition] = max(known, record.through)
+        self._incomplete.update(end for end in record.incomplete if end > self.frontier)
 
     def _advance(self, position: int, out: Output) -> None:
         if len(self._closed) < self._of:
             return
-        before, self.frontier = self.frontier, min(c.through for c in self._closed.values())
-        listened = min(c.listened for c in self._closed.values())
+        before, self.frontier = self.frontier, min(self._closed.values())
+        self._forget(before)
         for end in self._ends(before, self.frontier):
             window = Window(end - self.stream.window, end)
             controls = self._controls.at(window.start)
             records = self._records.pop(window.start, {})
             for name in sorted(self._scopes):
-                self._judge(name, window, records.get(name, {}), controls, end <= listened, position, out)
+                self._judge(name, window, records.get(name, {}), controls, end not in self._incomplete, position, out)
+
+    def _forget(self, frontier: int) -> None:
+        """Scopes unseen for the TTL, and marks of windows that are judged."""
+        for name in [n for n, s in self._scopes.items() if s.last != NEVER and s.last + self.stream.ttl <= frontier]:
+            if not any(name in records for records in self._records.values()):
+                del self._scopes[name]
+        self._incomplete = {end for end in self._incomplete if end > frontier}
 
     def _ends(self, after: int, through: int) -> Iterator[int]:
         """Window ends in (after, through] that have records or a scope that is still judged, in order."""
@@ -157,7 +182,7 @@ class JudgeStage:
     ) -> None:
         scope = self._scopes[name]
         if records:
-            if scope.last != NEVER and window.start - scope.last >= self.stream.ttl:
+            if scope.last != NEVER and window.end > scope.last + self.stream.ttl:
                 scope = self._scopes[name] = _Scope(self.pipeline)
             scope.last = window.end
         elif scope.last == NEVER or window.end > scope.last + self.stream.quiet:
@@ -209,7 +234,8 @@ class JudgeStage:
         return {
             "frontier": self.frontier,
             "of": self._of,
-            "closed": [msgspec.to_builtins(c) for _, c in sorted(self._closed.items())],
+            "closed": sorted(self._closed.items()),
+            "incomplete": sorted(self._incomplete),
             "controls": self._controls.state(),
             "waiting": [[i, sorted(starts.items())] for i, starts in sorted(self._waiting.items())],
             "records": [
@@ -231,7 +257,7 @@ class JudgeStage:
 
     def restore(self, state: dict[str, Any]) -> None:
         self.frontier, self._of = state["frontier"], state["of"]
-        self._closed = {c.partition: c for c in msgspec.convert(state["closed"], list[Closed])}
+        self._closed, self._incomplete = dict(state["closed"]), set(state["incomplete"])
         self._controls.restore(state["controls"])
         self._waiting = {i: dict(starts) for i, starts in state["waiting"]}
         for name, last, quarantined, judges in state["scopes"]:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import zlib
 from functools import lru_cache
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 
 from opintel.detector import Record, Row
+from opintel.finding import Label, Time
 
 P = TypeVar("P")
 
@@ -32,9 +33,9 @@ class Source(msgspec.Struct, array_like=True):
     """Connector's position before the chunk, plain data: a chunk that reached only some partitions is read again."""
     after: Any
     """Connector's position after it."""
-    seen_before: int
+    seen_before: Time
     """Largest event time before the chunk, ns."""
-    seen: int
+    seen: Time
     """Largest event time up to and with the chunk, ns."""
     count_before: int
     """Messages taken before the chunk."""
@@ -47,8 +48,8 @@ class Rows(msgspec.Struct, Generic[P], array_like=True, tag="rows"):
     lateness, ns.
     """
 
-    wm: int
-    arrival: int
+    wm: Time
+    arrival: Time
     source: Source
     rows: list[Row[P]]
 
@@ -56,10 +57,10 @@ class Rows(msgspec.Struct, Generic[P], array_like=True, tag="rows"):
 class Tick(msgspec.Struct, array_like=True, tag="tick"):
     """'The sources were listened to until `listened`'; at the end of a file, `wm` closes the last window."""
 
-    wm: int
-    arrival: int
+    wm: Time
+    arrival: Time
     source: Source
-    listened: int
+    listened: Time
 
 
 class Control(msgspec.Struct, array_like=True, tag="control"):
@@ -67,13 +68,13 @@ class Control(msgspec.Struct, array_like=True, tag="control"):
     if unknown).
     """
 
-    id: str
-    kind: str
-    subject: str
-    version: int
-    effective: int
+    id: Label
+    kind: Label
+    subject: Label
+    version: Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
+    effective: Time
     value: Any
-    seen: int = NEVER
+    seen: Time = NEVER
 
 
 class Derived(msgspec.Struct, Generic[P], array_like=True, tag="derived"):
@@ -86,8 +87,8 @@ class Forwarded(msgspec.Struct, array_like=True, tag="forwarded"):
     """A control as one stage-1 partition has it: in force there for windows that start at or after `start`."""
 
     partition: int
-    of: int
-    start: int
+    of: Annotated[int, msgspec.Meta(ge=1, le=1 << 13)]
+    start: Time
     control: Control
 
 
@@ -97,10 +98,11 @@ class Closed(msgspec.Struct, array_like=True, tag="closed"):
     """
 
     partition: int
-    of: int
-    epoch: str
-    through: int
-    listened: int
+    of: Annotated[int, msgspec.Meta(ge=1, le=1 << 13)]
+    epoch: Label
+    through: Time
+    incomplete: Annotated[list[Time], msgspec.Meta(max_length=1000)] = []
+    """Ends of windows that the end of the input cut short: nothing may be declared missing in them."""
 
 
 Value = Rows[Any] | Tick | Control | Derived[Any] | Forwarded | Closed

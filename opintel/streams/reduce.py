@@ -14,7 +14,7 @@ import msgspec
 
 from opintel.detector import Controls, Pipeline, Record, Reducer, Row
 from opintel.finding import Window
-from opintel.streams.controls import ControlTable
+from opintel.streams.controls import ControlTable, is_plain
 from opintel.streams.log import Aside, AsideKind, Entry
 from opintel.streams.records import (
     NEVER,
@@ -23,6 +23,7 @@ from opintel.streams.records import (
     Derived,
     Forwarded,
     Rows,
+    Tick,
     derived_codec,
     raw_codec,
     shard_of,
@@ -44,7 +45,7 @@ class ReduceStage:
         self.reducer: Reducer[Any] = pipeline.reducer()
         self.duplicates = 0
         """Dropped since the start of the process; a count for people, not state."""
-        self.wm = self.listened = self.max_event = NEVER
+        self.wm = self.max_event = NEVER
         self._raw, self._derived = raw_codec(pipeline.payload), derived_codec(pipeline.record)
         self._controls = ControlTable()
         self._open: dict[int, dict[str, set[int]]] = {}
@@ -69,6 +70,7 @@ class ReduceStage:
     def process(self, batch: Sequence[tuple[int, bytes]], careful: bool) -> Output:
         out = Output()
         before = self.wm
+        incomplete: list[int] = []
         for position, value in batch:
             try:
                 record = self._raw.decode(value)
@@ -78,24 +80,25 @@ class ReduceStage:
             if isinstance(record, Control):
                 self._control(record, position, out)
                 continue
-            wm = record.wm
-            self.listened = max(self.listened, wm if isinstance(record, Rows) else record.listened)
-            if wm > self.wm:
-                self._advance(wm, position, out, careful)
+            if record.wm > self.wm:
+                if isinstance(record, Tick) and record.listened < record.wm:
+                    incomplete.append(self.stream.grid.start(record.wm))
+                self._advance(record.wm, position, out, careful)
             if isinstance(record, Rows):
                 self._take(record, position, out, careful)
         self._flush()
         grid = self.stream.grid
         if grid.start(self.wm) != grid.start(before):
-            closed = Closed(self.partition, self.stream.partitions, self.epoch, self.wm, self.listened)
+            closed = Closed(self.partition, self.stream.partitions, self.epoch, self.wm, incomplete)
             out.closing += self._to_all(self._derived.encode(closed))
         return out
 
     def _control(self, control: Control, position: int, out: Output) -> None:
         if control.id in self._controls:
             return
-        if self._controls.full:
-            out.asides.append(self._aside("dead", position, 0, "too many controls", control.id.encode()))
+        if self._controls.full or not is_plain(control.value):
+            reason = "too many controls" if self._controls.full else "a control's value is plain JSON, at most 64 kB"
+            out.asides.append(self._aside("dead", position, 0, reason, control.id.encode("utf-8", "replace")))
             return
         unseen = max(self.max_event, control.seen) + 1
         start = self.stream.grid.at_or_after(max(control.effective, self.wm + self.stream.lateness + 1, unseen))
@@ -238,7 +241,6 @@ class ReduceStage:
         opened = [[s, [[k, sorted(ids)] for k, ids in sorted(keys.items())]] for s, keys in sorted(self._open.items())]
         return {
             "wm": self.wm,
-            "listened": self.listened,
             "max_event": self.max_event,
             "controls": self._controls.state(),
             "open": opened,
@@ -249,7 +251,7 @@ class ReduceStage:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        self.wm, self.listened, self.max_event = state["wm"], state["listened"], state["max_event"]
+        self.wm, self.max_event = state["wm"], state["max_event"]
         self._controls.restore(state["controls"])
         self._open = {s: {k: set(ids) for k, ids in keys} for s, keys in state["open"]}
         self._held = {s: dict(keys) for s, keys in state["held"]}

@@ -45,8 +45,12 @@ def send_control(
 
 def _controls(bus: Log, topic: str, position: int, end: int) -> list[Control]:
     """The controls from `position` to `end`; what is none is set aside."""
-    found = []
-    for place, value in bus.read(topic, 0, position, end - position):
+    found: list[Control] = []
+    batch: list[tuple[int, bytes]] = []
+    while position < end and (part := bus.read(topic, 0, position, end - position)):
+        batch += part
+        position = part[-1][0] + 1
+    for place, value in batch:
         try:
             found.append(_codec.decode(value))
         except ValueError as error:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from opintel.finding import NS
+from opintel.finding import NS, digest
 from opintel.streams.windows import Grid
 
 FINDINGS = "opintel.findings"
@@ -22,8 +22,8 @@ class Stream(NamedTuple):
     shards: int = 64
     window: int = 600 * NS
     lateness: int = 300 * NS
-    skew: int = 600 * NS
-    """How far a live event time may lie after its arrival."""
+    skew: int = 120 * NS
+    """How far a live event time may lie after its arrival; at most the lateness, or one fast clock makes all late."""
     interval: int = 60 * NS
     """Between two ticks of a live source."""
     max_keys: int = 4096
@@ -47,5 +47,5 @@ class Stream(NamedTuple):
 
     @property
     def derived(self) -> str:
-        """The topic between the stages."""
-        return f"{self.name}.derived"
+        """The topic between the stages; another structure has another one, so that two never mix."""
+        return f"{self.name}.derived.{digest(self.structure)[:8]}"

@@ -3,7 +3,6 @@ places."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from opintel.finding import Window
@@ -25,10 +24,3 @@ class Grid(NamedTuple):
     def window(self, start: int) -> Window:
         """The window that starts at `start`."""
         return Window(start, start + self.size)
-
-    def ends(self, after: int, through: int) -> Iterator[int]:
-        """The window ends e with after < e <= through, in order."""
-        end = self.start(after) + self.size
-        while end <= through:
-            yield end
-            end += self.size

@@ -9,6 +9,7 @@ such a restart, taken record by record until the offending row is behind.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 
 from opintel.finding import digest
@@ -19,7 +20,10 @@ from opintel.streams.stage import DetectorFailed, Stage
 BATCH = 64
 """Records a step reads at most."""
 CHECKPOINT_BYTES = 32 << 20
-"""A checkpoint is due after this much input: recovery reads no more than that."""
+"""A checkpoint is due after this much input: recovery reads no more than that …"""
+CHECKPOINT_SECONDS = 600.0
+"""… or after this long, so that a quiet stream's state never falls out of the log's retention. When it is written
+does not matter: its bytes are a function of its position."""
 log = logging.getLogger(__name__)
 
 
@@ -43,7 +47,7 @@ class Worker:
         self.group = f"stage{self.stage.structure['stage']}"
         self._checkpoints = Checkpoints(checkpoints, digest(self.stage.structure)[:16], topic, partition)
         self._careful_until = 0
-        self._since = 0
+        self._since, self._last = 0, time.monotonic()
         self._sound = True
         """Whether `stage` is the state of exactly the records before `position`."""
         self.position = self._checkpointed = self._restore()
@@ -76,7 +80,7 @@ class Worker:
         self.log.append(out.closing)
         self.position, self._sound = following, True
         self._since += sum(len(value) for _, value in batch)
-        if self._since >= self._due:
+        if self._since >= self._due or time.monotonic() - self._last >= CHECKPOINT_SECONDS:
             self.checkpoint()
         self.log.commit(self.group, self.topic, self.partition, self.position)
         return len(batch)
@@ -85,7 +89,7 @@ class Worker:
         """Writes one now, if there is anything new and the last step was not cut short by an error."""
         if self._sound and self.position > self._checkpointed:
             self._checkpoints.put(self.position, self.stage.state())
-            self._checkpointed, self._since = self.position, 0
+            self._checkpointed, self._since, self._last = self.position, 0, time.monotonic()
 
     def _restore(self) -> int:
         self.stage, self._sound = self._make(), True

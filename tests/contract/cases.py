@@ -16,7 +16,7 @@ from .harness import Case
 from .toy import TOY, ToyWire
 
 START = 1_700_000_000 * NS - 1_700_000_000 * NS % (600 * NS)
-TOY_STREAM = Stream("toy", "toy.raw", partitions=4, window=60 * NS, lateness=20 * NS, skew=30 * NS, interval=10 * NS)
+TOY_STREAM = Stream("toy", "toy.raw", partitions=4, window=60 * NS, lateness=20 * NS, skew=15 * NS, interval=10 * NS)
 
 
 def toy_messages(seed: int = 1, n: int = 1500, keys: int = 30, bad: bool = False) -> Sequence[tuple[int, bytes]]:

@@ -115,7 +115,7 @@ def outcome(bus: Log, case: Case) -> Outcome:
                 plain = finding_json(record.finding)
                 assert result.findings.setdefault(plain["id"], plain) == plain
             elif isinstance(record, Judged):
-                place = (record.scope, record.window.end)
+                place = (record.scope, record.window.end, record.window.start)
                 seen = {"tests": record.tests, "complete": record.complete}
                 assert result.judged.setdefault(place, seen) == seen
     for aside in bus.asides(limit=100_000):

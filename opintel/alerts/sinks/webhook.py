@@ -25,7 +25,8 @@ from opintel.alerts.ticket import clean
 from opintel.finding import NS
 
 ANSWER_LIMIT = 4096
-"""Bytes of an answer that are read."""
+ANSWER_SECONDS = 15.0
+"""How many bytes of an answer are read, and for how long it may drip in."""
 _AGAIN = frozenset({408, 409, 425, 429})
 
 
@@ -56,7 +57,7 @@ class Webhook:
         }
         try:
             with self._client.stream("POST", self._url, content=body, headers=headers) as answer:
-                told = clean(_head(answer).decode("utf-8", "replace"), 200)
+                told = clean(_head(answer, time.monotonic() + ANSWER_SECONDS).decode("utf-8", "replace"), 200)
         except httpx.HTTPError as error:
             return Receipt("retry", clean(f"{type(error).__name__}: {error}", 200))
         detail = f"HTTP {answer.status_code} {told}".strip()
@@ -131,11 +132,12 @@ def _loopback(host: str) -> bool:
         return False
 
 
-def _head(answer: httpx.Response) -> bytes:
-    """The first bytes of an answer, as they came: compressed ones are not unpacked."""
+def _head(answer: httpx.Response, deadline: float) -> bytes:
+    """The first bytes of an answer, as they came: compressed ones are not unpacked. What drips in after the deadline
+    (monotonic, s) is left."""
     head = b""
-    for chunk in answer.iter_raw(ANSWER_LIMIT):
+    for chunk in answer.iter_raw():
         head += chunk
-        if len(head) >= ANSWER_LIMIT:
+        if len(head) >= ANSWER_LIMIT or time.monotonic() > deadline:
             break
     return head[:ANSWER_LIMIT]
