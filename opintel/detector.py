@@ -82,6 +82,10 @@ class Record(msgspec.Struct, Generic[P], frozen=True, array_like=True):
     payload: P
 
 
+QUARANTINED = "quarantined"
+"""Kind of the record that tells stage 2 how many rows of a (row's) key were not judged in a window."""
+
+
 class Controls:
     """The controls in force for one window: for each (kind, subject) the highest version wins."""
 

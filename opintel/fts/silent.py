@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from opintel.detector import Closing
+from opintel.detector import QUARANTINED, Closing
 from opintel.evidence import Band, Series, capped
 from opintel.finding import Effect, Finding, Window, finding_id
 from opintel.fts.explain import clock
@@ -98,7 +98,9 @@ class SilentJudge:
         is_link = np.array([key.startswith(LINK_PREFIX) for key in keys], dtype=np.bool_)
         tested = self._follow_runs(rows, files == 0, level, is_link)
         log_p = self._log_p(rows, is_link)
-        hits = tested & (files == 0) & (log_p <= settings.emit)
+        unknown = _unknown(closing)
+        known = np.array([key not in unknown for key in keys], dtype=np.bool_)
+        hits = tested & (files == 0) & (log_p <= settings.emit) & known
         self.tests = {"silent": int(tested.sum())}
         findings = self._findings(closing, links, keys, rows, log_p, hits)[: settings.max_findings]
         self._learn(rows, files, window)
@@ -260,6 +262,17 @@ def _counts(links: Sequence[LinkWindow]) -> dict[str, int]:
             for key in _subjects(link):
                 counts[key] = counts.get(key, 0) + files
     return counts
+
+
+def _unknown(closing: Closing) -> set[str]:
+    """Subjects whose files were there, but not judged: their link's key is quarantined."""
+    unknown: set[str] = set()
+    for record in closing.records:
+        _, source, destination = ("||" + record.key).rsplit("|", 2)
+        if record.kind == QUARANTINED:
+            for role, *hosts in (("link", source, destination), ("source", source), ("destination", destination)):
+                unknown.add(SEPARATOR.join([role, *hosts]))
+    return unknown
 
 
 def _queued(links: Sequence[LinkWindow]) -> dict[str, int]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from opintel.detector import Controls, Pipeline, Record, Reducer, Row
+from opintel.detector import QUARANTINED, Controls, Pipeline, Record, Reducer, Row
 from opintel.finding import Window
 from opintel.streams.controls import ControlTable, is_plain
 from opintel.streams.log import Aside, AsideKind, Entry
@@ -32,8 +32,6 @@ from opintel.streams.stage import CRASH, DetectorFailed, Output, said
 from opintel.streams.stream import Stream
 
 STATE_FORMAT = 1
-QUARANTINED = "quarantined"
-"""Kind of the record that tells stage 2 how many rows of a key were not judged in a window."""
 
 
 class ReduceStage:

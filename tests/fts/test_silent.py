@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from link_streams import SIZE, closing, host, windows
 
+from opintel.detector import QUARANTINED, Record
 from opintel.finding import Finding, Window
 from opintel.fts.records import LinkWindow
 from opintel.fts.silent import GIVEN_UP, SilentJudge
@@ -59,6 +60,15 @@ def test_one_link_of_living_endpoints_is_a_link() -> None:
 def test_a_link_that_fails_is_not_silent() -> None:
     judged = learned()
     assert not any(play(judged, 300 + i, [link(0, 20), *rest(i)]) for i in range(30))
+
+
+def test_a_quarantined_link_is_unknown_not_silent() -> None:
+    judged = learned()
+    for i in range(18):
+        window = Window((300 + i) * SIZE, (301 + i) * SIZE)
+        seen = closing(judged, window, rest(i))
+        held = Record(window, QUARANTINED, "fts.example|a|b", "fts.example", 20)
+        assert judged.judge(seen._replace(records=[*seen.records, held])) == []
 
 
 def test_nothing_is_silent_where_the_input_ended_or_everything_stopped() -> None:
