@@ -64,7 +64,7 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Keys a shard may hold; above it new keys are refused."""
     ttl: Duration = Duration(30 * 86_400 * NS)
     """A key unseen for this long is forgotten."""
-    quiet: Duration = Duration(86_400 * NS)
+    quiet: Duration = Duration(21_600 * NS)
     """A scope without records for this long is no longer judged until one comes."""
     retention: Duration = Duration(14 * 86_400 * NS)
     """How long the log keeps the stream's records."""

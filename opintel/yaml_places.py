@@ -60,12 +60,15 @@ def read_yaml(path: Path, name: str) -> tuple[Document, list[Problem]]:
             text = file.read(MAX_BYTES + 1)
         if len(text) > MAX_BYTES:
             return document, [Problem(name, 0, "", f"more than {MAX_BYTES} bytes; this is no settings file")]
+        refuse_aliases(text.decode())
         loader = yaml.SafeLoader(text.decode())
         node = loader.get_single_node()
     except UnicodeDecodeError as error:
         return document, [Problem(name, 0, "", f"not UTF-8 at byte {error.start}")]
     except OSError as error:
         return document, [Problem(name, 0, "", f"cannot be read: {error.strerror}")]
+    except RecursionError:
+        return document, [Problem(name, 0, "", f"nested deeper than {MAX_DEPTH}")]
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         return document, [Problem(name, line, "", f"not YAML: {error.problem or error.context}")]
@@ -98,6 +101,14 @@ def insert(document: Document, path: Path_, value: Any, place: Place) -> None:
     for known in [p for p in document.places if p[: len(path)] == path]:
         del document.places[known]
     document.places[path] = place
+
+
+def refuse_aliases(text: str) -> None:
+    """Raises yaml.MarkedYAMLError at the first alias: settings need none, and a few lines of them can fill memory."""
+    for event in yaml.parse(text, yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            mark: Any = event.start_mark
+            raise yaml.MarkedYAMLError(problem="an alias (*name) is not taken; write it out", problem_mark=mark)
 
 
 def flat(text: str) -> str:

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import msgspec
+import yaml
 
 from opintel.finding import NS, SEVERITIES, Severity, parse_rfc3339
+from opintel.yaml_places import refuse_aliases
 
 T = TypeVar("T")
 
@@ -269,9 +271,12 @@ def _load(path: Path, kind: Callable[..., T]) -> T:
     except FileNotFoundError:
         return kind()
     try:
+        refuse_aliases(text.decode())
         plain = msgspec.yaml.decode(text)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path.name}: not YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise ValueError(f"{path.name}: nested too deeply") from error
     plain = {} if plain is None else plain
     try:
         return _convert(plain, kind)

@@ -9,6 +9,7 @@ OPINTEL_TRACEBACK=1.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -31,11 +32,14 @@ COMMANDS = {
 }
 """Command → its line in the help; the order is that of the help."""
 
+_PLAIN = ("PositionMoved", "LogError", "OperationalError", "DatabaseError")
+"""Errors of the machine or the operator that a command may end with, named so that nothing is imported for them."""
 INTERNAL_ERROR, INTERRUPTED = 70, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command and leaves with its exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a temporary folder is removed
     sys.exit(invoke(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -113,6 +117,9 @@ def _explain(error: Exception) -> int:
         return 1
     if isinstance(error, ModuleNotFoundError) and not (error.name or "opintel").startswith("opintel"):
         click.echo(f"opintel: {error}", err=True)
+        return 1
+    if isinstance(error, OSError) or type(error).__name__ in _PLAIN:
+        click.echo(f"opintel: {' '.join(str(error).split())[:500]}", err=True)
         return 1
     what = " ".join(f"{type(error).__name__}: {error}".split())[:500]
     click.echo(f"opintel: internal error: {what}; rerun with OPINTEL_TRACEBACK=1 for the traceback", err=True)

@@ -57,7 +57,9 @@ class Seconds(click.ParamType):  # type: ignore[type-arg]
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(min=0), help="Another seed, another story.")
 @click.option("--clean", is_flag=True, help="Inject no fault.")
 @click.option(
-    "--data", type=click.Path(path_type=Path), help="Keep log and store in this new folder (default: thrown away)."
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep log and store in this new folder (default: thrown away).",
 )
 def command(
     length: float | None, headless: bool, report: Path | None, seed: int, clean: bool, data: Path | None

@@ -24,7 +24,9 @@ from opintel.cli.stored import config_option, json_option, print_json
 )
 @config_option
 @click.option(
-    "--data", type=click.Path(path_type=Path), help="Keep log and store in this new folder (default: thrown away)."
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep log and store in this new folder (default: thrown away).",
 )
 @json_option
 def command(

@@ -26,7 +26,13 @@ SERVICES = ("ingest", "stage1", "stage2", "alerts", "delivery", "console")
 @click.option("--ingest", multiple=True, metavar="STREAM=PATH", help="Feed a file or folder as the stream's source.")
 @click.option("--until-idle", is_flag=True, help="Leave when all input is judged and the outbox is empty.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where the console listens.")
-@click.option("--port", default=8095, show_default=True, help="Port of console and /metrics; 0: a free one.")
+@click.option(
+    "--port",
+    default=8095,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port of console and /metrics; 0: a free one.",
+)
 @click.option(
     "--token-file", type=click.Path(path_type=Path), help="Console's access token; needed beyond this machine."
 )

@@ -9,12 +9,13 @@ import click
 
 from opintel.cli.errors import UserError
 
+MAX_HOURS = 24 * 366
+LATEST_START = 230 * 365 * 86_400 * 10**9
+
 
 @click.command(short_help="Write simulated messages and the truth about them.")
 @click.argument("stream")
-@click.option(
-    "--hours", required=True, type=click.FloatRange(min=0, min_open=True, max=24 * 366), help="How much event time."
-)
+@click.option("--hours", required=True, type=float, help="How much event time.")
 @click.option("--seed", required=True, type=click.IntRange(min=0), help="Same seed, same bytes.")
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder to write.")
 @click.option("--start", help="RFC 3339 time of the first message (default: a fixed date in the past).")
@@ -40,5 +41,7 @@ def command(stream: str, hours: float, seed: int, out: Path, start: str | None, 
         raise UserError(f"--start: {error}") from error
     if out.exists() and any(out.iterdir()):
         raise UserError(f"{out} is not empty; simulate writes a new folder")
+    if not 0 < hours <= MAX_HOURS or not 0 <= began <= LATEST_START:
+        raise UserError(f"--hours is at most {MAX_HOURS}, --start lies between 1970 and 2200")
     with share_progress(f"simulate {stream}") as tell:
         module.write(out, hours=hours, seed=seed, start=began, faults=kinds, progress=tell)

@@ -34,16 +34,23 @@ def show(
     data: Path, name: str, query: Callable[[Store], Json], print_all: Callable[[Json], None], as_json: bool
 ) -> None:
     """Prints what `query` gives, as a table or as {name: […]}."""
+    import msgspec
+    from sqlalchemy.exc import SQLAlchemyError
+
     from opintel.store.database import open_store, sqlite_url
 
     path = data / "store.db"
     if not path.exists():
         raise UserError(f"{path}: no store there; `opintel run --data {data}` makes one")
-    store = open_store(sqlite_url(path))
     try:
-        found = query(store)
-    finally:
-        store.close()
+        store = open_store(sqlite_url(path))
+        try:
+            found = query(store)
+        finally:
+            store.close()
+    except (SQLAlchemyError, RuntimeError, UnicodeDecodeError, TypeError, msgspec.MsgspecError) as error:
+        reason = str(getattr(error, "orig", None) or error)
+        raise UserError(f"{path}: cannot be read ({' '.join(reason.split())[:200]})") from error
     if as_json:
         print_json({name: found})
     elif found:

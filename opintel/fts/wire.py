@@ -20,6 +20,7 @@ from opintel.fts.records import ABORTED, FAILED, OK, Transfer
 __all__ = ["PUBLIC_KEY", "FtsWire"]
 
 MAX_BYTES = 1 << 20
+MAX_LIST_BYTES = 64 << 20
 MAX_LIST = 10_000
 BARE_EPOCH = 946_684_800 * NS
 """2000-01-01: a bare message has no time, the k-th of a source is dated k seconds later."""
@@ -126,8 +127,8 @@ class FtsWire:
         body = message.body
         if message.form == "text":
             return (self._bare_text(message),)
-        if len(body) > MAX_BYTES:
-            return (Reject(f"{len(body)} bytes; a message or list of messages has at most {MAX_BYTES}"),)
+        if len(body) > (MAX_LIST_BYTES if body[:1] == b"[" else MAX_BYTES):
+            return (Reject(f"{len(body)} bytes; a message has at most {MAX_BYTES}, a list {MAX_LIST_BYTES}"),)
         kind = ""
         if body[:1] != b"{" or body[-1:] != b"}":
             body = body.strip(_PADDING)

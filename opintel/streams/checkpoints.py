@@ -56,7 +56,7 @@ class Checkpoints:
         path = f"{self._folder}/{position:016d}"
         try:
             value = self._fs.cat_file(path)
-        except FileNotFoundError:  # another owner has just dropped it
+        except (FileNotFoundError, IsADirectoryError):  # another owner has just dropped it; or it is none
             return None
         head = len(MAGIC)
         digest, body = value[head + 1 : head + 17], value[head + 17 :]
@@ -74,7 +74,7 @@ class Checkpoints:
             names = [str(n).rsplit("/", 1)[-1] for n in self._fs.ls(self._folder, detail=False)]
         except FileNotFoundError:
             return []
-        return sorted(int(n) for n in names if n.isdigit())
+        return sorted(int(n) for n in names if n.isdigit() and n.isascii())
 
     def _remove(self, position: int) -> None:
         try:

@@ -5,6 +5,8 @@ A file feed goes on where the log's tail says it stood. A broker feed acknowledg
 
 from __future__ import annotations
 
+import logging
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +19,7 @@ from opintel.streams.ingest import CHUNK, Ingester
 
 LOOK_AGAIN = 1.0
 """Seconds between two looks at files that had nothing new."""
+log = logging.getLogger(__name__)
 
 
 class FileFeed:
@@ -26,6 +29,7 @@ class FileFeed:
         self.name = f"ingest {ingester.stream.name}"
         self.source, self.ingester, self.final = source, ingester, final
         self._finished = False
+        self._missed = False
         self._look_at = 0.0
 
     def step(self) -> bool:
@@ -38,7 +42,16 @@ class FileFeed:
             ingester.take(self.source.between(before, after), ingester.unfinished.after, time.time_ns())
             return True
         position = position_of(ingester.resume.position)
-        messages, after = self.source.read(position, CHUNK, final=self.final)
+        try:
+            messages, after = self.source.read(position, CHUNK, final=self.final)
+        except (FileNotFoundError, PermissionError) as error:
+            if self.final:
+                raise
+            if not self._missed:
+                log.warning("%s; looking again until it is there", error)
+            self._missed, self._look_at = True, time.monotonic() + LOOK_AGAIN
+            return False
+        self._missed = False
         if messages:
             ingester.take(messages, msgspec.to_builtins(after), time.time_ns())
             return True
@@ -94,5 +107,5 @@ class BrokerFeed:
 
 def file_feed(ingester_of: Callable[[str], Ingester], paths: Sequence[Path], *, final: bool) -> FileFeed:
     """A feed of files; the source's name in the log is their absolute paths, so that a restart finds its place."""
-    name = "files:" + "|".join(str(path.resolve()) for path in paths)
+    name = "files:" + "|".join(repr(os.fsencode(path.resolve()))[2:-1] for path in paths)
     return FileFeed(FileSource(paths), ingester_of(name), final=final)

@@ -24,6 +24,8 @@ from opintel.streams.stream import FINDINGS, Stream
 
 STATE_FORMAT = 1
 MAX_SCOPES = 1000
+WINDOWS = 100
+"""Windows judged in one go."""
 SETTINGS = "settings"
 """Kind of the control that carries a stream's detector settings; its subject is the stream."""
 
@@ -86,9 +88,13 @@ class JudgeStage:
                 )
                 out.asides.append(aside)
                 continue
-            if isinstance(record, Closed):
-                self._advance(position, out)
+        self._advance(out)
         return out
+
+    @property
+    def pending(self) -> bool:
+        """Whether windows are closed by all partitions and not judged yet."""
+        return len(self._closed) == self._of > 0 and self.frontier < min(self._closed.values())
 
     def _upsert(self, record: Record[Any]) -> None:
         window, scope = record.window, record.scope
@@ -137,17 +143,22 @@ class JudgeStage:
         self._closed[record.partition] = max(known, record.through)
         self._incomplete.update(end for end in record.incomplete if end > self.frontier)
 
-    def _advance(self, position: int, out: Output) -> None:
-        if len(self._closed) < self._of:
+    def _advance(self, out: Output) -> None:
+        """Judges what all partitions have closed, at most WINDOWS of it: a gap in the input may span very many."""
+        if not self.pending:
             return
-        before, self.frontier = self.frontier, min(self._closed.values())
-        self._forget(before)
-        for end in self._ends(before, self.frontier):
+        self._forget(self.frontier)
+        through = min(self._closed.values())
+        for n, end in enumerate(self._ends(self.frontier, through)):
+            if n == WINDOWS:
+                return
+            self.frontier = end
             window = Window(end - self.stream.window, end)
             controls = self._controls.at(window.start)
             records = self._records.pop(window.start, {})
             for name in sorted(self._scopes):
-                self._judge(name, window, records.get(name, {}), controls, end not in self._incomplete, position, out)
+                self._judge(name, window, records.get(name, {}), controls, end not in self._incomplete, out)
+        self.frontier = through
 
     def _forget(self, frontier: int) -> None:
         """Scopes unseen for the TTL, and marks of windows that are judged."""
@@ -177,7 +188,6 @@ class JudgeStage:
         records: Mapping[tuple[str, str], Record[Any]],
         controls: Controls,
         complete: bool,
-        position: int,
         out: Output,
     ) -> None:
         scope = self._scopes[name]
@@ -205,7 +215,9 @@ class JudgeStage:
                 scope.quarantined[judge.name] = window.end + self.stream.ttl
                 reason = f"{judge.name} on {name}, window end {window.end}: {said(error)}"
                 line = -1 - (n + len(scope.judges) * sorted(self._scopes).index(name))
-                place = Aside("quarantined", self.stream.derived, self.partition, position, line, reason)
+                # where it stands in the log depends on the batch, its window does not
+                at = window.end // self.stream.window
+                place = Aside("quarantined", self.stream.derived, self.partition, at, line, reason)
                 out.asides.append(place)
                 continue
             out.records += [Entry(FINDINGS, 0, encode(Found(self.stream.name, f))) for f in findings]

@@ -52,11 +52,25 @@ class SqliteLog:
                 raise LogError(f"{path}: written by a newer version (log format {version}, this one reads {FORMAT})")
             self._db.executescript(SCHEMA)
             self._db.execute(f"pragma user_version={FORMAT}")
+            self._check_heads()
             self._unsynced = self._connect("OFF")
         except sqlite3.DatabaseError as error:
             if "full" in str(error) or "locked" in str(error):
                 raise
             raise LogError(f"{path}: not an opintel log ({error})") from error
+
+    def _check_heads(self) -> None:
+        """The heads agree with the records, or the file is damaged and must not be written on."""
+        for topic, partition, first, following in self._db.execute("select * from head"):
+            base = (topic << PARTITION_BITS | partition) << POSITION_BITS
+            row = self._db.execute(
+                "select max(id) from record where id >= ? and id < ?", (base, base + (1 << POSITION_BITS))
+            ).fetchone()
+            last = first - 1 if row[0] is None else row[0] - base
+            if following != last + 1 and not (row[0] is None and following >= first):
+                raise LogError(
+                    f"{self.path}: damaged: partition {partition} ends at {last + 1}, its head says {following}"
+                )
 
     def _connect(self, synchronous: str) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)

@@ -22,6 +22,8 @@ from typing import Protocol
 
 IDLE = 0.05
 """Seconds between two looks when there is nothing to do."""
+LEAVE = 8.0
+"""Seconds that a process may take to leave when it is asked to."""
 STALLED_EXIT = 75
 """EX_TEMPFAIL: restart me."""
 log = logging.getLogger(__name__)
@@ -82,6 +84,7 @@ class Watchdog:
         self.patience = patience
         self._turn: tuple[str, float] | None = None
         self._told = False
+        self.ended = threading.Event()
 
     def begin(self, service: str) -> None:
         """A service takes its turn."""
@@ -112,10 +115,16 @@ class Watchdog:
             os._exit(STALLED_EXIT)
 
     def watch(self, stop: Stop) -> None:
-        """Looks until stopped; the body of a daemon thread."""
-        while not stop:
+        """Looks until the loop has ended; the body of a daemon thread. Once it is to stop, a turn may last LEAVE s."""
+        asked: float | None = None
+        while not self.ended.wait(min(1.0, self.patience / 10)):
             self.look()
-            stop.wait(self.patience / 10)
+            if not stop:
+                continue
+            asked = time.monotonic() if asked is None else asked
+            if time.monotonic() - asked > LEAVE:
+                log.warning("a turn does not end; leaving without it, the next start does it again")
+                os._exit(STALLED_EXIT)
 
 
 def calm_collector() -> None:
@@ -156,5 +165,8 @@ def run(
             stop.wait(IDLE)
     finally:
         stop.set()
-        for service in services:
-            service.close()
+        try:
+            for service in services:
+                service.close()
+        finally:
+            watchdog.ended.set()

@@ -65,6 +65,10 @@ class ReduceStage:
             "reducer": [self.reducer.name, self.reducer.version],
         }
 
+    @property
+    def pending(self) -> bool:
+        return False
+
     def process(self, batch: Sequence[tuple[int, bytes]], careful: bool) -> Output:
         out = Output()
         before = self.wm

@@ -37,6 +37,10 @@ class Stage(Protocol):
         DetectorFailed.
         """
 
+    @property
+    def pending(self) -> bool:
+        """Whether `process` has bounded its work and wants to be called again, without records, before the next."""
+
     def state(self) -> dict[str, Any]:
         """Everything later output depends on, as plain data."""
 

@@ -30,7 +30,7 @@ class Stream(NamedTuple):
     """Keys a shard may hold; above it new keys are refused."""
     ttl: int = 30 * 86_400 * NS
     """A key unseen for this long is forgotten; a quarantined one gets another chance."""
-    quiet: int = 86_400 * NS
+    quiet: int = 21_600 * NS
     """A scope without records for this long is no longer judged until one comes."""
 
     @property

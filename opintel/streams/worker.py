@@ -50,7 +50,8 @@ class Worker:
         self._since, self._last = 0, time.monotonic()
         self._sound = True
         """Whether `stage` is the state of exactly the records before `position`."""
-        self.position = self._checkpointed = self._restore()
+        self.position = self._checkpointed = self._following = self._restore()
+        """`_following`: where the batch ends that is being processed; the position where none is."""
 
     @property
     def lag(self) -> int:
@@ -60,30 +61,35 @@ class Worker:
     def step(self) -> int:
         """One round; returns how many records were processed (0: nothing there)."""
         careful = self.position < self._careful_until
-        batch = self.log.read(self.topic, self.partition, self.position, 1 if careful else self._batch)
-        if not batch:
-            return 0
-        if batch[0][0] > self.position:
-            self._gap(self.position, batch[0][0])
-            return 1
-        following = batch[-1][0] + 1
+        batch: list[tuple[int, bytes]] = []
+        if self._following == self.position:
+            batch = self.log.read(self.topic, self.partition, self.position, 1 if careful else self._batch)
+            if not batch:
+                return 0
+            if batch[0][0] > self.position:
+                self._gap(self.position, batch[0][0])
+                return 1
+            self._following = batch[-1][0] + 1
+            self._since += sum(len(value) for _, value in batch)
+        following = self._following
         self._sound = False
         try:
             out = self.stage.process(batch, careful)
         except DetectorFailed as error:
             log.warning("%s-%d: a detector raised (%s); going back to find the row", self.topic, self.partition, error)
             self._careful_until = following
-            self.position = self._restore()
-            return len(batch)
+            self.position = self._following = self._restore()
+            return 1
         self.log.put_asides(out.asides)
         self.log.append(out.records)
         self.log.append(out.closing)
+        if self.stage.pending:
+            return 1
         self.position, self._sound = following, True
-        self._since += sum(len(value) for _, value in batch)
         if self._since >= self._due or time.monotonic() - self._last >= CHECKPOINT_SECONDS:
             self.checkpoint()
         self.log.commit(self.group, self.topic, self.partition, self.position)
-        return len(batch)
+        return max(1, len(batch))
 
     def checkpoint(self) -> None:
         """Writes one now, if there is anything new and the last step was not cut short by an error."""
@@ -106,7 +112,7 @@ class Worker:
         """Records fell out of retention under a running worker: a new lineage, visibly."""
         self._note_gap(position, start)
         self.stage, self._sound = self._make(), True
-        self.position = self._checkpointed = start
+        self.position = self._checkpointed = self._following = start
 
     def _note_gap(self, position: int, start: int) -> None:
         reason = f"records {position} to {start - 1} fell out of retention unread; what follows starts afresh"

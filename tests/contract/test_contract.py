@@ -284,3 +284,29 @@ def test_records_out_of_retention_are_a_visible_gap(tmp_path: Path) -> None:
     assert len(gaps) == case.stream.partitions
     assert all("fell out of retention" in g.reason for g in gaps)
     assert outcome(bus, case).findings
+
+
+def test_a_long_gap_is_judged_in_bounded_pieces(tmp_path: Path) -> None:
+    """Rows a week apart: a step judges at most so many windows, and cutting it changes nothing."""
+    stream = TOY_STREAM._replace(quiet=3600 * NS)
+    week = 7 * 86_400 * NS
+    case = Case(
+        "gap", stream, TOY, ToyWire(), lambda: [(n * week, f"a.k {n * week + NS} {n}".encode()) for n in range(1, 20)]
+    )
+
+    def run(folder: Path) -> tuple[Outcome, int]:
+        bus = LOGS["sqlite"](folder)
+        for _ in feed(bus, case, live=False):
+            pass
+        team = workers(bus, case, folder)
+        drain(team[:-1])
+        longest, before = 0, 0
+        while team[-1].step():
+            end = bus.end("opintel.findings", 0)
+            longest, before = max(longest, end - before), end
+        return outcome(bus, case), longest
+
+    whole, longest = run(tmp_path / "a")
+    assert len(whole.judged) > 1000
+    assert longest <= 100 * 3  # a window has a total, perhaps a first sight, and its judged
+    assert play(case, tmp_path / "b", live=False, batch=1) == whole

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import logging
+import os
 import tracemalloc
 from pathlib import Path
 
@@ -297,3 +298,20 @@ def test_real_files(shared_data: Path) -> None:
         "monit_fts_example_2020.jsonl": 2,
         "monit_fts_example_2017_ok.json": 1,
     }
+
+
+def test_a_file_given_twice_or_with_its_folder_is_read_once(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_bytes(b"x\n" * 1200)
+    source = FileSource([file, tmp_path, file])
+    position, total = None, 0
+    for _ in range(10):
+        messages, position = source.read(position, 500, final=True)
+        total += len(messages)
+    assert total == 1200
+
+
+def test_a_name_that_is_not_utf8_is_shown_escaped(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"\xff\xfe.jsonl")).write_bytes(b"x\n")
+    [message], _ = FileSource([tmp_path]).read(None, 5)
+    assert message.file == "\\xff\\xfe.jsonl"

@@ -125,17 +125,19 @@ class FileSource:
         for path in self._paths:
             if path.is_dir():
                 inside = (p for p in path.iterdir() if p.suffix in FORMS and not p.name.startswith("."))
-                files += [_File(p.name, p, FORMS[p.suffix]) for p in sorted(inside) if p.is_file()]
+                files += [_File(_shown(p.name), p, FORMS[p.suffix]) for p in sorted(inside) if p.is_file()]
             elif not path.exists():
                 raise FileNotFoundError(f"{path}: no such file or folder")
             elif path.suffix in FORMS:
-                files.append(_File(path.name, path, FORMS[path.suffix]))
+                files.append(_File(_shown(path.name), path, FORMS[path.suffix]))
             else:
                 raise ValueError(f"{path}: one of {', '.join(FORMS)} is right, got {path.suffix or 'no suffix'!r}")
         if len(files) > MAX_FILES:
             raise ValueError(f"{len(files)} files; a source has at most {MAX_FILES}: join them, or split the folder")
+        # a file that is given twice, or with its folder, is one file
+        files = list({file.path.resolve(): file for file in reversed(files)}.values())[::-1]
         if len({file.name for file in files}) < len(files):
-            files = [file._replace(name=file.path.as_posix()) for file in files]
+            files = [file._replace(name=_shown(file.path.as_posix())) for file in files]
         return files
 
 
@@ -146,6 +148,11 @@ class _File(NamedTuple):
 
     def message(self, body: bytes, row: int, index: int) -> Message:
         return Message(body, self.name, row, index, self.form)
+
+
+def _shown(name: str) -> str:
+    """A file's name as text that can be stored, whatever its bytes are."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _place(path: Path) -> Path:
