@@ -8,6 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# CI repeats the same examples; elsewhere each run tries new ones
+settings.register_profile("ci", derandomize=True, print_blob=True)
+if os.environ.get("CI", "") not in ("", "0", "false"):
+    settings.load_profile("ci")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 _locate: Callable[[str], Path | None] = runpy.run_path(str(REPOSITORY / "scripts" / "parts.py"))["locate"]

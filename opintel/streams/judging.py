@@ -56,7 +56,6 @@ class JudgeStage:
         """Stage-1 partition → through."""
         self._incomplete: set[int] = set()
         """Ends of open windows that the end of the input cut short."""
-        self._of = 0
         self._controls = ControlTable()
         self._waiting: dict[str, dict[int, int]] = {}
         """Control → stage-1 partition → from; in force once all partitions have it."""
@@ -94,7 +93,7 @@ class JudgeStage:
     @property
     def pending(self) -> bool:
         """Whether windows are closed by all partitions and not judged yet."""
-        return len(self._closed) == self._of > 0 and self.frontier < min(self._closed.values())
+        return len(self._closed) == self.stream.partitions and self.frontier < min(self._closed.values())
 
     def _upsert(self, record: Record[Any]) -> None:
         window, scope = record.window, record.scope
@@ -119,10 +118,16 @@ class JudgeStage:
             raise ValueError("a control's value is plain JSON, at most 64 kB")
         if (control.kind, control.subject) == (SETTINGS, self.stream.name):
             self._check_settings(control.value)
+        self._check_partition(record)
         starts = self._waiting.setdefault(control.id, {})
         starts.setdefault(record.partition, record.start)
         if len(starts) == record.of:
             self._controls.add(control, max(self._waiting.pop(control.id).values()))
+
+    def _check_partition(self, record: Forwarded | Closed) -> None:
+        partitions = self.stream.partitions
+        if record.of != partitions or not 0 <= record.partition < partitions:
+            raise ValueError(f"from partition {record.partition} of {record.of}; the raw topic has {partitions}")
 
     def _check_settings(self, given: Any) -> None:
         """Raises ValueError for settings that a judge would not understand: those in force stay in force."""
@@ -136,9 +141,7 @@ class JudgeStage:
                 raise ValueError(f"settings of {name}: {error}") from error
 
     def _closed_by(self, record: Closed) -> None:
-        if not 0 <= record.partition < record.of or self._of not in (0, record.of):
-            raise ValueError(f"closed by partition {record.partition} of {record.of}, this topic has {self._of}")
-        self._of = record.of
+        self._check_partition(record)
         known = self._closed.get(record.partition, NEVER)
         self._closed[record.partition] = max(known, record.through)
         self._incomplete.update(end for end in record.incomplete if end > self.frontier)
@@ -245,7 +248,6 @@ class JudgeStage:
     def state(self) -> dict[str, Any]:
         return {
             "frontier": self.frontier,
-            "of": self._of,
             "closed": sorted(self._closed.items()),
             "incomplete": sorted(self._incomplete),
             "controls": self._controls.state(),
@@ -268,7 +270,7 @@ class JudgeStage:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        self.frontier, self._of = state["frontier"], state["of"]
+        self.frontier = state["frontier"]
         self._closed, self._incomplete = dict(state["closed"]), set(state["incomplete"])
         self._controls.restore(state["controls"])
         self._waiting = {i: dict(starts) for i, starts in state["waiting"]}
