@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +38,15 @@ def command(
     if data is not None:
         if data.exists() and any(data.iterdir()):
             raise UserError(f"{data} is not empty; a replay starts in a new folder")
-        _finish(replay(stream, files, data, config, batch_size), as_json)
+        _finish(replay(stream, files, data, config, batch_size, _warn), as_json)
         return
     with tempfile.TemporaryDirectory(prefix="opintel-replay-") as folder:
-        _finish(replay(stream, files, Path(folder), config, batch_size), as_json)
+        _finish(replay(stream, files, Path(folder), config, batch_size, _warn), as_json)
 
 
-def replay(stream: str, files: tuple[Path, ...], data: Path, config: Path | None, batch: int) -> dict[str, Any]:
+def replay(
+    stream: str, files: tuple[Path, ...], data: Path, config: Path | None, batch: int, warn: Callable[[str], None]
+) -> dict[str, Any]:
     """The document of `opintel replay --json`."""
     from opintel.cli.progress import bytes_progress
     from opintel.cli.system import System, drain
@@ -57,7 +60,7 @@ def replay(stream: str, files: tuple[Path, ...], data: Path, config: Path | None
     system = System(data, load_site(config))
     try:
         for warning in system.warnings:
-            click.echo(f"opintel: {warning}", err=True)
+            warn(warning)
         watched = system.stream(stream)
         try:
             FileSource(files).require_content()
@@ -90,6 +93,10 @@ def replay(stream: str, files: tuple[Path, ...], data: Path, config: Path | None
         }
     finally:
         system.close()
+
+
+def _warn(text: str) -> None:
+    click.echo(f"opintel: {text}", err=True)
 
 
 def _finish(document: dict[str, Any], as_json: bool) -> None:
