@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 SPEED = 480.0
 STREAM = "fts"
 HISTORY_HOURS = 4.0
-STORY_HOURS = 12.0
-"""Length of a story that nobody limits: 90 s."""
+STORY_HOURS = 8.0
+"""Length of a story that nobody limits: a minute; then console and receiver stay until Ctrl-C."""
 SETTLE = 8.0
 """Seconds that the last windows and tickets may take after the end."""
 
@@ -225,7 +225,7 @@ def _report(system: System, receiver: Receiver, truth: Any, feed: StoryFeed, sec
 
 def _welcome(console: str, tickets: str, length: float | None, seed: int, clean: bool) -> None:
     faults = "no fault is injected" if clean else "six faults are injected, one of each kind"
-    end = "Ctrl-C ends it" if length is None else f"it ends after {length:.0f} s"
+    end = "the story lasts a minute, Ctrl-C ends the demo" if length is None else f"it ends after {length:.0f} s"
     lines = [
         "",
         f"  opintel demo, seed {seed}: transfers of 60 sites, eight hours a minute; {faults}; {end}.",
