@@ -197,6 +197,11 @@ def natural_id(*parts: str | int) -> int:
     return int.from_bytes(blake2b(text, digest_size=8).digest(), "big", signed=True)
 
 
-def model_hash(judge: Judge, settings: msgspec.Struct, controls: Controls) -> str:
-    """The `model` of a judge's findings: its settings' values and the versions of the controls it reads."""
-    return digest([judge.name, judge.version, msgspec.to_builtins(settings), controls.versions(judge.controls)])[:16]
+def model_hash(judge: Judge, stream: str, settings: msgspec.Struct, controls: Controls) -> str:
+    """The `model` of a judge's findings: the stream, its settings' values and the versions of the controls it reads.
+
+    The stream is part of it because two streams may see the same scope (two feeds of one FTS instance).
+    """
+    return digest(
+        [stream, judge.name, judge.version, msgspec.to_builtins(settings), controls.versions(judge.controls)]
+    )[:16]

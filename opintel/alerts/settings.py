@@ -300,6 +300,8 @@ def _explain(error: msgspec.ValidationError, plain: Any, kind: Callable[..., Any
             step = _culprit(error, plain, kind, steps[:depth])
             steps[depth] = step
         path += step if step.startswith("[") else f".{step}"
+    if unknown := re.search(r"unknown field `([^`]+)`", what):
+        path += f".{unknown[1]}"
     return f"{path.removeprefix('.')}: {what}" if path else what
 
 

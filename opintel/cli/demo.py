@@ -138,7 +138,14 @@ def play(data: Path, length: float | None, *, headless: bool, seed: int, clean: 
             ends = None if length is None else began + length
             team.append(Delivery(system))
 
+            over = [False]
+
             def each_round() -> None:
+                if feed.over and not over[0]:
+                    over[0] = True
+                    click.echo(
+                        "  the story is over; console and tickets stay until Ctrl-C, `--seed N` tells another", err=True
+                    )
                 if ends is not None and time.monotonic() >= ends:
                     stop.set()
 

@@ -53,7 +53,12 @@ def command(
     if unknown:
         raise UserError(f"no service {unknown[0]!r}; there are: {', '.join(SERVICES)}")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for chatty in ("alembic", "httpx", "httpcore"):  # httpx would log whole webhook URLs, which may hold secrets
+    for chatty in (
+        "alembic",
+        "httpx",
+        "httpcore",
+        "uvicorn",
+    ):  # httpx would log whole webhook URLs, which may hold secrets
         logging.getLogger(chatty).setLevel(logging.WARNING)
     from opintel.cli.system import System
     from opintel.config import load_site

@@ -76,6 +76,11 @@ class StoryFeed:
         self._next = next(self._slices, None)
         return True
 
+    @property
+    def over(self) -> bool:
+        """Whether all has been told."""
+        return self._next is None
+
     def idle(self) -> bool:
         return self._next is None or self._next[0] > self.clock.now()
 

@@ -237,7 +237,7 @@ class JudgeStage:
     ) -> list[Finding]:
         given = (controls.value(SETTINGS, self.stream.name) or {}).get(judge.name, {})
         settings = msgspec.convert(given, judge.Settings)
-        model = model_hash(judge, settings, controls)
+        model = model_hash(judge, self.stream.name, settings, controls)
         findings = judge.judge(Closing(window, scope, records, controls, settings, model, complete))
         for finding in findings:
             size = len(msgspec.json.encode(finding.evidence))

@@ -33,7 +33,7 @@ def test_an_empty_folder_gives_the_defaults(tmp_path: Path) -> None:
         (
             "budgets.yaml",
             "streams: {fts: {a: {kinds: [x]}, b: {kinds: [y], rate: 2}}}",
-            "streams.fts.b: .*unknown field `rate`; there are: false_alarms_a_week, unranked_a_week, kinds",
+            "streams.fts.b.rate: .*unknown field `rate`; there are: false_alarms_a_week, unranked_a_week, kinds",
         ),
         ("budgets.yaml", "streams: {fts: {b: {kinds: [y], false_alarms_a_week: 0}}}", "streams.fts.b: .* above 0"),
         ("budgets.yaml", "streams: {fts: {a: {kinds: [x]}, b: {kinds: [x]}}}", "streams.fts: kind 'x' .* two budgets"),
@@ -44,7 +44,11 @@ def test_an_empty_folder_gives_the_defaults(tmp_path: Path) -> None:
         ("routes.yaml", "routes: [{sinks: [x]}]", r"routes\[0\].sinks: no sink 'x' is configured \(there are: log\)"),
         ("routes.yaml", "routes: [{sinks: [log], ticket: yes}]", r"routes\[0\].ticket: "),
         ("routes.yaml", "sinks: {a: {type: pager}}", "routes.yaml: sinks.a.type: Invalid value 'pager'"),
-        ("routes.yaml", "sinks: {a: {type: log, file: x}}", "sinks.a: .*unknown field `file`; there are: path, url"),
+        (
+            "routes.yaml",
+            "sinks: {a: {type: log, file: x}}",
+            "sinks.a.file: .*unknown field `file`; there are: path, url",
+        ),
         ("routes.yaml", "sinks: {a: {type: webhook, url: 'https://x'}}", "sinks.a: a webhook needs one of secret_file"),
         ("routes.yaml", "sinks: {a: {type: webhook, url: x, secret_env: S}}", "sinks.a: url is https://"),
         (
