@@ -310,3 +310,10 @@ def test_a_long_gap_is_judged_in_bounded_pieces(tmp_path: Path) -> None:
     assert len(whole.judged) > 1000
     assert longest <= 100 * 3  # a window has a total, perhaps a first sight, and its judged
     assert play(case, tmp_path / "b", live=False, batch=1) == whole
+
+
+def test_two_streams_that_see_one_scope_have_findings_of_their_own(tmp_path: Path) -> None:
+    one = play(TOY_CASE, tmp_path / "one")
+    two = play(replace(TOY_CASE, stream=TOY_STREAM._replace(name="toy2", topic="toy2.raw")), tmp_path / "two")
+    assert len(one.findings) == len(two.findings) > 10
+    assert not one.findings.keys() & two.findings.keys()
