@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import threading
 import time
@@ -25,6 +24,7 @@ from opintel.console.pages import Pages
 from opintel.console.render import Renderer
 from opintel.console.security import Guard, Keys
 from opintel.console.views import StreamView
+from opintel.loopback import is_loopback
 from opintel.store import Store
 
 STATIC = Path(__file__).parent / "static"
@@ -103,7 +103,7 @@ def serve(app: Starlette, host: str = "127.0.0.1", port: int = 0) -> Console:
 
     Raises ValueError where `host` is not this machine alone and the app has no token, OSError where the port is taken.
     """
-    if not app.state.guarded and not _loopback(host):
+    if not app.state.guarded and not is_loopback(host):
         raise ValueError(f"the console would be open to everyone at {host}: give it a token, or leave it at 127.0.0.1")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.create_server((host, port), family=family, backlog=128)
@@ -119,12 +119,3 @@ def serve(app: Starlette, host: str = "127.0.0.1", port: int = 0) -> Console:
     )
     shown = f"[{host}]" if ":" in host else host
     return Console(uvicorn.Server(config), bound, f"http://{shown}:{bound.getsockname()[1]}")
-
-
-def _loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -10,7 +10,6 @@ import base64
 import binascii
 import hashlib
 import hmac
-import ipaddress
 import os
 import ssl
 import time
@@ -23,6 +22,7 @@ from opintel.alerts.settings import WebhookSink
 from opintel.alerts.sinks import Intent, Receipt
 from opintel.alerts.ticket import clean
 from opintel.finding import NS
+from opintel.loopback import is_loopback
 
 ANSWER_LIMIT = 4096
 ANSWER_SECONDS = 15.0
@@ -118,18 +118,9 @@ def checked_url(url: str) -> str:
         raise ValueError(f"url is not a URL: {error}") from error
     if parsed.userinfo:
         raise ValueError("url holds no user name or password; the signature is the authentication")
-    if parsed.host and (parsed.scheme == "https" or (parsed.scheme == "http" and _loopback(parsed.host))):
+    if parsed.host and (parsed.scheme == "https" or (parsed.scheme == "http" and is_loopback(parsed.host))):
         return url
     raise ValueError("url is https://…; http:// is for this machine only (127.0.0.1, [::1], localhost)")
-
-
-def _loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _head(answer: httpx.Response, deadline: float) -> bytes:
