@@ -1,13 +1,14 @@
 """The log's small contract: everything that happens is a record in a partition of a topic, and nothing is read
 but that.
 
-Two forms keep it: `log_sqlite` (embedded, this machine) and, in production, Kafka. A reader asks by position
-and never waits. Asides are what a worker could not use (late, dead, refused, quarantined rows; gaps), upserted
-by their place so that a repeated step writes them once.
+Two forms keep it: `log_sqlite` (embedded, this machine) and `log_kafka` (production). A reader asks by position and
+waits for nothing that has not been written. Asides are what a worker could not use (late, dead, refused, quarantined
+rows; gaps), upserted by their place so that a repeated step writes them once.
 
 Traps: `append` may be repeated after a crash, so a reader must tolerate the same record twice; a position below
-`start` has fallen out of retention and must become a visible gap; `commit` is for lag tools only and never
-decides where a reader resumes.
+`start` has fallen out of retention and must become a visible gap, other positions may be missing for good (compaction);
+`commit` is for lag tools only and never decides where a reader resumes; owning a partition keeps two processes from
+doing the same work, correctness never depends on it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ import msgspec
 AsideKind = Literal["late", "dead", "refused", "quarantined", "gap"]
 EXCERPT = 4096
 """Bytes of an aside's content that are kept."""
+REFUSED = b"\xff"
+"""First byte of a value that the log's reader puts in place of what it refused to read, at the last position of the
+refused range; the rest says why (UTF-8). No record begins with it, so that it ends as a dead letter."""
 
 
 class Topic(NamedTuple):
@@ -33,11 +37,12 @@ class Topic(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One record to append."""
+    """One record to append. `key`: of a compacted topic, only the newest record of a key is kept for ever."""
 
     topic: str
     partition: int
     value: bytes
+    key: bytes = b""
 
 
 class Aside(msgspec.Struct, frozen=True):
@@ -64,6 +69,26 @@ class LogError(Exception):
     """The log refuses: an unknown topic, another number of partitions, a file that is not a log."""
 
 
+class LogUnavailable(Exception):
+    """The log cannot be reached now, or a topic was made anew; what was being appended may be there or not.
+
+    Whoever meets it drops its state and begins again from the log, as after a crash.
+    """
+
+
+class Membership(Protocol):
+    """A process's share of a topic's partitions, agreed with the other members of its group."""
+
+    def owned(self) -> frozenset[int]:
+        """The partitions to work on now; asked between steps. One that is missing now is to be let go at once."""
+
+    def released(self) -> None:
+        """Says that nothing is worked on but what `owned` told last."""
+
+    def close(self) -> None:
+        """Leaves the group: the others take over."""
+
+
 class Log(Protocol):
     """Append with acknowledgement, read from a position, know both ends. All positions count records, from 0."""
 
@@ -74,7 +99,10 @@ class Log(Protocol):
         """Appends in order; returns when all are durable. After a crash any prefix (by partition) may be there."""
 
     def read(self, topic: str, partition: int, position: int, limit: int) -> list[tuple[int, bytes]]:
-        """At most `limit` records from `position` on, as (position, value); empty at the end. Never waits."""
+        """At most `limit` records from `position` on, as (position, value); empty at the end only.
+
+        From the first one still there, where `position` is below `start`.
+        """
 
     def start(self, topic: str, partition: int) -> int:
         """The oldest position still there."""
@@ -95,10 +123,13 @@ class Log(Protocol):
         """(topic, kind) → how many."""
 
     def commit(self, group: str, topic: str, partition: int, position: int) -> None:
-        """Notes how far a reader is; for lag tools only."""
+        """Notes how far a reader is; for lag tools only, so it may be late or fail silently."""
 
     def committed(self) -> dict[tuple[str, str, int], int]:
         """(group, topic, partition) → position noted."""
+
+    def join(self, group: str, topic: str) -> Membership:
+        """Becomes a member of a group that shares a topic's partitions; group names are free of the topic's."""
 
     def close(self) -> None:
         """Frees the connection; appended records are durable already."""

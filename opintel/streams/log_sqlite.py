@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-from opintel.streams.log import EXCERPT, Aside, AsideKind, Entry, LogError, Topic
+from opintel.streams.log import EXCERPT, Aside, AsideKind, Entry, LogError, Membership, Topic
 
 FORMAT = 1
 POSITION_BITS, PARTITION_BITS = 40, 13
@@ -124,7 +124,7 @@ class SqliteLog:
         with self._lock, _Transaction(self._db):
             ends: dict[tuple[str, int], int] = {}
             rows = []
-            for topic, partition, value in entries:
+            for topic, partition, value, _ in entries:
                 place = (topic, partition)
                 if place not in ends:
                     ends[place] = self.end(topic, partition)
@@ -223,10 +223,29 @@ class SqliteLog:
             rows = self._db.execute("select reader, topic, partition, position from offsets").fetchall()
         return {(reader, topic, partition): position for reader, topic, partition, position in rows}
 
+    def join(self, group: str, topic: str) -> Membership:
+        return _Alone(frozenset(range(self._topic(topic)[1].partitions)))
+
     def close(self) -> None:
         with self._lock:
             self._unsynced.close()
             self._db.close()
+
+
+class _Alone:
+    """The only member of a group: an embedded log has one process a service."""
+
+    def __init__(self, partitions: frozenset[int]) -> None:
+        self._partitions = partitions
+
+    def owned(self) -> frozenset[int]:
+        return self._partitions
+
+    def released(self) -> None:
+        """Nobody waits for it."""
+
+    def close(self) -> None:
+        """Nobody takes over."""
 
 
 class _Transaction:

@@ -15,6 +15,7 @@ import msgspec
 
 from opintel.detector import Record, Row
 from opintel.finding import Label, Time
+from opintel.streams.log import REFUSED
 
 P = TypeVar("P")
 
@@ -119,6 +120,8 @@ class Codec(Generic[P]):
         return bytes((FORMAT,)) + self._encoder.encode(value)
 
     def decode(self, value: bytes) -> Any:
+        if value[:1] == REFUSED:
+            raise ValueError(value[1:500].decode("utf-8", "replace"))
         if not value or value[0] != FORMAT:
             raise ValueError(f"record format {value[:1].hex() or 'missing'}, this reader knows {FORMAT:02x}")
         try:

@@ -66,7 +66,7 @@ class Worker:
             batch = self.log.read(self.topic, self.partition, self.position, 1 if careful else self._batch)
             if not batch:
                 return 0
-            if batch[0][0] > self.position:
+            if batch[0][0] > self.position and self.log.start(self.topic, self.partition) > self.position:
                 self._gap(self.position, batch[0][0])
                 return 1
             self._following = batch[-1][0] + 1
