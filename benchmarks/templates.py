@@ -13,12 +13,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from opintel.detector import Controls, Row
+import numpy as np
+
+from opintel.detector import Controls
 from opintel.finding import NS, Window
 from opintel.fts.masking import mask
-from opintel.fts.records import FAILED, OK, Transfer
+from opintel.fts.records import FAILED, OK, Transfer, Transfers
 from opintel.fts.reducer import FtsReducer
 from opintel.fts.templates import TemplateMiner
+from opintel.rows import Batch, Row
 
 DEFAULT = Path(__file__).resolve().parents[2] / "shared" / "data" / "fts" / "fts_10k_messages.csv"
 ROWS = 100_000
@@ -50,8 +53,8 @@ def reduce(rows: list[Row[Transfer]]) -> None:
     reducer = FtsReducer()
     window = Window(0, 600 * NS)
     for start in range(0, len(rows), 1000):
-        batch = rows[start : start + 1000]
-        reducer.update(batch, [0] * len(batch))
+        part = rows[start : start + 1000]
+        reducer.update(Batch.of(part, Transfers), np.zeros(len(part), dtype=np.int64))
     reducer.close(window, sorted({row.key for row in rows}), Controls())
 
 

@@ -12,37 +12,31 @@ Traps, each of which breaks "the same findings online, after a crash and in a ba
 * `state()` must hold everything that later output depends on, as plain data (msgpack's types), sets as sorted
   lists.
 * Emit in a fixed order; iterate over sorted keys, never over a set.
+* Rows come as columns (`opintel.rows`): a loop over them in Python costs more than all else in stage 1.
 * A key's output depends on its own rows only. What needs several keys is a judge's work."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from hashlib import blake2b
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
-from opintel.finding import Finding, Int64, Label, Time, Window, digest
+from opintel.finding import Finding, Label, Window, digest
+from opintel.rows import Batch, Row
 
 P = TypeVar("P")
-P_co = TypeVar("P_co", covariant=True)
 
 
-class Row(msgspec.Struct, Generic[P], array_like=True, gc=False):
-    """One decoded message: `key` decides its shard, `time` (event time, ns UTC) its window, `id` whether it is new.
-
-    `id` is a 64-bit hash of the natural key (signed, so that SQL and Arrow can hold it): see `natural_id`.
-    """
-
-    key: Label
-    time: Time
-    id: Int64
-    payload: P
-
-
-class Reject(msgspec.Struct, frozen=True):
+class Reject(NamedTuple):
     """What a wire says of content that it cannot decode."""
 
+    message: int
+    """Which of the messages it was."""
+    n: int
+    """Which of that message's records, from 0."""
     reason: str
 
 
@@ -57,16 +51,32 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     index: int = 0
     """Running number over the whole source, from 0."""
     form: str = "json"
-    """`json`: the stream's wire format; `text`: one bare message (a line of text, a CSV cell)."""
+    """`json`: the stream's wire format; `text`: one bare message (a line of text, a CSV cell); `refused`: the transport
+    would not read it, and the body says why (UTF-8)."""
 
 
-class Wire(Protocol[P_co]):
+class Decoded(NamedTuple, Generic[P]):
+    """What a wire made of some messages."""
+
+    rows: Batch[P]
+    """In order of the messages, inside a message in its own order."""
+    message: NDArray[np.int64]
+    """(rows,) which of the messages each came from."""
+    n: NDArray[np.int64]
+    """(rows,) which of that message's records it is, from 0; rejects count too."""
+    rejects: list[Reject]
+
+
+class Wire(Protocol[P]):
     """A domain's wire format. Everything that comes in is untrusted: bound it, check it, never raise for its
     content.
     """
 
-    def decode(self, message: Message) -> Sequence[Row[Any] | Reject]:
-        """The rows of a message, in order (a message may be a list of records); a `Reject` for each bad record."""
+    def decode(self, messages: Sequence[Message]) -> Decoded[P]:
+        """The rows of the messages (a message may hold many records), and a `Reject` for each bad record.
+
+        What becomes of a message does not depend on the others. Forms: see `Message`; never `refused`.
+        """
 
     def redacted(self, body: bytes) -> bytes:
         """The start of an undecodable message as it may be kept: personal data replaced, at most 4096 bytes."""
@@ -114,7 +124,7 @@ class Reducer(Protocol[P]):
     version: int
     """Major version: raised when the same rows give other records, or `state()` changes its form."""
 
-    def update(self, rows: Sequence[Row[P]], window_starts: Sequence[int]) -> None:
+    def update(self, rows: Batch[P], window_starts: NDArray[np.int64]) -> None:
         """Takes rows in order of arrival, with the start of each one's window; any split into calls gives the same."""
 
     def close(self, window: Window, keys: Sequence[str], controls: Controls) -> list[Record[Any]]:
@@ -178,7 +188,7 @@ class Pipeline(NamedTuple):
 
     domain: str
     payload: type
-    """Type of `Row.payload`, for the bounded decoder."""
+    """What a batch of rows carries, for the bounded decoder: a struct, or a `Columns`."""
     record: Any
     """Type, or union of types, of `Record.payload`; the worker adds `int`, its count of quarantined rows."""
     wire: Callable[..., Wire[Any]]
@@ -187,14 +197,20 @@ class Pipeline(NamedTuple):
     judges: tuple[Callable[[], Judge], ...]
 
 
-def natural_id(*parts: str | int) -> int:
-    """A signed 64-bit hash of a natural key.
-
-    >>> natural_id("2020-01-01-2347__a__b__1__j", 0) == natural_id("2020-01-01-2347__a__b__1__j", 0)
-    True
-    """
-    text = "\x1f".join([p if type(p) is str else str(p) for p in parts]).encode("utf-8", "surrogatepass")
-    return int.from_bytes(blake2b(text, digest_size=8).digest(), "big", signed=True)
+def each(decode: Callable[[Message], Sequence[Row[P] | str]], messages: Sequence[Message], payload: type) -> Decoded[P]:
+    """`Wire.decode` of a wire that takes messages one by one: `decode` gives rows, or what is wrong with a record."""
+    rows: list[Row[P]] = []
+    places: list[tuple[int, int]] = []
+    rejects: list[Reject] = []
+    for at, message in enumerate(messages):
+        for n, found in enumerate(decode(message)):
+            if isinstance(found, str):
+                rejects.append(Reject(at, n, found))
+            else:
+                rows.append(found)
+                places.append((at, n))
+    place = np.array(places, dtype=np.int64).reshape(-1, 2)
+    return Decoded(Batch.of(rows, payload), place[:, 0], place[:, 1], rejects)
 
 
 def model_hash(judge: Judge, stream: str, settings: msgspec.Struct, controls: Controls) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from opintel.detector import Pipeline
 from opintel.fts.first_seen import FirstSeen
 from opintel.fts.links import LinkJudge
-from opintel.fts.records import LinkWindow, Transfer
+from opintel.fts.records import LinkWindow, Transfers
 from opintel.fts.reducer import FtsReducer
 from opintel.fts.silent import SilentJudge
 from opintel.fts.slow import SlowJudge
@@ -17,7 +17,7 @@ from opintel.fts.wire import FtsWire
 
 PIPELINE = Pipeline(
     domain="fts",
-    payload=Transfer,
+    payload=Transfers,
     record=LinkWindow,
     wire=FtsWire,
     reducer=FtsReducer,

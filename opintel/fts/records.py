@@ -1,15 +1,16 @@
-"""What flows between the parts of the FTS domain: `Transfer` (wire → stage 1) and `LinkWindow` (stage 1 → judges)."""
+"""What flows between the parts of the FTS domain: `Transfers` (wire → stage 1), `LinkWindow`s (stage 1 → judges)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from opintel.detector import Record
+from opintel.rows import Columns, Numbers, Texts
 
 OK, FAILED, ABORTED = 1, 0, -1
 """`t_final_transfer_state_flag`; a filter on 0 would drop the aborts."""
@@ -46,6 +47,63 @@ class Transfer(msgspec.Struct, array_like=True, gc=False):
     submitted: int = 0
     active: int = 0
     """Optimiser's queue of the link; `queue` only."""
+
+
+KINDS = ("complete", "state", "queue", "message")
+"""Kinds of transfer, in the order of their codes."""
+QUEUE, MESSAGE = 2, 3
+_Count = Annotated[NDArray[np.int64], Numbers("<i8", 0)]
+_Real = Annotated[NDArray[np.float64], Numbers("<f8", 0.0)]
+
+
+class Transfers(Columns):
+    """`Transfer`s as columns. Scope, source and destination stand in the row's key, `scope|source|destination`."""
+
+    ROW = Transfer
+    kind: Annotated[NDArray[np.int8], Numbers("<i1", 0, len(KINDS) - 1)]
+    """Place in KINDS."""
+    file: Annotated[NDArray[np.int64], Numbers("<i8")]
+    outcome: Annotated[NDArray[np.int8], Numbers("<i1", ABORTED, OK)]
+    error: Texts
+    bytes: _Count
+    throughput: _Real
+    duration: _Real
+    submitted: _Count
+    active: _Count
+
+    @classmethod
+    def of(cls, payloads: Sequence[Transfer]) -> Transfers:
+        return cls(
+            np.array([KINDS.index(p.kind) for p in payloads], dtype=np.int8),
+            np.array([p.file for p in payloads], dtype=np.int64),
+            np.array([p.outcome for p in payloads], dtype=np.int8),
+            Texts.of([p.error for p in payloads]),
+            np.array([p.bytes for p in payloads], dtype=np.int64),
+            np.array([p.throughput for p in payloads], dtype=np.float64),
+            np.array([p.duration for p in payloads], dtype=np.float64),
+            np.array([p.submitted for p in payloads], dtype=np.int64),
+            np.array([p.active for p in payloads], dtype=np.int64),
+        )
+
+    def row(self, n: int, key: str) -> Transfer:
+        return Transfer(
+            KINDS[self.kind[n]],
+            *parts_of(key),
+            int(self.file[n]),
+            int(self.outcome[n]),
+            self.error.values[self.error.code[n]],
+            int(self.bytes[n]),
+            float(self.throughput[n]),
+            float(self.duration[n]),
+            int(self.submitted[n]),
+            int(self.active[n]),
+        )
+
+
+def parts_of(key: str) -> tuple[str, str, str]:
+    """(scope, source, destination); a foreign key without them belongs to no link."""
+    parts = key.rsplit("|", 2)
+    return (parts[0], parts[1], parts[2]) if len(parts) == 3 else (key, "", "")
 
 
 class LinkWindow(msgspec.Struct, array_like=True):

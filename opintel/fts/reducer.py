@@ -7,184 +7,237 @@ scope. A file counts once a window, by its last outcome there, so retries are no
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from opintel.detector import Controls, Record, Row
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from opintel.detector import Controls, Record
 from opintel.finding import Window
 from opintel.fts.masking import form_id, mask
-from opintel.fts.records import ABORTED, LINK, MESSAGES, OK, SLICES, LinkWindow, Transfer
+from opintel.fts.records import (
+    ABORTED,
+    FAILED,
+    LINK,
+    MESSAGE,
+    MESSAGES,
+    OK,
+    QUEUE,
+    SLICES,
+    LinkWindow,
+    Transfer,
+    Transfers,
+    parts_of,
+)
+from opintel.rows import Batch, Index, Packed, Texts
 
 FORMS: Final = 30
 """Error forms listed in one link-window; the rest is counted in `other_forms`."""
 EXAMPLE: Final = 300
 """Characters of an example."""
+MOST_BYTES: Final = 1 << 62
+"""Bytes of a link and window at most: sizes are what senders say."""
+_Ints = NDArray[np.int64]
+_Reals = NDArray[np.float64]
 
 
 class FtsReducer:
-    """`Reducer[Transfer]`: collects the rows of open windows, does everything else when a window closes.
+    """`Reducer[Transfer]`: keeps the rows of open windows, does everything else when a window closes.
 
     The records depend on the set of rows in the window, not on their order: the last outcome of a file is the largest
-    (time, row id), an example the smallest. Memory: one entry a file (a bare message counts as one), with its error
-    text if it failed, while its window is open, which the stream's lateness bounds. The cap on keys is the worker's.
+    (time, row id), an example the smallest. Memory: 70 bytes a row, and its error text if it failed, while its window
+    is open, which the stream's lateness bounds. The cap on keys is the worker's.
     """
 
     name = "fts.links-and-errors"
-    version = 1
+    version = 2
 
     def __init__(self) -> None:
-        self._keys: dict[str, dict[int, _Open]] = {}
+        self._open: dict[int, list[Batch[Transfer]]] = {}
+        """Window start → its rows in order of arrival."""
 
-    def update(self, rows: Sequence[Row[Transfer]], window_starts: Sequence[int]) -> None:
+    def update(self, rows: Batch[Transfer], window_starts: _Ints) -> None:
         """Takes rows with the start (ns UTC) of each one's window."""
-        keys = self._keys
-        for row, start in zip(rows, window_starts, strict=True):
-            windows = keys.get(row.key)
-            if windows is None:
-                windows = keys[row.key] = {}
-            window = windows.get(start)
-            if window is None:
-                window = windows[start] = _Open()
-            transfer = row.payload
-            kind = transfer.kind
-            if kind == "queue":
-                window.queue = max(window.queue, (row.time, row.id, transfer.submitted, transfer.active))
-                continue
-            window.attempts += 1
-            file = row.id if kind == "message" else transfer.file
-            last = window.files.get(file)
-            if last is None or row.time > last[0] or (row.time == last[0] and row.id > last[1]):
-                window.files[file] = (
-                    row.time,
-                    row.id,
-                    transfer.outcome,
-                    transfer.bytes,
-                    transfer.throughput,
-                    transfer.error,
-                )
+        starts = np.unique(window_starts).tolist()
+        for start in starts:
+            part = rows if len(starts) == 1 else rows.take(np.flatnonzero(window_starts == start))
+            self._open.setdefault(start, []).append(part)
 
     def close(self, window: Window, keys: Sequence[str], controls: Controls) -> list[Record[Any]]:
         """One record a key with rows in `window`, by (kind, key); forgets the window."""
+        rows = self._pop(window.start, set(keys))
         records = []
-        for key in keys:
-            windows = self._keys.get(key, {})
-            rows = windows.pop(window.start, None)
-            if not windows:
-                self._keys.pop(key, None)
-            if rows is not None:
-                scope, source, destination = _parts(key)
-                bare = not source and not destination
-                payload = _link_window(source, destination, rows, window)
-                name = "" if bare else f"{source}|{destination}"
-                records.append(Record(window, MESSAGES if bare else LINK, name, scope, payload))
+        for key, payload in _link_windows(rows, window) if rows is not None else ():
+            scope, source, destination = parts_of(key)
+            bare = not source and not destination
+            name = "" if bare else f"{source}|{destination}"
+            records.append(Record(window, MESSAGES if bare else LINK, name, scope, payload))
         return sorted(records, key=lambda r: (r.kind, r.key, r.scope))
 
     def scope(self, key: str) -> str:
         """The FTS instance."""
-        return _parts(key)[0]
+        return parts_of(key)[0]
 
     def drop(self, key: str) -> None:
         """Forgets a key."""
-        self._keys.pop(key, None)
+        for start in list(self._open):
+            self._pop(start, {key})
 
     def state(self) -> dict[str, Any]:
-        """key → [[window start, attempts, queue, files, messages], …], sorted, of lists and scalars."""
+        """Window start → its rows in order of arrival, packed as columns."""
         return {
-            key: [[start, *windows[start].plain()] for start in sorted(windows)]
-            for key, windows in sorted(self._keys.items())
+            str(start): msgspec.to_builtins(Batch.joined(parts).ordered().packed(), builtin_types=(bytes,))
+            for start, parts in sorted(self._open.items())
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """The inverse of `state`, on a fresh reducer."""
-        for key, windows in state.items():
-            self._keys[key] = {start: _Open.from_plain(*plain) for start, *plain in windows}
+        self._open = {
+            int(start): [Batch.unpacked(msgspec.convert(packed, Packed[Any]), Transfers)]
+            for start, packed in state.items()
+        }
+
+    def _pop(self, start: int, keys: set[str]) -> Batch[Transfer] | None:
+        """Takes the rows of these keys out of an open window."""
+        parts = self._open.pop(start, None)
+        if parts is None:
+            return None
+        rows = Batch.joined(parts)
+        wanted = np.array([key in keys for key in rows.key.values])
+        if wanted.all():
+            return rows
+        if not wanted.any():
+            self._open[start] = [rows]
+            return None
+        mine = wanted[rows.key.code]
+        self._open[start] = [rows.take(np.flatnonzero(~mine))]
+        return rows.take(np.flatnonzero(mine))
 
 
-def _parts(key: str) -> tuple[str, str, str]:
-    """(scope, source, destination); a foreign key without them belongs to no link."""
-    parts = key.rsplit("|", 2)
-    return (parts[0], parts[1], parts[2]) if len(parts) == 3 else (key, "", "")
+def _link_windows(rows: Batch[Transfer], window: Window) -> Iterator[tuple[str, LinkWindow]]:
+    """Each key's window."""
+    names, key = rows.key
+    transfers: Transfers = rows.payload
+    keys, queues = len(names), transfers.kind == QUEUE
+    last = _last_outcomes(rows, np.flatnonzero(~queues))
+    of, outcome = key[last].astype(np.int64), transfers.outcome[last]
+    cell = of * SLICES + (rows.time[last] - window.start) * SLICES // (window.end - window.start)
+    good = outcome == OK
+    ok, failed = (np.bincount(cell[here], minlength=keys * SLICES) for here in (good, outcome == FAILED))
+    cells = np.flatnonzero(ok + failed)
+    logs, of_log = _log_rates(cell[good], transfers.throughput[last[good]])
+    bounds = np.searchsorted(of_log, np.arange(keys * SLICES + 1))
+    by_slice = (cells % SLICES, ok[cells], failed[cells], np.diff(bounds)[cells])
+    slices = list(zip(*[c.tolist() for c in by_slice], _sums(logs, bounds[cells], bounds[cells + 1]), strict=True))
+    of_key = np.searchsorted(cells, np.arange(keys + 1) * SLICES).tolist()
+    begin, end = bounds[:-1:SLICES], bounds[SLICES::SLICES]
+    log_rates = list(zip((end - begin).tolist(), _sums(logs, begin, end), _sums(logs * logs, begin, end), strict=True))
+    oks, faileds = (column.reshape(keys, SLICES).sum(axis=1).tolist() for column in (ok, failed))
+    aborted = np.bincount(of[outcome == ABORTED], minlength=keys).tolist()
+    attempts = np.bincount(key[~queues], minlength=keys).tolist()
+    sizes = _sizes(of[good], transfers.bytes[last[good]], keys)
+    errors = _errors(rows, last[~good])
+    queue = _queues(rows, np.flatnonzero(queues))
+    for k, name in enumerate(names):
+        _, source, destination = parts_of(name)
+        forms = _forms(errors[k]) if k in errors else []
+        submitted, active = queue.get(k, (0, 0))
+        yield (
+            name,
+            LinkWindow(
+                source=source,
+                destination=destination,
+                ok=oks[k],
+                failed=faileds[k],
+                aborted=aborted[k],
+                attempts=attempts[k],
+                bytes=sizes[k],
+                slices=slices[of_key[k] : of_key[k + 1]],
+                log_rate=log_rates[k],
+                forms=forms[:FORMS],
+                other_forms=sum(count for _, _, count, _ in forms[FORMS:]),
+                submitted=submitted,
+                active=active,
+            ),
+        )
 
 
-_Last = tuple[int, int, int, int, float, str]
-"""A file's last outcome: time, row id, outcome, bytes, throughput, error."""
-_NO_QUEUE: Final = (-(2**63), -(2**63), 0, 0)
-"""Before any (time, row id, submitted, active)."""
+def _last_outcomes(rows: Batch[Transfer], index: Index) -> Index:
+    """Of these rows, that with the largest (time, id) of each file of a key; a bare message is a file of its own."""
+    transfers: Transfers = rows.payload
+    file = np.where(transfers.kind == MESSAGE, rows.id, transfers.file)
+    order = np.argsort(file[index])
+    same = np.diff(file[index[order]]) == 0
+    again = np.zeros(len(index), dtype=bool)
+    again[1:] |= same
+    again[:-1] |= same
+    once, more = index[order[~again]], index[order[again]]  # hardly any file is tried twice in a window
+    more = more[np.lexsort((rows.id[more], rows.time[more], file[more], rows.key.code[more]))]
+    ends = np.ones(len(more), dtype=bool)
+    ends[:-1] = (np.diff(file[more]) != 0) | (np.diff(rows.key.code[more]) != 0)
+    return np.concatenate([once, more[ends]])
 
 
-class _Open:
-    """The rows of one key in one window that is still open."""
-
-    __slots__ = ("attempts", "files", "queue")
-
-    def __init__(self) -> None:
-        self.attempts = 0
-        self.queue: tuple[int, int, int, int] = _NO_QUEUE
-        self.files: dict[int, _Last] = {}
-        """Last outcome by file; a bare message is a file of its own."""
-
-    def plain(self) -> list[Any]:
-        files = [[file, *last] for file, last in sorted(self.files.items())]
-        return [self.attempts, list(self.queue), files]
-
-    @classmethod
-    def from_plain(cls, attempts: int, queue: list[int], files: list[list[Any]]) -> _Open:
-        made = cls()
-        made.attempts = attempts
-        made.queue = (queue[0], queue[1], queue[2], queue[3])
-        made.files = {file: (t, i, outcome, size, rate, error) for file, t, i, outcome, size, rate, error in files}
-        return made
+def _sizes(key: _Ints, sizes: _Ints, keys: int) -> list[int]:
+    """The sum of each key's sizes, at most MOST_BYTES."""
+    roughly = np.bincount(key, weights=sizes, minlength=keys)
+    exactly = np.zeros(keys, dtype=np.int64)
+    np.add.at(exactly, key, sizes)
+    return [int(n) for n in np.where(roughly < MOST_BYTES, exactly, MOST_BYTES).tolist()]
 
 
-def _link_window(source: str, destination: str, rows: _Open, window: Window) -> LinkWindow:
-    begin, length = window.start, window.end - window.start
-    ok = failed = aborted = size = 0
-    slices: dict[int, list[int]] = {}
-    log_rates: dict[int, list[float]] = {}
-    errors: list[tuple[int, int, str]] = []
-    for time, id, outcome, bytes_, throughput, error in rows.files.values():
-        at = (time - begin) * SLICES // length
-        if outcome == OK:
-            ok += 1
-            slices.setdefault(at, [0, 0])[0] += 1
-            size += bytes_
-            if 0.0 < throughput < math.inf:
-                log_rates.setdefault(at, []).append(math.log(throughput))
-            continue
-        if outcome == ABORTED:
-            aborted += 1
-        else:
-            failed += 1
-            slices.setdefault(at, [0, 0])[1] += 1
-        if error:
-            errors.append((time, id, error))
-    forms = _forms(errors) if errors else []
-    rates = [rate for part in log_rates.values() for rate in part]
-    return LinkWindow(
-        source=source,
-        destination=destination,
-        ok=ok,
-        failed=failed,
-        aborted=aborted,
-        attempts=rows.attempts,
-        bytes=size,
-        # fsum is exact before its last rounding, so the sums do not depend on the order of rows
-        slices=[
-            (at, slices[at][0], slices[at][1], len(log_rates.get(at, ())), math.fsum(log_rates.get(at, ())))
-            for at in sorted(slices)
-        ],
-        log_rate=(len(rates), math.fsum(rates), math.fsum([rate * rate for rate in rates])),
-        forms=forms[:FORMS],
-        other_forms=sum(count for _, _, count, _ in forms[FORMS:]),
-        submitted=rows.queue[2],
-        active=rows.queue[3],
-    )
+def _log_rates(cell: _Ints, throughput: _Reals) -> tuple[_Reals, _Ints]:
+    """ln of the throughputs (bytes/s) that are known, and their cells, in order of cell."""
+    known = (throughput > 0.0) & np.isfinite(throughput)
+    order = np.argsort(cell[known], kind="stable")
+    # numpy's log may differ in the last bit from one CPU to another
+    logs = np.array([math.log(rate) for rate in throughput[known][order].tolist()], dtype=np.float64)
+    return logs, cell[known][order]
 
 
-def _forms(errors: list[tuple[int, int, str]]) -> list[tuple[str, str, int, str]]:
-    """(template id, form, count, earliest example) of the errors (time, row id, text), most frequent first."""
-    found: dict[str, list[tuple[int, int, str]]] = {}
+def _sums(values: _Reals, begin: _Ints, end: _Ints) -> list[float]:
+    """The sum of values[begin:end] for each span, rounded once: it does not depend on the order of rows."""
+    count = end - begin
+    padded = np.concatenate([values, np.zeros(2)])
+    sums = np.where(count == 0, 0.0, padded[begin] + np.where(count == 1, 0.0, padded[begin + 1]))
+    many = np.flatnonzero(count > 2)
+    plain = values.tolist()
+    spans = zip(begin[many].tolist(), end[many].tolist(), strict=True)
+    sums[many] = [math.fsum(plain[first:after]) for first, after in spans]
+    found: list[float] = sums.tolist()
+    return found
+
+
+def _queues(rows: Batch[Transfer], index: Index) -> dict[int, tuple[int, int]]:
+    """Key's code → (submitted, active) as the optimiser said last."""
+    index = index[np.lexsort((rows.id[index], rows.time[index]))]
+    said = (rows.key.code[index], rows.payload.submitted[index], rows.payload.active[index])
+    return {k: (submitted, active) for k, submitted, active in zip(*(column.tolist() for column in said), strict=True)}
+
+
+_Error = tuple[int, int, str, str]
+"""time, row id, text, form"""
+
+
+def _errors(rows: Batch[Transfer], index: Index) -> dict[int, list[_Error]]:
+    """Key's code → the errors of these rows."""
+    texts: Texts = rows.payload.error.take(index)
+    forms = [mask(text) if text else "" for text in texts.values]
+    found: dict[int, list[_Error]] = defaultdict(list)
+    columns = (rows.key.code[index], rows.time[index], rows.id[index], texts.code)
+    for k, time, id, code in zip(*(column.tolist() for column in columns), strict=True):
+        if texts.values[code]:
+            found[k].append((time, id, texts.values[code], forms[code]))
+    return found
+
+
+def _forms(errors: list[_Error]) -> list[tuple[str, str, int, str]]:
+    """(template id, form, count, earliest example), most frequent first."""
+    found: dict[str, list[_Error]] = {}
     for error in errors:
-        found.setdefault(mask(error[2]), []).append(error)
+        found.setdefault(error[3], []).append(error)
     forms = [(form_id(form), form, len(same), min(same)[2][:EXAMPLE]) for form, same in found.items()]
     return sorted(forms, key=lambda form: (-form[2], form[0], form[1]))

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import zlib
 from functools import lru_cache
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from opintel.detector import Record, Row
+from opintel.detector import Record
 from opintel.finding import Label, Time
+from opintel.rows import Batch, Columns, Packed, Row
 from opintel.streams.log import REFUSED
 
 P = TypeVar("P")
@@ -44,10 +45,34 @@ class Source(msgspec.Struct, array_like=True):
     """Messages taken up to and with it."""
 
 
-class Rows(msgspec.Struct, Generic[P], array_like=True, tag="rows"):
+class Rows(NamedTuple):
     """Rows of one partition from one chunk. `wm`: the largest event time seen before the chunk, minus the
     lateness, ns.
     """
+
+    wm: int
+    arrival: int
+    source: Source
+    batch: Batch[Any]
+    part: int = 0
+    """Rows of a chunk that are too large for one record are in several: this is number `part`, from 0 …"""
+    parts: int = 1
+    """… of so many."""
+
+
+class _Columns(msgspec.Struct, Generic[P], array_like=True, tag="columns"):
+    """`Rows` as they are kept."""
+
+    wm: Time
+    arrival: Time
+    source: Source
+    part: Annotated[int, msgspec.Meta(ge=0, le=1 << 20)]
+    parts: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)]
+    batch: Packed[P]
+
+
+class _Rows(msgspec.Struct, Generic[P], array_like=True, tag="rows"):
+    """`Rows` as they were kept before they were columns."""
 
     wm: Time
     arrival: Time
@@ -106,7 +131,7 @@ class Closed(msgspec.Struct, array_like=True, tag="closed"):
     """Ends of windows that the end of the input cut short: nothing may be declared missing in them."""
 
 
-Value = Rows[Any] | Tick | Control | Derived[Any] | Forwarded | Closed
+Value = Rows | Tick | Control | Derived[Any] | Forwarded | Closed
 
 
 class Codec(Generic[P]):
@@ -117,7 +142,7 @@ class Codec(Generic[P]):
         self._decoder = msgspec.msgpack.Decoder(allowed)
 
     def encode(self, value: Value) -> bytes:
-        return bytes((FORMAT,)) + self._encoder.encode(value)
+        return bytes((FORMAT,)) + self._encoder.encode(_kept(value) if isinstance(value, Rows) else value)
 
     def decode(self, value: bytes) -> Any:
         if value[:1] == REFUSED:
@@ -132,9 +157,65 @@ class Codec(Generic[P]):
             raise ValueError(f"not a record of this topic: {error}") from error
 
 
-def raw_codec(payload: type) -> Codec[Any]:
-    """The codec of a raw topic whose rows carry `payload`."""
-    return Codec(Rows[payload] | Tick | Control)  # type: ignore[valid-type]
+def _kept(rows: Rows) -> _Columns[Any]:
+    return _Columns(rows.wm, rows.arrival, rows.source, rows.part, rows.parts, rows.batch.packed())
+
+
+class RawCodec(Codec[Any]):
+    """The codec of a raw topic whose batches carry `payload`: a struct, or a `Columns`."""
+
+    def __init__(self, payload: Any) -> None:
+        columnar = isinstance(payload, type) and issubclass(payload, Columns)
+        kept, one = (Any, payload.ROW) if columnar else (payload, payload)
+        self._payload = payload
+        super().__init__(_Columns[kept] | _Rows[one] | Tick | Control)  # type: ignore[valid-type]
+
+    def decode(self, value: bytes) -> Rows | Tick | Control:
+        found = super().decode(value)
+        if isinstance(found, _Columns):
+            batch = Batch.unpacked(found.batch, self._payload)
+            return Rows(found.wm, found.arrival, found.source, batch, found.part, found.parts)
+        if isinstance(found, _Rows):
+            return Rows(found.wm, found.arrival, found.source, self._batch(found.rows))
+        record: Tick | Control = found
+        return record
+
+    def _batch(self, rows: list[Row[Any]]) -> Batch[Any]:
+        try:
+            batch = Batch.of(rows, self._payload)
+        except OverflowError as error:
+            raise ValueError(f"not a record of this topic: {error}") from error
+        return Batch.unpacked(batch.packed(), self._payload)  # held to what columns must be
+
+
+def raw_codec(payload: Any) -> RawCodec:
+    """The codec of a raw topic whose batches carry `payload`."""
+    return RawCodec(payload)
+
+
+class Stamp(NamedTuple):
+    """What every raw record but a control says besides its rows."""
+
+    wm: int
+    arrival: int
+    source: Source
+    part: int = 0
+    parts: int = 1
+    listened: int | None = None
+    """Of a tick."""
+
+
+def stamp_of(value: bytes) -> Stamp | None:
+    """The stamp of any stream's raw record, its rows not looked at; None of a control. ValueError of anything else."""
+    found = _stamped.decode(value)
+    if isinstance(found, _Columns):
+        return Stamp(found.wm, found.arrival, found.source, found.part, found.parts)
+    if isinstance(found, Control):
+        return None
+    return Stamp(found.wm, found.arrival, found.source, listened=found.listened if isinstance(found, Tick) else None)
+
+
+_stamped: Codec[Any] = Codec(_Columns[Any] | _Rows[Any] | Tick | Control)
 
 
 def derived_codec(payload: Any) -> Codec[Any]:

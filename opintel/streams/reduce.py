@@ -2,18 +2,23 @@
 
 Windows close when the running maximum of the records' stamps passes their end, never by a clock. A row of a
 closed window is late, a known natural id is a duplicate, a new key above the shard's cap is refused, a key
-whose detector raised is quarantined.
+whose detector raised is quarantined. All rows between two records that close a window are looked at together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
-from opintel.detector import QUARANTINED, Controls, Pipeline, Record, Reducer, Row
+from opintel.detector import QUARANTINED, Controls, Pipeline, Record, Reducer
 from opintel.finding import Window
+from opintel.ids import natural_id
+from opintel.rows import Batch, Index
 from opintel.streams.controls import ControlTable, is_plain
 from opintel.streams.log import Aside, AsideKind, Entry
 from opintel.streams.records import (
@@ -28,10 +33,13 @@ from opintel.streams.records import (
     raw_codec,
     shard_of,
 )
+from opintel.streams.seen import Seen
 from opintel.streams.stage import CRASH, DetectorFailed, Output, said
 from opintel.streams.stream import Stream
 
-STATE_FORMAT = 1
+STATE_FORMAT = 2
+_key_mark = lru_cache(1 << 16)(natural_id)
+"""What a key adds to its rows' ids: the same id under two keys is two rows."""
 
 
 class ReduceStage:
@@ -46,8 +54,10 @@ class ReduceStage:
         self.wm = self.max_event = NEVER
         self._raw, self._derived = raw_codec(pipeline.payload), derived_codec(pipeline.record)
         self._controls = ControlTable()
-        self._open: dict[int, dict[str, set[int]]] = {}
-        """Window start → key → natural ids seen."""
+        self._open: dict[int, dict[str, int]] = {}
+        """Window start → key → rows taken."""
+        self._seen: dict[int, Seen] = {}
+        """Window start → natural ids seen, each mixed with its key."""
         self._held: dict[int, dict[str, int]] = {}
         """Window start → quarantined key → rows not judged."""
         self._keys: dict[str, int] = {}
@@ -55,8 +65,8 @@ class ReduceStage:
         self._in_shard: dict[int, int] = {}
         self._quarantined: dict[str, int] = {}
         """Key → window end at which it gets another chance."""
-        self._rows: list[Row[Any]] = []
-        self._starts: list[int] = []
+        self._waiting: list[tuple[int, Batch[Any]]] = []
+        """(position, rows) since a window closed last: taken together."""
         self.structure = {
             "stage": 1,
             "format": STATE_FORMAT,
@@ -80,15 +90,19 @@ class ReduceStage:
                 out.asides.append(self._aside("dead", position, 0, str(error), value))
                 continue
             if isinstance(record, Control):
+                self._flush(out, careful)  # its start depends on the rows before it
                 self._control(record, position, out)
                 continue
             if record.wm > self.wm:
                 if isinstance(record, Tick) and record.listened < record.wm:
                     incomplete.append(self.stream.grid.start(record.wm))
-                self._advance(record.wm, position, out, careful)
+                if self.stream.grid.start(record.wm) == self.stream.grid.start(self.wm):
+                    self.wm = record.wm  # no window end between the two
+                else:
+                    self._advance(record.wm, position, out, careful)
             if isinstance(record, Rows):
-                self._take(record, position, out, careful)
-        self._flush()
+                self._waiting.append((position, record.batch))
+        self._flush(out, careful)
         grid = self.stream.grid
         if grid.start(self.wm) != grid.start(before):
             closed = Closed(self.partition, self.stream.partitions, self.epoch, self.wm, incomplete)
@@ -108,40 +122,81 @@ class ReduceStage:
         forwarded = Forwarded(self.partition, self.stream.partitions, start, control)
         out.records += self._to_all(self._derived.encode(forwarded))
 
-    def _take(self, record: Rows[Any], position: int, out: Output, careful: bool) -> None:
-        size, wm = self.stream.window, self.wm
-        for n, row in enumerate(record.rows):
-            start = row.time - row.time % size
-            if start + size <= wm:
-                out.asides.append(self._row_aside("late", position, n, "its window was closed", row))
-                continue
-            key = row.key
-            if key in self._quarantined:
-                self._hold(start, key, 1)
-                out.asides.append(self._row_aside("quarantined", position, n, "its key is quarantined", row))
-                continue
-            if key not in self._keys and not self._admit(key):
-                reason = f"its shard holds {self.stream.max_keys} keys"
-                out.asides.append(self._row_aside("refused", position, n, reason, row))
-                continue
-            seen = self._open.setdefault(start, {}).setdefault(key, set())
-            if row.id in seen:
-                self.duplicates += 1
-                continue
-            seen.add(row.id)
-            self._keys[key] = max(self._keys.get(key, NEVER), start + size)
-            self.max_event = max(self.max_event, row.time)
+    def _flush(self, out: Output, careful: bool) -> None:
+        """Takes the rows that wait: all together, or one by one."""
+        waiting, self._waiting = [(at, batch) for at, batch in self._waiting if len(batch)], []
+        if not waiting:
+            return
+        rows = Batch.joined([batch for _, batch in waiting])
+        position = np.repeat([at for at, _ in waiting], [len(batch) for _, batch in waiting])
+        n = np.concatenate([np.arange(len(batch)) for _, batch in waiting])
+        if not careful:
+            self._take(rows, position, n, out, careful)
+            return
+        for row in range(len(rows)):
+            one = slice(row, row + 1)
+            self._take(rows.take(np.array([row])), position[one], n[one], out, careful)
+
+    def _take(
+        self, rows: Batch[Any], position: NDArray[np.int64], n: NDArray[np.int64], out: Output, careful: bool
+    ) -> None:
+        """Takes rows (their record's position and their number in it beside them): new ones go to the reducer."""
+
+        def set_aside(kind: AsideKind, index: Index, reason: str) -> None:
+            for row in index.tolist():
+                excerpt = msgspec.json.encode(rows.row(row))
+                out.asides.append(self._aside(kind, int(position[row]), int(n[row]), reason, excerpt))
+
+        start = rows.time - rows.time % self.stream.window
+        left = start + self.stream.window > self.wm
+        if not left.all():
+            set_aside("late", np.flatnonzero(~left), "its window was closed")
+        values, code = rows.key
+        if self._quarantined:
+            held = np.array([key in self._quarantined for key in values])[code] & left
+            for row in np.flatnonzero(held).tolist():
+                self._hold(int(start[row]), values[code[row]], 1)
+            set_aside("quarantined", np.flatnonzero(held), "its key is quarantined")
+            left &= ~held
+        if any(key not in self._keys for key in values):
+            refused = ~self._admitted(rows, left)[code] & left
+            set_aside("refused", np.flatnonzero(refused), f"its shard holds {self.stream.max_keys} keys")
+            left &= ~refused
+        mark = rows.id ^ np.array([_key_mark(key) for key in values], dtype=np.int64)[code]
+        for window in np.unique(start[left]).tolist():
+            here = np.flatnonzero(left & (start == window))
+            fresh = self._seen.setdefault(window, Seen()).add(mark[here])
+            left[here[~fresh]] = False
+            self.duplicates += len(here) - int(fresh.sum())
+            counts = self._open.setdefault(window, {})
+            taken = np.bincount(code[here[fresh]], minlength=len(values))
+            for k in np.flatnonzero(taken).tolist():
+                key = values[k]
+                counts[key] = counts.get(key, 0) + int(taken[k])
+                self._keys[key] = max(self._keys[key], window + self.stream.window)
+        index = np.flatnonzero(left)
+        if not len(index):
+            return
+        new = rows if len(index) == len(rows) else rows.take(index)
+        self.max_event = max(self.max_event, int(new.time.max()))
+        try:
+            self.reducer.update(new, start[index])
+        except CRASH:
+            raise
+        except Exception as error:
             if not careful:
-                self._rows.append(row)
-                self._starts.append(start)
-                continue
-            try:
-                self.reducer.update([row], [start])
-            except CRASH:
-                raise
-            except Exception as error:
-                self._quarantine(key, start + size)
-                out.asides.append(self._row_aside("quarantined", position, n, said(error), row))
+                raise DetectorFailed(said(error)) from error
+            set_aside("quarantined", index, said(error))
+            self._quarantine(new.key.values[0], int(start[index[0]]) + self.stream.window)
+
+    def _admitted(self, rows: Batch[Any], left: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """(keys,) whether each key of the rows that are left is known or finds room, first come first served."""
+        values, code = rows.key
+        known = np.array([key in self._keys for key in values])
+        new, first = np.unique(code[left & ~known[code]], return_index=True)
+        for k in new[np.argsort(first)].tolist():
+            known[k] = self._admit(values[k])
+        return known
 
     def _admit(self, key: str) -> bool:
         shard = shard_of(key, self.stream.shards)
@@ -151,19 +206,10 @@ class ReduceStage:
         self._keys[key] = NEVER
         return True
 
-    def _flush(self) -> None:
-        if self._rows:
-            rows, starts, self._rows, self._starts = self._rows, self._starts, [], []
-            try:
-                self.reducer.update(rows, starts)
-            except CRASH:
-                raise
-            except Exception as error:
-                raise DetectorFailed(said(error)) from error
-
     def _advance(self, wm: int, position: int, out: Output, careful: bool) -> None:
-        self._flush()
-        grid, size, before = self.stream.grid, self.stream.window, self.wm
+        """Passes one window end or more."""
+        self._flush(out, careful)
+        grid, size = self.stream.grid, self.stream.window
         self.wm = wm
         for start in sorted({s for s in (*self._open, *self._held) if s + size <= wm}):
             window = Window(start, start + size)
@@ -175,14 +221,14 @@ class ReduceStage:
                 else self._close(window, keys, controls)
             )
             self._open.pop(start, None)
+            self._seen.pop(start, None)
             for key, count in sorted(self._held.pop(start, {}).items()):
                 records.append(Record(window, QUARANTINED, key, self.reducer.scope(key), count))
             for record in records:
                 value = self._derived.encode(Derived(record))
                 partition = shard_of(record.scope, self.derived_partitions)
                 out.records.append(Entry(self.stream.derived, partition, value))
-        if grid.start(wm) != grid.start(before):
-            self._expire(grid.start(wm))
+        self._expire(grid.start(wm))
 
     def _close(self, window: Window, keys: list[str], controls: Controls) -> list[Record[Any]]:
         try:
@@ -212,7 +258,7 @@ class ReduceStage:
         self._forget(key)
         for start, keys in self._open.items():
             if key in keys:
-                self._hold(start, key, len(keys.pop(key)))
+                self._hold(start, key, keys.pop(key))
 
     def _hold(self, start: int, key: str, rows: int) -> None:
         held = self._held.setdefault(start, {})
@@ -236,11 +282,10 @@ class ReduceStage:
     def _aside(self, kind: AsideKind, position: int, row: int, reason: str, excerpt: bytes) -> Aside:
         return Aside(kind, self.stream.topic, self.partition, position, row, reason, excerpt=excerpt[:4096])
 
-    def _row_aside(self, kind: AsideKind, position: int, n: int, reason: str, row: Row[Any]) -> Aside:
-        return self._aside(kind, position, n, reason, msgspec.json.encode(row))
-
     def state(self) -> dict[str, Any]:
-        opened = [[s, [[k, sorted(ids)] for k, ids in sorted(keys.items())]] for s, keys in sorted(self._open.items())]
+        opened = [
+            [start, sorted(keys.items()), self._seen[start].state()] for start, keys in sorted(self._open.items())
+        ]
         return {
             "wm": self.wm,
             "max_event": self.max_event,
@@ -255,7 +300,8 @@ class ReduceStage:
     def restore(self, state: Mapping[str, Any]) -> None:
         self.wm, self.max_event = state["wm"], state["max_event"]
         self._controls.restore(state["controls"])
-        self._open = {s: {k: set(ids) for k, ids in keys} for s, keys in state["open"]}
+        self._open = {start: dict(keys) for start, keys, _ in state["open"]}
+        self._seen = {start: Seen(ids) for start, _, ids in state["open"]}
         self._held = {s: dict(keys) for s, keys in state["held"]}
         self._keys = dict(state["keys"])
         self._quarantined = dict(state["quarantined"])

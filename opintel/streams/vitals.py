@@ -8,7 +8,6 @@ channel lives in the store.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import msgspec
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
@@ -16,13 +15,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from opintel import __version__
 from opintel.streams.log import AsideKind, Log
-from opintel.streams.records import NEVER, Codec, Control, Rows, Tick
+from opintel.streams.records import NEVER, Stamp, stamp_of
 from opintel.streams.stream import FINDINGS, Stream
 
 STALE_AFTER = 5
 """A live source is stale after this many tick intervals without data or tick."""
 KINDS: tuple[AsideKind, ...] = ("dead", "late", "refused", "quarantined", "gap")
-_any_rows: Codec[Any] = Codec(Rows[Any] | Tick | Control)
 
 
 class StreamStatus(msgspec.Struct, frozen=True):
@@ -50,7 +48,7 @@ def stream_status(bus: Log, stream: Stream) -> StreamStatus:
             continue
         if arrival is None or tail.arrival >= arrival:
             # a tick of a live source says how far it listened; one at the end of a file closes more than that
-            arrival, live = tail.arrival, isinstance(tail, Tick) and tail.wm == tail.listened
+            arrival, live = tail.arrival, tail.wm == tail.listened
         messages = max(messages, tail.source.count)
         if tail.wm != NEVER:
             watermark = max(tail.wm, NEVER if watermark is None else watermark)
@@ -72,15 +70,15 @@ def lag(bus: Log, stream: Stream) -> int:
     return behind
 
 
-def _tail(bus: Log, topic: str, partition: int) -> Rows[Any] | Tick | None:
+def _tail(bus: Log, topic: str, partition: int) -> Stamp | None:
     for position in range(bus.end(topic, partition) - 1, max(bus.start(topic, partition), 0) - 1, -1):
         for _, value in bus.read(topic, partition, position, 1):
             try:
-                record = _any_rows.decode(value)
+                stamp = stamp_of(value)
             except ValueError:
                 continue  # its worker sets it aside; here only the place of the last sound one matters
-            if isinstance(record, Rows | Tick):
-                return record
+            if stamp is not None:
+                return stamp
     return None
 
 

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from opintel.finding import NS
+from opintel.rows import Batch, Row
 from opintel.streams.log import Entry
-from opintel.streams.records import Control, Rows, raw_codec
+from opintel.streams.records import Control, Rows, Source, raw_codec
 
 from .cases import CASES, FAILING, TOY_CASE, TOY_STREAM
 from .harness import LOGS, Case, Outcome, drain, feed, outcome, play, workers
-from .toy import TOY, ToyWire
+from .toy import TOY, ToyWire, Value
 
 cases = pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
 logs = pytest.mark.parametrize("make_log", LOGS.values(), ids=LOGS)
@@ -196,8 +197,8 @@ def test_a_poisoned_record_is_a_dead_letter_with_its_position(tmp_path: Path) ->
     bus = LOGS["sqlite"](tmp_path)
     team = workers(bus, case, tmp_path)
     poison = [b"", b"\x01", b"\x02abc", b"\x01\x93\xa4rows", b"\x01" + b"\x91" * 5000, b"\xff" * 100]
-    deep = raw_codec(case.pipeline.payload)
-    poison.append(deep.encode(Rows(1, 2, None, None))[:-3])  # type: ignore[arg-type]
+    torn = Rows(1, 2, Source("x", 0, None, None, 0, 0, 0, 0), Batch.of([Row("a.k", 5, 6, Value(7))], Value))
+    poison.append(raw_codec(Value).encode(torn)[:-3])
     for n, _ in enumerate(feed(bus, case)):
         if n < len(poison):
             bus.append([Entry(case.stream.topic, 1, poison[n]), Entry(case.stream.derived, 0, poison[n])])

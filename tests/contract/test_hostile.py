@@ -12,17 +12,39 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opintel.detector import Record, Row
+from opintel.detector import Record
 from opintel.evidence import Series, Table
 from opintel.finding import NS, Effect, Window
+from opintel.rows import Packed, Row
 from opintel.streams.findings import Found, decode, encode
 from opintel.streams.ingest import Ingester
 from opintel.streams.log import Entry
-from opintel.streams.records import Closed, Control, Derived, Forwarded, Rows, Source, raw_codec
+from opintel.streams.records import Closed, Control, Derived, Forwarded, Source, raw_codec
 
 from .cases import START, TOY_CASE, TOY_STREAM
 from .harness import LOGS, drain, feed, outcome, workers
 from .toy import TOY, Value
+
+
+class OldRows(msgspec.Struct, array_like=True, tag="rows"):
+    """Rows as they were before they were columns."""
+
+    wm: Any
+    arrival: Any
+    source: Any
+    rows: Any
+
+
+class Columns(msgspec.Struct, array_like=True, tag="columns"):
+    """Rows as they are kept, with anything in them."""
+
+    wm: Any
+    arrival: Any
+    source: Any
+    part: Any
+    parts: Any
+    batch: Any
+
 
 BIG = st.sampled_from([2**62 + 1, 2**63, 2**64 - 1, -(2**62) - 1, -(2**63)]) | st.integers(-(2**63), 2**64 - 1)
 SOURCE = Source("x", 0, None, None, 0, 0, 0, 0)
@@ -34,8 +56,14 @@ VALUES = st.sampled_from([None, 1, {"toy.total": {"offset": "x"}}, [1], DEEP, {1
 CONTROL = st.builds(
     Control, TEXT, st.sampled_from(["settings", "scale", "x"]), st.sampled_from(["toy", "all"]), BIG, BIG, VALUES, BIG
 )
+BYTES = st.sampled_from([b"", b"\0" * 4, b"\0" * 8, b"\xff" * 4, b"\xff" * 8, b"\0" * 16, b"\1\0\0\0" * 2, "x", 5])
+PAYLOADS = st.lists(st.sampled_from([Value(1), [5], 7, "x"]), max_size=2)
+BATCH = st.builds(Packed, st.lists(TEXT, max_size=2) | st.none(), BYTES, BYTES, BYTES, PAYLOADS)
 RAW = st.one_of(
-    st.builds(lambda w, a, r: Rows(w, a, SOURCE, r), BIG, BIG, st.lists(st.builds(
+    st.builds(lambda w, p, b: Columns(w, 0, SOURCE, p, 1, b), BIG, st.sampled_from([0, 1, -1]), BATCH).filter(
+        lambda r: r.wm < START
+    ),
+    st.builds(lambda w, a, r: OldRows(w, a, SOURCE, r), BIG, BIG, st.lists(st.builds(
         lambda k, t, i: Row(k, t, i, Value(1)), TEXT, BIG, BIG), max_size=3)).filter(lambda r: r.wm < START),
     CONTROL,
 )  # fmt: skip

@@ -6,9 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
-from opintel.detector import Closing, Controls, Message, Pipeline, Record, Reject, Row, natural_id
+from opintel.detector import Closing, Controls, Decoded, Message, Pipeline, Record, each
 from opintel.finding import Effect, Finding, Window, finding_id
+from opintel.ids import natural_id
+from opintel.rows import Batch, Row
 
 
 class Value(msgspec.Struct, array_like=True):
@@ -18,10 +22,13 @@ class Value(msgspec.Struct, array_like=True):
 class ToyWire:
     """`key time_ns value`, separated by blanks."""
 
-    def decode(self, message: Message) -> Sequence[Row[Value] | Reject]:
+    def decode(self, messages: Sequence[Message]) -> Decoded[Value]:
+        return each(self.read, messages, Value)
+
+    def read(self, message: Message) -> Sequence[Row[Value] | str]:
         parts = message.body.split()
         if len(parts) != 3:
-            return [Reject("expected `key time value`")]
+            return ["expected `key time value`"]
         key, time, value = parts[0].decode(), int(parts[1]), int(parts[2])
         return [Row(key, time, natural_id(key, time, value), Value(value))]
 
@@ -37,8 +44,8 @@ class ToyReducer:
     def __init__(self) -> None:
         self.sums: dict[str, dict[int, list[int]]] = {}
 
-    def update(self, rows: Sequence[Row[Value]], window_starts: Sequence[int]) -> None:
-        for row, start in zip(rows, window_starts, strict=True):
+    def update(self, rows: Batch[Value], window_starts: NDArray[np.int64]) -> None:
+        for row, start in zip(rows.rows(), window_starts.tolist(), strict=True):
             held = self.sums.setdefault(row.key, {}).setdefault(start, [0, 0, 0])
             held[0] += 1
             held[1] += row.payload.value

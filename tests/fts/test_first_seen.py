@@ -6,19 +6,21 @@ import csv
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opintel.detector import Closing, Controls, Record, Row
+from opintel.detector import Closing, Controls, Record
 from opintel.evidence import Table, Texts
 from opintel.finding import NS, Finding, Window
 from opintel.fts import first_seen
 from opintel.fts.first_seen import DAY, FirstSeen, Settings
 from opintel.fts.masking import form_id, mask
-from opintel.fts.records import FAILED, LINK, MESSAGES, LinkWindow, Transfer
+from opintel.fts.records import FAILED, LINK, MESSAGES, LinkWindow, Transfer, Transfers
 from opintel.fts.reducer import FtsReducer
 from opintel.fts.templates import OVERFLOW
+from opintel.rows import Batch, Row
 
 LENGTH = 600 * NS
 
@@ -155,7 +157,8 @@ def test_real_messages_in_windows_reach_the_cap(shared_data: Path) -> None:
         Row("messages||", k * NS, k, Transfer("message", "messages", "", "", k, FAILED, text))
         for k, text in enumerate(texts)
     ]
-    reducer.update(rows, [row.time // LENGTH * LENGTH for row in rows])
+    starts = np.array([row.time // LENGTH * LENGTH for row in rows])
+    reducer.update(Batch.of(rows, Transfers), starts)
     findings: list[Finding] = []
     for start in range(0, len(texts) * NS, LENGTH):
         window = Window(start, start + LENGTH)

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from opintel.detector import Message, Row
+from opintel.detector import Message
 from opintel.finding import NS, parse_rfc3339
 from opintel.fts import wording
 from opintel.fts.records import ABORTED, FAILED, OK, Transfer
 from opintel.fts.simulate import DEFAULT_START, FAULT_KINDS, Fault, Simulator, write
 from opintel.fts.wire import FtsWire
+from opintel.rows import Row
 
 MINUTE = 60 * NS
 SEEDS = range(8)
@@ -38,10 +39,10 @@ def story() -> tuple[Simulator, list[tuple[int, bytes]], list[Row[Transfer]]]:
     messages = list(simulator.messages())
     wire = FtsWire()
     rows: dict[int, Row[Transfer]] = {}
-    for _, body in messages:
-        for row in wire.decode(Message(body)):
-            assert isinstance(row, Row), row
-            rows[row.id] = row
+    found = wire.decode([Message(body) for _, body in messages])
+    assert not found.rejects
+    for row in found.rows.rows():
+        rows[row.id] = row
     return simulator, messages, list(rows.values())
 
 

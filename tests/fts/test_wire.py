@@ -10,12 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opintel.detector import Message, Reject, Row, natural_id
+from opintel.detector import Message
 from opintel.finding import NS, parse_rfc3339
 from opintel.fts.fields import host, number, whole
+from opintel.fts.message import MAX_BYTES
 from opintel.fts.personal import PUBLIC_KEY, Pseudonyms
 from opintel.fts.records import ABORTED, FAILED, OK, Transfer
-from opintel.fts.wire import MAX_BYTES, FtsWire
+from opintel.fts.wire import FtsWire
+from opintel.ids import natural_id
+from opintel.rows import Row
 
 COMPLETE: dict[str, Any] = {
     "endpnt": "FTS.example.org",
@@ -66,9 +69,19 @@ broken_records = st.builds(
 )
 
 
-def decode(content: Any, wire: FtsWire | None = None, **place: Any) -> list[Row[Transfer] | Reject]:
+def taken(wire: FtsWire, *messages: Message) -> list[Row[Transfer] | str]:
+    """Rows and the reasons of rejects, in order."""
+    found = wire.decode(messages)
+    places = zip(found.message.tolist(), found.n.tolist(), found.rows.rows(), strict=True)
+    told: dict[tuple[int, int], Row[Transfer] | str] = {(at, n): row for at, n, row in places}
+    told |= {(reject.message, reject.n): reject.reason for reject in found.rejects}
+    assert len(told) == len(found.rows) + len(found.rejects)
+    return [told[place] for place in sorted(told)]
+
+
+def decode(content: Any, wire: FtsWire | None = None, **place: Any) -> list[Row[Transfer] | str]:
     body = content if isinstance(content, bytes) else json.dumps(content).encode()
-    return list((wire or FtsWire()).decode(Message(body, **place)))
+    return taken(wire or FtsWire(), Message(body, **place))
 
 
 def row(content: Any, wire: FtsWire | None = None, **place: Any) -> Row[Transfer]:
@@ -79,8 +92,8 @@ def row(content: Any, wire: FtsWire | None = None, **place: Any) -> Row[Transfer
 
 def reason(content: Any) -> str:
     (found,) = decode(content)
-    assert isinstance(found, Reject), found
-    return found.reason
+    assert isinstance(found, str), found
+    return found
 
 
 def test_complete_message() -> None:
@@ -249,7 +262,7 @@ def test_files_without_an_id_are_not_retries_of_each_other() -> None:
 def test_bare_texts() -> None:
     wire = FtsWire()
     message = Message("Überlauf in /store/user/jdoe/x\n".encode("latin-1"), "a.csv", 3, 3, "text")
-    (found,) = wire.decode(message)
+    (found,) = taken(wire, message)
     assert isinstance(found, Row)
     assert (found.key, found.time, found.id) == ("messages||", 946684803 * NS, natural_id("a.csv", 3))
     assert found.payload.error.startswith("\ufffdberlauf in /store/user/user-")
@@ -295,15 +308,14 @@ def test_hostile_bodies_are_rejected_with_a_reason(body: bytes) -> None:
 def test_any_bytes_are_survived(body: bytes) -> None:
     wire = FtsWire()
     for form in ("json", "text"):
-        found = wire.decode(Message(body, form=form))
-        assert all(isinstance(r, (Row, Reject)) for r in found)
+        taken(wire, Message(body, form=form))
 
 
 @given(broken_records)
 def test_any_record_gives_a_sound_row_or_a_reason(record: dict[str, Any]) -> None:
     for found in decode(record):
-        if isinstance(found, Reject):
-            assert found.reason.isprintable()
+        if isinstance(found, str):
+            assert found.isprintable()
             continue
         payload = found.payload
         assert found.key == f"{payload.scope}|{payload.source}|{payload.destination}"

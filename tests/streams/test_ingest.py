@@ -115,7 +115,7 @@ def whole(bus: Log, feed: FileFeed) -> None:
 def content(bus: Log) -> list:
     """Rows and stamps by partition, whatever arrived when."""
     return [
-        [(r.wm, [msgspec.to_builtins(x) for x in r.rows]) for r in stored(bus, p) if isinstance(r, Rows)]
+        [(r.wm, [msgspec.to_builtins(x) for x in r.batch.rows()]) for r in stored(bus, p) if isinstance(r, Rows)]
         for p in range(TOY_STREAM.partitions)
     ]
 
@@ -152,7 +152,7 @@ def test_a_broker_sends_again_by_itself_so_a_live_ingester_skips_no_partition(tm
     again = made(bus, live=True)
     assert again.unfinished is None
     again.take(rows, 60, T0)
-    keys = {row.key for p in range(4) for r in stored(bus, p) for row in r.rows}
+    keys = {row.key for p in range(4) for r in stored(bus, p) for row in r.batch.rows()}
     assert keys == {f"a.{n}" for n in range(40)}
 
 
