@@ -31,8 +31,8 @@ def natural_id(*parts: str | int) -> int:
 
 
 def natural_ids(texts: Iterable[str]) -> NDArray[np.int64]:
-    """(n,) `natural_id` of each text; parts of a key are joined by U+001F."""
-    digests = [blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest() for text in texts]
+    """(n,) `natural_id` of each text (UTF-8, no surrogates); parts of a key are joined by U+001F."""
+    digests = [blake2b(text.encode(), digest_size=8).digest() for text in texts]
     return np.frombuffer(b"".join(digests), dtype=">i8").astype(np.int64)
 
 

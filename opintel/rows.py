@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from opintel.finding import Int64, Label, Time
 
 P = TypeVar("P")
+V = TypeVar("V")
 Index = NDArray[np.intp]
 MAX_TEXT = 1 << 16
 """Characters of one text in a column."""
@@ -45,9 +46,15 @@ class Texts(NamedTuple):
     @classmethod
     def of(cls, texts: Iterable[str]) -> Texts:
         """The column of these texts; values in order of first appearance."""
-        table: dict[str, int] = {}
-        code = [table.setdefault(text, len(table)) for text in texts]
-        return cls(list(table), np.array(code, dtype=np.int32))
+        return cls(*coded(texts))
+
+    @classmethod
+    def among(cls, rows: Index, texts: Iterable[str], size: int) -> Texts:
+        """A column of `size` texts: these at their rows, empty ones elsewhere."""
+        values, code = cls.of(["", *texts])
+        codes = np.zeros(size, dtype=np.int32)
+        codes[rows] = code[1:]
+        return cls(values, codes)
 
     @classmethod
     def joined(cls, parts: Sequence[Texts]) -> Texts:
@@ -220,6 +227,21 @@ class Batch(msgspec.Struct, Generic[P], eq=False):
     def rows(self) -> Iterator[Row[P]]:
         """The rows, one by one: for a payload that is a list; row-wise work on `Columns` is slow."""
         return map(self.row, range(len(self)))
+
+
+def coded(values: Iterable[V]) -> tuple[list[V], NDArray[np.int32]]:
+    """(distinct values in order of first appearance, (n,) the place of each value among them)."""
+    table: _Table[V] = _Table()
+    codes = np.fromiter(map(table.__getitem__, values), dtype=np.int32)
+    return list(table), codes
+
+
+class _Table(dict[V, int]):
+    """Numbers its keys as they come."""
+
+    def __missing__(self, key: V) -> int:
+        found = self[key] = len(self)
+        return found
 
 
 def _packed(column: Any, kind: Numbers | None) -> Any:

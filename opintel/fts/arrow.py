@@ -268,10 +268,7 @@ def _errors(column: pa.StringArray, failed: NDArray[np.bool_], error: Callable[[
     """The errors of what failed, nothing for the rest."""
     rows = np.flatnonzero(failed)
     texts = pc.utf8_slice_codeunits(_text(column.take(pa.array(rows))), 0, MAX_ERROR).to_pylist()
-    values, code = Texts.of(["", *[error(text) for text in texts]])
-    codes = np.zeros(len(failed), dtype=np.int32)
-    codes[rows] = code[1:]
-    return Texts(values, codes)
+    return Texts.among(rows, [error(text) for text in texts], len(failed))
 
 
 def _text(column: Any) -> pa.StringArray:

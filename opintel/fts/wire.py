@@ -8,6 +8,7 @@ them: those are decoded here into columns, with the fields in use only. Whatever
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from operator import attrgetter
 from typing import Annotated, Any, Literal
 
@@ -28,6 +29,8 @@ __all__ = ["PUBLIC_KEY", "FtsWire"]
 
 EXCERPT = 2048
 """Bytes of an undecodable message that are kept."""
+_CACHE = 1 << 16
+"""Keys that are remembered: more than there are links."""
 _MS = 1_000_000
 """ns in a millisecond."""
 
@@ -63,6 +66,8 @@ _complete = msgspec.json.Decoder(_Complete)
 _numbers = attrgetter(
     "t_final_transfer_state_flag", "tr_timestamp_complete", "tr_timestamp_start", "file_size", "f_size"
 )
+_WHOLE = 5
+_throughput = attrgetter("throughput")
 _places = attrgetter("endpnt", "src_hostname", "dst_hostname")
 
 
@@ -84,6 +89,7 @@ class FtsWire:
         self._instance = host(instance)
         self._pseudonyms = None if keep_personal else Pseudonyms(pseudonym_key)
         self._messages = Messages(self._instance, self._pseudonyms)
+        self._keys = _Keys(self._instance)
 
     def decode(self, messages: Sequence[Message]) -> Decoded[Transfer]:
         """The rows of the messages; a start has none. A `Reject` for each bad record; nothing is raised."""
@@ -132,49 +138,57 @@ class FtsWire:
     def _columns(self, found: Sequence[_Complete], places: Any) -> tuple[Decoded[Transfer], list[int]]:
         """The rows of those that are right as they stand, and the places of the others."""
         data = [one.data for one in found]
-        outcome, end, start, size, other_size = np.array(list(map(_numbers, data)), dtype=np.int64).T
-        throughput = np.array([one.throughput for one in data])
-        table: dict[tuple[str, str, str], int] = {}
-        code = np.array([table.setdefault(place, len(table)) for place in map(_places, data)], dtype=np.int32)
-        keys = [self._key(*place) for place in table]
+        whole = np.fromiter(chain.from_iterable(map(_numbers, data)), dtype=np.int64, count=_WHOLE * len(data))
+        outcome, end, start, size, other_size = whole.reshape(-1, _WHOLE).T
+        throughput = np.fromiter(map(_throughput, data), dtype=np.float64, count=len(data))
+        keys = Texts.of(map(self._keys.__getitem__, map(_places, data)))
         good = outcome == OK
         size = np.where(size > 0, size, other_size)
-        fine = np.array([key != "" for key in keys])[code] & (outcome >= ABORTED) & (outcome <= OK)
+        fine = np.array([key != "" for key in keys.values])[keys.code] & (outcome >= ABORTED) & (outcome <= OK)
         fine &= (end >= MIN_MS) & (end < MAX_MS) & (size >= 0) & ~(good & (throughput <= 0))
         index = np.flatnonzero(fine)
         if len(index) < len(data):
             chosen = index.tolist()
             found, data = [found[n] for n in chosen], [data[n] for n in chosen]
-            columns = (outcome, end, start, size, throughput, good, code)
-            outcome, end, start, size, throughput, good, code = (column[index] for column in columns)
+            outcome, end, start, size = (column[index] for column in (outcome, end, start, size))
+            throughput, good, keys = throughput[index], good[index], keys.take(index)
         row_id = natural_ids([one.metadata.id for one in found])
         labels = [(one.job_id.strip(), one.file_id.strip()) for one in data]
         file = natural_ids([f"{job}\x1f{file}" for job, file in labels])
         nameless = [n for n, (_, file_id) in enumerate(labels) if not file_id]
         file[nameless] = row_id[nameless]
-        errors = [""] * len(data)
-        for n in np.flatnonzero(~good).tolist():
-            errors[n] = self._messages.error(data[n].t__error_message)
+        failed = np.flatnonzero(~good)
+        errors = [self._messages.error(data[n].t__error_message) for n in failed.tolist()]
         known = (start >= MIN_MS) & (start < end)
         none = np.zeros(len(data), dtype=np.int64)
         transfers = Transfers(
             none.astype(np.int8),
             file,
             outcome.astype(np.int8),
-            Texts.of(errors),
+            Texts.among(failed, errors, len(data)),
             size,
             np.where(good, throughput, 0.0),
             np.where(known, (end - start) * _MS / NS, 0.0),
             none,
             none,
         )
-        rows = Batch[Transfer](Texts(keys, code).ordered(), end * _MS, row_id, transfers)
+        rows = Batch[Transfer](keys, end * _MS, row_id, transfers)
         return Decoded(rows, places[index], none, []), places[~fine].tolist()
 
-    def _key(self, endpoint: str, source: str, destination: str) -> str:
-        """The key of a transfer's row; empty where one of the three is no host name."""
+
+class _Keys(dict[tuple[str, str, str], str]):
+    """(endpnt, source, destination) as sent → the row's key, empty where one of the three is no host name."""
+
+    def __init__(self, instance: str) -> None:
+        self._instance = instance
+
+    def __missing__(self, place: tuple[str, str, str]) -> str:
+        endpoint, source, destination = place
         parts = (host(endpoint) if endpoint else self._instance, host(source), host(destination))
-        return "|".join(parts) if all(parts) else ""
+        if len(self) >= _CACHE:
+            self.clear()
+        key = self[place] = "|".join(parts) if all(parts) else ""
+        return key
 
 
 def _placed(decoded: Decoded[Transfer], places: Sequence[int]) -> Decoded[Transfer]:

@@ -61,7 +61,7 @@ class ReduceStage:
         self._held: dict[int, dict[str, int]] = {}
         """Window start → quarantined key → rows not judged."""
         self._keys: dict[str, int] = {}
-        """Key → end of its last window."""
+        """Key → end of its last closed window."""
         self._in_shard: dict[int, int] = {}
         self._quarantined: dict[str, int] = {}
         """Key → window end at which it gets another chance."""
@@ -169,11 +169,8 @@ class ReduceStage:
             left[here[~fresh]] = False
             self.duplicates += len(here) - int(fresh.sum())
             counts = self._open.setdefault(window, {})
-            taken = np.bincount(code[here[fresh]], minlength=len(values))
-            for k in np.flatnonzero(taken).tolist():
-                key = values[k]
-                counts[key] = counts.get(key, 0) + int(taken[k])
-                self._keys[key] = max(self._keys[key], window + self.stream.window)
+            taken = np.bincount(code[here[fresh]], minlength=len(values)).tolist()
+            counts.update({key: counts.get(key, 0) + n for key, n in zip(values, taken, strict=True) if n})
         index = np.flatnonzero(left)
         if not len(index):
             return
@@ -220,7 +217,8 @@ class ReduceStage:
                 if careful
                 else self._close(window, keys, controls)
             )
-            self._open.pop(start, None)
+            for key in self._open.pop(start, ()):
+                self._keys[key] = max(self._keys[key], window.end)
             self._seen.pop(start, None)
             for key, count in sorted(self._held.pop(start, {}).items()):
                 records.append(Record(window, QUARANTINED, key, self.reducer.scope(key), count))
@@ -271,7 +269,8 @@ class ReduceStage:
 
     def _expire(self, window_end: int) -> None:
         # at every passed window end, whether or not this partition had a window there: all partition counts agree
-        for key in [k for k, last in self._keys.items() if last + self.stream.ttl <= window_end]:
+        alive = set().union(*self._open.values())
+        for key in [k for k, last in self._keys.items() if last + self.stream.ttl <= window_end and k not in alive]:
             self._forget(key)
         for key in [k for k, until in self._quarantined.items() if until <= window_end]:
             del self._quarantined[key]

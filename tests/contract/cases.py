@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 from opintel.finding import NS
+from opintel.fts.arrow import packed
 from opintel.fts.pipeline import PIPELINE as FTS
 from opintel.fts.simulate import Simulator
 from opintel.fts.wire import FtsWire
 from opintel.streams.stream import Stream
 
 from .harness import Case
-from .toy import TOY, ToyWire
+from .toy import COLUMN_TOY, TOY, ColumnWire, ToyWire
 
 START = 1_700_000_000 * NS - 1_700_000_000 * NS % (600 * NS)
 TOY_STREAM = Stream("toy", "toy.raw", partitions=4, window=60 * NS, lateness=20 * NS, skew=15 * NS, interval=10 * NS)
@@ -49,10 +52,31 @@ def fts_messages() -> Sequence[tuple[int, bytes]]:
     return sorted([*rows, *((rows[n][0], b'{"garbage": %d' % n) for n in range(100, len(rows), 500))])
 
 
+@cache
+def batched_messages() -> Sequence[tuple[int, bytes]]:
+    """The same story, its complete messages in Arrow messages of twenty; some records in them are bad."""
+    rows: list[tuple[int, bytes]] = []
+    waiting: list[dict[str, Any]] = []
+    for arrival, body in fts_messages():
+        if b"fts_raw_complete" not in body:
+            rows.append((arrival, body))
+            continue
+        message = json.loads(body)
+        waiting.append({**message["data"], "_id": message["metadata"]["_id"]})
+        if len(rows) % 50 == 0:
+            waiting.append({**waiting[-1], "_id": str(len(rows)), "src_hostname": "no host|"})
+        if len(waiting) >= 20:
+            rows.append((arrival, packed(waiting)))
+            waiting.clear()
+    return rows
+
+
 TOY_CASE = Case("toy", TOY_STREAM, TOY, ToyWire(), toy_messages)
 FAILING = Case("toy-failing", TOY_STREAM, TOY, ToyWire(), lambda: toy_messages(seed=2, bad=True))
 CASES = [
     TOY_CASE,
     FAILING,
+    Case("toy-columns", TOY_STREAM, COLUMN_TOY, ColumnWire(), lambda: toy_messages(seed=2, bad=True)),
     Case("fts", Stream("fts", "fts.transfers"), FTS, FtsWire(), fts_messages),
+    Case("fts-batched", Stream("fts", "fts.transfers"), FTS, FtsWire(), batched_messages),
 ]

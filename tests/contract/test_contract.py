@@ -318,3 +318,8 @@ def test_two_streams_that_see_one_scope_have_findings_of_their_own(tmp_path: Pat
     two = play(replace(TOY_CASE, stream=TOY_STREAM._replace(name="toy2", topic="toy2.raw")), tmp_path / "two")
     assert len(one.findings) == len(two.findings) > 10
     assert not one.findings.keys() & two.findings.keys()
+
+
+def test_columns_say_what_rows_say(tmp_path: Path) -> None:
+    by_column = next(case for case in CASES if case.name == "toy-columns")
+    assert play(by_column, tmp_path / "columns") == play(FAILING, tmp_path / "rows")

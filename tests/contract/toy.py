@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from opintel.detector import Closing, Controls, Decoded, Message, Pipeline, Record, each
 from opintel.finding import Effect, Finding, Window, finding_id
 from opintel.ids import natural_id
-from opintel.rows import Batch, Row
+from opintel.rows import Batch, Columns, Numbers, Row
 
 
 class Value(msgspec.Struct, array_like=True):
@@ -164,3 +164,43 @@ class Seen:
 
 
 TOY = Pipeline("toy", Value, list[int], ToyWire, ToyReducer, (Total, Seen))
+
+
+class Values(Columns):
+    """`Value`s as columns."""
+
+    ROW = Value
+    value: Annotated[NDArray[np.int64], Numbers("<i8")]
+
+    @classmethod
+    def of(cls, payloads: Sequence[Value]) -> Values:
+        return cls(np.array([payload.value for payload in payloads], dtype=np.int64))
+
+    def row(self, n: int, key: str) -> Value:
+        return Value(int(self.value[n]))
+
+
+class ColumnWire(ToyWire):
+    """The same rows as columns."""
+
+    def decode(self, messages: Sequence[Message]) -> Decoded[Value]:
+        return each(self.read, messages, Values)
+
+
+class ColumnReducer(ToyReducer):
+    """The same sums by numpy."""
+
+    def update(self, rows: Batch[Value], window_starts: NDArray[np.int64]) -> None:
+        value = rows.payload.value
+        pairs, group = np.unique(np.stack([rows.key.code, window_starts]), axis=1, return_inverse=True)
+        for n, (code, start) in enumerate(pairs.T.tolist()):
+            here = value[group.reshape(-1) == n]
+            held = self.sums.setdefault(rows.key.values[code], {}).setdefault(start, [0, 0, 0])
+            held[0] += len(here)
+            held[1] += int(here.sum())
+            held[2] |= bool((here == 667).any())
+        if (value == 666).any():
+            raise ArithmeticError("the number of the beast")
+
+
+COLUMN_TOY = TOY._replace(payload=Values, wire=ColumnWire, reducer=ColumnReducer)

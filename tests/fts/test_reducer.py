@@ -134,7 +134,7 @@ def test_a_file_counts_once_by_its_last_outcome(rows: list[Row[Transfer]]) -> No
         assert (found.ok, found.failed, found.aborted) == tuple(outcomes[o] for o in (OK, FAILED, ABORTED))
         assert found.attempts == len(final)
         assert found.bytes == sum(p.bytes for p in good)
-        assert found.log_rate == pytest.approx((len(rates), sum(rates), sum(r * r for r in rates)))
+        assert found.log_rate == (len(rates), math.fsum(rates), math.fsum(r * r for r in rates))
         assert {text: count for _, text, count, _ in found.forms} == forms
         table = found.by_slice()
         assert table.sum(axis=0) == pytest.approx([found.ok, found.failed, *found.log_rate[:2]])
