@@ -77,7 +77,7 @@ def decode(bodies: Sequence[bytes], instance: str, error: Callable[[str], str]) 
     for at, body in enumerate(bodies):
         try:
             found = _read(body)
-        except (ValueError, pa.ArrowException, struct.error) as problem:
+        except (ValueError, OSError, LookupError, TypeError, pa.ArrowException, struct.error) as problem:
             reason = f"not an Arrow message of transfers: {' '.join(str(problem).split())[:300]}"
             rejects.append(Reject(at, 0, reason))
         else:
