@@ -33,7 +33,7 @@ ROOMS = (
     *("streams/log_sqlite", "streams/", "alerts/", "store/", "sqlalchemy", "json.Decoder", "msgspec", "sqlite3"),
     *("blake2", "pyarrow", "numpy", "opintel/"),
 )
-RECORDS = 1000
+RECORDS = 2000
 """Records of a batched message."""
 
 

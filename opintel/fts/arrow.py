@@ -108,12 +108,13 @@ def _read(body: bytes) -> list[pa.RecordBatch]:
     if len(body) > MAX_MESSAGE:
         raise ValueError(f"{len(body)} bytes; {MAX_MESSAGE} are the most")
     messages = pa.ipc.MessageReader.open_stream(body)
+    first = messages.read_next_message()
     while (message := _next(messages)) is not None:
         if message.type == "dictionary":
             raise ValueError("dictionary-encoded columns; plain ones are right")
         if message.type == "record batch" and _compressed(memoryview(message.metadata)):
             raise ValueError("compressed buffers; plain ones are right (the transport compresses)")
-    schema = pa.ipc.open_stream(body).schema
+    schema = pa.ipc.read_schema(first)
     used = [n for n, name in enumerate(schema.names) if name in SCHEMA.names]
     names = [schema.names[n] for n in used]
     if len(set(names)) < len(names):

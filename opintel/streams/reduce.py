@@ -158,11 +158,11 @@ class ReduceStage:
                 self._hold(int(start[row]), values[code[row]], 1)
             set_aside("quarantined", np.flatnonzero(held), "its key is quarantined")
             left &= ~held
-        if any(key not in self._keys for key in values):
+        if not all(map(self._keys.__contains__, values)):
             refused = ~self._admitted(rows, left)[code] & left
             set_aside("refused", np.flatnonzero(refused), f"its shard holds {self.stream.max_keys} keys")
             left &= ~refused
-        mark = rows.id ^ np.array([_key_mark(key) for key in values], dtype=np.int64)[code]
+        mark = rows.id ^ np.fromiter(map(_key_mark, values), dtype=np.int64)[code]
         for window in np.unique(start[left]).tolist():
             here = np.flatnonzero(left & (start == window))
             fresh = self._seen.setdefault(window, Seen()).add(mark[here])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from opintel.detector import Message
 from opintel.finding import NS, parse_rfc3339
 from opintel.fts.fields import host, number, whole
-from opintel.fts.message import MAX_BYTES
+from opintel.fts.message import MAX_BYTES, Messages
 from opintel.fts.personal import PUBLIC_KEY, Pseudonyms
 from opintel.fts.records import ABORTED, FAILED, OK, Transfer
 from opintel.fts.wire import FtsWire
@@ -339,6 +339,38 @@ def test_a_list_is_its_messages_one_by_one(records: list[dict[str, Any]], envelo
         [{"data": r, "metadata": {"_id": str(i)}} for i, r in enumerate(records)] if enveloped else records
     )
     assert decode(messages) == [found for message in messages for found in decode(message)]
+
+
+monit_records = broken_records.map(lambda data: {"data": data, "metadata": {"_id": "m", "type": "complete"}})
+today = {**COMPLETE, "f_size": 3, "throughput": 5.0}
+odd = st.sampled_from([" 7 ", "", 0, -1, -(2**63), 2**63, 1772431204000, "a|b", "SE9.x", "\u00a07", "\u202e"])
+
+
+def enveloped(changes: dict[str, Any], id: Any) -> bytes:
+    return json.dumps({"data": {**today, **changes}, "metadata": {"_id": id, "type": "complete"}}).encode()
+
+
+nearly_today = st.builds(
+    enveloped,
+    st.dictionaries(st.sampled_from(sorted(today)), json_values | odd, max_size=3),
+    st.sampled_from(["", "m-1", "é", " m "]) | json_values,
+)
+
+
+@given(st.lists(nearly_today | monit_records.map(lambda record: json.dumps(record).encode()), max_size=8))
+def test_the_quick_way_says_what_the_careful_one_says(bodies: list[bytes]) -> None:
+    """Messages together, many of them by column, are what `Messages.read` makes of each."""
+    careful = Messages("fts.example.org", Pseudonyms(PUBLIC_KEY))
+    expected = [found for body in bodies for found in careful.read(Message(body))]
+    assert taken(FtsWire(), *map(Message, bodies)) == expected
+
+
+def test_messages_of_today_go_the_quick_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    bodies = [
+        json.dumps({"data": {**today, "retry": n}, "metadata": {"_id": str(n), "type": "complete"}}) for n in range(9)
+    ]
+    monkeypatch.setattr(Messages, "read", None)
+    assert len(FtsWire().decode([Message(body.encode()) for body in bodies]).rows) == 9
 
 
 @given(st.sets(st.sampled_from(sorted(set(COMPLETE) - {"src_hostname", "dst_hostname", "tr_timestamp_complete"}))))

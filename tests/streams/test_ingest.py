@@ -248,3 +248,57 @@ def test_two_sources_keep_their_places_and_their_dead_letters(tmp_path: Path) ->
         made(bus, live=False, source=source).take([bad, message(T0, "a.k", 1, 1)], 2, T0)
     assert bus.aside_counts()["toy.ingest", "dead"] == 2
     assert made(bus, live=False, source="one").unfinished == (None, 2)  # its place, though `two` wrote after it
+
+
+def test_what_a_transport_refused_is_a_dead_letter_with_its_reason(tmp_path: Path) -> None:
+    bus = LOGS["sqlite"](tmp_path)
+    refused = Message(b"offsets 5 to 9 inflate to 3 GB", "fts-2", 9, 7, "refused")
+    ingester = made(bus, live=False)
+    ingester.take([message(T0), refused, Message(b"junk", "x", 3, 8), message(T0 + 1, value=2)], 4, T0)
+    dead = {(a.position, a.row, a.place, a.reason, a.excerpt) for a in bus.asides(kind="dead")}
+    assert dead == {
+        (7, 0, "fts-2:10", "offsets 5 to 9 inflate to 3 GB", b""),
+        (8, 0, "x:4", "expected `key time value`", b"junk"),
+    }
+    assert ingester.resume == (4, 4)
+    assert sum(len(rows) for partition in content(bus) for _, rows in partition) == 2
+
+
+def test_a_live_source_that_can_be_read_again_finishes_its_chunk(tmp_path: Path) -> None:
+    """As files do: the chunk that a crash cut short is taken again, and reaches each partition once."""
+    bus = LOGS["sqlite"](tmp_path)
+    rows = [message(T0 + n, f"a.{n}", index=n) for n in range(40)]
+
+    def reading(log: Log) -> Ingester:
+        return Ingester(log, TOY_STREAM, TOY, ToyWire(), "kafka", live=True, replayable=True)
+
+    reading(bus).take(rows[:20], {"t-0": 20}, T0)
+    with pytest.raises(OSError, match="crashed"):
+        reading(Torn(bus, 2)).take(rows[20:], {"t-0": 40}, T0)  # type: ignore[arg-type]
+    again = reading(bus)
+    assert again.unfinished == ({"t-0": 20}, {"t-0": 40})
+    assert again.resume == ({"t-0": 20}, 20)
+    again.take(rows[20:], again.unfinished.after, T0)
+    assert reading(bus).unfinished is None or reading(bus).unfinished == ({"t-0": 20}, {"t-0": 40})
+    keys = [row.key for p in range(4) for r in stored(bus, p) for row in r.batch.rows()]
+    assert sorted(keys) == sorted(f"a.{n}" for n in range(40))
+
+
+@pytest.mark.parametrize("records", range(12))
+def test_a_chunk_that_is_too_large_for_a_record_is_in_several(
+    records: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash between them: those that are there are not sent again, the others are."""
+    monkeypatch.setattr("opintel.streams.ingest.MAX_RECORD", 400)
+    rows = [message(T0 + n, f"a.{n}", index=n) for n in range(100)]
+    plain, torn = LOGS["sqlite"](tmp_path / "plain"), LOGS["sqlite"](tmp_path / "torn")
+    made(plain, live=False).take(rows, 100, T0)
+    assert all(len(value) < 800 for p in range(4) for _, value in plain.read(TOY_STREAM.topic, p, 0, 10**6))
+    assert sum(len(partition) for partition in content(plain)) > 12
+    if records:
+        with pytest.raises(OSError, match="crashed"):
+            made(Torn(torn, records), live=False).take(rows, 100, T0)  # type: ignore[arg-type]
+    again = made(torn, live=False)
+    assert (again.unfinished is not None) == (records > 0)
+    again.take(rows, 100, T0)
+    assert content(torn) == content(plain)

@@ -1,0 +1,114 @@
+"""Stage 1 by column is stage 1 row by row: the same records, asides and state, however the rows were cut."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from contract.cases import START, TOY_STREAM
+from contract.toy import COLUMN_TOY, TOY, Value, Values
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opintel.detector import Pipeline
+from opintel.finding import NS
+from opintel.ids import natural_id
+from opintel.rows import Batch, Row
+from opintel.streams.records import NEVER, Control, Rows, Source, Tick, raw_codec, shard_of
+from opintel.streams.reduce import ReduceStage
+
+STREAM = TOY_STREAM._replace(partitions=1, shards=2, max_keys=3, ttl=90 * NS)
+SOURCE = Source("x", 0, None, None, 0, 0, 0, 0)
+ROWS = st.lists(
+    st.builds(
+        lambda key, second, value: Row(key, START + second * NS, natural_id(key, second, value), Value(value)),
+        *(st.sampled_from([f"s0.k{n}" for n in range(9)]), st.integers(0, 400), st.integers(0, 2)),
+    ),
+    max_size=25,
+)
+RECORDS = st.lists(st.tuples(st.integers(-60, 400), ROWS), max_size=8)
+
+
+def encoded(pipeline: Pipeline, records: list[tuple[int, list[Row]]]) -> list[tuple[int, bytes]]:
+    codec = raw_codec(pipeline.payload)
+    values: list[Any] = []
+    for n, (second, rows) in enumerate(records):
+        wm = START + second * NS
+        values.append(Rows(wm, 0, SOURCE, Batch.of(rows, pipeline.payload)))
+        if n % 3 == 2:
+            values.append(Control(f"c{n}", "scale", "all", n, 0, n + 1, NEVER))
+    values.append(Tick(START + 900 * NS, 0, SOURCE, START + 900 * NS))
+    return [(position, codec.encode(value)) for position, value in enumerate(values)]
+
+
+def told(stage: ReduceStage, batches: Iterator[list[tuple[int, bytes]]], careful: bool) -> tuple[Any, ...]:
+    asides, records = [], []
+    for batch in batches:
+        out = stage.process(batch, careful)
+        asides += out.asides
+        records += out.records
+    state = msgspec.msgpack.encode(stage.state(), order="deterministic")
+    return sorted(asides, key=lambda a: a.where), records, state, stage.duplicates
+
+
+def cut(values: list[tuple[int, bytes]], size: int) -> Iterator[list[tuple[int, bytes]]]:
+    return (values[at : at + size] for at in range(0, len(values), size))
+
+
+@settings(deadline=None, max_examples=150)
+@given(RECORDS, st.integers(1, 9))
+def test_columns_are_rows(records: list[tuple[int, list[Row]]], size: int) -> None:
+    stage = lambda: ReduceStage(STREAM, TOY, 0, "e", 1)  # noqa: E731
+    values = encoded(TOY, records)
+    whole = told(stage(), cut(values, len(values)), careful=False)
+    assert told(stage(), cut(values, size), careful=False) == whole
+    assert told(stage(), cut(values, 1), careful=True) == whole
+    columns = told(ReduceStage(STREAM, COLUMN_TOY, 0, "e", 1), cut(encoded(COLUMN_TOY, records), size), careful=False)
+    assert columns == whole
+
+
+@settings(deadline=None, max_examples=100)
+@given(RECORDS)
+def test_what_becomes_of_a_row(records: list[tuple[int, list[Row]]]) -> None:
+    """A slow model: late, refused, copy or taken, row by row, with nothing but sets and dicts."""
+    stream = STREAM._replace(ttl=10**6 * NS)
+    fates: Counter[str] = Counter()
+    wm, known, seen = NEVER, {}, set()  # type: ignore[var-annotated]
+    stage = ReduceStage(stream, TOY, 0, "e", 1)
+    for second, rows in records:
+        wm = max(wm, START + second * NS)
+        for row in rows:
+            start = row.time - row.time % stream.window
+            shard = known.setdefault(shard_of(row.key, stream.shards), set())
+            if start + stream.window <= wm:
+                fates["late"] += 1
+            elif row.key not in shard and len(shard) == stream.max_keys:
+                fates["refused"] += 1
+            elif (start, row.key, row.id) in seen:
+                fates["copy"] += 1
+            else:
+                shard.add(row.key)
+                seen.add((start, row.key, row.id))
+    out = stage.process(encoded(TOY, records), careful=False)
+    found = Counter(aside.kind for aside in out.asides)
+    assert (found["late"], found["refused"], stage.duplicates) == (fates["late"], fates["refused"], fates["copy"])
+
+
+def test_a_restored_stage_goes_on_bit_for_bit() -> None:
+    rows = [Row(f"s0.k{n % 5}", START + n * NS, n, Value(n)) for n in range(300)]
+    values = encoded(COLUMN_TOY, [(n - 60, rows[n : n + 60]) for n in range(0, 300, 60)])
+    stream = STREAM._replace(max_keys=9)
+    once = ReduceStage(stream, COLUMN_TOY, 0, "e", 1)
+    expected = told(once, cut(values, 99), careful=False)
+    records: list[Any] = []
+    stage = ReduceStage(stream, COLUMN_TOY, 0, "e", 1)
+    for value in values:
+        records += stage.process([value], careful=False).records
+        state = msgspec.msgpack.decode(msgspec.msgpack.encode(stage.state()))
+        stage = ReduceStage(stream, COLUMN_TOY, 0, "e", 1)
+        stage.restore(state)
+    assert records == expected[1]
+    assert msgspec.msgpack.encode(stage.state(), order="deterministic") == expected[2]
+    assert issubclass(COLUMN_TOY.payload, Values)
