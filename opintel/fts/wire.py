@@ -145,7 +145,8 @@ class FtsWire:
         good = outcome == OK
         size = np.where(size > 0, size, other_size)
         fine = np.array([key != "" for key in keys.values])[keys.code] & (outcome >= ABORTED) & (outcome <= OK)
-        fine &= (end >= MIN_MS) & (end < MAX_MS) & (size >= 0) & ~(good & (throughput <= 0))
+        fine &= (end >= MIN_MS) & (end < MAX_MS) & (size >= 0)
+        fine &= ~good | ((throughput > 0) & (throughput < 2.0**63))  # an integer above that is none
         index = np.flatnonzero(fine)
         if len(index) < len(data):
             chosen = index.tolist()

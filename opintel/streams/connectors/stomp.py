@@ -22,8 +22,8 @@ import msgspec
 from opintel.detector import Message
 from opintel.streams.connectors import cut
 
-PREFETCH = 1000
-"""Unacknowledged messages a subscription may hold."""
+PREFETCH = 4000
+"""Unacknowledged messages a subscription may hold: two chunks, so that a backlog fills one while one is taken."""
 HEARTBEAT = 10_000
 """ms, both ways; a broker silent for longer than this is taken for dead."""
 ANSWER = 3.0
