@@ -108,13 +108,12 @@ def _read(body: bytes) -> list[pa.RecordBatch]:
     if len(body) > MAX_MESSAGE:
         raise ValueError(f"{len(body)} bytes; {MAX_MESSAGE} are the most")
     messages = pa.ipc.MessageReader.open_stream(body)
-    first = messages.read_next_message()
     while (message := _next(messages)) is not None:
         if message.type == "dictionary":
             raise ValueError("dictionary-encoded columns; plain ones are right")
         if message.type == "record batch" and _compressed(memoryview(message.metadata)):
             raise ValueError("compressed buffers; plain ones are right (the transport compresses)")
-    schema = pa.ipc.read_schema(first)
+    schema = pa.ipc.open_stream(body).schema
     used = [n for n, name in enumerate(schema.names) if name in SCHEMA.names]
     names = [schema.names[n] for n in used]
     if len(set(names)) < len(names):
@@ -295,5 +294,6 @@ def _hashed(column: pa.StringArray, seed: _Ints | int = 0) -> _Ints:
 def _buffers(column: pa.StringArray) -> tuple[NDArray[np.uint8], _Ints]:
     """(bytes, offsets) of a column without nulls."""
     _, offsets, data = column.buffers()
-    bounds = np.frombuffer(offsets, dtype=np.int32)[column.offset : column.offset + len(column) + 1] if offsets else [0]
+    end = column.offset + len(column) + 1
+    bounds = np.frombuffer(offsets, dtype=np.int32, count=end)[column.offset :] if offsets else [0]
     return np.frombuffer(data or b"", dtype=np.uint8), np.asarray(bounds, dtype=np.int64)
