@@ -38,8 +38,12 @@ def log_pmf(k: ArrayLike, n: ArrayLike, a: ArrayLike, b: ArrayLike) -> Floats:
     """
     k, n = np.asarray(k, dtype=np.float64), np.asarray(n, dtype=np.float64)
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    choose = gammaln(n + 1.0) - gammaln(k + 1.0) - gammaln(n - k + 1.0)
-    return np.asarray(choose + betaln(k + a, n - k + b) - betaln(a, b), dtype=np.float64)
+    return np.asarray(log_choose(n, k) + betaln(k + a, n - k + b) - betaln(a, b), dtype=np.float64)
+
+
+def log_choose(n: Floats, k: Floats) -> Floats:
+    """ln of the binomial coefficient: what does not change while a and b are fitted."""
+    return np.asarray(gammaln(n + 1.0) - gammaln(k + 1.0) - gammaln(n - k + 1.0), dtype=np.float64)
 
 
 def log_mid_p(k: ArrayLike, n: ArrayLike, a: ArrayLike, b: ArrayLike) -> Floats:

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
-from scipy.special import expit, logit, psi
+from scipy.special import betaln, expit, logit, psi
 
-from opintel.stats.counts import MOST, Floats, log_pmf
+from opintel.stats.counts import MOST, Floats, log_choose
 
 PRIOR_MEAN, PRIOR_RHO, PRIOR_WIDTH = 0.05, 0.1, 1.5
 """A weak prior (logit-normal) that a few dozen counts outweigh: without it five counts of zero would make mean = 0."""
@@ -43,6 +43,7 @@ def fit_healthy(k: ArrayLike, n: ArrayLike) -> Healthy:
         return Healthy(PRIOR_MEAN, PRIOR_RHO, 0.0)
     k_, n_ = values[:, 0].astype(np.float64), values[:, 1].astype(np.float64)
     broken = np.log(2.0 * (k_ + 1.0) / ((n_ + 1.0) * (n_ + 2.0)))
+    choose = log_choose(n_, k_)
     prior = np.array([logit(PRIOR_MEAN), logit(PRIOR_RHO)])
 
     def loss(theta: Floats) -> tuple[float, Floats]:
@@ -50,7 +51,7 @@ def fit_healthy(k: ArrayLike, n: ArrayLike) -> Healthy:
         size = (1.0 - rho) / rho
         a, b = mean * size, (1.0 - mean) * size
         eps = expit(theta[2]) if len(theta) == 3 else 0.0
-        good = log_pmf(k_, n_, a, b)
+        good = choose + betaln(k_ + a, n_ - k_ + b) - betaln(a, b)  # `log_pmf`
         total = psi(n_ + a + b) - psi(a + b)
         da, db = psi(k_ + a) - psi(a) - total, psi(n_ - k_ + b) - psi(b) - total
         with np.errstate(divide="ignore"):
