@@ -25,6 +25,7 @@ COMMANDS = {
     "simulate": "Write simulated messages and the truth about them.",
     "evaluate": "Measure the detectors with the field's published metrics.",
     "check": "Check the configuration and name every problem.",
+    "topics": "Plan or make the topics of a Kafka cluster.",
     "init": "Copy the shipped configuration to a folder of your own.",
     "version": "Print the versions of all that matters.",
     "findings": "Print the findings in the store.",

@@ -13,12 +13,14 @@ from typing import Any, NamedTuple
 from zlib import crc32
 
 from opintel.detector import Message, Pipeline, Row, Wire
-from opintel.streams.log import Aside, Entry, Log
+from opintel.streams.log import Aside, AsideKind, Entry, Log
 from opintel.streams.records import NEVER, Control, Rows, Source, Tick, raw_codec, shard_of
 from opintel.streams.stream import FINDINGS, Stream
 
 CHUNK = 500
 """Messages that share a stamp. Fixed: another size would close windows elsewhere."""
+NOT_READ: dict[str, AsideKind] = {"refused": "dead", "gap": "gap"}
+"""Forms of messages in whose place a source says what it did not read, and why: what becomes of them."""
 
 
 class Resume(NamedTuple):
@@ -39,11 +41,19 @@ class Unfinished(NamedTuple):
 
 class Ingester:
     """Stamps the messages of one source of one stream. `live` sources have ticks and a cap on event times, files
-    have none.
+    have none. `replayable`: a live source that can be read again from a position, as files can.
     """
 
     def __init__(
-        self, bus: Log, stream: Stream, pipeline: Pipeline, wire: Wire[Any], source: str, *, live: bool
+        self,
+        bus: Log,
+        stream: Stream,
+        pipeline: Pipeline,
+        wire: Wire[Any],
+        source: str,
+        *,
+        live: bool,
+        replayable: bool = False,
     ) -> None:
         self.log, self.stream, self.wire, self.source, self.live = bus, stream, wire, source, live
         self._codec = raw_codec(pipeline.payload)
@@ -52,7 +62,8 @@ class Ingester:
         create_topics(bus, stream)
         latest = [self._tail(p) for p in range(stream.partitions)]
         newest = max((t.seen for t in latest if t is not None), default=NEVER)
-        tails = latest if live else [self._tail(p, source) for p in range(stream.partitions)]
+        again = replayable or not live
+        tails = [self._tail(p, source) for p in range(stream.partitions)] if again else latest
         mine = max((t for t in tails if t is not None and t.name == source), key=lambda t: t.chunk, default=None)
         self._seen = newest
         self._chunk, self._count, self._position = (
@@ -64,8 +75,8 @@ class Ingester:
         """Rows appended since the start of the process."""
         self.unfinished: Unfinished | None = None
         """The last chunk, where a crash may have kept it from some partitions: to be taken again before all else."""
-        if mine is not None and mine.before != mine.after and not live:
-            # a broker, in contrast, sends again by itself what was not acknowledged
+        if mine is not None and mine.before != mine.after and again:
+            # a STOMP broker, in contrast, sends again by itself what was not acknowledged
             have = {p for p, t in enumerate(tails) if t is not None and t.name == source and t.chunk == mine.chunk}
             if len(have) < stream.partitions:
                 self._chunk, self._count, self._position = mine.chunk, mine.count_before, mine.before
@@ -111,6 +122,9 @@ class Ingester:
         seen = self._seen
         shards, partitions = self.stream.shards, self.stream.partitions
         for message in messages:
+            if message.form in NOT_READ:
+                dead.append(self._dead(message, 0, message.body.decode("utf-8", "replace")))
+                continue
             for n, row in enumerate(self.wire.decode(message)):
                 if not isinstance(row, Row):
                     dead.append(self._dead(message, n, row.reason))
@@ -193,14 +207,14 @@ class Ingester:
     def _dead(self, message: Message, n: int, reason: str) -> Aside:
         place = f"{message.file}:{message.row + 1}" if message.file else f"message {message.index + 1}"
         return Aside(
-            "dead",
+            NOT_READ.get(message.form, "dead"),
             self._aside_topic,
             self._aside_partition,
             message.index,
             n,
             reason,
-            place,
-            self.wire.redacted(message.body),
+            message.file if message.row < 0 else place,
+            b"" if message.form in NOT_READ else self.wire.redacted(message.body),
         )
 
 
