@@ -20,7 +20,7 @@ from kafka.admin import (
     ResourceType,
 )
 
-from opintel.streams.kafka.topics import ASIDES
+from opintel.streams.kafka.topics import ASIDES, until_shown
 from opintel.streams.sequencer import control_topic
 from opintel.streams.stream import FINDINGS, Stream
 
@@ -92,9 +92,10 @@ def missing(admin: Any, wanted: Sequence[Right]) -> list[RightChange]:
 def grant(admin: Any, wanted: Sequence[Right]) -> list[RightChange]:
     """Gives what is missing; takes nothing away. What was done, as `missing` tells it. Raises KafkaError."""
     changes = missing(admin, wanted)
-    new = [_acl(change.right) for change in changes if change.action == "create"]
-    for error in admin.create_acls(new)["failed"] if new else []:
+    new = {change.right for change in changes if change.action == "create"}
+    for error in admin.create_acls([_acl(right) for right in sorted(new)])["failed"] if new else []:
         raise error
+    until_shown(lambda: new <= {right for right, _ in _there(admin)})
     return changes
 
 

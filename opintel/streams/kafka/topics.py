@@ -8,7 +8,8 @@ key's partition depends on it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from kafka.admin import ConfigResource, ConfigResourceType
@@ -25,6 +26,8 @@ MAX_BATCH = 8 << 20
 FINDINGS_RETENTION = 400 * 86_400 * NS
 """More than a year: whoever loses the store reads the findings again."""
 ASIDES_RETENTION = 30 * 86_400 * NS
+SHOWN = 10.0
+"""Seconds that news may take from the controller to the brokers."""
 _HOUR, _DAY = 3600 * NS, 86_400 * NS
 _DERIVED = re.compile(r"(.+)\.derived\.[0-9a-f]{8}")
 _UNKNOWN_TOPIC = 3
@@ -101,10 +104,21 @@ def difference(admin: Any, specs: Sequence[TopicSpec]) -> list[Change]:
 def apply(admin: Any, specs: Sequence[TopicSpec]) -> list[Change]:
     """Creates topics that are missing and sets configurations that differ; what was done, or why it could not be.
 
-    `same` are those that were right already. Another apply at the same time does no harm.
+    `same` are those that were right already. Another apply at the same time does no harm. Returns when the cluster
+    shows what was made.
     """
     by_name = {spec.name: spec for spec in specs}
-    return [_done(admin, change, by_name.get(change.topic)) for change in difference(admin, specs)]
+    done = [_done(admin, change, by_name.get(change.topic)) for change in difference(admin, specs)]
+    made = [change.topic for change in done if change.action == "create"]
+    until_shown(lambda: not any(topic["error_code"] for topic in admin.describe_topics(made)))
+    return done
+
+
+def until_shown(shown: Callable[[], bool]) -> None:
+    """Waits, for some seconds at most, until brokers show what the controller has acknowledged."""
+    deadline = time.monotonic() + SHOWN
+    while not shown() and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def _change(spec: TopicSpec, there: Mapping[str, Any], configs: Mapping[str, Mapping[str, Any]]) -> Change:
