@@ -2,10 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint soak parts kafka clean
+.PHONY: demo demo-kafka test lint soak parts kafka clean
 
 demo: .venv/core.stamp
 	$(BIN)/opintel demo
+
+# the same over a Kafka broker of its own, each service a process
+demo-kafka: .venv/core.stamp
+	$(BIN)/opintel demo --bus kafka
 
 test: lint
 	$(BIN)/pytest -m "not soak"

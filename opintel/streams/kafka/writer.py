@@ -12,7 +12,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kafka import KafkaProducer
-from kafka.errors import AuthorizationError, KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
+from kafka.errors import (
+    AuthorizationError,
+    InvalidRecordError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+)
 
 from opintel.streams.kafka.fetcher import PATIENCE, REQUEST_MS, Place
 from opintel.streams.kafka.topics import MAX_BATCH
@@ -36,7 +42,7 @@ class Writer:
     def append(self, entries: Sequence[Entry]) -> dict[Place, int]:
         """Appends in order; returns, when all are acknowledged, where each partition ended behind its last entry.
 
-        LogError where a record is too large; LogUnavailable where not all were acknowledged.
+        LogError where a record is refused or too large; LogUnavailable where not all were acknowledged.
         """
         for entry in entries:
             if len(entry.value) + len(entry.key) > MAX_RECORD:
@@ -52,9 +58,9 @@ class Writer:
         except (MessageSizeTooLargeError, RecordListTooLargeError) as error:
             self._drop(producer)
             raise self._too_large(max(entries, key=lambda e: len(e.value))) from error
-        except AuthorizationError as error:
+        except (AuthorizationError, InvalidRecordError) as error:
             self._drop(producer)
-            raise LogError(f"appending to {entries[0].topic}: not allowed ({error})") from error
+            raise LogError(f"appending to {entries[0].topic}: refused ({error})") from error
         except (KafkaError, AssertionError, RuntimeError) as error:  # it also asserts, and says so when it was closed
             self._drop(producer)
             raise LogUnavailable(f"appending to {entries[0].topic}: {error or type(error).__name__}") from error
