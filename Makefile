@@ -2,10 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint soak parts clean
+.PHONY: demo demo-kafka test lint soak parts kafka clean
 
 demo: .venv/core.stamp
 	$(BIN)/opintel demo
+
+# the same over a Kafka broker of its own, each service a process
+demo-kafka: .venv/core.stamp
+	$(BIN)/opintel demo --bus kafka
 
 test: lint
 	$(BIN)/pytest -m "not soak"
@@ -20,6 +24,11 @@ soak: .venv/test.stamp
 
 parts:
 	$(PYTHON) scripts/parts.py
+
+# one broker on 127.0.0.1:9092 until Ctrl-C; its data stay in .parts/kafka-data
+kafka:
+	$(PYTHON) scripts/parts.py kafka
+	deploy/kafka/start .parts/kafka-data
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

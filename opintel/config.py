@@ -1,11 +1,12 @@
-"""Typed settings of a site: the YAML of its `streams/` folder, overridden by the environment, and where `alerts/` is.
+"""Typed settings of a site: its `site.yaml` and the YAML of its `streams/` folder, overridden by the environment, and
+where `alerts/` is.
 
 Services and commands call `load_site`; `opintel check` shows every problem that it finds. A site's folder is given, or
-named by `OPINTEL_CONFIG`, or the shipped defaults. Every key of a stream can be overridden by an environment variable:
-`OPINTEL_STREAMS__FTS__WINDOW=5m` is `window` in `streams/fts.yaml`, two underscores go one level down, and what a
-variable's name cannot hold is written `_`: `OPINTEL_STREAMS__FTS__DETECTORS__FTS_SILENCE__…` is the detector
-`fts.silence`. Secrets are never written in YAML: a key `x_file` or `x_env` names the file or the environment variable
-that holds `x`.
+named by `OPINTEL_CONFIG`, or the shipped defaults. Every key can be overridden by an environment variable:
+`OPINTEL_SITE__BUS__USER=…` is `bus.user` in `site.yaml`, `OPINTEL_STREAMS__FTS__WINDOW=5m` is `window` in
+`streams/fts.yaml`, two underscores go one level down, and what a variable's name cannot hold is written `_`:
+`OPINTEL_STREAMS__FTS__DETECTORS__FTS_SILENCE__…` is the detector `fts.silence`. Secrets are never written in YAML: a
+key `x_file` or `x_env` names the file (relative to the YAML's folder) or the environment variable that holds `x`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import yaml
 
 from opintel.finding import NS
 from opintel.streams.connectors.stomp import StompSettings
+from opintel.streams.kafka.settings import KafkaSettings, KafkaSourceSettings
 from opintel.yaml_places import (
     Document,
     Path_,
@@ -34,10 +36,11 @@ from opintel.yaml_places import (
 )
 
 T = TypeVar("T", bound=msgspec.Struct)
+Kafka = TypeVar("Kafka", bound=KafkaSettings)
 Duration = NewType("Duration", int)
 """ns; written as text: 500ms, 90s, 10m, 6h, 30d."""
 
-PREFIX = "OPINTEL_STREAMS__"
+PREFIX, SITE_PREFIX = "OPINTEL_STREAMS__", "OPINTEL_SITE__"
 MAX_SECRET = 64 * 1024
 _UNITS = {"ms": NS // 1000, "s": NS, "m": 60 * NS, "h": 3600 * NS, "d": 86_400 * NS}
 _DURATION = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)")
@@ -69,21 +72,39 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     retention: Duration = Duration(14 * 86_400 * NS)
     """How long the log keeps the stream's records."""
     stomp: StompSettings | None = None
-    """The live broker, if there is one."""
+    """The live broker, if there is one …"""
+    kafka: KafkaSourceSettings | None = None
+    """… or the topics that others write it to."""
     wire: dict[str, Any] = {}
     """Keywords of the domain's wire format."""
     detectors: dict[str, dict[str, Any]] = {}
     """Detector → its settings; those left out have their defaults."""
 
 
+class SiteSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`site.yaml`: what all streams share. Everything in it may be left out, and the file too."""
+
+    bus: KafkaSettings | None = None
+    """The cluster that holds the log; left out: the embedded log in the data folder."""
+    replication: Annotated[int, msgspec.Meta(ge=1, le=9)] = 1
+    """Copies that the cluster keeps of each of our topics."""
+    checkpoints: str | None = None
+    """Folder or fsspec URL that all workers reach; left out: in the data folder."""
+    store: str | None = None
+    """SQLAlchemy URL; left out: SQLite in the data folder."""
+
+
 class Site(NamedTuple):
-    """All settings of a site. `documents` keeps where each was written; it holds no secret."""
+    """All settings of a site. `documents` and `written` keep where each was written; they hold no secret."""
 
     folder: Path
     streams: dict[str, StreamSettings]
     alerts: Path
     """The folder of budgets and routes, for `opintel.alerts.settings`."""
     documents: dict[str, Document]
+    settings: SiteSettings = SiteSettings()
+    written: Document = Document({}, {(): Place("site.yaml", 0)})
+    """`site.yaml` as it was read."""
 
 
 class ConfigError(ValueError):
@@ -109,28 +130,42 @@ def load_site(directory: Path | None = None) -> Site:
         raise ConfigError([Problem(str(folder), 0, "", f"has no folder `{name}`") for name in missing])
     problems: list[Problem] = []
     documents: dict[str, Document] = {}
+    written = Document({}, {(): Place("site.yaml", 0)})
+    if (folder / "site.yaml").exists():
+        written, problems = read_yaml(folder / "site.yaml", str(folder / "site.yaml") if given else "site.yaml")
     for path in sorted((folder / "streams").glob("*.y*ml")):
         shown = str(path) if given else f"streams/{path.name}"
         documents[path.stem], found = read_yaml(path, shown)
         problems += found
     if not documents:
         problems.append(Problem(str(folder / "streams"), 0, "", "holds no *.yaml; a stream is one file"))
-    problems += _override(documents)
+    problems += _override(documents, written)
+    settings = _struct(written, (), _listed(written.data, "bus"), SiteSettings, problems) or SiteSettings()
     streams: dict[str, StreamSettings] = {}
     for name, document in documents.items():
-        settings = _struct(document, (), document.data, StreamSettings, problems) if document.data else None
-        if settings is not None:
-            problems += _rules(name, settings, document, streams)
-            streams[name] = settings
+        data = _listed(document.data, "kafka")
+        stream = _struct(document, (), data, StreamSettings, problems) if data else None
+        if stream is not None:
+            problems += _rules(name, stream, document, streams)
+            if stream.kafka is not None:
+                stream = msgspec.structs.replace(stream, kafka=_absolute(stream.kafka, folder / "streams"))
+            streams[name] = stream
     if problems:
         raise ConfigError(problems)
-    return Site(folder, streams, folder / "alerts", documents)
+    if settings.bus is not None:
+        settings = msgspec.structs.replace(settings, bus=_absolute(settings.bus, folder))
+    return Site(folder, streams, folder / "alerts", documents, settings, written)
 
 
 def shipped_folder() -> Path:
     """The folder of the shipped YAML: inside an installed wheel, or the checkout of an editable install."""
     here = Path(__file__).resolve().parent
     return next((f for f in (here / "_defaults", here.parent) if (f / "streams").is_dir()), here / "_defaults")
+
+
+def shipped_site() -> Path:
+    """The `site.yaml` that `opintel init` copies."""
+    return next(f for f in (shipped_folder() / "site.yaml", shipped_folder() / "deploy" / "site.yaml") if f.exists())
 
 
 def wire_settings(site: Site, stream: str, constructor: Callable[..., Any]) -> dict[str, Any]:
@@ -148,7 +183,7 @@ def wire_settings(site: Site, stream: str, constructor: Callable[..., Any]) -> d
         elif key in known:
             problems.append(document.problem(path, f"a secret is not written in YAML; use `{key}_file` or `{key}_env`"))
         elif secret != key and secret in known:
-            text = _secret(site, stream, path, value, problems)
+            text = _secret(document, site.folder / "streams", path, value, problems)
             out[secret] = text.encode() if known[secret] is bytes else text
         else:
             problems.append(document.problem(path, f"unknown key{did_you_mean(key, known)}"))
@@ -175,16 +210,17 @@ def detector_settings(site: Site, stream: str, known: Mapping[str, type[T]]) -> 
 
 def stomp_password(site: Site, stream: str) -> str:
     """The password of a stream's broker, '' where none is set. Raises ConfigError where it cannot be read."""
-    problems: list[Problem] = []
-    settings = site.streams[stream].stomp
-    for key in ("password_file", "password_env"):
-        value = getattr(settings, key, "")
-        if value:
-            password = _secret(site, stream, ("stomp", key), value, problems)
-            if problems:
-                raise ConfigError(problems)
-            return password
-    return ""
+    return _password(site.documents[stream], site.folder / "streams", "stomp", site.streams[stream].stomp)
+
+
+def kafka_password(site: Site, stream: str) -> str:
+    """As `stomp_password`, of a stream's source topics; ConfigError also for certificates that cannot be read."""
+    return _kafka_password(site.documents[stream], site.folder / "streams", "kafka", site.streams[stream].kafka)
+
+
+def bus_password(site: Site) -> str:
+    """As `kafka_password`, of the cluster that holds the log."""
+    return _kafka_password(site.written, site.folder, "bus", site.settings.bus)
 
 
 def public_key_warning(site: Site, stream: str, constructor: Callable[..., Any]) -> str:
@@ -227,36 +263,58 @@ def _rules(
         ("retention", settings.retention >= settings.window + settings.lateness, "at least `window` + `lateness`"),
     ]
     out = [document.problem((key,), text) for key, holds, text in rules if not holds]
+    if settings.stomp is not None and settings.kafka is not None:
+        out.append(document.problem(("kafka",), "a stream has one source: `stomp` or `kafka`"))
     for name, other in others.items():
         if other.topic == settings.topic:
             out.append(document.problem(("topic",), f"{settings.topic!r} is the topic of stream {name!r} already"))
     return out
 
 
-def _override(documents: dict[str, Document]) -> list[Problem]:
+def _override(documents: dict[str, Document], written: Document) -> list[Problem]:
     """Puts the environment's values over those of the files."""
     problems = []
     for variable in sorted(v for v in os.environ if v.startswith(PREFIX)):
-        parts = variable.removeprefix(PREFIX).split("__")
-        stream = matching(parts[0], documents)
-        if stream not in documents or len(parts) < 2 or not all(parts):
+        first, *parts = variable.removeprefix(PREFIX).split("__")
+        document = documents.get(matching(first, documents))
+        if document is None or not parts or not all(parts):
             right = f"{PREFIX}STREAM__KEY of a stream in {', '.join(sorted(documents)) or 'streams/'}"
             problems.append(Problem(variable, 0, "", f"is no setting; expected {right}"))
-            continue
-        document = documents[stream]
-        path: list[str] = []
-        level = document.data
-        for part in parts[1:]:
-            names = list(level) + ([] if path else list(StreamSettings.__struct_fields__))
-            path.append(matching(part, names))
-            below = level.get(path[-1])
-            level = below if isinstance(below, dict) else {}
-        try:
-            value = yaml.safe_load(os.environ[variable])
-            insert(document, tuple(path), value, Place(variable, 0))
-        except (yaml.YAMLError, ValueError) as error:
-            problems.append(Problem(variable, 0, ".".join(path), " ".join(str(error).split())))
+        else:
+            problems += _set(document, variable, parts, StreamSettings)
+    for variable in sorted(v for v in os.environ if v.startswith(SITE_PREFIX)):
+        problems += _set(written, variable, variable.removeprefix(SITE_PREFIX).split("__"), SiteSettings)
     return problems
+
+
+def _set(document: Document, variable: str, parts: list[str], kind: type[msgspec.Struct]) -> list[Problem]:
+    path: list[str] = []
+    level = document.data
+    for part in parts:
+        names = list(level) + ([] if path else list(kind.__struct_fields__))
+        path.append(matching(part, names))
+        below = level.get(path[-1])
+        level = below if isinstance(below, dict) else {}
+    try:
+        insert(document, tuple(path), yaml.safe_load(os.environ[variable]), Place(variable, 0))
+    except (yaml.YAMLError, ValueError) as error:
+        return [Problem(variable, 0, ".".join(path), " ".join(str(error).split()))]
+    return []
+
+
+def _listed(data: dict[str, Any], key: str) -> dict[str, Any]:
+    """`data` with the text `bootstrap: a:1,b:2` of its `key` as a list, so that one environment variable can set it."""
+    cluster = data.get(key)
+    if not isinstance(cluster, dict) or not isinstance(cluster.get("bootstrap"), str):
+        return data
+    servers = [server.strip() for server in cluster["bootstrap"].split(",")]
+    return {**data, key: {**cluster, "bootstrap": servers}}
+
+
+def _absolute(settings: Kafka, folder: Path) -> Kafka:
+    """Certificates are relative to the YAML's folder, as files of passwords are."""
+    names = {key: getattr(settings, key) for key in ("ca_file", "cert_file", "key_file")}
+    return msgspec.structs.replace(settings, **{key: str(folder / name) for key, name in names.items() if name})
 
 
 def _struct(document: Document, path: Path_, data: Any, kind: type[T], problems: list[Problem]) -> T | None:
@@ -317,9 +375,39 @@ def _is_secret(key: str) -> bool:
     return key.endswith(("_key", "password", "_secret", "token"))
 
 
-def _secret(site: Site, stream: str, path: Path_, name: Any, problems: list[Problem]) -> str:
-    """The text that a `_file` (relative to the folder of the stream's YAML) or `_env` key names."""
-    document, text = site.documents[stream], ""
+def _password(document: Document, folder: Path, key: str, settings: StompSettings | KafkaSettings | None) -> str:
+    """The password that `key` in a document names, '' where it names none. Raises ConfigError."""
+    problems: list[Problem] = []
+    for form in ("password_file", "password_env"):
+        name = getattr(settings, form, None)
+        if name:
+            password = _secret(document, folder, (key, form), name, problems)
+            if problems:
+                raise ConfigError(problems)
+            return password
+    return ""
+
+
+def _kafka_password(document: Document, folder: Path, key: str, settings: KafkaSettings | None) -> str:
+    problems = []
+    for form in ("ca_file", "cert_file", "key_file"):
+        name = getattr(settings, form, None)
+        if name and not os.access(name, os.R_OK):
+            problems.append(document.problem((key, form), f"{name} cannot be read"))
+    if settings is not None and settings.user and not (settings.password_file or settings.password_env):
+        problems.append(document.problem((key, "user"), "needs password_file or password_env"))
+    try:
+        password = _password(document, folder, key, settings)
+    except ConfigError as error:
+        problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return password
+
+
+def _secret(document: Document, folder: Path, path: Path_, name: Any, problems: list[Problem]) -> str:
+    """The text that a `_file` (relative to the folder of its YAML) or `_env` key names."""
+    text = ""
     if not isinstance(name, str) or not name:
         problems.append(document.problem(path, f"expected a name, got {_shown(name)}"))
         return ""
@@ -329,7 +417,7 @@ def _secret(site: Site, stream: str, path: Path_, name: Any, problems: list[Prob
     else:
         reason = f"{name} is empty or longer than {MAX_SECRET} bytes"
         try:
-            with (site.folder / "streams" / name).open(encoding="utf-8") as file:
+            with (folder / name).open(encoding="utf-8") as file:
                 text = file.read(MAX_SECRET + 1).strip()
         except (OSError, UnicodeDecodeError) as error:
             reason = f"{name} cannot be read: {getattr(error, 'strerror', 'not UTF-8')}"

@@ -52,7 +52,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     """Running number over the whole source, from 0."""
     form: str = "json"
     """`json`: the stream's wire format; `text`: one bare message (a line of text, a CSV cell); `refused`: the transport
-    would not read it, and the body says why (UTF-8)."""
+    would not read it, and the body says why (UTF-8); `gap`: the same of what was not there any more."""
 
 
 class Decoded(NamedTuple, Generic[P]):
@@ -75,7 +75,7 @@ class Wire(Protocol[P]):
     def decode(self, messages: Sequence[Message]) -> Decoded[P]:
         """The rows of the messages (a message may hold many records), and a `Reject` for each bad record.
 
-        What becomes of a message does not depend on the others. Forms: see `Message`; never `refused`.
+        What becomes of a message does not depend on the others. Forms: see `Message`; never `refused` or `gap`.
         """
 
     def redacted(self, body: bytes) -> bytes:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,17 +79,26 @@ def find_activemq() -> Path | None:
     return jars if complete else None
 
 
-def fetch_activemq() -> None:
-    """By Maven, versions as in `deploy/activemq/pom.xml`; made beside the place, then moved: whole or not at all."""
+def fetch_jars(name: str) -> None:
+    """By Maven, versions as in `deploy/NAME/pom.xml`; made beside the place, then moved: whole or not at all."""
     need("java", "a Java runtime (Debian: default-jdk-headless)")
     need("mvn", "Maven (Debian: maven)")
     folder().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder()) as work:
-        pom = Path(shutil.copy(REPOSITORY / "deploy/activemq/pom.xml", work))
+        pom = Path(shutil.copy(REPOSITORY / "deploy" / name / "pom.xml", work))
         copy = ("dependency:copy-dependencies", f"-DoutputDirectory={work}/jars", "-DincludeScope=runtime")
         run("mvn", "-B", "-q", "-f", str(pom), *copy)
-        shutil.rmtree(folder() / "activemq", ignore_errors=True)
-        Path(work, "jars").rename(folder() / "activemq")
+        shutil.rmtree(folder() / name, ignore_errors=True)
+        Path(work, "jars").rename(folder() / name)
+
+
+def find_kafka() -> Path | None:
+    """Fetched jars, else those of an Apache distribution that `KAFKA_HOME` names."""
+    places = [folder() / "kafka"]
+    if os.environ.get("KAFKA_HOME"):
+        places.append(Path(os.environ["KAFKA_HOME"], "libs"))
+    complete = (jars for jars in places if any(jars.glob("kafka_2.*.jar")) and any(jars.glob("kafka-clients-*.jar")))
+    return next(complete, None) if shutil.which("java") else None
 
 
 def find_chromium() -> Path | None:
@@ -113,21 +123,27 @@ def find_promtool() -> Path | None:
     return unpacked if os.access(unpacked, os.X_OK) else on_path("promtool")
 
 
-def fetch_promtool() -> None:
-    """Debian's package, unpacked but not installed: that needs no root and starts no service."""
-    need("apt-get", "promtool on the PATH (there is no apt-get here to download it)")
+def find_faketime() -> Path | None:
+    """The library to preload (`LD_PRELOAD`, `FAKETIME_TIMESTAMP_FILE`): fetched, else the system's."""
+    places = (folder() / "faketime" / "usr" / "lib", Path("/usr/lib"))
+    return next((found for place in places for found in place.glob("*/faketime/libfaketime.so.1")), None)
+
+
+def fetch_package(name: str, package: str) -> None:
+    """Debian's package, unpacked into the folder of its part but not installed: needs no root, starts no service."""
+    need("apt-get", f"{name} (there is no apt-get here to download it)")
     need("dpkg-deb", "dpkg-deb")
     folder().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder()) as work:
         try:
-            run("apt-get", "-q", "download", "prometheus", cwd=work)
+            run("apt-get", "-q", "download", package, cwd=work)
         except subprocess.CalledProcessError:
             run(*APT, "update")
-            run("apt-get", "-q", "download", "prometheus", cwd=work)
-        package = next(Path(work).glob("prometheus_*.deb"))
-        run("dpkg-deb", "-x", str(package), f"{work}/files")
-        shutil.rmtree(folder() / "prometheus", ignore_errors=True)
-        Path(work, "files").rename(folder() / "prometheus")
+            run("apt-get", "-q", "download", package, cwd=work)
+        archive = next(Path(work).glob(f"{package}_*.deb"))
+        run("dpkg-deb", "-x", str(archive), f"{work}/files")
+        shutil.rmtree(folder() / name, ignore_errors=True)
+        Path(work, "files").rename(folder() / name)
 
 
 def on_path(*names: str) -> Path | None:
@@ -147,9 +163,13 @@ def run(*command: str, cwd: str | None = None) -> None:
 
 
 PARTS = {
-    "activemq": Part("message broker that speaks STOMP, jars", find_activemq, fetch_activemq),
+    "activemq": Part("message broker that speaks STOMP, jars", find_activemq, partial(fetch_jars, "activemq")),
     "chromium": Part("browser for the console's tests", find_chromium, fetch_chromium),
-    "promtool": Part("checks metrics and rules", find_promtool, fetch_promtool),
+    "faketime": Part(
+        "lets a process see another time, library", find_faketime, partial(fetch_package, "faketime", "libfaketime")
+    ),
+    "kafka": Part("Apache Kafka broker, jars", find_kafka, partial(fetch_jars, "kafka")),
+    "promtool": Part("checks metrics and rules", find_promtool, partial(fetch_package, "prometheus", "prometheus")),
 }
 
 if __name__ == "__main__":

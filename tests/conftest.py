@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import runpy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from opintel.streams.kafka.broker import Broker
 
 # CI repeats the same examples; elsewhere each run tries new ones
 settings.register_profile("ci", derandomize=True, print_blob=True)
@@ -40,3 +42,10 @@ def part() -> Callable[[str], Path]:
         return found
 
     return find
+
+
+@pytest.fixture(scope="session")
+def kafka(part: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A real broker for the whole run: choose topic names of your own, leave it running as you found it."""
+    with Broker(tmp_path_factory.mktemp("kafka"), jars=part("kafka")) as broker:
+        yield broker

@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 
 from opintel.config import (
     ConfigError,
+    SiteSettings,
+    bus_password,
     detector_settings,
     duration,
+    kafka_password,
     load_site,
     public_key_warning,
     shipped_folder,
@@ -21,6 +24,7 @@ from opintel.config import (
     wire_settings,
 )
 from opintel.finding import NS
+from opintel.streams.kafka.settings import KafkaSettings, KafkaSourceSettings
 
 MINIMAL = "name: fts\ndomain: fts\ntopic: fts.transfers\n"
 
@@ -97,6 +101,12 @@ def test_folder_comes_from_the_environment(site_folder: Path, monkeypatch: pytes
             "stomp:\n  host: x\n  destinations: [a]",
             "fts.yaml:4: stomp: destinations are /queue/NAME or /topic/NAME, at least one",
         ),
+        (
+            "stomp: {host: x, destinations: [/queue/a]}\nkafka: {bootstrap: ['k:1'], topics: [a]}",
+            "fts.yaml:5: kafka: a stream has one source: `stomp` or `kafka`",
+        ),
+        ("kafka: {bootstrap: ['k:1']}", "fts.yaml:4: kafka.topics: missing"),
+        ("kafka: {bootstrap: [k], topics: [a]}", "fts.yaml:4: kafka: bootstrap: expected `host:port`, got 'k'"),
         ("ttl: [", "fts.yaml:5: not YAML: expected the node content, but found '<stream end>'"),
         ("name: !!python/object:os.system {}", "fts.yaml:4: name: stands twice, first in line 1; keep one"),
         ("window: !!python/name:os.system x", "fts.yaml:4: window: not a plain value"),
@@ -159,6 +169,75 @@ def test_a_wrong_variable_is_named(
 ) -> None:
     monkeypatch.setenv(variable, value)
     assert [line[: len(expected)] for line in problems(site_folder)] == [expected]
+
+
+def test_a_site_without_its_file_has_the_embedded_log(site_folder: Path) -> None:
+    assert load_site(site_folder).settings == SiteSettings()
+    assert bus_password(load_site(site_folder)) == ""
+
+
+def test_site_settings_come_from_the_file_and_the_environment(
+    site_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (site_folder / "site.yaml").write_text(
+        "bus:\n  bootstrap: ['a:1', '[::1]:2']\n  tls: true\n  ca_file: ca.pem\n  user: u\n  password_file: word\n"
+        "checkpoints: s3://b/c\n"
+    )
+    (site_folder / "ca.pem").touch()
+    (site_folder / "word").write_text("open sesame\n")
+    site = load_site(site_folder)
+    assert site.settings.bus is not None
+    assert site.settings.bus.bootstrap == ["a:1", "[::1]:2"]
+    assert site.settings.bus.ca_file == str(site_folder / "ca.pem")
+    assert (site.settings.replication, site.settings.checkpoints, site.settings.store) == (1, "s3://b/c", None)
+    assert bus_password(site) == "open sesame"
+    monkeypatch.setenv("OPINTEL_SITE__BUS__BOOTSTRAP", "b:3, c:4")
+    monkeypatch.setenv("OPINTEL_SITE__BUS__USER", "v")
+    monkeypatch.setenv("OPINTEL_SITE__REPLICATION", "3")
+    monkeypatch.setenv("OPINTEL_SITE__STORE", "postgresql://h/d")
+    settings = load_site(site_folder).settings
+    assert settings.bus is not None
+    assert (settings.bus.bootstrap, settings.bus.user) == (["b:3", "c:4"], "v")
+    assert (settings.replication, settings.store) == (3, "postgresql://h/d")
+
+
+def test_the_environment_alone_names_a_cluster(site_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPINTEL_SITE__BUS__BOOTSTRAP", "127.0.0.1:9092")
+    monkeypatch.setenv("OPINTEL_STREAMS__FTS__KAFKA__BOOTSTRAP", "127.0.0.1:9095")
+    monkeypatch.setenv("OPINTEL_STREAMS__FTS__KAFKA__TOPICS", "[a, b]")
+    site = load_site(site_folder)
+    assert site.settings.bus == KafkaSettings(bootstrap=["127.0.0.1:9092"])
+    source = KafkaSourceSettings(bootstrap=["127.0.0.1:9095"], topics=["a", "b"])
+    assert site.streams["fts"].kafka == source
+    assert kafka_password(site, "fts") == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("replicas: 3", "site.yaml:1: replicas: unknown key; did you mean `replication`?"),
+        ("replication: 0", "site.yaml:1: replication: expected `int` >= 1, got 0"),
+        ("bus: kafka-1:9092", "site.yaml:1: bus: expected settings as `key: value` lines, got 'kafka-1:9092'"),
+        ("bus:\n  bootstrap: []", "site.yaml:2: bus.bootstrap: expected `array` of length >= 1, got []"),
+        ("bus:\n  bootstrap: 'kafka'", "site.yaml:1: bus: bootstrap: expected `host:port`, got 'kafka'"),
+        ("bus:\n  bootstrap: ['k:1']\n  password: x", "site.yaml:3: bus.password: unknown key"),
+        ("bus:\n  bootstrap: ['k:1']\n  mechanism: PLAIN", "site.yaml:3: bus.mechanism: "),
+        ("bus:\n  bootstrap: ['k:1']\n  ca_file: a", "site.yaml:1: bus: certificates need `tls: true`"),
+        ("bus:\n  bootstrap: ['k:1']\n  password_env: A", "site.yaml:1: bus: a password needs a `user`"),
+        ("- replication", "site.yaml:1: expected settings as `key: value` lines"),
+    ],
+)
+def test_a_problem_of_the_site_is_told_as_a_streams(site_folder: Path, text: str, expected: str) -> None:
+    (site_folder / "site.yaml").write_text(text + "\n")
+    found = [line.replace(f"{site_folder}/", "") for line in problems(site_folder)]
+    assert any(line.startswith(expected) for line in found), found
+
+
+def test_a_wrong_variable_of_the_site_is_named(site_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPINTEL_SITE__REPLICATON", "3")
+    assert problems(site_folder)[0].startswith(
+        "OPINTEL_SITE__REPLICATON: replicaton: unknown key; did you mean `replication`?"
+    )
 
 
 def test_wire_settings_are_checked_and_secrets_read(site_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

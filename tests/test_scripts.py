@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 REPORT: dict[str, Any] = {
@@ -58,6 +60,42 @@ def test_a_part_that_cannot_be_had_says_what_it_needs(tmp_path: Path) -> None:
     )
     assert fetched.returncode == 1
     assert "MISSING: needs a Java runtime" in fetched.stdout
+
+
+def test_faketime_and_kafka_are_found(tmp_path: Path) -> None:
+    library = tmp_path / "faketime/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
+    jars = tmp_path / "home" / "libs" / "kafka_2.13-4.1.1.jar", tmp_path / "home" / "libs" / "kafka-clients-4.1.1.jar"
+    for file in (library, *jars, tmp_path / "java"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch(mode=0o755)
+    environment = {"OPINTEL_PARTS": str(tmp_path), "PATH": str(tmp_path), "KAFKA_HOME": str(tmp_path / "home")}
+    command = [sys.executable, SCRIPTS / "parts.py", "--list", "faketime", "kafka"]
+    listed = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert f"faketime   {library}" in listed.stdout
+    assert f"kafka      {tmp_path / 'home' / 'libs'}" in listed.stdout
+    assert listed.returncode == 0
+
+
+def test_the_broker_in_docker_has_the_shipped_properties() -> None:
+    deploy = SCRIPTS.parent / "deploy" / "kafka"
+    lines = (deploy / "server.properties").read_text().splitlines()
+    shipped = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+    compose = yaml.safe_load((deploy / "compose.yaml").read_text())["services"]["kafka"]
+    there = {key.removeprefix("KAFKA_").lower().replace("_", "."): v for key, v in compose["environment"].items()}
+    of_the_place = {
+        "listeners",
+        "log.dirs",
+        "heap.opts",
+        "controller.quorum.voters",
+        "controller.quorum.bootstrap.servers",
+    }
+    assert {k: v for k, v in there.items() if k not in of_the_place} == {
+        k: v for k, v in shipped.items() if k not in of_the_place
+    }
+    version = next(
+        iter(re.findall(r"kafka_2.13</artifactId>\s*<version>(.*)</version>", (deploy / "pom.xml").read_text()))
+    )
+    assert compose["image"] == f"apache/kafka:{version}"
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ COMMANDS = {
     "simulate": "Write simulated messages and the truth about them.",
     "evaluate": "Measure the detectors with the field's published metrics.",
     "check": "Check the configuration and name every problem.",
+    "topics": "Plan or make the topics of a Kafka cluster.",
     "init": "Copy the shipped configuration to a folder of your own.",
     "version": "Print the versions of all that matters.",
     "findings": "Print the findings in the store.",
@@ -32,7 +33,7 @@ COMMANDS = {
 }
 """Command → its line in the help; the order is that of the help."""
 
-_PLAIN = ("PositionMoved", "LogError", "OperationalError", "DatabaseError")
+_PLAIN = ("PositionMoved", "LogError", "LogUnavailable", "OperationalError", "DatabaseError")
 """Errors of the machine or the operator that a command may end with, named so that nothing is imported for them."""
 INTERNAL_ERROR, INTERRUPTED = 70, 130
 

@@ -14,13 +14,16 @@ import click
 from opintel.config import (
     ConfigError,
     Site,
+    bus_password,
     detector_settings,
+    kafka_password,
     load_site,
     public_key_warning,
     stomp_password,
     wire_settings,
 )
 from opintel.detector import Pipeline
+from opintel.loopback import is_loopback
 from opintel.yaml_places import Problem, read_yaml
 
 
@@ -56,7 +59,11 @@ def check(directory: Path | None) -> tuple[Site | None, list[Problem], list[str]
     except ConfigError as error:
         return None, error.problems, []
     problems: list[Problem] = []
-    notes = []
+    notes = [_open_bus(site)]
+    try:
+        bus_password(site)
+    except ConfigError as error:
+        problems += error.problems
     for stream in site.streams:
         try:
             pipeline = pipeline_of(site, stream)
@@ -94,11 +101,20 @@ def _domain_problems(site: Site, stream: str, pipeline: Pipeline) -> Iterator[Pr
     for look in (
         lambda: detector_settings(site, stream, {judge.name: judge.Settings for judge in judges}),
         lambda: stomp_password(site, stream),
+        lambda: kafka_password(site, stream),
     ):
         try:
             look()
         except ConfigError as error:
             yield from error.problems
+
+
+def _open_bus(site: Site) -> str:
+    """What to say of a cluster across a network that everybody there can listen to."""
+    bus = site.settings.bus
+    if bus is None or bus.tls or all(is_loopback(server.rpartition(":")[0].strip("[]")) for server in bus.bootstrap):
+        return ""
+    return "site.yaml: the bus is reached without TLS: who listens on the network reads all records"
 
 
 def _alert_problems(site: Site) -> list[Problem]:

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import click
 
-from opintel.cli.stored import data_option, json_option, show
+from opintel.cli.stored import config_option, data_option, json_option, show
 
 
 @click.command(short_help="Print the incidents in the store.")
 @data_option
+@config_option
 @json_option
-def command(data: Path, as_json: bool) -> None:
+def command(data: Path, config: Path | None, as_json: bool) -> None:
     """Prints all incidents, the newest first."""
     from opintel.cli.shown import print_incidents
     from opintel.store.queries import incidents
 
-    show(data, "incidents", incidents, print_incidents, as_json)
+    show(data, config, "incidents", incidents, print_incidents, as_json)

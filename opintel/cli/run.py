@@ -1,9 +1,15 @@
-"""`opintel run`: the services, all of them in one process or each in its own, over one data folder."""
+"""`opintel run`: the services, all of them in one process or each in its own, over one data folder or a Kafka cluster.
+
+Over a cluster several processes of a service share its work; each may serve its metrics.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
+import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,10 +20,18 @@ from opintel.cli.errors import UserError
 from opintel.cli.stored import config_option, data_option
 
 if TYPE_CHECKING:
-    from opintel.cli.system import System
+    from opintel.cli.story import Story
+    from opintel.cli.system import Feed, System
     from opintel.console.app import Console
-    from opintel.streams.loop import Service, Watchdog
+    from opintel.streams.loop import Service, Stop, Watchdog
 
+CHATTY = {
+    "alembic": logging.WARNING,
+    "httpx": logging.WARNING,  # it would log whole webhook URLs, which may hold secrets
+    "httpcore": logging.WARNING,
+    "uvicorn": logging.WARNING,
+    "kafka": logging.CRITICAL,  # each attempt to connect is an error to it; what it comes to we say ourselves, once
+}
 SERVICES = ("ingest", "stage1", "stage2", "alerts", "delivery", "console")
 
 
@@ -25,7 +39,7 @@ SERVICES = ("ingest", "stage1", "stage2", "alerts", "delivery", "console")
 @click.argument("services", nargs=-1, metavar="[SERVICE]...")
 @click.option("--ingest", multiple=True, metavar="STREAM=PATH", help="Feed a file or folder as the stream's source.")
 @click.option("--until-idle", is_flag=True, help="Leave when all input is judged and the outbox is empty.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where the console listens.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where console and metrics listen.")
 @click.option(
     "--port",
     default=8095,
@@ -34,8 +48,14 @@ SERVICES = ("ingest", "stage1", "stage2", "alerts", "delivery", "console")
     help="Port of console and /metrics; 0: a free one.",
 )
 @click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    help="Serve /metrics, /healthz and /readyz there without the console; 0: a free one.",
+)
+@click.option(
     "--token-file", type=click.Path(path_type=Path), help="Console's access token; needed beyond this machine."
 )
+@click.option("--story", type=click.Path(path_type=Path), hidden=True, help="Part of a demo: what it tells.")
 @data_option
 @config_option
 def command(
@@ -44,7 +64,9 @@ def command(
     until_idle: bool,
     host: str,
     port: int,
+    metrics_port: int | None,
     token_file: Path | None,
+    story: Path | None,
     data: Path,
     config: Path | None,
 ) -> None:
@@ -53,13 +75,8 @@ def command(
     if unknown:
         raise UserError(f"no service {unknown[0]!r}; there are: {', '.join(SERVICES)}")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for chatty in (
-        "alembic",
-        "httpx",
-        "httpcore",
-        "uvicorn",
-    ):  # httpx would log whole webhook URLs, which may hold secrets
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    for name, level in CHATTY.items():
+        logging.getLogger(name).setLevel(level)
     from opintel.cli.system import System
     from opintel.config import load_site
     from opintel.streams.loop import Stop, Watchdog, run, stop_on_signals
@@ -73,26 +90,62 @@ def command(
         leaving.callback(system.close)
         for warning in system.warnings:
             logging.warning(warning)
-        team = _team(system, chosen, _paths(system, ingest), until_idle)
+        told = _story(story, stop) if story else None
+        team = _team(system, chosen, _paths(system, ingest), until_idle, told)
+        now = told.clock().now if told else time.time_ns
         if "console" in chosen and not until_idle:
-            console = _console(system, watchdog, host, port, token_file)
+            console = _console(system, watchdog, now, host, port, token_file)
             leaving.callback(console.stop)
             click.echo(f"console: {console.url}", err=True)
+        if metrics_port is not None:
+            probes = _probes(system, watchdog, now, host, metrics_port, stored=bool(chosen & {"alerts", "delivery"}))
+            leaving.callback(probes.stop)
+            click.echo(f"metrics: {probes.url}/metrics", err=True)
         run(team, stop, until_idle=until_idle, watchdog=watchdog)
 
 
-def _console(system: System, watchdog: Watchdog, host: str, port: int, token_file: Path | None) -> Console:
+def _console(
+    system: System, watchdog: Watchdog, now: Callable[[], int], host: str, port: int, token_file: Path | None
+) -> Console:
     from opintel.cli.view import View
     from opintel.console.app import serve
 
     try:
         token = token_file.read_text().strip() if token_file else None
-        return serve(View(system, watchdog, time.time_ns).app(token=token), host, port)
+        return serve(View(system, watchdog, now).app(token=token), host, port)
     except OSError as error:
         where = error.filename or f"--host {host} --port {port}"
         raise UserError(f"{where}: {error.strerror or error}") from error
     except ValueError as error:
         raise UserError(str(error)) from error
+
+
+def _probes(
+    system: System, watchdog: Watchdog, now: Callable[[], int], host: str, port: int, *, stored: bool
+) -> Console:
+    """/metrics, /healthz, /readyz; `stored`: with what is in the store, for a process that has to do with it."""
+    from opintel.cli.view import View
+    from opintel.console.app import serve
+
+    try:
+        return serve(View(system, watchdog, now, stored=stored).probes(), host, port)
+    except OSError as error:
+        raise UserError(f"--host {host} --metrics-port {port}: {error.strerror or error}") from error
+
+
+def _story(file: Path, stop: Stop) -> Story:
+    """A demo's story. The demo holds our stdin open: we leave when it dies."""
+    import msgspec
+
+    from opintel.cli.story import Story
+
+    def wait() -> None:
+        while os.read(0, 1):
+            pass
+        stop.set()
+
+    threading.Thread(target=wait, name="stdin", daemon=True).start()
+    return msgspec.json.decode(file.read_bytes(), type=Story)
 
 
 def _paths(system: System, given: tuple[str, ...]) -> dict[str, list[Path]]:
@@ -109,43 +162,69 @@ def _paths(system: System, given: tuple[str, ...]) -> dict[str, list[Path]]:
     return found
 
 
-def _team(system: System, chosen: set[str], paths: dict[str, list[Path]], final: bool) -> list[Service]:
+def _team(
+    system: System, chosen: set[str], paths: dict[str, list[Path]], final: bool, story: Story | None
+) -> list[Service]:
     from opintel.cli.services import Delivery, Retention
 
     team: list[Service] = []
     for name, watched in system.streams.items():
-        if "ingest" in chosen:
-            team += _ingest(system, name, paths.get(name), final)
+        feed = _feed(system, name, paths.get(name), final, story) if "ingest" in chosen else None
+        if feed is not None:
+            team.append(system.ingest(watched, feed))
         if "stage1" in chosen:
             team += system.stage1(watched)
         if "stage2" in chosen:
             team += system.stage2(watched)
     if "alerts" in chosen:
-        team.append(system.alerting())
+        team.append(system.alerting(warm_until=story.live_from if story else 0))
     if "delivery" in chosen:
         team.append(Delivery(system))
-    if "ingest" in chosen:
-        team.append(Retention(system))
+    if "ingest" in chosen and system.site.settings.bus is None:
+        team.append(Retention(system))  # a cluster's topics have their own
     return team
 
 
-def _ingest(system: System, name: str, paths: list[Path] | None, final: bool) -> list[Service]:
-    """A stream's way in: files where given, else its broker where one is configured."""
-    from opintel.streams.feeds import BrokerFeed, FileFeed, file_feed
+def _feed(
+    system: System, name: str, paths: list[Path] | None, final: bool, story: Story | None
+) -> Callable[[], Feed] | None:
+    """What gives a stream's source: files where given, else the broker or topics that are configured."""
+    from opintel.streams.feeds import BrokerFeed, TopicFeed, file_feed
 
-    watched = system.stream(name)
-    feed: FileFeed | BrokerFeed
+    watched, settings = system.stream(name), system.stream(name).settings
+    if story is not None:
+        return _told(system, story) if name == story.stream else None
     if paths:
-        try:
-            feed = file_feed(lambda source: system.ingester(watched, source, live=False), paths, final=final)
-        except (OSError, ValueError) as error:
-            raise UserError(str(error)) from error
-    elif watched.settings.stomp is not None:
+
+        def files() -> Feed:
+            try:
+                return file_feed(lambda source: system.ingester(watched, source, live=False), paths, final=final)
+            except (OSError, ValueError) as error:
+                raise UserError(str(error)) from error
+
+        return files
+    if (stomp := settings.stomp) is not None:
         from opintel.config import stomp_password
         from opintel.streams.connectors.stomp import StompSource
 
-        broker = StompSource(watched.settings.stomp, stomp_password(system.site, name))
-        feed = BrokerFeed(broker, system.ingester(watched, "stomp", live=True))
-    else:
-        return []
-    return [system.sequencer(feed.ingester), feed]
+        password = stomp_password(system.site, name)
+        return lambda: BrokerFeed(StompSource(stomp, password), system.ingester(watched, "stomp", live=True))
+    if (kafka := settings.kafka) is not None:
+        from opintel.config import kafka_password
+        from opintel.streams.connectors.kafka import KafkaSource
+
+        secret = kafka_password(system.site, name)
+
+        def topics() -> Feed:
+            ingester = system.ingester(watched, "kafka", live=True, replayable=True)
+            return TopicFeed(KafkaSource(kafka, secret), ingester)
+
+        return topics
+    return None
+
+
+def _told(system: System, story: Story) -> Callable[[], Feed]:
+    from opintel.cli.story import StoryFeed
+
+    watched = system.stream(story.stream)
+    return lambda: StoryFeed(story, system.ingester(watched, story.source, live=True, replayable=True))

@@ -31,26 +31,33 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON doc
 
 
 def show(
-    data: Path, name: str, query: Callable[[Store], Json], print_all: Callable[[Json], None], as_json: bool
+    data: Path,
+    config: Path | None,
+    name: str,
+    query: Callable[[Store], Json],
+    print_all: Callable[[Json], None],
+    as_json: bool,
 ) -> None:
-    """Prints what `query` gives, as a table or as {name: […]}."""
+    """Prints what `query` gives of the site's store, as a table or as {name: […]}."""
     import msgspec
     from sqlalchemy.exc import SQLAlchemyError
 
+    from opintel.config import load_site
     from opintel.store.database import open_store, sqlite_url
 
-    path = data / "store.db"
-    if not path.exists():
+    url, path = load_site(config).settings.store, data / "store.db"
+    if url is None and not path.exists():
         raise UserError(f"{path}: no store there; `opintel run --data {data}` makes one")
     try:
-        store = open_store(sqlite_url(path))
+        store = open_store(url or sqlite_url(path))
         try:
             found = query(store)
         finally:
             store.close()
     except (SQLAlchemyError, RuntimeError, UnicodeDecodeError, TypeError, msgspec.MsgspecError) as error:
         reason = str(getattr(error, "orig", None) or error)
-        raise UserError(f"{path}: cannot be read ({' '.join(reason.split())[:200]})") from error
+        where = path if url is None else "the store that site.yaml names"
+        raise UserError(f"{where}: cannot be read ({' '.join(reason.split())[:200]})") from error
     if as_json:
         print_json({name: found})
     elif found:

@@ -5,73 +5,121 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from opintel.detector import Message
 from opintel.finding import NS, parse_rfc3339, rfc3339
-from opintel.fts.simulate import Fault, Simulator
+from opintel.fts.simulate import DEFAULT_START, Fault, Simulator
 from opintel.streams.ingest import CHUNK, Ingester
 
 EARLY, AFTERWARDS = 60 * NS, 3 * 3600 * NS
 """An incident belongs to a fault if it began at most so long before it, and at most so long after its end."""
 
 
-class StoryClock:
-    """Event time that runs `speed` times as fast as the world's once it has been started at `begin` (ns)."""
+class Story(msgspec.Struct, frozen=True):
+    """What a demo tells. Its services, each a process, read it from a file."""
 
-    def __init__(self, begin: int, speed: float) -> None:
-        self.begin, self.speed = begin, speed
+    stream: str
+    seed: int
+    hours: float
+    """Length of all, the quiet history at its beginning included."""
+    quiet_hours: float
+    faults: tuple[str, ...]
+    speed: float
+    """Seconds of the story in one of the world's, once it is live."""
+    mark: str
+    """File that says when it went live."""
+
+    def simulator(self) -> Simulator:
+        """Its messages and its truth."""
+        return Simulator(seed=self.seed, hours=self.hours, faults=self.faults, quiet_hours=self.quiet_hours)
+
+    @property
+    def live_from(self) -> int:
+        """End of the history, ns UTC."""
+        return DEFAULT_START + int(self.quiet_hours * 3600) * NS
+
+    @property
+    def source(self) -> str:
+        """Its name in the log."""
+        return f"story {self.seed}"
+
+    def clock(self) -> StoryClock:
+        """Its time."""
+        return StoryClock(self.live_from, self.speed, Path(self.mark))
+
+
+class StoryClock:
+    """Event time that stands at `begin` (ns) until the story goes live, and then runs `speed` times as fast as the
+    world's: the same in every process that knows the file.
+    """
+
+    def __init__(self, begin: int, speed: float, mark: Path) -> None:
+        self.begin, self.speed, self._mark = begin, speed, mark
         self._started: float | None = None
 
     def start(self) -> None:
         """Lets it run."""
-        self._started = time.monotonic()
+        beside = self._mark.with_suffix(".part")
+        beside.write_text(repr(time.time()))
+        beside.replace(self._mark)
+
+    def started(self) -> float | None:
+        """When it went live, s since 1970."""
+        if self._started is None and self._mark.exists():
+            self._started = float(self._mark.read_text())
+        return self._started
 
     def now(self) -> int:
         """ns UTC of the story."""
-        return (
-            self.begin
-            if self._started is None
-            else self.begin + int((time.monotonic() - self._started) * self.speed * NS)
-        )
+        started = self.started()
+        return self.begin if started is None else self.begin + int((time.time() - started) * self.speed * NS)
 
 
 class StoryFeed:
     """The messages of a simulator, a tick interval at a time; what has arrived by the clock is ingested.
 
-    Cut by the story's own time, so a slow machine ingests the same records as a fast one.
+    Cut by the story's own time, so a slow machine ingests the same records as a fast one. Its position in the story is
+    the number of messages told: after a crash the same story is told on from there.
     """
 
-    def __init__(self, simulator: Simulator, ingester: Ingester, clock: StoryClock) -> None:
+    def __init__(self, story: Story, ingester: Ingester) -> None:
         self.name = f"ingest {ingester.stream.name}"
-        self.ingester, self.clock = ingester, clock
-        self.begin, self.end = simulator.start, simulator.end
+        self.ingester, self.clock = ingester, story.clock()
+        simulator = story.simulator()
         self._slices = self._cut(simulator)
         self._next = next(self._slices, None)
         self.through = simulator.start
         """Story time ingested so far, ns."""
 
-    def _cut(self, simulator: Simulator) -> Iterator[tuple[int, list[bytes]]]:
+    def _cut(self, simulator: Simulator) -> Iterator[tuple[int, int, list[bytes]]]:
+        """(due, messages told before, messages), a tick interval each."""
         interval = self.ingester.stream.interval
-        at = simulator.start
+        at, told = simulator.start, 0
         for number, group in groupby(simulator.messages(), lambda item: (item[0] - simulator.start) // interval):
             due = simulator.start + (number + 1) * interval
             while at + interval < due:  # nothing arrived, but it was listened to
                 at += interval
-                yield at, []
+                yield at, told, []
             at = due
-            yield due, [body for _, body in group]
+            bodies = [body for _, body in group]
+            yield due, told, bodies
+            told += len(bodies)
 
     def step(self) -> bool:
         if self._next is None or self._next[0] > self.clock.now():
             return False
-        due, bodies = self._next
-        first = self.ingester.resume.messages
+        due, told, bodies = self._next
         for at in range(0, len(bodies), CHUNK):
-            part = bodies[at : at + CHUNK]
-            messages = [Message(body, "story", first + at + i, first + at + i) for i, body in enumerate(part)]
-            self.ingester.take(messages, first + at + len(part), due)
-        self.ingester.tick(due)
+            part, first = bodies[at : at + CHUNK], told + at
+            if first >= self.ingester.resume.messages:  # else the log has it from before a crash
+                messages = [Message(body, "story", first + i, first + i) for i, body in enumerate(part)]
+                self.ingester.take(messages, first + len(part), due)
+        if told + len(bodies) >= self.ingester.resume.messages:
+            self.ingester.tick(due)
         self.through = due
         self._next = next(self._slices, None)
         return True
@@ -85,7 +133,7 @@ class StoryFeed:
         return self._next is None or self._next[0] > self.clock.now()
 
     def close(self) -> None:
-        """Nothing to do: a story is not gone on with."""
+        """Nothing to do: where it stands is in the log."""
 
 
 def injected(stream: str, faults: Sequence[Fault]) -> list[dict[str, Any]]:

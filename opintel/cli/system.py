@@ -4,35 +4,43 @@ common."""
 from __future__ import annotations
 
 import importlib
-import logging
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
+from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from opintel.alerts.service import AlertService
 from opintel.alerts.settings import AlertSettings, load_alerts
 from opintel.cli.errors import UserError
-from opintel.config import Site, StreamSettings, detector_settings, load_site, public_key_warning, wire_settings
+from opintel.cli.turns import Alerting, Lineage, Turn
+from opintel.config import (
+    Site,
+    StreamSettings,
+    bus_password,
+    detector_settings,
+    load_site,
+    public_key_warning,
+    wire_settings,
+)
 from opintel.detector import Pipeline, Wire
 from opintel.finding import Origin
 from opintel.store.database import Store, open_store, sqlite_url
-from opintel.streams.findings import decode
-from opintel.streams.ingest import Ingester, create_topics
+from opintel.streams.ingest import Ingester
 from opintel.streams.judging import SETTINGS, JudgeStage
-from opintel.streams.log import Aside, Log, LogError
+from opintel.streams.log import Log, LogError, LogUnavailable, Membership
 from opintel.streams.log_sqlite import SqliteLog
 from opintel.streams.loop import Service, Stop, calm_collector
+from opintel.streams.ownership import Owned
 from opintel.streams.reduce import ReduceStage
-from opintel.streams.sequencer import Sequencer, send_control
+from opintel.streams.sequencer import Sequencer, control_topic, send_control
+from opintel.streams.stage import Stage
 from opintel.streams.stream import FINDINGS, Stream
 from opintel.streams.worker import BATCH, Worker
-
-FINDINGS_A_TURN = 256
-log = logging.getLogger(__name__)
 
 
 class Watched(NamedTuple):
@@ -46,25 +54,48 @@ class Watched(NamedTuple):
     """Settings of the detectors as plain data, what the stream's settings control carries."""
 
 
+class Feed(Service, Protocol):
+    """Messages of a source on their way into an ingester."""
+
+    @property
+    def ingester(self) -> Ingester: ...
+
+
 class System:
-    """One data folder: the log, the store, and the services over them."""
+    """A site's log, its store, and the services over them. `data`: where their files are, as far as they have any."""
 
     def __init__(self, data: Path, site: Site | None = None, *, alerts: AlertSettings | None = None) -> None:
         self.site = site or load_site()
         self.alerts = alerts or load_alerts(self.site.alerts)
         self.data = data
+        self.checkpoints = self.site.settings.checkpoints or str(data / "checkpoints")
         self.streams = {name: _watched(self.site, name) for name in self.site.streams}
         self.warnings = [
             w for n in self.streams if (w := public_key_warning(self.site, n, self.streams[n].pipeline.wire))
         ]
         """What an operator should know about the configuration before real data flow."""
+        self._epochs: dict[str, str] = {}
+        """Topic → its epoch when it was asked for last."""
+        bus = self.site.settings.bus
         try:
-            self.log: Log = SqliteLog(data / "log.db")
-            self.store: Store = open_store(sqlite_url(data / "store.db"))
+            self.log: Log = self._open_log()
             for watched in self.streams.values():
-                create_topics(self.log, watched.stream)
-        except (LogError, OSError, sqlite3.Error, SQLAlchemyError, RuntimeError) as error:
-            raise UserError(f"{data} cannot be used: {' '.join(str(error).split())}") from error
+                self._topics(watched.stream)
+        except LogUnavailable as error:
+            self.warnings.append(f"the log cannot be reached, beginning when it can: {error}")
+        except (LogError, OSError, sqlite3.Error) as error:
+            where = data if bus is None else "the log at " + ", ".join(bus.bootstrap)
+            raise UserError(f"{where} cannot be used: {' '.join(str(error).split())}") from error
+
+    @cached_property
+    def store(self) -> Store:
+        """Findings, alerts, incidents; opened when it is first asked for. UserError where it cannot be."""
+        url = self.site.settings.store
+        try:
+            return open_store(url or sqlite_url(self.data / "store.db"))
+        except (OSError, SQLAlchemyError, RuntimeError) as error:
+            where = make_url(url).render_as_string(hide_password=True) if url else self.data
+            raise UserError(f"{where} cannot be used: {' '.join(str(error).split())}") from error
 
     def stream(self, name: str) -> Watched:
         """A configured stream; UserError names those there are."""
@@ -72,98 +103,117 @@ class System:
             raise UserError(f"no stream {name!r} is configured; there are: {', '.join(sorted(self.streams))}")
         return self.streams[name]
 
-    def ingester(self, watched: Watched, source: str, *, live: bool) -> Ingester:
+    def ingester(self, watched: Watched, source: str, *, live: bool, replayable: bool = False) -> Ingester:
         """The way in of a stream, its settings sent ahead of the first row."""
         settings = {name: value for name, value in watched.detectors.items() if value}
         send_control(self.log, watched.stream, SETTINGS, watched.stream.name, settings)
-        return Ingester(self.log, watched.stream, watched.pipeline, watched.wire, source, live=live)
+        pipeline, wire = watched.pipeline, watched.wire
+        return Ingester(self.log, watched.stream, pipeline, wire, source, live=live, replayable=replayable)
 
     def sequencer(self, ingester: Ingester) -> Sequencer:
         """Copies the stream's controls into its raw partitions."""
         return Sequencer(self.log, ingester)
 
-    def stage1(self, watched: Watched, *, batch: int = BATCH) -> list[Turn]:
+    def ingest(self, watched: Watched, feed: Callable[[], Feed]) -> Owned:
+        """A stream's way in: its controls and what `feed` gives, by one process at a time; a second one stands by."""
+
+        def make(_: int) -> list[Service]:
+            made = feed()
+            return [self.sequencer(made.ingester), made]
+
+        return self._owned(watched, "ingest", control_topic(watched.stream), make)
+
+    def stage1(self, watched: Watched, *, batch: int = BATCH) -> list[Owned]:
         """The workers of a stream's raw partitions."""
         stream, pipeline = watched.stream, watched.pipeline
-        epoch = self.log.create(stream.topic, stream.partitions).epoch
 
-        def make(partition: int) -> Callable[[], ReduceStage]:
-            return lambda: ReduceStage(stream, pipeline, partition, epoch, 1)
+        def make(partition: int) -> list[Service]:
+            epoch = self._epochs[stream.topic]
+            return [
+                self._turn(stream.topic, partition, batch, lambda: ReduceStage(stream, pipeline, partition, epoch, 1))
+            ]
 
-        return [
-            Turn(Worker(self.log, stream.topic, p, make(p), str(self.data / "checkpoints"), batch=batch))
-            for p in range(stream.partitions)
-        ]
+        return [self._owned(watched, "stage1", stream.topic, make)]
 
-    def stage2(self, watched: Watched, *, origin: Origin = "live", batch: int = BATCH) -> list[Turn]:
+    def stage2(self, watched: Watched, *, origin: Origin = "live", batch: int = BATCH) -> list[Owned]:
         """The worker of a stream's derived topic."""
         stream, pipeline = watched.stream, watched.pipeline
-        epoch = self.log.create(stream.derived, 1).epoch
-        checkpoints = str(self.data / "checkpoints")
-        make = lambda: JudgeStage(stream, pipeline, 0, epoch, origin)  # noqa: E731
-        return [Turn(Worker(self.log, stream.derived, 0, make, checkpoints, batch=batch))]
 
-    def alerting(self, *, warm_until: int = 0) -> Alerting:
+        def make(partition: int) -> list[Service]:
+            epoch = self._epochs[stream.derived]
+            return [
+                self._turn(
+                    stream.derived, partition, batch, lambda: JudgeStage(stream, pipeline, partition, epoch, origin)
+                )
+            ]
+
+        return [self._owned(watched, "stage2", stream.derived, make)]
+
+    def alerting(self, *, warm_until: int = 0) -> Owned:
         """The alert service over the findings topic."""
-        epoch = self.log.create(FINDINGS, 1).epoch
-        return Alerting(self.log, AlertService(self.store, self.alerts, warm_until=warm_until, epoch=epoch))
+
+        def epoch() -> str:
+            self._epochs[FINDINGS] = self.log.create(FINDINGS, 1).epoch
+            return self._epochs[FINDINGS]
+
+        def make(_: int) -> list[Service]:
+            service = AlertService(self.store, self.alerts, warm_until=warm_until, epoch=epoch())
+            return [Lineage(self._epochs), Alerting(self.log, service)]
+
+        def join() -> Membership:
+            epoch()
+            return self.log.join("opintel.alerts", FINDINGS)
+
+        return Owned("alerts", join, make)
+
+    def undecided(self) -> int:
+        """Records of the findings topic that the alert service has not seen yet."""
+        service = AlertService(self.store, self.alerts, epoch=self.log.create(FINDINGS, 1).epoch)
+        return self.log.end(FINDINGS, 0) - service.position()
 
     def close(self) -> None:
         """Closes log and store."""
         self.log.close()
-        self.store.close()
+        if "store" in vars(self):
+            self.store.close()
 
+    def _open_log(self) -> Log:
+        bus = self.site.settings.bus
+        if bus is None:
+            return SqliteLog(self.data / "log.db")
+        from opintel.streams.kafka.topics import plan
+        from opintel.streams.log_kafka import KafkaLog
 
-class Turn:
-    """A worker as a service."""
+        retention = {name: watched.settings.retention for name, watched in self.streams.items()}
+        specs = plan([w.stream for w in self.streams.values()], retention, self.site.settings.replication)
+        return KafkaLog(bus, bus_password(self.site), specs={spec.name: spec for spec in specs})
 
-    def __init__(self, worker: Worker) -> None:
-        self.name = f"{worker.group} {worker.topic}-{worker.partition}"
-        self.worker = worker
+    def _topics(self, stream: Stream) -> None:
+        """Makes a stream's topics where they are missing and notes their epochs."""
+        for name, partitions in (
+            (stream.topic, stream.partitions),
+            (stream.derived, 1),
+            (FINDINGS, 1),
+            (control_topic(stream), 1),
+        ):
+            self._epochs[name] = self.log.create(name, partitions).epoch
 
-    def step(self) -> bool:
-        return self.worker.step() > 0
+    def _owned(self, watched: Watched, stage: str, topic: str, make: Callable[[int], list[Service]]) -> Owned:
+        """The services of a topic's partitions, made over the topics as they are then."""
+        stream = watched.stream
 
-    def idle(self) -> bool:
-        return self.worker.lag == 0
+        def join() -> Membership:
+            self._topics(stream)
+            return self.log.join(f"opintel.{stream.name}.{stage}", topic)
 
-    def close(self) -> None:
-        self.worker.checkpoint()
+        def over_topics(partition: int) -> list[Service]:
+            self._topics(stream)
+            return [Lineage(self._epochs), *make(partition)]
 
+        return Owned(f"{stage} {stream.name}", join, over_topics)
 
-class Alerting:
-    """The alert service's turn: a stretch of the findings topic, decided on in one transaction."""
-
-    name = "alerts"
-
-    def __init__(self, bus: Log, service: AlertService) -> None:
-        self.log, self.service = bus, service
-        self._position = service.position()
-
-    def step(self) -> bool:
-        batch = self.log.read(FINDINGS, 0, self._position, FINDINGS_A_TURN)
-        if not batch:
-            return False
-        records, dead = [], []
-        for position, value in batch:
-            try:
-                records.append(decode(value))
-            except ValueError as error:
-                dead.append(Aside("dead", FINDINGS, 0, position, 0, str(error), excerpt=value[:4096]))
-        self.log.put_asides(dead)
-        following = batch[-1][0] + 1
-        conflicts = self.service.consume(self._position, records, following)
-        for n, conflict in enumerate(conflicts):
-            log.error("%s; the first stays", conflict)
-            self.log.put_asides([Aside("dead", FINDINGS, 0, self._position, -1 - n, conflict)])
-        self._position = following
-        return True
-
-    def idle(self) -> bool:
-        return self._position >= self.log.end(FINDINGS, 0)
-
-    def close(self) -> None:
-        """Nothing to do: each turn is a transaction."""
+    def _turn(self, topic: str, partition: int, batch: int, make: Callable[[], Stage]) -> Turn:
+        return Turn(Worker(self.log, topic, partition, make, self.checkpoints, batch=batch))
 
 
 def drain(

@@ -5,27 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from opintel.cli.system import System
+from opintel.console.api import metrics_endpoint, probe
 from opintel.console.app import create_app
 from opintel.console.views import StreamView
 from opintel.store.queries import finding_counts, incident_counts
+from opintel.streams.log import LogUnavailable
 from opintel.streams.loop import Watchdog
-from opintel.streams.vitals import STALE_AFTER, Vitals, stream_status
+from opintel.streams.vitals import STALE_AFTER, Vitals, lag, stream_status
 
 
 class View:
-    """Reads log and store. `now` in ns: of the demo's clock, or of the world's."""
+    """Reads the log and, with `stored`, the store. `now` in ns: of the demo's clock, or of the world's."""
 
-    def __init__(self, system: System, watchdog: Watchdog, now: Callable[[], int]) -> None:
+    def __init__(self, system: System, watchdog: Watchdog, now: Callable[[], int], *, stored: bool = True) -> None:
         self._system, self._watchdog, self._now = system, watchdog, now
         self.vitals = Vitals(
             system.log,
             [w.stream for w in system.streams.values()],
             now=now,
             stalled=lambda: watchdog.stalled() is not None,
-            findings=lambda: finding_counts(system.store),
-            incidents=lambda: incident_counts(system.store),
+            findings=lambda: finding_counts(system.store) if stored else {},
+            incidents=lambda: incident_counts(system.store) if stored else {},
         )
 
     def app(self, *, token: str | None = None) -> Starlette:
@@ -40,9 +44,24 @@ class View:
             token=token,
         )
 
+    def probes(self) -> Starlette:
+        """Only what machines ask for: metrics and the two probes."""
+        app = Starlette(
+            routes=[
+                Route("/metrics", metrics_endpoint(self.vitals.text)),
+                Route("/healthz", probe(self.healthy)),
+                Route("/readyz", probe(self.ready)),
+            ]
+        )
+        app.state.guarded = True  # nothing there needs a token: numbers by stream, and nothing can be done
+        return app
+
     def streams(self) -> list[StreamView]:
-        """All streams, for the console."""
-        return [self._view(name) for name in sorted(self._system.streams)]
+        """All streams, for the console; it says so where the log cannot be reached."""
+        try:
+            return [self._view(name) for name in sorted(self._system.streams)]
+        except LogUnavailable as error:
+            raise HTTPException(503, f"The log cannot be reached: {error}") from error
 
     def healthy(self) -> tuple[bool, str]:
         """Whether the process does its work."""
@@ -51,7 +70,10 @@ class View:
 
     def ready(self) -> tuple[bool, str]:
         """Whether it has caught up so far that its answers are current."""
-        behind = {name: stream_status(self._system.log, w.stream).lag for name, w in self._system.streams.items()}
+        try:
+            behind = {name: lag(self._system.log, w.stream) for name, w in self._system.streams.items()}
+        except LogUnavailable as error:
+            return False, f"the log cannot be reached: {error}"
         late = [f"{name} is {n} records behind" for name, n in behind.items() if n > 10_000]
         return (not late, "; ".join(late) or "ok")
 

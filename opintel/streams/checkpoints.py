@@ -1,5 +1,5 @@
 """Checkpoints: immutable objects `<structure>/<topic>-<partition>/<position>` with a checksum, on any fsspec
-URL.
+URL (a folder, also a shared one; S3).
 
 Because state is a function of the log's prefix, whoever writes a checkpoint of a position writes the same
 bytes: no fencing is needed. A torn or foreign object is skipped with a warning, and the one before it serves.
@@ -9,15 +9,26 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import uuid
 from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 
+from opintel.streams.log import LogUnavailable
+
 FORMAT = 1
+READABLE = (FORMAT, FORMAT - 1)
+"""The previous format is read too, so that an upgrade does not begin with a replay."""
 KEPT = 3
 MAGIC = b"opintel-checkpoint"
+S3_PATIENCE = {"connect_timeout": 3, "read_timeout": 10, "retries": {"max_attempts": 2}}
+"""botocore's own takes half a minute to say that nobody is there; the stream waits for it."""
 log = logging.getLogger(__name__)
+
+
+class CheckpointError(OSError):
+    """A checkpoint could not be written: disk full, no such bucket, nobody there."""
 
 
 class Checkpoints:
@@ -26,30 +37,52 @@ class Checkpoints:
     def __init__(self, url: str, structure: str, topic: str, partition: int) -> None:
         import fsspec
 
-        self._fs, root = fsspec.core.url_to_fs(url)
+        scheme = urlsplit(url).scheme
+        self._local, self._s3 = scheme in ("", "file"), scheme in ("s3", "s3a")
+        self._fs, root = fsspec.core.url_to_fs(url, **({"config_kwargs": S3_PATIENCE} if self._s3 else {}))
         self._folder = f"{root.rstrip('/')}/{structure}/{topic}-{partition}"
-        self._local = urlsplit(url).scheme in ("", "file")
 
     def put(self, position: int, state: dict[str, Any]) -> None:
-        """Writes the checkpoint of `position` and drops all but the newest three. Raises OSError where it cannot."""
+        """Writes the checkpoint of `position` and drops all but the newest three. CheckpointError where it cannot."""
         body = msgspec.msgpack.encode(state, order="deterministic")
         value = MAGIC + bytes((FORMAT,)) + hashlib.blake2b(body, digest_size=16).digest() + body
-        path = f"{self._folder}/{position:016d}"
-        self._fs.makedirs(self._folder, exist_ok=True)
+        try:
+            self._write(f"{self._folder}/{position:016d}", value)
+            kept = [f"{p:016d}" for p in self._positions()[-KEPT:]]
+            for name in self._names():
+                if name < kept[0]:  # also what a crash left half written
+                    self._remove(name)
+        except Exception as error:  # each file system has errors of its own
+            raise CheckpointError(f"checkpoint {self._folder}/{position} could not be written: {error}") from error
+
+    def _write(self, path: str, value: bytes) -> None:
+        if not self._s3:  # it has no folders
+            self._fs.makedirs(self._folder, exist_ok=True)
         if self._local:  # other file systems make an object visible whole; here a rename does
-            self._fs.pipe_file(f"{path}.part", value)
-            self._fs.mv(f"{path}.part", path)
+            part = f"{path}.{uuid.uuid4().hex}.part"
+            self._fs.pipe_file(part, value)
+            try:
+                self._fs.mv(part, path)
+            except FileNotFoundError:
+                log.debug("%s: an owner that is ahead has swept it away", path)
         else:
             self._fs.pipe_file(path, value)
-        for old in self._positions()[:-KEPT]:
-            self._remove(old)
 
     def newest(self, end: int) -> tuple[int, dict[str, Any]] | None:
-        """(position, state) of the newest sound checkpoint not beyond `end`, if any."""
-        for position in reversed(self._positions()):
-            state = self._read(position) if position <= end else None
-            if state is not None:
-                return position, state
+        """(position, state) of the newest sound checkpoint not beyond `end`, if any.
+
+        LogUnavailable where nobody can say: to begin without it would be right, but a replay of everything.
+        """
+        try:
+            seen: list[int] = []
+            while (there := self._positions()) != seen:  # another owner may drop those listed while we read
+                for position in reversed(there):
+                    state = self._read(position) if position <= end else None
+                    if state is not None:
+                        return position, state
+                seen = there
+        except Exception as error:
+            raise LogUnavailable(f"checkpoints below {self._folder} cannot be read: {error}") from error
         return None
 
     def _read(self, position: int) -> dict[str, Any] | None:
@@ -60,8 +93,8 @@ class Checkpoints:
             return None
         head = len(MAGIC)
         digest, body = value[head + 1 : head + 17], value[head + 17 :]
-        if value[:head] != MAGIC or value[head : head + 1] != bytes((FORMAT,)):
-            log.warning("checkpoint %s: not of format %d, passed over", path, FORMAT)
+        if len(value) < head + 17 or value[:head] != MAGIC or value[head] not in READABLE:
+            log.warning("checkpoint %s: not of format %d or %d, passed over", path, *READABLE)
         elif hashlib.blake2b(body, digest_size=16).digest() != digest:
             log.warning("checkpoint %s: checksum differs, passed over", path)
         else:
@@ -70,14 +103,17 @@ class Checkpoints:
         return None
 
     def _positions(self) -> list[int]:
+        return sorted(int(n) for n in self._names() if n.isdigit() and n.isascii())
+
+    def _names(self) -> list[str]:
+        self._fs.invalidate_cache()  # other owners write there too
         try:
-            names = [str(n).rsplit("/", 1)[-1] for n in self._fs.ls(self._folder, detail=False)]
+            return [str(n).rsplit("/", 1)[-1] for n in self._fs.ls(self._folder, detail=False)]
         except FileNotFoundError:
             return []
-        return sorted(int(n) for n in names if n.isdigit() and n.isascii())
 
-    def _remove(self, position: int) -> None:
+    def _remove(self, name: str) -> None:
         try:
-            self._fs.rm_file(f"{self._folder}/{position:016d}")
+            self._fs.rm_file(f"{self._folder}/{name}")
         except FileNotFoundError:
-            log.debug("checkpoint %d of %s was dropped by another owner", position, self._folder)
+            log.debug("%s of %s was dropped by another owner", name, self._folder)

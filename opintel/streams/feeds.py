@@ -1,6 +1,8 @@
-"""Feeds join a connector to an ingester and take their turns in a process's loop: files, and a live STOMP broker.
+"""Feeds join a connector to an ingester and take their turns in a process's loop: files, a live STOMP broker, the
+topics of a Kafka cluster.
 
-A file feed goes on where the log's tail says it stood. A broker feed acknowledges what the log has, and ticks.
+Files and topics are read on where the log's tail says that they stood. A STOMP broker is told what the log has. Live
+sources tick.
 """
 
 from __future__ import annotations
@@ -10,12 +12,16 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from opintel.streams.connectors.files import FileSource, position_of
 from opintel.streams.connectors.stomp import StompSource
 from opintel.streams.ingest import CHUNK, Ingester
+
+if TYPE_CHECKING:
+    from opintel.streams.connectors.kafka import KafkaSource
 
 LOOK_AGAIN = 1.0
 """Seconds between two looks at files that had nothing new."""
@@ -97,6 +103,37 @@ class BrokerFeed:
             self.ingester.tick(now)
             self._next_tick = now + self.ingester.stream.interval
         return bool(received)
+
+    def idle(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self.source.close()
+
+
+class TopicFeed:
+    """Topics of a Kafka cluster: live, and read again from a position after a crash."""
+
+    def __init__(self, source: KafkaSource, ingester: Ingester, clock: Callable[[], int] = time.time_ns) -> None:
+        self.name = f"ingest {ingester.stream.name}"
+        self.source, self.ingester, self.clock = source, ingester, clock
+        self._next_tick = 0
+
+    def step(self) -> bool:
+        ingester = self.ingester
+        first = ingester.resume.messages
+        if ingester.unfinished is not None:
+            before, after = ingester.unfinished
+            ingester.take(self.source.between(before, after, first), after, self.clock())
+            return True
+        messages, after = self.source.read(ingester.resume.position, CHUNK, first)
+        now = self.clock()
+        if messages:
+            ingester.take(messages, after, now)
+        elif now >= self._next_tick:  # all that is there was read: a backlog must not become late by a tick
+            ingester.tick(now)
+            self._next_tick = now + ingester.stream.interval
+        return bool(messages)
 
     def idle(self) -> bool:
         return False

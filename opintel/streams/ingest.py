@@ -16,7 +16,7 @@ import numpy as np
 
 from opintel.detector import Decoded, Message, Pipeline, Reject, Wire
 from opintel.rows import Batch
-from opintel.streams.log import Aside, Entry, Log
+from opintel.streams.log import Aside, AsideKind, Entry, Log
 from opintel.streams.records import NEVER, Control, Rows, Source, Stamp, Tick, raw_codec, shard_of, stamp_of
 from opintel.streams.stream import FINDINGS, Stream
 
@@ -26,6 +26,8 @@ columns are long; a live chunk is what has come since the last one, so it adds n
 messages a day it spans 43 s, which is little beside the lateness."""
 MAX_RECORD = 1 << 19
 """Bytes above which a partition's rows of a chunk are put into several records; Kafka takes 1 MB of one unasked."""
+NOT_READ: dict[str, AsideKind] = {"refused": "dead", "gap": "gap"}
+"""Forms of messages in whose place a source says what it did not read, and why: what becomes of them."""
 
 
 class Resume(NamedTuple):
@@ -124,18 +126,17 @@ class Ingester:
         """
         if len(messages) > CHUNK:
             raise ValueError(f"a chunk has at most {CHUNK} messages, got {len(messages)}")
-        refused = [n for n, message in enumerate(messages) if message.form == "refused"]
-        dead = [self._dead(messages[n], 0, messages[n].body[:500].decode("utf-8", "replace"), b"") for n in refused]
-        if refused:
-            left = set(refused)
-            messages = [message for n, message in enumerate(messages) if n not in left]
+        count = self._count + len(messages)
+        unread = [message for message in messages if message.form in NOT_READ]
+        dead = [self._dead(message, 0, message.body.decode("utf-8", "replace"), b"") for message in unread]
+        if unread:
+            messages = [message for message in messages if message.form not in NOT_READ]
         decoded = self.wire.decode(messages)
         dead += [self._rejected(messages, reject) for reject in decoded.rejects]
         batch = decoded.rows
         if self.live and len(batch) and batch.time.max() > arrival + self.stream.skew:
             batch = self._in_time(messages, decoded, arrival, dead)
         seen = max(self._seen, int(batch.time.max())) if len(batch) else self._seen
-        count = self._count + len(messages) + len(refused)
         source = Source(self.source, self._chunk, self._position, after, self._seen, seen, self._count, count)
         wm = self._stamp(arrival)
         self.log.put_asides(dead)
@@ -232,7 +233,9 @@ class Ingester:
     def _dead(self, message: Message, n: int, reason: str, excerpt: bytes) -> Aside:
         place = f"{message.file}:{message.row + 1}" if message.file else f"message {message.index + 1}"
         topic, partition = self._aside_topic, self._aside_partition
-        return Aside("dead", topic, partition, message.index, n, reason, place, excerpt)
+        kind = NOT_READ.get(message.form, "dead")
+        where = message.file if message.row < 0 else place
+        return Aside(kind, topic, partition, message.index, n, reason, where, excerpt)
 
 
 def create_topics(bus: Log, stream: Stream) -> None:

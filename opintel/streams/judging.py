@@ -8,7 +8,7 @@ the others go on.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -30,6 +30,13 @@ SETTINGS = "settings"
 """Kind of the control that carries a stream's detector settings; its subject is the stream."""
 
 
+class Said(NamedTuple):
+    """A stage-1 partition's last word: all windows of this epoch of the raw topic with end <= `through` are closed."""
+
+    epoch: str
+    through: int
+
+
 class _Scope:
     """The judges of one scope."""
 
@@ -48,12 +55,14 @@ class JudgeStage:
         self.stream, self.pipeline, self.partition, self.origin = stream, pipeline, partition, origin
         self.frontier = NEVER
         """All windows with end <= frontier are judged."""
+        self._due = NEVER
+        """All windows with end <= it are closed by all partitions of one epoch; beyond the frontier in a step only."""
         self.repeated = 0
         """Records of judged windows that came again since the start of the process; a count for people, not state."""
         self._codec = derived_codec(pipeline.record)
         self._kept: Any = list[Record[pipeline.record | int]]  # type: ignore[name-defined]
-        self._closed: dict[int, int] = {}
-        """Stage-1 partition → through."""
+        self._closed: dict[int, Said] = {}
+        """What each stage-1 partition said last."""
         self._incomplete: set[int] = set()
         """Ends of open windows that the end of the input cut short."""
         self._controls = ControlTable()
@@ -93,13 +102,13 @@ class JudgeStage:
     @property
     def pending(self) -> bool:
         """Whether windows are closed by all partitions and not judged yet."""
-        return len(self._closed) == self.stream.partitions and self.frontier < min(self._closed.values())
+        return self.frontier < self._due
 
     def _upsert(self, record: Record[Any]) -> None:
         window, scope = record.window, record.scope
         if window != self.stream.grid.window(self.stream.grid.start(window.start)):
             raise ValueError(f"window [{window.start}, {window.end}) is not on the grid of {self.stream.window} ns")
-        if window.end <= self.frontier:
+        if window.end <= self._due:
             self.repeated += 1
             return
         if scope not in self._scopes:
@@ -142,17 +151,23 @@ class JudgeStage:
 
     def _closed_by(self, record: Closed) -> None:
         self._check_partition(record)
-        known = self._closed.get(record.partition, NEVER)
-        self._closed[record.partition] = max(known, record.through)
-        self._incomplete.update(end for end in record.incomplete if end > self.frontier)
+        self._incomplete.update(end for end in record.incomplete if end > self._due)
+        known = self._closed.get(record.partition)
+        through = record.through
+        if known is not None and known.epoch == record.epoch:
+            through = max(known.through, through)
+        self._closed[record.partition] = Said(record.epoch, through)
+        said = self._closed.values()
+        # a raw topic that was made anew says nothing about the old one's partitions, nor they about it
+        if len(said) == self.stream.partitions and len({s.epoch for s in said}) == 1:
+            self._due = max(self._due, min(s.through for s in said))
 
     def _advance(self, out: Output) -> None:
         """Judges what all partitions have closed, at most WINDOWS of it: a gap in the input may span very many."""
         if not self.pending:
             return
         self._forget(self.frontier)
-        through = min(self._closed.values())
-        for n, end in enumerate(self._ends(self.frontier, through)):
+        for n, end in enumerate(self._ends(self.frontier, self._due)):
             if n == WINDOWS:
                 return
             self.frontier = end
@@ -161,7 +176,7 @@ class JudgeStage:
             records = self._records.pop(window.start, {})
             for name in sorted(self._scopes):
                 self._judge(name, window, records.get(name, {}), controls, end not in self._incomplete, out)
-        self.frontier = through
+        self.frontier = self._due
 
     def _forget(self, frontier: int) -> None:
         """Scopes unseen for the TTL, and marks of windows that are judged."""
@@ -248,7 +263,8 @@ class JudgeStage:
     def state(self) -> dict[str, Any]:
         return {
             "frontier": self.frontier,
-            "closed": sorted(self._closed.items()),
+            "closed": [[p, said.through] for p, said in sorted(self._closed.items())],
+            "epochs": [[p, said.epoch] for p, said in sorted(self._closed.items())],
             "incomplete": sorted(self._incomplete),
             "controls": self._controls.state(),
             "waiting": [[i, sorted(starts.items())] for i, starts in sorted(self._waiting.items())],
@@ -270,8 +286,11 @@ class JudgeStage:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        self.frontier = state["frontier"]
-        self._closed, self._incomplete = dict(state["closed"]), set(state["incomplete"])
+        self.frontier = self._due = state["frontier"]
+        # checkpoints had no epochs once: '' is nobody's, and the partitions say it again at their next window
+        epochs = dict(state.get("epochs", ()))
+        self._closed = {p: Said(epochs.get(p, ""), through) for p, through in state["closed"]}
+        self._incomplete = set(state["incomplete"])
         self._controls.restore(state["controls"])
         self._waiting = {i: dict(starts) for i, starts in state["waiting"]}
         for name, last, quarantined, judges in state["scopes"]:

@@ -13,9 +13,10 @@ import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
-from opintel.streams.log import EXCERPT, Aside, AsideKind, Entry, LogError, Membership, Topic
+from opintel.streams.asides import SCHEMA as ASIDES
+from opintel.streams.asides import AsideTable
+from opintel.streams.log import Aside, AsideKind, Entry, LogError, Membership, Topic
 
 FORMAT = 1
 POSITION_BITS, PARTITION_BITS = 40, 13
@@ -29,9 +30,6 @@ create table if not exists head (
   topic integer, partition integer, first integer not null, next integer not null,
   primary key (topic, partition)) without rowid;
 create table if not exists record (id integer primary key, at integer not null, value blob not null);
-create table if not exists aside (
-  kind text, topic text, partition integer, position integer, line integer, reason text, place text, excerpt blob,
-  primary key (kind, topic, partition, position, line)) without rowid;
 create table if not exists offsets (
   reader text, topic text, partition integer, position integer, primary key (reader, topic, partition)) without rowid;
 """
@@ -50,7 +48,8 @@ class SqliteLog:
             version = self._db.execute("pragma user_version").fetchone()[0]
             if version not in (0, FORMAT):
                 raise LogError(f"{path}: written by a newer version (log format {version}, this one reads {FORMAT})")
-            self._db.executescript(SCHEMA)
+            self._db.executescript(SCHEMA + ASIDES)
+            self._asides = AsideTable(self._db)
             self._db.execute(f"pragma user_version={FORMAT}")
             self._check_heads()
             self._unsynced = self._connect("OFF")
@@ -193,24 +192,15 @@ class SqliteLog:
         if not asides:
             return
         with self._lock, _Transaction(self._db):
-            self._db.executemany(
-                "insert or replace into aside values (?, ?, ?, ?, ?, ?, ?, ?)",
-                [(*a.where, a.reason, a.place, a.excerpt[:EXCERPT]) for a in asides],
-            )
+            self._asides.put(asides)
 
     def asides(self, topic: str | None = None, kind: AsideKind | None = None, limit: int = 100) -> list[Aside]:
         with self._lock:
-            rows = self._db.execute(
-                "select * from aside where (?1 is null or topic = ?1) and (?2 is null or kind = ?2)"
-                " order by kind, topic, partition, position, line limit ?3",
-                (topic, kind, limit),
-            ).fetchall()
-        return [Aside(*row) for row in rows]
+            return self._asides.find(topic, kind, limit)
 
     def aside_counts(self) -> dict[tuple[str, AsideKind], int]:
         with self._lock:
-            rows = self._db.execute("select topic, kind, count(*) from aside group by topic, kind").fetchall()
-        return {(topic, cast(AsideKind, kind)): count for topic, kind, count in rows}
+            return self._asides.counts()
 
     def commit(self, group: str, topic: str, partition: int, position: int) -> None:
         with self._lock:

@@ -39,7 +39,8 @@ def send_control(
         return None
     version = 1 if latest is None else latest.version + 1
     control = Control(digest([kind, subject, version, value])[:16], kind, subject, version, effective, value)
-    bus.append([Entry(topic, 0, _codec.encode(control))])
+    # of a subject that was controlled often, the newest is kept for ever
+    bus.append([Entry(topic, 0, _codec.encode(control), key=digest([kind, subject])[:16].encode())])
     return control
 
 

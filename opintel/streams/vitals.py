@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from opintel import __version__
-from opintel.streams.log import AsideKind, Log
+from opintel.streams.log import AsideKind, Log, LogUnavailable
 from opintel.streams.records import NEVER, Stamp, stamp_of
 from opintel.streams.stream import FINDINGS, Stream
 
@@ -111,6 +111,27 @@ class Vitals:
         build = GaugeMetricFamily("opintel_build_info", "Version of opintel.", labels=["version"])
         build.add_metric([__version__], 1)
         yield build
+        stalled = GaugeMetricFamily("opintel_stalled", "1 while a service does not come back from its turn.")
+        stalled.add_metric([], float(self._stalled()))
+        yield stalled
+        found = CounterMetricFamily("opintel_findings", "Findings in the store.", labels=["stream", "kind"])
+        for (name, kind), count in self._findings().items():
+            found.add_metric([name, kind], count)
+        open_ones = GaugeMetricFamily("opintel_incidents", "Incidents in the store.", labels=["stream", "state"])
+        for (name, state), count in self._incidents().items():
+            open_ones.add_metric([name, state], count)
+        yield from (found, open_ones)
+        up = GaugeMetricFamily(
+            "opintel_log_up", "0 while the log cannot be reached: all about streams is missing then."
+        )
+        try:
+            told = self._of_the_log()
+        except LogUnavailable:
+            told = []
+        up.add_metric([], float(bool(told)))
+        yield from (up, *told)
+
+    def _of_the_log(self) -> list[Metric]:
         messages = CounterMetricFamily("opintel_messages", "Messages taken from a stream's source.", labels=["stream"])
         behind = GaugeMetricFamily("opintel_lag_records", "Records not yet processed.", labels=["stream"])
         fresh = GaugeMetricFamily("opintel_freshness_seconds", "Age of the last data or tick.", labels=["stream"])
@@ -126,15 +147,6 @@ class Vitals:
                 mark.add_metric([stream.name], status.watermark / 1e9)
             for aside, count in status.asides.items():
                 asides.add_metric([stream.name, aside], count)
-        yield from (messages, behind, fresh, mark, asides)
-        found = CounterMetricFamily("opintel_findings", "Findings in the store.", labels=["stream", "kind"])
-        for (name, kind), count in self._findings().items():
-            found.add_metric([name, kind], count)
-        open_ones = GaugeMetricFamily("opintel_incidents", "Incidents in the store.", labels=["stream", "state"])
-        for (name, state), count in self._incidents().items():
-            open_ones.add_metric([name, state], count)
-        stalled = GaugeMetricFamily("opintel_stalled", "1 while a service does not come back from its turn.")
-        stalled.add_metric([], float(self._stalled()))
         judged = GaugeMetricFamily("opintel_findings_log_records", "Records in the findings topic.")
         judged.add_metric([], self._bus.end(FINDINGS, 0))
-        yield from (found, open_ones, stalled, judged)
+        return [messages, behind, fresh, mark, asides, judged]

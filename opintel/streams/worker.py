@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 from opintel.finding import digest
-from opintel.streams.checkpoints import Checkpoints
+from opintel.streams.checkpoints import CheckpointError, Checkpoints
 from opintel.streams.log import Aside, Log
 from opintel.streams.stage import DetectorFailed, Stage
 
@@ -24,6 +24,8 @@ CHECKPOINT_BYTES = 32 << 20
 CHECKPOINT_SECONDS = 600.0
 """… or after this long, so that a quiet stream's state never falls out of the log's retention. When it is written
 does not matter: its bytes are a function of its position."""
+CHECKPOINT_AGAIN = 10.0
+"""Seconds until another try where one could not be written."""
 log = logging.getLogger(__name__)
 
 
@@ -48,6 +50,7 @@ class Worker:
         self._checkpoints = Checkpoints(checkpoints, digest(self.stage.structure)[:16], topic, partition)
         self._careful_until = 0
         self._since, self._last = 0, time.monotonic()
+        self._not_before = 0.0
         self._sound = True
         """Whether `stage` is the state of exactly the records before `position`."""
         self.position = self._checkpointed = self._following = self._restore()
@@ -86,16 +89,26 @@ class Worker:
         if self.stage.pending:
             return 1
         self.position, self._sound = following, True
-        if self._since >= self._due or time.monotonic() - self._last >= CHECKPOINT_SECONDS:
+        now = time.monotonic()
+        if now >= self._not_before and (self._since >= self._due or now - self._last >= CHECKPOINT_SECONDS):
             self.checkpoint()
         self.log.commit(self.group, self.topic, self.partition, self.position)
         return max(1, len(batch))
 
     def checkpoint(self) -> None:
-        """Writes one now, if there is anything new and the last step was not cut short by an error."""
-        if self._sound and self.position > self._checkpointed:
+        """Writes one now, if there is anything new and the last step was not cut short by an error.
+
+        Where it cannot be written the stream goes on without: a restart then reads more of the log, nothing is lost.
+        """
+        if not self._sound or self.position <= self._checkpointed:
+            return
+        try:
             self._checkpoints.put(self.position, self.stage.state())
-            self._checkpointed, self._since, self._last = self.position, 0, time.monotonic()
+        except CheckpointError as error:
+            log.error("%s-%d goes on without: %s", self.topic, self.partition, error)
+            self._not_before = time.monotonic() + CHECKPOINT_AGAIN
+            return
+        self._checkpointed, self._since, self._last = self.position, 0, time.monotonic()
 
     def _restore(self) -> int:
         self.stage, self._sound = self._make(), True

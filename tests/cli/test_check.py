@@ -34,11 +34,20 @@ def test_every_problem_is_printed(site: Path, capsys: pytest.CaptureFixture) -> 
         FTS + "wire:\n  instnace: a.example.org\ndetectors:\n  fts.silense: {}\n"
         "stomp:\n  host: h\n  destinations: [/queue/a]\n  password_file: nowhere\n"
     )
+    (site / "site.yaml").write_text("bus:\n  bootstrap: [k:9094]\n  user: u\n  password_env: OPINTEL_NO_SUCH\n")
+    (site / "streams" / "k.yaml").write_text(
+        "name: k\ndomain: fts\ntopic: k\n"
+        "kafka: {bootstrap: ['k:9094'], topics: [a], tls: true, ca_file: nowhere, user: u}\n"
+    )
     (site / "streams" / "other.yaml").write_text("name: other\ndomain: otherworld\ntopic: other\n")
     (site / "alerts" / "budgets.yaml").write_text("# comment\ndefualt: 3\n")
     assert invoke(["check", str(site)]) == 1
     lines = [line.replace(f"{site}/", "") for line in capsys.readouterr().err.splitlines()]
     expected = [
+        "site.yaml:4: bus.password_env: the environment variable OPINTEL_NO_SUCH is not set or empty",
+        "streams/k.yaml:4: kafka.ca_file: streams/nowhere cannot be read",
+        "streams/k.yaml:4: kafka.user: needs password_file or password_env",
+        "note: site.yaml: the bus is reached without TLS",
         "streams/fts.yaml:5: wire.instnace: unknown key; did you mean `instance`?",
         "streams/fts.yaml:7: detectors.fts.silense: unknown detector; did you mean `fts.silence`?",
         "streams/fts.yaml:11: stomp.password_file: nowhere cannot be read",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from opintel.cli import invoke
-from opintel.config import load_site, shipped_folder
+from opintel.config import load_site, shipped_folder, shipped_site
 
 
 def test_init_copies_what_check_accepts_and_never_overwrites(
@@ -19,6 +19,7 @@ def test_init_copies_what_check_accepts_and_never_overwrites(
     shipped = shipped_folder()
     assert load_site(folder).streams == load_site(shipped).streams
     assert (folder / "streams/fts.yaml").read_bytes() == (shipped / "streams/fts.yaml").read_bytes()
+    assert (folder / "site.yaml").read_bytes() == shipped_site().read_bytes()
     (folder / "streams/fts.yaml").write_text("mine")
     capsys.readouterr()
     assert invoke(["init", str(folder)]) == 1

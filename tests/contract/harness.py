@@ -5,10 +5,13 @@ A detector joins the contract tests with one `Case` in `cases.py`, a log with on
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import pytest
 
 from opintel.detector import Message, Pipeline, Wire
 from opintel.finding import Finding, finding_json
@@ -21,7 +24,30 @@ from opintel.streams.reduce import ReduceStage
 from opintel.streams.stream import FINDINGS, Stream
 from opintel.streams.worker import Worker
 
-LOGS: dict[str, Callable[[Path], Log]] = {"sqlite": lambda folder: SqliteLog(folder / "log.db")}
+from .apart import Apart
+
+MakeLog = Callable[[Path], Log]
+LOGS: dict[str, MakeLog] = {
+    "sqlite": lambda folder: SqliteLog(folder / "log.db"),
+    "kafka": lambda folder: Apart(os.environ["OPINTEL_TEST_KAFKA"], folder),
+}
+
+
+@pytest.fixture(params=LOGS)
+def make_log(request: pytest.FixtureRequest) -> Iterator[MakeLog]:
+    """Opens a log that belongs to a folder, in each form, and closes it after the test."""
+    if request.param == "kafka":
+        os.environ["OPINTEL_TEST_KAFKA"] = request.getfixturevalue("kafka").bootstrap
+    opened: list[Log] = []
+
+    def make(folder: Path) -> Log:
+        opened.append(LOGS[request.param](folder))
+        return opened[-1]
+
+    make.form = request.param  # type: ignore[attr-defined]
+    yield make
+    for log in opened:
+        log.close()
 
 
 @dataclass
@@ -128,7 +154,7 @@ def play(
     case: Case,
     folder: Path,
     *,
-    make_log: Callable[[Path], Log] = LOGS["sqlite"],
+    make_log: MakeLog = LOGS["sqlite"],
     batch: int = 64,
     live: bool = True,
     restarts: random.Random | None = None,

@@ -14,11 +14,10 @@ from opintel.streams.log import Entry
 from opintel.streams.records import Control, Rows, Source, raw_codec
 
 from .cases import CASES, FAILING, TOY_CASE, TOY_STREAM
-from .harness import LOGS, Case, Outcome, drain, feed, outcome, play, workers
+from .harness import Case, MakeLog, Outcome, drain, feed, outcome, play, workers
 from .toy import TOY, ToyWire, Value
 
 cases = pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
-logs = pytest.mark.parametrize("make_log", LOGS.values(), ids=LOGS)
 _reference: dict[str, Outcome] = {}
 
 
@@ -32,16 +31,18 @@ def reference(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
 
 
 @cases
-@logs
-@pytest.mark.parametrize("batch", [1, 5, 500])
-def test_any_split_into_batches(case: Case, reference: Outcome, make_log, batch: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("make_log", "batch"), [("sqlite", 1), ("sqlite", 5), ("sqlite", 500), ("kafka", 40)], indirect=["make_log"]
+)
+def test_any_split_into_batches(case: Case, reference: Outcome, make_log: MakeLog, batch: int, tmp_path: Path) -> None:
     assert play(case, tmp_path, make_log=make_log, batch=batch) == reference
 
 
 @cases
-@logs
-@pytest.mark.parametrize("seed", range(4))
-def test_restore_anywhere(case: Case, reference: Outcome, make_log, seed: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("make_log", "seed"), [*(("sqlite", seed) for seed in range(4)), ("kafka", 4)], indirect=["make_log"]
+)
+def test_restore_anywhere(case: Case, reference: Outcome, make_log: MakeLog, seed: int, tmp_path: Path) -> None:
     assert play(case, tmp_path, make_log=make_log, restarts=random.Random(seed)) == reference
 
 
@@ -53,13 +54,13 @@ def test_number_of_partitions(case: Case, reference: Outcome, partitions: int, t
 
 
 @cases
-def test_replay_of_the_log_equals_live(case: Case, reference: Outcome, tmp_path: Path) -> None:
-    bus = LOGS["sqlite"](tmp_path / "live")
+def test_replay_of_the_log_equals_live(case: Case, reference: Outcome, make_log: MakeLog, tmp_path: Path) -> None:
+    bus = make_log(tmp_path / "live")
     for _ in feed(bus, case):
         pass
     drain(workers(bus, case, tmp_path / "a", batch=7), random.Random(3))
     live = outcome(bus, case)
-    copy = LOGS["sqlite"](tmp_path / "replay")
+    copy = make_log(tmp_path / "replay")
     copy.create(case.stream.topic, case.stream.partitions)
     for p in range(case.stream.partitions):
         copy.append([Entry(case.stream.topic, p, v) for _, v in bus.read(case.stream.topic, p, 0, 10**6)])
@@ -71,9 +72,9 @@ def test_replay_of_the_log_equals_live(case: Case, reference: Outcome, tmp_path:
 
 
 @cases
-def test_records_sent_again_change_nothing(case: Case, reference: Outcome, tmp_path: Path) -> None:
+def test_records_sent_again_change_nothing(case: Case, reference: Outcome, make_log: MakeLog, tmp_path: Path) -> None:
     """A producer that crashed may append what it had appended: raw rows at any later time, derived records likewise."""
-    bus = LOGS["sqlite"](tmp_path)
+    bus = make_log(tmp_path)
     team = workers(bus, case, tmp_path)
     rng = random.Random(5)
     for _ in feed(bus, case):
@@ -87,9 +88,9 @@ def test_records_sent_again_change_nothing(case: Case, reference: Outcome, tmp_p
     assert outcome(bus, case).findings == reference.findings
 
 
-def test_rows_sent_again_are_duplicates(tmp_path: Path) -> None:
+def test_rows_sent_again_are_duplicates(make_log: MakeLog, tmp_path: Path) -> None:
     case = TOY_CASE
-    bus = LOGS["sqlite"](tmp_path)
+    bus = make_log(tmp_path)
     team = workers(bus, case, tmp_path)
     topic = case.stream.topic
     for _ in feed(bus, case):
@@ -101,7 +102,7 @@ def test_rows_sent_again_are_duplicates(tmp_path: Path) -> None:
     assert outcome(bus, case).findings == play(case, tmp_path / "plain").findings
 
 
-def test_lateness_decides_what_is_late(tmp_path: Path) -> None:
+def test_lateness_decides_what_is_late(make_log: MakeLog, tmp_path: Path) -> None:
     """A row later than the lateness allows goes aside; one that is late by less counts. Nothing else goes aside as
     late.
     """
@@ -118,7 +119,7 @@ def test_lateness_decides_what_is_late(tmp_path: Path) -> None:
 
     def run(name: str, arrives: int) -> Outcome:
         case = Case("late", stream, TOY, ToyWire(), lambda: lines(arrives))
-        bus = LOGS["sqlite"](tmp_path / name)
+        bus = make_log(tmp_path / name)
         team = workers(bus, case, tmp_path / name)
         for _ in feed(bus, case, live=False, chunk=1):
             drain(team)
@@ -132,13 +133,13 @@ def test_lateness_decides_what_is_late(tmp_path: Path) -> None:
     assert sums == [10.0, 5.0]
 
 
-def test_idle_partitions_wait_for_a_tick(tmp_path: Path) -> None:
+def test_idle_partitions_wait_for_a_tick(make_log: MakeLog, tmp_path: Path) -> None:
     """All keys in one partition: without ticks nothing is judged, with ticks everything is, as in a single
     partition.
     """
     rows = [(TOY_STREAM.window * 10**6 + i * NS, i) for i in range(300)]
     case = Case("idle", TOY_STREAM, TOY, ToyWire(), lambda: [(t, f"a.k {t} {i}".encode()) for t, i in rows])
-    bus = LOGS["sqlite"](tmp_path / "files")
+    bus = make_log(tmp_path / "files")
     team = workers(bus, case, tmp_path / "files")
     turns = list(range(6))
     for _, _ in zip(turns, feed(bus, case, live=False), strict=False):
@@ -192,9 +193,9 @@ def test_a_failing_judge_is_quarantined_for_its_scope_only(tmp_path: Path) -> No
     assert next(a[1] for a in result.asides if a[0] == "quarantined").startswith("toy.total on s0, window end ")
 
 
-def test_a_poisoned_record_is_a_dead_letter_with_its_position(tmp_path: Path) -> None:
+def test_a_poisoned_record_is_a_dead_letter_with_its_position(make_log: MakeLog, tmp_path: Path) -> None:
     case = TOY_CASE
-    bus = LOGS["sqlite"](tmp_path)
+    bus = make_log(tmp_path)
     team = workers(bus, case, tmp_path)
     poison = [b"", b"\x01", b"\x02abc", b"\x01\x93\xa4rows", b"\x01" + b"\x91" * 5000, b"\xff" * 100]
     torn = Rows(1, 2, Source("x", 0, None, None, 0, 0, 0, 0), Batch.of([Row("a.k", 5, 6, Value(7))], Value))
@@ -231,7 +232,7 @@ def test_an_idle_key_is_forgotten_and_a_quarantine_ends(tmp_path: Path) -> None:
     assert 0 < len(held) <= 8
 
 
-def test_controls_hold_from_a_window_that_has_no_row(tmp_path: Path) -> None:
+def test_controls_hold_from_a_window_that_has_no_row(make_log: MakeLog, tmp_path: Path) -> None:
     """A control changes windows from its own on, in all partitions at once, once, the highest version winning."""
     from opintel.streams.ingest import Ingester
 
@@ -239,7 +240,7 @@ def test_controls_hold_from_a_window_that_has_no_row(tmp_path: Path) -> None:
 
     def run(folder: Path, partitions: int, batch: int) -> Outcome:
         this = replace(case, stream=case.stream._replace(partitions=partitions))
-        bus = LOGS["sqlite"](folder)
+        bus = make_log(folder)
         team = workers(bus, this, folder, batch=batch)
         for n, _ in enumerate(feed(bus, this)):
             if n in (40, 41, 60):  # 41 repeats 40
@@ -270,11 +271,11 @@ def test_controls_hold_from_a_window_that_has_no_row(tmp_path: Path) -> None:
     assert ratios == sorted(ratios)
 
 
-def test_records_out_of_retention_are_a_visible_gap(tmp_path: Path) -> None:
+def test_records_out_of_retention_are_a_visible_gap(make_log: MakeLog, tmp_path: Path) -> None:
     import time
 
     case = TOY_CASE
-    bus = LOGS["sqlite"](tmp_path)
+    bus = make_log(tmp_path)
     for n, _ in enumerate(feed(bus, case)):
         if n == 30:
             drain(workers(bus, case, tmp_path))
@@ -287,7 +288,7 @@ def test_records_out_of_retention_are_a_visible_gap(tmp_path: Path) -> None:
     assert outcome(bus, case).findings
 
 
-def test_a_long_gap_is_judged_in_bounded_pieces(tmp_path: Path) -> None:
+def test_a_long_gap_is_judged_in_bounded_pieces(make_log: MakeLog, tmp_path: Path) -> None:
     """Rows a week apart: a step judges at most so many windows, and cutting it changes nothing."""
     stream = TOY_STREAM._replace(quiet=3600 * NS)
     week = 7 * 86_400 * NS
@@ -296,7 +297,7 @@ def test_a_long_gap_is_judged_in_bounded_pieces(tmp_path: Path) -> None:
     )
 
     def run(folder: Path) -> tuple[Outcome, int]:
-        bus = LOGS["sqlite"](folder)
+        bus = make_log(folder)
         for _ in feed(bus, case, live=False):
             pass
         team = workers(bus, case, folder)

@@ -22,7 +22,7 @@ from opintel.streams.log import Entry
 from opintel.streams.records import Closed, Control, Derived, Forwarded, Source, raw_codec
 
 from .cases import START, TOY_CASE, TOY_STREAM
-from .harness import LOGS, drain, feed, outcome, workers
+from .harness import LOGS, MakeLog, drain, feed, outcome, workers
 from .toy import TOY, Value
 
 
@@ -107,9 +107,9 @@ def test_hostile_records_end_no_worker(
     assert len(told.judged) >= 3
 
 
-def test_settings_that_no_judge_understands_leave_the_old_ones_in_force(tmp_path: Path) -> None:
+def test_settings_that_no_judge_understands_leave_the_old_ones_in_force(make_log: MakeLog, tmp_path: Path) -> None:
     def run(folder: Path, *bad: Any) -> Any:
-        bus = LOGS["sqlite"](folder)
+        bus = make_log(folder)
         team = workers(bus, TOY_CASE, folder)
         for n, _ in enumerate(feed(bus, TOY_CASE)):
             sender = Ingester(bus, TOY_STREAM, TOY, ToyWireless(), "test", live=True)
@@ -141,9 +141,9 @@ class ToyWireless:
         return b""
 
 
-def test_another_structure_has_topics_of_its_own(tmp_path: Path) -> None:
+def test_another_structure_has_topics_of_its_own(make_log: MakeLog, tmp_path: Path) -> None:
     """The window changed over an existing log: what was derived under the old one is not mixed with the new."""
-    bus = LOGS["sqlite"](tmp_path)
+    bus = make_log(tmp_path)
     for _ in feed(bus, TOY_CASE):
         pass
     drain(workers(bus, TOY_CASE, tmp_path))
@@ -155,9 +155,9 @@ def test_another_structure_has_topics_of_its_own(tmp_path: Path) -> None:
     assert any(end % (60 * NS) for end in ends)
 
 
-def test_input_after_the_end_of_a_file_is_judged_the_same_in_any_split(tmp_path: Path) -> None:
+def test_input_after_the_end_of_a_file_is_judged_the_same_in_any_split(make_log: MakeLog, tmp_path: Path) -> None:
     def run(folder: Path, batch: int) -> Any:
-        bus = LOGS["sqlite"](folder)
+        bus = make_log(folder)
         for n, _ in enumerate(feed(bus, TOY_CASE, live=False)):
             if n in (12, 20):
                 Ingester(bus, TOY_STREAM, TOY, ToyWireless(), "test", live=False).finish(0)
@@ -179,8 +179,8 @@ def test_numbers_in_findings_are_finite(value: float) -> None:
         Table("t", ["a"], [[value]])
 
 
-def test_a_finding_beyond_int64_is_refused_by_its_reader(tmp_path: Path) -> None:
-    bus = LOGS["sqlite"](tmp_path)
+def test_a_finding_beyond_int64_is_refused_by_its_reader(make_log: MakeLog, tmp_path: Path) -> None:
+    bus = make_log(tmp_path)
     for _ in feed(bus, TOY_CASE):
         pass
     drain(workers(bus, TOY_CASE, tmp_path))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import fsspec
@@ -62,8 +64,26 @@ def test_a_damaged_one_is_passed_over(url: str, damage: bytes | str, caplog: pyt
 def test_a_torn_write_is_never_seen(tmp_path: Path) -> None:
     kept = Checkpoints(str(tmp_path), "s", "t", 0)
     kept.put(5, {"at": 5})
-    (tmp_path / "s" / "t-0" / f"{9:016d}.part").write_bytes(b"half")
+    torn = tmp_path / "s" / "t-0" / f"{9:016d}.x.part"
+    torn.write_bytes(b"half")
     assert kept.newest(100) == (5, {"at": 5})
+    for position in (10, 11, 12):
+        kept.put(position, {})
+    assert not torn.exists()
+
+
+def test_the_previous_format_is_read_and_a_later_one_passed_over(tmp_path: Path) -> None:
+    """A newer build raises FORMAT; it reads what this one wrote, and this one does not read what that one wrote."""
+    newer = (
+        "import sys; from opintel.streams import checkpoints as c\n"
+        "c.FORMAT, c.READABLE = c.FORMAT + 1, (c.FORMAT + 1, c.FORMAT)\n"
+        "kept = c.Checkpoints(sys.argv[1], 's', 't', 0)\n"
+        "print(kept.newest(10)); kept.put(9, {'at': 9})\n"
+    )
+    kept = Checkpoints(str(tmp_path), "s", "t", 0)
+    kept.put(5, {"at": 5})
+    assert subprocess.check_output([sys.executable, "-c", newer, str(tmp_path)], text=True) == "(5, {'at': 5})\n"
+    assert kept.newest(10) == (5, {"at": 5})
 
 
 @settings(max_examples=50, deadline=None)

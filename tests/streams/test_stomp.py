@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -49,11 +50,21 @@ class Broker:
         self._process = None
 
     def send(self, bodies: Iterable[bytes], destination: str = QUEUE) -> None:
-        """Sends as FTS does, and returns when the broker has them all."""
+        """Sends as FTS does, and returns when the broker has them all on disk: it gives each a receipt then."""
+        receipts = threading.Semaphore(0)
+
+        class Listener(stomp.ConnectionListener):  # type: ignore[misc, name-defined]
+            def on_receipt(self, frame: object) -> None:
+                receipts.release()
+
         with stomp.Connection12([("127.0.0.1", self.port)]) as connection:
+            connection.set_listener("receipts", Listener())
             connection.connect(wait=True)
-            for body in bodies:
-                connection.send(destination, body, headers={"persistent": "true"})
+            sent = [
+                connection.send(destination, body, headers={"persistent": "true", "receipt": str(n)})
+                for n, body in enumerate(bodies)
+            ]
+            assert all(receipts.acquire(timeout=60) for _ in sent)
 
     def source(self, destination: str = QUEUE, durable: str = "") -> StompSource:
         return StompSource(

@@ -1,14 +1,17 @@
 """How a Kafka cluster is reached: what a site's YAML says, and the keywords that kafka-python's clients take for it.
 
-Used for the log itself (`site.yaml`) and for a stream's source topic (`streams/NAME.yaml`). Passwords come from a file
-or the environment, never from YAML.
+Used for the log itself (`site.yaml`) and for a stream's source topics (`streams/NAME.yaml`). Passwords come from a file
+or the environment, never from YAML, and no log line shows them.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 import msgspec
+
+_SERVER = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):([0-9]{1,5})")
 
 
 class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -29,6 +32,20 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     password_env: str | None = None
     """Where the user's password is; one of the two, with `user`."""
 
+    def __post_init__(self) -> None:
+        for server in self.bootstrap:
+            match = _SERVER.fullmatch(server)
+            if match is None or not 0 < int(match[2]) < 65536:
+                raise ValueError(f"bootstrap: expected `host:port`, got {server!r}")
+        if self.password_file and self.password_env:
+            raise ValueError("one of password_file and password_env is right, not both")
+        if (self.password_file or self.password_env) and not self.user:
+            raise ValueError("a password needs a `user`")
+        if (self.ca_file or self.cert_file or self.key_file) and not self.tls:
+            raise ValueError("certificates need `tls: true`; without it nothing is encrypted")
+        if self.key_file and not self.cert_file:
+            raise ValueError("a key_file needs its cert_file")
+
     def client(self, password: str | None = None) -> dict[str, Any]:
         """Keywords for kafka-python's consumer, producer and admin client."""
         known: dict[str, Any] = {
@@ -39,9 +56,23 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             known |= {"ssl_check_hostname": True, "ssl_cafile": self.ca_file}
             known |= {"ssl_certfile": self.cert_file, "ssl_keyfile": self.key_file}
         if self.user:
-            known |= {
-                "sasl_mechanism": self.mechanism,
-                "sasl_plain_username": self.user,
-                "sasl_plain_password": password,
-            }
+            known |= {"sasl_mechanism": self.mechanism, "sasl_plain_username": self.user}
+            known |= {"sasl_plain_password": _Hidden(password or "")}
         return known
+
+
+class KafkaSourceSettings(KafkaSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A cluster and the topics there that a stream's messages come from."""
+
+    topics: Annotated[list[str], msgspec.Meta(min_length=1)]
+
+
+class _Hidden(str):
+    """A text that clients can use and that no log line shows: kafka-python logs its whole configuration at DEBUG."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+    __str__ = __repr__

@@ -1,0 +1,156 @@
+"""The demo over a real Kafka broker: each service a process as in production, one of them killed on the way.
+
+The services are plain `opintel run SERVICE`; only the ingest tells a story instead of listening to a broker, on a
+faster clock that console and alerts share. This process starts the broker, watches over the services and writes the
+report from what stands in the log and the store.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from opintel.cli.demo_report import report, story_is_over, welcome
+from opintel.cli.demo_site import make_site
+from opintel.cli.errors import UserError
+from opintel.cli.fleet import Fleet
+from opintel.cli.progress import share_progress
+from opintel.cli.system import System
+from opintel.config import load_site
+from opintel.store.queries import outbox_empty
+from opintel.streams.kafka.broker import Broker, BrokerError
+from opintel.streams.log import LogUnavailable
+from opintel.streams.loop import Stop, stop_on_signals
+from opintel.streams.vitals import stream_status
+
+if TYPE_CHECKING:
+    from opintel.cli.story import Story
+
+KILL_AFTER = 0.4
+"""Share of the demo after which a service is killed …"""
+KILL_LATEST = 25.0
+"""… but at most so many seconds."""
+VICTIMS = ("ingest", "stage1 a", "stage1 b", "stage2", "alerts")
+START = 120.0
+"""Seconds that services and history may take."""
+SETTLE = 10.0
+"""Seconds that the last windows and tickets may take after the end."""
+CONSOLE_PORT = 8095
+
+
+def play(data: Path, story: Story, length: float | None, *, headless: bool, bootstrap: str | None) -> dict[str, Any]:
+    """Runs the demo; the report."""
+    stop = Stop()
+    with stop_on_signals(stop), ExitStack() as leaving:
+        if bootstrap is None:
+            click.echo("starting a Kafka broker …", err=True)
+            try:
+                broker = leaving.enter_context(Broker(data / "kafka"))
+            except BrokerError as error:
+                raise UserError(str(error)) from error
+            bootstrap = broker.bootstrap
+        site, receiver = make_site(data, headless=headless, bus=bootstrap)
+        leaving.callback(receiver.close)
+        system = System(data, load_site(site))
+        leaving.callback(system.close)
+        stream = system.stream(story.stream).stream
+        if any(system.log.end(stream.topic, p) for p in range(stream.partitions)):
+            raise UserError(f"the broker {bootstrap} has records in {stream.topic}; a demo wants topics of its own")
+        fleet = Fleet(data / "logs")
+        leaving.callback(fleet.leave)
+        told = data / "story.json"
+        told.write_bytes(msgspec.json.encode(story))
+        port = _free_port() if headless else CONSOLE_PORT
+        common = ("--config", str(site), "--data", str(data), "--story", str(told))
+        for name in (*VICTIMS, "delivery"):
+            fleet.start(name, "run", name.split()[0], *common)
+        fleet.start("console", "run", "console", "--port", str(port), *common)
+        clock = story.clock()
+        _history(system, story, fleet, stop)
+        where = f"services are processes over the Kafka broker {bootstrap}; their logs are in {data / 'logs'}"
+        url = f"http://127.0.0.1:{port}"
+        welcome(url, receiver.url, length, story.seed, not story.faults, where)
+        if not headless:
+            click.launch(url)
+        clock.start()
+        began = time.monotonic()
+        _live(story, length, fleet, stop)
+        seconds = time.monotonic() - began
+        services = fleet.listing()
+        through = clock.now()
+        fleet.leave("ingest")
+        _settle(system, story, fleet)
+        fleet.leave()
+        return report(system, receiver, story, through, seconds, services)
+
+
+def _history(system: System, story: Story, fleet: Fleet, stop: Stop) -> None:
+    """Until the quiet history is ingested and processed."""
+    stream = system.stream(story.stream).stream
+    begin = story.live_from - int(story.quiet_hours * 3600e9)
+    deadline = time.monotonic() + START
+    with share_progress("history: four quiet hours") as tell:
+        while not stop:
+            fleet.look()
+            if time.monotonic() > deadline:
+                raise UserError(f"the history was not processed within {START:.0f} s; the services' logs tell why")
+            try:
+                status = stream_status(system.log, stream)
+            except LogUnavailable:
+                status = None
+            if status is not None and status.watermark is not None:
+                through = status.watermark + stream.lateness
+                tell((through - begin) / (story.live_from - begin))
+                if through >= story.live_from and status.lag == 0:
+                    return
+            stop.wait(0.25)
+
+
+def _live(story: Story, length: float | None, fleet: Fleet, stop: Stop) -> None:
+    """Until the end or Ctrl-C; kills one service on the way."""
+    began, clock = time.monotonic(), story.clock()
+    victim: str | None = random.Random(story.seed).choice(VICTIMS)
+    kill_at = KILL_LATEST if length is None else min(KILL_LATEST, length * KILL_AFTER)
+    end = story.live_from + int((story.hours - story.quiet_hours) * 3600e9)
+    over = False
+    while not stop:
+        passed = time.monotonic() - began
+        if victim is not None and passed >= kill_at:
+            click.echo(f"  kill -9 of the service {victim!r}: it is started again and goes on", err=True)
+            fleet.kill(victim)
+            victim = None
+        if length is None and not over and clock.now() > end:
+            over = True
+            story_is_over()
+        if length is not None and passed >= length:
+            return
+        fleet.look()
+        stop.wait(0.2)
+
+
+def _settle(system: System, story: Story, fleet: Fleet) -> None:
+    """Lets what has been ingested become findings, incidents and tickets."""
+    stream = system.stream(story.stream).stream
+    deadline = time.monotonic() + SETTLE
+    while time.monotonic() < deadline:
+        fleet.look()
+        time.sleep(0.3)
+        try:
+            behind = stream_status(system.log, stream).lag + system.undecided()
+        except LogUnavailable:
+            continue
+        if behind == 0 and outbox_empty(system.store):
+            return
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,92 @@
+"""What a demo says at its start and at its end, and its report."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from opintel.alerts.receiver import Receiver
+    from opintel.cli.story import Story
+    from opintel.cli.system import System
+
+
+def report(
+    system: System, receiver: Receiver, story: Story, through: int, seconds: float, services: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """The demo report; `through`: how much of the story was told, ns."""
+    from opintel.cli.story import injected, match
+    from opintel.store.queries import finding_counts, incidents
+    from opintel.streams.vitals import stream_status
+
+    faults = injected(story.stream, [f for f in story.simulator().truth if f.start < through])
+    found = incidents(system.store)
+    matches = match(faults, found)
+    matched = {incident for ids in matches.values() for incident in ids}
+    status = stream_status(system.log, system.stream(story.stream).stream)
+    return {
+        "seconds": round(seconds, 1),
+        "injected": faults,
+        "incidents": found,
+        "matches": matches,
+        "missed": [fault for fault, ids in matches.items() if not ids],
+        "false_incidents": sum(i["id"] not in matched for i in found),
+        "tickets": [
+            {"incident": t["incident"], "sink": "tickets", "created": t["created"], "updates": t["updates"]}
+            for t in receiver.tickets()
+        ],
+        "streams": {
+            story.stream: {
+                "messages": status.messages,
+                "findings": sum(finding_counts(system.store).values()),
+                "dead_letters": status.asides["dead"],
+                "lag": status.lag,
+            }
+        },
+        "services": services,
+    }
+
+
+def welcome(console: str, tickets: str, length: float | None, seed: int, clean: bool, where: str) -> None:
+    """What to look at, on stderr. `where`: how the services run."""
+    faults = "no fault is injected" if clean else "six faults are injected, one of each kind"
+    end = "the story lasts a minute, Ctrl-C ends the demo" if length is None else f"it ends after {length:.0f} s"
+    lines = [
+        "",
+        f"  opintel demo, seed {seed}: transfers of 60 sites, eight hours a minute; {faults}; {end}.",
+        f"  {where}",
+        "",
+        f"  console   {console}",
+        "            incidents appear within seconds of a fault: open one, look at its evidence, acknowledge it,",
+        "            call it a false alarm; `Streams` shows lag and freshness.",
+        f"  tickets   {tickets}",
+        "            what a ticket system gets; slow links are only proposed: send theirs from the incident's page.",
+        "",
+    ]
+    click.echo("\n".join(lines), err=True)
+
+
+def story_is_over() -> None:
+    """Said once, where nobody limited the demo."""
+    click.echo("  the story is over; console and tickets stay until Ctrl-C, `--seed N` tells another", err=True)
+
+
+def farewell(document: dict[str, Any]) -> None:
+    """What happened, in a few lines on stdout."""
+    lines = []
+    titles = {i["id"]: i["title"] for i in document["incidents"]}
+    for fault in document["injected"]:
+        ids = document["matches"][fault["id"]]
+        told = titles[ids[0]] if ids else "no incident"
+        lines.append(
+            f"{'found ' if ids else 'MISSED'}  {fault['kind']:20} {' > '.join(fault['subject'].values())}: {told}"
+        )
+    tickets = sum(t["created"] for t in document["tickets"])
+    messages = sum(stream["messages"] for stream in document["streams"].values())
+    lines.append(
+        f"{messages} messages, {len(document['incidents'])} incidents ({document['false_incidents']} of nothing), "
+        f"{tickets} tickets, {document['seconds']:.0f} s"
+    )
+    sys.stdout.write("\n".join(lines) + "\n")

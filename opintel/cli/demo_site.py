@@ -1,0 +1,44 @@
+"""The site of a demo: the shipped YAML, with tickets going to the demo's own receiver."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from pathlib import Path
+
+from opintel.alerts.receiver import Receiver
+from opintel.alerts.sinks.webhook import read_secret
+from opintel.cli.errors import UserError
+from opintel.cli.init import copy_shipped
+
+RECEIVER_PORT = 8096
+
+
+def make_site(data: Path, *, headless: bool, bus: str | None) -> tuple[Path, Receiver]:
+    """(folder of settings below `data`, the receiver of its tickets, listening). `bus`: bootstrap of a broker, if any.
+
+    Tickets go by themselves, but for slow links: theirs are proposed, to show that too.
+    """
+    import yaml
+
+    secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+    secret_file = data.absolute() / "webhook.secret"
+    secret_file.touch(mode=0o600)
+    secret_file.write_text(secret)
+    try:
+        receiver = Receiver(read_secret(secret), port=0 if headless else RECEIVER_PORT).start()
+    except OSError as error:
+        raise UserError(f"port {RECEIVER_PORT}: {error.strerror}; `--headless` takes free ports") from error
+    folder = data.absolute() / "site"
+    copy_shipped(folder)
+    routes = {
+        "sinks": {"tickets": {"type": "webhook", "url": f"{receiver.url}/tickets", "secret_file": str(secret_file)}},
+        "routes": [
+            {"match": {"kinds": ["slow"]}, "sinks": ["tickets"], "ticket": "propose"},
+            {"match": {"severities": ["warning", "critical"]}, "sinks": ["tickets"], "ticket": "auto"},
+        ],
+    }
+    (folder / "alerts" / "routes.yaml").write_text(yaml.safe_dump(routes))
+    if bus is not None:
+        (folder / "site.yaml").write_text(yaml.safe_dump({"bus": {"bootstrap": [bus]}}))
+    return folder, receiver

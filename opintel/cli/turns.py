@@ -1,0 +1,93 @@
+"""What takes turns in a process beside the feeds: the workers of the two stages and the alert service, over the log."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from opintel.alerts.service import AlertService, PositionMoved
+from opintel.streams.findings import decode
+from opintel.streams.log import EXCERPT, Aside, Log, LogUnavailable
+from opintel.streams.stream import FINDINGS
+from opintel.streams.worker import Worker
+
+FINDINGS_A_TURN = 256
+log = logging.getLogger(__name__)
+
+
+class Lineage:
+    """Ends what was made over a topic that was made anew since: another service of this process may have seen it first,
+    and the log reads the new one from then on.
+    """
+
+    name = "lineage"
+
+    def __init__(self, epochs: Mapping[str, str]) -> None:
+        self._now, self._then = epochs, dict(epochs)
+
+    def step(self) -> bool:
+        for topic, epoch in self._then.items():
+            if self._now[topic] != epoch:
+                raise LogUnavailable(f"topic {topic} was made anew")
+        return False
+
+    def idle(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+class Turn:
+    """A worker as a service."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.name = f"{worker.group} {worker.topic}-{worker.partition}"
+        self.worker = worker
+
+    def step(self) -> bool:
+        return self.worker.step() > 0
+
+    def idle(self) -> bool:
+        return self.worker.lag == 0
+
+    def close(self) -> None:
+        self.worker.checkpoint()
+
+
+class Alerting:
+    """The alert service's turn: a stretch of the findings topic, decided on in one transaction."""
+
+    name = "alerts"
+
+    def __init__(self, bus: Log, service: AlertService) -> None:
+        self.log, self.service = bus, service
+        self._position = service.position()
+
+    def step(self) -> bool:
+        batch = self.log.read(FINDINGS, 0, self._position, FINDINGS_A_TURN)
+        if not batch:
+            return False
+        records, dead = [], []
+        for position, value in batch:
+            try:
+                records.append(decode(value))
+            except ValueError as error:
+                dead.append(Aside("dead", FINDINGS, 0, position, 0, str(error), excerpt=value[:EXCERPT]))
+        self.log.put_asides(dead)
+        following = batch[-1][0] + 1
+        try:
+            conflicts = self.service.consume(self._position, records, following)
+        except PositionMoved as error:  # by the one who owned the topic before us, or by one who thinks so
+            raise LogUnavailable(str(error)) from error
+        for n, conflict in enumerate(conflicts):
+            log.error("%s; the first stays", conflict)
+            self.log.put_asides([Aside("dead", FINDINGS, 0, self._position, -1 - n, conflict)])
+        self._position = following
+        return True
+
+    def idle(self) -> bool:
+        return self._position >= self.log.end(FINDINGS, 0)
+
+    def close(self) -> None:
+        """Nothing to do: each turn is a transaction."""

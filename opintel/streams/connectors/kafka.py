@@ -1,0 +1,166 @@
+"""Messages of topics that others write to a Kafka cluster, read by position: our own log knows it, no group does.
+
+`KafkaSource` is for the ingester: `read`, append to the log, and go on where the log says that it stood; `between`
+reads a stretch again. What cannot be read and what fell out of a topic's retention unread come as messages that say so.
+A backlog of several partitions is read in step, so that none makes the others late.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+
+from opintel.detector import Message
+from opintel.streams.connectors import cut
+from opintel.streams.kafka.batches import Item
+from opintel.streams.kafka.reader import Reader
+from opintel.streams.kafka.settings import KafkaSourceSettings
+from opintel.streams.log import REFUSED, LogError, LogUnavailable
+
+LOOK = 1.0
+"""Seconds after which the ends of partitions with a backlog are asked for again."""
+
+
+class Stand(msgspec.Struct, frozen=True, array_like=True):
+    """How far a topic was read."""
+
+    epoch: str
+    """Which topic of this name: one that was made anew is another."""
+    following: list[int]
+    """The next offset of each partition."""
+
+
+Position = dict[str, Stand]
+"""Topic → how far it was read."""
+
+
+class KafkaSource:
+    """Topics of one cluster. Not for several threads.
+
+    Its methods raise LogUnavailable where the cluster cannot be reached, LogError where it has no such topic.
+    """
+
+    def __init__(self, settings: KafkaSourceSettings, password: str | None = None) -> None:
+        self._reader = Reader(settings.client(password))
+        self._topics = sorted(set(settings.topics))
+        self._name = f"Kafka source {', '.join(settings.bootstrap)}"
+        self._ends: dict[tuple[str, int], int] = {}
+        self._looked = 0.0
+        self._full = False
+
+    def read(self, position: Any, limit: int, first: int = 0) -> tuple[list[Message], Any]:
+        """At most `limit` messages from `position` (plain data; None: the earliest), by topic, partition and offset,
+        and the position behind them. None where all has been read. `first`: index of the first.
+        """
+        stands, messages = self._begin(position, first)
+        places = [(topic, p) for topic, stand in stands.items() for p in range(len(stand.following))]
+        room = max(1, limit - 2 * len(places))  # each place may have to tell of a gap, now or when it is read again
+        for (topic, p), share in self._shares(stands, places, room).items():
+            at = stands[topic].following[p]
+            items = self._items(topic, p, at, min(share, room)) if room > 0 else []
+            room -= len(items)
+            stands[topic].following[p] = self._tell(messages, first, topic, p, at, items)
+        self._full = room <= 0
+        return messages, msgspec.to_builtins(stands)
+
+    def between(self, before: Any, after: Any, first: int = 0) -> list[Message]:
+        """The messages between two positions once more; a gap where they are there no longer."""
+        stands, messages = self._begin(before, first)
+        for topic, end in msgspec.convert(after, Position).items():
+            stand = stands.get(topic)
+            if stand is None or stand.epoch != end.epoch:
+                continue
+            for p, (at, stop) in enumerate(zip(stand.following, end.following, strict=False)):
+                while at < stop:
+                    items = [item for item in self._items(topic, p, at, stop - at) if item[0] < stop]
+                    at = self._tell(messages, first, topic, p, at, items, stop)
+                    if not items:
+                        break
+        return messages
+
+    def close(self) -> None:
+        """Leaves the cluster."""
+        self._reader.close()
+
+    def _begin(self, position: Any, first: int) -> tuple[Position, list[Message]]:
+        """The position in the topics as they are now, and what is to be told of those that changed."""
+        known: Position = {} if position is None else msgspec.convert(position, Position)
+        stands: Position = {}
+        messages: list[Message] = []
+        for name in self._topics:
+            topic = self._topic(name)
+            before = known.get(name)
+            following: list[int] = []
+            if before is not None and before.epoch == topic[0]:
+                following = before.following[: topic[1]]
+            elif before is not None:
+                told = "the topic was made anew; what was unread in the old one is lost"
+                messages.append(Message(told.encode(), name, -1, first + len(messages), "gap"))
+            following += [self._reader.start(name, p) for p in range(len(following), topic[1])]
+            stands[name] = Stand(topic[0], following)
+        if not self._ends:
+            self._look(stands)
+            for (name, p), end in self._ends.items():
+                at = stands[name].following[p]
+                if at > end:
+                    told = f"the topic has lost its tail: offsets {end} to {at - 1} had been read and are gone"
+                    messages.append(Message(told.encode(), f"{name}-{p}", -1, first + len(messages), "gap"))
+                    stands[name].following[p] = end
+        return stands, messages
+
+    def _topic(self, name: str) -> tuple[str, int]:
+        """Its epoch and its number of partitions."""
+        try:
+            known = self._reader.known(name)
+        except LogError as error:
+            raise LogError(f"{self._name} has no topic {name!r}, or does not show it to us") from error
+        return known.epoch, known.partitions
+
+    def _look(self, stands: Position) -> None:
+        self._ends = {(t, p): self._reader.end(t, p) for t, s in stands.items() for p in range(len(s.following))}
+        self._looked = time.monotonic()
+
+    def _shares(self, stands: Position, places: list[tuple[str, int]], room: int) -> dict[tuple[str, int], int]:
+        """How many messages to read of each partition: of a backlog in proportion, so that all end together."""
+        if self._full and time.monotonic() - self._looked > LOOK:
+            self._look(stands)
+        backlog = {(t, p): max(self._ends.get((t, p), 0) - stands[t].following[p], 0) for t, p in places}
+        total = sum(backlog.values())
+        if total <= room:
+            return {place: max(n, room // len(places), 1) for place, n in backlog.items()}
+        return {place: max(room * n // total, 1) for place, n in backlog.items()}
+
+    def _items(self, topic: str, partition: int, at: int, limit: int) -> list[Item]:
+        try:
+            return self._reader.read(topic, partition, at, limit)
+        except LogUnavailable as error:
+            raise LogUnavailable(f"{self._name}: {error}") from error
+
+    def _tell(
+        self,
+        messages: list[Message],
+        first: int,
+        topic: str,
+        partition: int,
+        at: int,
+        items: list[Item],
+        stop: int | None = None,
+    ) -> int:
+        """Adds the messages of what was read at an offset, a gap ahead of them where there is one; the next offset."""
+        place = f"{topic}-{partition}"
+        upto = items[0][0] if items else stop
+        if upto is not None and upto > at and (start := self._reader.start(topic, partition)) > at:
+            start = min(start, upto)
+            told = f"offsets {at} to {start - 1} fell out of the topic's retention unread"
+            messages.append(Message(told.encode(), place, -1, first + len(messages), "gap"))
+            at = start
+        for offset, value in items:
+            index = first + len(messages)
+            if value[:1] == REFUSED:
+                messages.append(Message(value[1:], f"{place} offsets {at} to {offset}", -1, index, "refused"))
+            else:
+                messages.append(Message(cut(value), f"{place} offset {offset}", -1, index))
+            at = offset + 1
+        return at

@@ -1,0 +1,111 @@
+"""Appending to Kafka topics, acknowledged by all in-sync replicas.
+
+Entries come from the log; the producer is kafka-python's, idempotent, so that a batch sent again stands there once.
+After a failure nobody knows what it still holds: it is thrown away, and the next append makes a new one.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kafka import KafkaProducer
+from kafka.errors import (
+    AuthorizationError,
+    InvalidRecordError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+)
+
+from opintel.streams.kafka.fetcher import PATIENCE, REQUEST_MS, Place
+from opintel.streams.kafka.topics import MAX_BATCH
+from opintel.streams.log import Entry, LogError, LogUnavailable
+
+MAX_RECORD = MAX_BATCH - 4096
+"""Bytes of key and value; the rest is for the batch around them."""
+BRIEF = 1.0
+"""Seconds that an append waits when the one before failed too."""
+
+
+class Writer:
+    """Safe for use by several threads."""
+
+    def __init__(self, client: Mapping[str, Any]) -> None:
+        self._client = dict(client)
+        self._lock = threading.Lock()
+        self._producer: Any = None
+        self._healthy = True
+
+    def append(self, entries: Sequence[Entry]) -> dict[Place, int]:
+        """Appends in order; returns, when all are acknowledged, where each partition ended behind its last entry.
+
+        LogError where a record is refused or too large; LogUnavailable where not all were acknowledged.
+        """
+        for entry in entries:
+            if len(entry.value) + len(entry.key) > MAX_RECORD:
+                raise self._too_large(entry)
+        until = time.monotonic() + (PATIENCE + 2 if self._healthy else BRIEF)
+        producer = self._producer_now()
+        ends: dict[Place, int] = {}
+        try:
+            sent = [(e, producer.send(e.topic, e.value, e.key or None, partition=e.partition)) for e in entries]
+            for entry, future in sent:
+                told = future.get(timeout=max(until - time.monotonic(), 0.1))
+                ends[entry.topic, entry.partition] = told.offset + 1
+        except (MessageSizeTooLargeError, RecordListTooLargeError) as error:
+            self._drop(producer)
+            raise self._too_large(max(entries, key=lambda e: len(e.value))) from error
+        except (AuthorizationError, InvalidRecordError) as error:
+            self._drop(producer)
+            raise LogError(f"appending to {entries[0].topic}: refused ({error})") from error
+        except (KafkaError, AssertionError, RuntimeError) as error:  # it also asserts, and says so when it was closed
+            self._drop(producer)
+            raise LogUnavailable(f"appending to {entries[0].topic}: {error or type(error).__name__}") from error
+        self._healthy = True
+        return ends
+
+    def close(self) -> None:
+        with self._lock:
+            producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.close(timeout=1)
+
+    def _producer_now(self) -> Any:
+        with self._lock:
+            if self._producer is None:
+                wait = int((PATIENCE if self._healthy else BRIEF) * 1000)
+                try:
+                    self._producer = KafkaProducer(
+                        acks="all",
+                        enable_idempotence=True,
+                        compression_type="lz4",
+                        batch_size=1 << 20,
+                        max_request_size=MAX_BATCH,
+                        max_block_ms=wait,
+                        bootstrap_timeout_ms=wait,
+                        request_timeout_ms=REQUEST_MS,
+                        delivery_timeout_ms=int(PATIENCE * 1000),
+                        reconnect_backoff_max_ms=1000,
+                        allow_auto_create_topics=False,
+                        metrics_enabled=False,
+                        **self._client,
+                    )
+                except (KafkaError, OSError) as error:
+                    self._healthy = False
+                    raise LogUnavailable(f"no producer: {error or type(error).__name__}") from error
+            return self._producer
+
+    def _drop(self, producer: Any) -> None:
+        with self._lock:
+            self._healthy = False
+            if self._producer is not producer:
+                return
+            self._producer = None
+        # what it holds must not arrive after what the caller will append when it begins again
+        producer.close(timeout=0)
+
+    def _too_large(self, entry: Entry) -> LogError:
+        return LogError(f"topic {entry.topic}: a record of {len(entry.value)} bytes is more than the topic takes")

@@ -1,0 +1,54 @@
+"""Console and probes of a process whose log cannot be reached: it stays up, and says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from opintel.cli.system import System
+from opintel.cli.view import View
+from opintel.streams.log import Log, LogUnavailable
+from opintel.streams.loop import Watchdog
+
+AWAY = "no broker answers at kafka.example.org"
+
+
+class Away:
+    """A log that nobody reaches."""
+
+    def __getattr__(self, name: str) -> object:
+        def unreachable(*_: object, **__: object) -> None:
+            raise LogUnavailable(AWAY)
+
+        return unreachable
+
+
+@pytest.fixture
+def view(tmp_path: Path) -> Iterator[View]:
+    system = System(tmp_path)
+    log: Log = system.log
+    system.log = Away()  # type: ignore[assignment]
+    yield View(system, Watchdog(), lambda: 0)
+    system.log = log
+    system.close()
+
+
+def test_the_console_stays_up_and_says_that_the_log_is_away(view: View) -> None:
+    client = TestClient(view.app(), base_url="http://localhost", raise_server_exceptions=False)
+    assert client.get("/").status_code == 200
+    streams = client.get("/streams")
+    assert streams.status_code == 503
+    assert AWAY in streams.text
+    assert client.get("/healthz").status_code == 200
+    ready = client.get("/readyz")
+    assert (ready.status_code, ready.text) == (503, f"the log cannot be reached: {AWAY}\n")
+
+
+def test_metrics_tell_what_the_process_knows_without_the_log(view: View) -> None:
+    text = TestClient(view.probes()).get("/metrics").text
+    assert "opintel_log_up 0.0" in text
+    assert "opintel_stalled 0.0" in text
+    assert "opintel_lag_records" not in text

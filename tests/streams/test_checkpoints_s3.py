@@ -1,0 +1,119 @@
+"""Checkpoints on S3 (moto's server) and on a folder that two machines share; a store that is away."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+
+from opintel.streams.checkpoints import KEPT, CheckpointError, Checkpoints
+from opintel.streams.log import LogUnavailable
+
+
+class Store:
+    """A moto server with one bucket."""
+
+    def __init__(self) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.endpoint = f"http://127.0.0.1:{self.port}"
+        self.server: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        code = f"from moto.server import main; main(['-p', '{self.port}'])"
+        quiet = subprocess.DEVNULL
+        self.server = subprocess.Popen([sys.executable, "-c", code], stdout=quiet, stderr=quiet)
+        for _ in range(300):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    break
+            time.sleep(0.1)
+        boto3.client("s3", endpoint_url=self.endpoint).create_bucket(Bucket="states")
+
+    def stop(self) -> None:
+        assert self.server is not None
+        self.server.send_signal(signal.SIGKILL)
+        self.server.wait()
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    made = Store()
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "FSSPEC_S3_ENDPOINT_URL": made.endpoint,
+    }.items():
+        monkeypatch.setenv(name, value)
+    made.start()
+    import fsspec.config
+
+    fsspec.config.set_conf_env(fsspec.config.conf)
+    yield made
+    fsspec.config.conf.clear()
+    made.stop()
+
+
+URL = "s3://states/opintel"
+
+
+def test_s3_keeps_the_newest_three_and_every_process_sees_them(store: Store) -> None:
+    mine, other = (Checkpoints(URL, "s", "t", 0) for _ in range(2))
+    assert other.newest(100) is None
+    for position in range(1, 8):
+        mine.put(position, {"at": position, "text": "é" * position})
+        assert other.newest(100) == (position, {"at": position, "text": "é" * position})
+    assert other.newest(6) == (6, {"at": 6, "text": "é" * 6})
+    listed = boto3.client("s3", endpoint_url=store.endpoint).list_objects_v2(Bucket="states", Prefix="opintel/s/t-0/")
+    assert listed["KeyCount"] == KEPT
+    child = (
+        f"from opintel.streams.checkpoints import Checkpoints; print(Checkpoints({URL!r}, 's', 't', 0).newest(99)[0])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", child], env=os.environ) == b"7\n"
+
+
+def test_a_store_that_is_away_is_said_so_and_found_again(store: Store) -> None:
+    kept = Checkpoints(URL, "s", "t", 0)
+    kept.put(1, {"at": 1})
+    store.stop()
+    with pytest.raises(CheckpointError, match="could not be written"):
+        kept.put(2, {})
+    with pytest.raises(LogUnavailable, match="cannot be read"):
+        kept.newest(10)
+    store.start()  # moto forgets what it had
+    kept.put(3, {"at": 3})
+    assert kept.newest(10) == (3, {"at": 3})
+
+
+def test_a_missing_bucket_is_said_so(store: Store) -> None:
+    with pytest.raises(CheckpointError, match="nowhere"):
+        Checkpoints("s3://nowhere/opintel", "s", "t", 0).put(1, {})
+
+
+def test_two_owners_of_a_shared_folder_write_the_same_and_do_not_disturb_each_other(tmp_path: Path) -> None:
+    """A zombie and its successor drop each other's old ones all the time; both always find a sound one."""
+    code = (
+        "import sys; from opintel.streams.checkpoints import Checkpoints\n"
+        "kept = Checkpoints(sys.argv[1], 's', 't', 0)\n"
+        "for position in range(1, 400):\n"
+        "    kept.put(position, {'at': position, 'bulk': [position] * 200})\n"
+        "    found = kept.newest(10**9)\n"
+        "    assert found is not None and found[1]['at'] == found[0] >= position, (found and found[0], position)\n"
+    )
+    both = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stderr=subprocess.PIPE) for _ in range(2)]
+    for owner in both:
+        _, told = owner.communicate(timeout=120)
+        assert owner.returncode == 0, told.decode()
+    found = Checkpoints(str(tmp_path), "s", "t", 0).newest(10**9)
+    assert found is not None
+    assert found[0] == 399
