@@ -211,12 +211,7 @@ class _View:
             self._table.clear()
             self._epoch, self._position = epoch, 0
         while batch := self._reader.read(self._topic, 0, self._position, VIEW):
-            asides = []
-            for _, value in batch:
-                try:
-                    asides.append(_aside.decode(value))
-                except (msgspec.DecodeError, UnicodeDecodeError):
-                    continue  # not ours: there is no aside of an aside
+            asides = [aside for _, value in batch if (aside := _decoded(value)) is not None]
             self._db.execute("begin")
             try:
                 self._table.put(asides)
@@ -227,3 +222,13 @@ class _View:
     def close(self) -> None:
         with self._lock:
             self._db.close()
+
+
+def _decoded(value: bytes) -> Aside | None:
+    """None for what is not ours, or what no table can hold: there is no aside of an aside."""
+    try:
+        aside = _aside.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    numbers = (aside.partition, aside.position, aside.row)
+    return aside if all(-(1 << 63) <= n < 1 << 63 for n in numbers) else None

@@ -203,7 +203,7 @@ def rows(bus: Log) -> dict[int, list[int]]:
             row.payload.value
             for _, v in bus.read(TOY_STREAM.topic, p, 0, 10**6)
             if isinstance(record := CODEC.decode(v), Rows)
-            for row in record.rows
+            for row in record.batch.rows()
         ]
         for p in range(TOY_STREAM.partitions)
     }
