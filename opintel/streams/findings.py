@@ -57,7 +57,7 @@ def encode(record: Found | Judged) -> bytes:
 def decode(data: bytes) -> Found | Judged:
     """The inverse of `encode`. Raises ValueError with the reason for anything that is not such a record."""
     if data[:1] == REFUSED:
-        raise ValueError(data[1:500].decode("utf-8", "replace"))
+        raise ValueError(f"no findings record: {data[1:500].decode('utf-8', 'replace')}")
     if not 1 < len(data) <= LIMIT:
         raise ValueError(f"a findings record has 2 to {LIMIT} bytes, got {len(data)}")
     if data[0] != FORMAT:
