@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from opintel.alerts.service import AlertService, PositionMoved
-from opintel.streams.findings import decode
+from opintel.streams.findings import Found, Judged, decode
 from opintel.streams.log import EXCERPT, Aside, Log, LogUnavailable
 from opintel.streams.stream import FINDINGS
 from opintel.streams.worker import Worker
@@ -63,11 +63,18 @@ class Alerting:
     def __init__(self, bus: Log, service: AlertService) -> None:
         self.log, self.service = bus, service
         self._position = service.position()
+        end = bus.end(FINDINGS, 0)
+        if self._position > end:  # a log restored from a backup that is older than the store
+            self._note_gap(f"the store stands at {self._position}, the findings end at {end}: going on from there")
+            self._move([], end)
 
     def step(self) -> bool:
         batch = self.log.read(FINDINGS, 0, self._position, FINDINGS_A_TURN)
         if not batch:
             return False
+        first = batch[0][0]
+        if first > self._position and self.log.start(FINDINGS, 0) > self._position:
+            self._note_gap(f"findings {self._position} to {first - 1} fell out of retention undecided")
         records, dead = [], []
         for position, value in batch:
             try:
@@ -75,7 +82,10 @@ class Alerting:
             except ValueError as error:
                 dead.append(Aside("dead", FINDINGS, 0, position, 0, str(error), excerpt=value[:EXCERPT]))
         self.log.put_asides(dead)
-        following = batch[-1][0] + 1
+        self._move(records, batch[-1][0] + 1)
+        return True
+
+    def _move(self, records: Sequence[Found | Judged], following: int) -> None:
         try:
             conflicts = self.service.consume(self._position, records, following)
         except PositionMoved as error:  # by the one who owned the topic before us, or by one who thinks so
@@ -84,7 +94,10 @@ class Alerting:
             log.error("%s; the first stays", conflict)
             self.log.put_asides([Aside("dead", FINDINGS, 0, self._position, -1 - n, conflict)])
         self._position = following
-        return True
+
+    def _note_gap(self, reason: str) -> None:
+        log.error("%s: %s", FINDINGS, reason)
+        self.log.put_asides([Aside("gap", FINDINGS, 0, self._position, 0, reason)])
 
     def idle(self) -> bool:
         return self._position >= self.log.end(FINDINGS, 0)

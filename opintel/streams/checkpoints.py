@@ -60,24 +60,32 @@ class Checkpoints:
             self._fs.makedirs(self._folder, exist_ok=True)
         if self._local:  # other file systems make an object visible whole; here a rename does
             part = f"{path}.{uuid.uuid4().hex}.part"
-            self._fs.pipe_file(part, value)
             try:
+                self._fs.pipe_file(part, value)
                 self._fs.mv(part, path)
             except FileNotFoundError:
                 log.debug("%s: an owner that is ahead has swept it away", path)
+            except OSError:
+                self._remove(part.rsplit("/", 1)[-1])  # or tries on a full disk would fill it
+                raise
         else:
             self._fs.pipe_file(path, value)
 
     def newest(self, end: int) -> tuple[int, dict[str, Any]] | None:
         """(position, state) of the newest sound checkpoint not beyond `end`, if any.
 
-        LogUnavailable where nobody can say: to begin without it would be right, but a replay of everything.
+        Those beyond are of a log that has lost its tail since (restored from a backup): they are dropped, or they would
+        be taken for this log's once it has grown. LogUnavailable where nobody can say: to begin without it would be
+        right, but a replay of everything.
         """
         try:
+            for position in (p for p in self._positions() if p > end):
+                log.warning("checkpoint %s/%d is beyond the log's end %d: dropped", self._folder, position, end)
+                self._remove(f"{position:016d}")
             seen: list[int] = []
             while (there := self._positions()) != seen:  # another owner may drop those listed while we read
                 for position in reversed(there):
-                    state = self._read(position) if position <= end else None
+                    state = self._read(position)
                     if state is not None:
                         return position, state
                 seen = there

@@ -26,6 +26,8 @@ CHECKPOINT_SECONDS = 600.0
 does not matter: its bytes are a function of its position."""
 CHECKPOINT_AGAIN = 10.0
 """Seconds until another try where one could not be written."""
+LOOK = 5.0
+"""Seconds between two looks of an idle worker at where its partition begins."""
 log = logging.getLogger(__name__)
 
 
@@ -50,7 +52,7 @@ class Worker:
         self._checkpoints = Checkpoints(checkpoints, digest(self.stage.structure)[:16], topic, partition)
         self._careful_until = 0
         self._since, self._last = 0, time.monotonic()
-        self._not_before = 0.0
+        self._not_before = self._look_at = 0.0
         self._sound = True
         """Whether `stage` is the state of exactly the records before `position`."""
         self.position = self._checkpointed = self._following = self._restore()
@@ -68,7 +70,7 @@ class Worker:
         if self._following == self.position:
             batch = self.log.read(self.topic, self.partition, self.position, 1 if careful else self._batch)
             if not batch:
-                return 0
+                return self._trimmed()
             if batch[0][0] > self.position and self.log.start(self.topic, self.partition) > self.position:
                 self._gap(self.position, batch[0][0])
                 return 1
@@ -120,6 +122,18 @@ class Worker:
         if start > 0:
             self._note_gap(0 if found is None else found[0], start)
         return start
+
+    def _trimmed(self) -> int:
+        """At the end: whether all that was left has fallen out of retention meanwhile."""
+        now = time.monotonic()
+        if now < self._look_at:
+            return 0
+        self._look_at = now + LOOK
+        start = self.log.start(self.topic, self.partition)
+        if start <= self.position:
+            return 0
+        self._gap(self.position, start)
+        return 1
 
     def _gap(self, position: int, start: int) -> None:
         """Records fell out of retention under a running worker: a new lineage, visibly."""

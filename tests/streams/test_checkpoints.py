@@ -36,6 +36,15 @@ def test_the_newest_sound_one_is_found(url: str) -> None:
     assert Checkpoints(url, "s", "t", 1).newest(1000) is None
 
 
+def test_those_of_a_log_that_lost_its_tail_do_not_come_back(url: str) -> None:
+    kept = Checkpoints(url, "s", "t", 0)
+    for position in (5, 10, 200):
+        kept.put(position, {"of": "the old log"})
+    assert kept.newest(8) == (5, {"of": "the old log"})
+    kept.put(9, {"of": "the log as restored"})
+    assert kept.newest(1000) == (9, {"of": "the log as restored"})
+
+
 def test_the_newest_three_are_kept(url: str) -> None:
     kept = Checkpoints(url, "s", "t", 0)
     for position in range(1, 8):

@@ -14,10 +14,10 @@ import msgspec
 
 from opintel.detector import Message
 from opintel.streams.connectors import cut
-from opintel.streams.kafka.batches import Item
+from opintel.streams.kafka.batches import Item, Refusal
 from opintel.streams.kafka.reader import Reader
 from opintel.streams.kafka.settings import KafkaSourceSettings
-from opintel.streams.log import REFUSED, LogError, LogUnavailable
+from opintel.streams.log import LogError, LogUnavailable
 
 LOOK = 1.0
 """Seconds after which the ends of partitions with a backlog are asked for again."""
@@ -158,7 +158,7 @@ class KafkaSource:
             at = start
         for offset, value in items:
             index = first + len(messages)
-            if value[:1] == REFUSED:
+            if isinstance(value, Refusal):
                 messages.append(Message(value[1:], f"{place} offsets {at} to {offset}", -1, index, "refused"))
             else:
                 messages.append(Message(cut(value), f"{place} offset {offset}", -1, index))

@@ -16,7 +16,7 @@ from opintel.streams.kafka.inflate import CODECS, LIMIT, TooLarge, inflate
 from opintel.streams.log import REFUSED
 
 Item = tuple[int, bytes]
-"""Position and value."""
+"""Position and value; a `Refusal` where it was refused."""
 HEADER = struct.Struct(">qiibIhiqqqhii")
 """Base offset, length, leader epoch, magic, CRC, attributes, last offset delta, first and largest time, producer id,
 its epoch, sequence, number of records."""
@@ -24,6 +24,11 @@ _LENGTH = struct.Struct(">i")
 _LENGTH_FROM, _CRC_FROM = 12, 21
 _SMALLEST_RECORD = 7
 _TRANSACTIONAL, _CONTROL, _CODEC = 0x10, 0x20, 0x07
+
+
+class Refusal(bytes):
+    """What stands for a refused value. Of a type of its own: what others write may begin with any byte, Arrow's with
+    that of `log.REFUSED`."""
 
 
 class Batches:
@@ -128,7 +133,7 @@ class Batches:
                         n, at = n & 127 | high << 7, at + 1
                 many -= 1
                 if n & 1:
-                    value = REFUSED + b"a record without a value"
+                    value: bytes = Refusal(REFUSED + b"a record without a value")
                 else:
                     start, at = at, at + (n >> 1)
                     if at >= end:
@@ -222,7 +227,7 @@ class Batches:
     def _refuse(self, out: list[Item], why: str) -> None:
         first, last = max(self._base + self._delta, self.position), max(self._base + self._last, self.position)
         reason = f"{self._place}, records {first} to {last}{self._said}: {why}"
-        out.append((last, REFUSED + reason.encode()))
+        out.append((last, Refusal(REFUSED + reason.encode())))
         self.position = last + 1
         self._shut()
 

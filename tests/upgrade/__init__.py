@@ -1,0 +1,1 @@
+"""Builds of different age side by side on one log, as in a rolling upgrade."""
