@@ -165,7 +165,7 @@ def _paths(system: System, given: tuple[str, ...]) -> dict[str, list[Path]]:
 def _team(
     system: System, chosen: set[str], paths: dict[str, list[Path]], final: bool, story: Story | None
 ) -> list[Service]:
-    from opintel.cli.services import Delivery, Retention
+    from opintel.cli.services import Delivery, Look, Retention
 
     team: list[Service] = []
     for name, watched in system.streams.items():
@@ -180,7 +180,9 @@ def _team(
         team.append(system.alerting(warm_until=story.live_from if story else 0))
     if "delivery" in chosen:
         team.append(Delivery(system))
-    if "ingest" in chosen and system.site.settings.bus is None:
+    if system.site.settings.bus is not None:
+        team.append(Look(system))
+    elif "ingest" in chosen:
         team.append(Retention(system))  # a cluster's topics have their own
     return team
 

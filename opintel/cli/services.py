@@ -1,4 +1,4 @@
-"""The services that are no workers: delivery, in its own thread, and retention."""
+"""The services that are no workers: delivery, in its own thread, retention, and a look at the topics."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from opintel.alerts.delivery import Deliverer
 from opintel.alerts.sinks import Sink, open_sinks
 from opintel.cli.system import System
 from opintel.store.queries import outbox_empty
+from opintel.streams.log import LogError, LogUnavailable
 
 RETENTION_EVERY = 3600.0
 """Seconds between two rounds of retention."""
+LOOK_EVERY = 30.0
+"""Seconds between two looks at the topics."""
 log = logging.getLogger(__name__)
 
 
@@ -68,6 +71,34 @@ class Retention:
                 dropped = self._system.log.trim(topic, oldest)
                 if dropped:
                     log.info("%s: %d records older than the retention dropped", topic, dropped)
+        return False
+
+    def idle(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+class Look:
+    """Looks now and then whether the topics are the same: one that was made anew is read again only when somebody asks
+    for it, and a process that only shows what others do has nobody else for that.
+    """
+
+    name = "topics"
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self._next = time.monotonic() + LOOK_EVERY
+
+    def step(self) -> bool:
+        if time.monotonic() < self._next:
+            return False
+        try:
+            self._system.look()
+        except (LogError, LogUnavailable) as error:  # whoever needs them says so
+            log.debug("looking at the topics: %s", error)
+        self._next = time.monotonic() + LOOK_EVERY
         return False
 
     def idle(self) -> bool:

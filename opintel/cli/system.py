@@ -37,7 +37,7 @@ from opintel.streams.log_sqlite import SqliteLog
 from opintel.streams.loop import Service, Stop, calm_collector
 from opintel.streams.ownership import Owned
 from opintel.streams.reduce import ReduceStage
-from opintel.streams.sequencer import Sequencer, control_topic, send_control
+from opintel.streams.sequencer import Known, Sequencer, control_topic, send_control
 from opintel.streams.stage import Stage
 from opintel.streams.stream import FINDINGS, Stream
 from opintel.streams.worker import BATCH, Worker
@@ -76,6 +76,7 @@ class System:
         """What an operator should know about the configuration before real data flow."""
         self._epochs: dict[str, str] = {}
         """Topic → its epoch when it was asked for last."""
+        self._copied: Known = {}
         bus = self.site.settings.bus
         try:
             self.log: Log = self._open_log()
@@ -112,14 +113,18 @@ class System:
 
     def sequencer(self, ingester: Ingester) -> Sequencer:
         """Copies the stream's controls into its raw partitions."""
-        return Sequencer(self.log, ingester)
+        return Sequencer(self.log, ingester, self._copied)
 
     def ingest(self, watched: Watched, feed: Callable[[], Feed]) -> Owned:
         """A stream's way in: its controls and what `feed` gives, by one process at a time; a second one stands by."""
 
         def make(_: int) -> list[Service]:
             made = feed()
-            return [self.sequencer(made.ingester), made]
+            try:
+                return [self.sequencer(made.ingester), made]
+            except BaseException:
+                made.close()
+                raise
 
         return self._owned(watched, "ingest", control_topic(watched.stream), make)
 
@@ -170,6 +175,14 @@ class System:
         """Records of the findings topic that the alert service has not seen yet."""
         service = AlertService(self.store, self.alerts, epoch=self.log.create(FINDINGS, 1).epoch)
         return self.log.end(FINDINGS, 0) - service.position()
+
+    def look(self) -> None:
+        """Finds the topics as they are now; services over one that was made anew begin again at their next step.
+
+        For the thread that these run in. Raises LogError, LogUnavailable.
+        """
+        for watched in self.streams.values():
+            self._topics(watched.stream)
 
     def close(self) -> None:
         """Closes log and store."""

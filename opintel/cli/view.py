@@ -13,7 +13,7 @@ from opintel.console.api import metrics_endpoint, probe
 from opintel.console.app import create_app
 from opintel.console.views import StreamView
 from opintel.store.queries import finding_counts, incident_counts
-from opintel.streams.log import LogUnavailable
+from opintel.streams.log import LogError, LogUnavailable
 from opintel.streams.loop import Watchdog
 from opintel.streams.vitals import STALE_AFTER, Vitals, lag, stream_status
 
@@ -62,6 +62,8 @@ class View:
             return [self._view(name) for name in sorted(self._system.streams)]
         except LogUnavailable as error:
             raise HTTPException(503, f"The log cannot be reached: {error}") from error
+        except LogError as error:
+            raise HTTPException(503, f"The log is not complete: {error}") from error
 
     def healthy(self) -> tuple[bool, str]:
         """Whether the process does its work."""
@@ -74,6 +76,8 @@ class View:
             behind = {name: lag(self._system.log, w.stream) for name, w in self._system.streams.items()}
         except LogUnavailable as error:
             return False, f"the log cannot be reached: {error}"
+        except LogError as error:
+            return False, f"the log is not complete: {error}"
         late = [f"{name} is {n} records behind" for name, n in behind.items() if n > 10_000]
         return (not late, "; ".join(late) or "ok")
 

@@ -19,12 +19,15 @@ import msgspec
 from opintel.streams.connectors.files import FileSource, position_of
 from opintel.streams.connectors.stomp import StompSource
 from opintel.streams.ingest import CHUNK, Ingester
+from opintel.streams.log import LogUnavailable
 
 if TYPE_CHECKING:
     from opintel.streams.connectors.kafka import KafkaSource
 
 LOOK_AGAIN = 1.0
 """Seconds between two looks at files that had nothing new."""
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+"""s between two tries at a cluster that cannot be reached, doubled each time: a try may take ten."""
 log = logging.getLogger(__name__)
 
 
@@ -112,28 +115,51 @@ class BrokerFeed:
 
 
 class TopicFeed:
-    """Topics of a Kafka cluster: live, and read again from a position after a crash."""
+    """Topics of a Kafka cluster: live, and read again from a position after a crash. While the cluster is away nothing
+    is lost and nothing ticks.
+    """
 
     def __init__(self, source: KafkaSource, ingester: Ingester, clock: Callable[[], int] = time.time_ns) -> None:
         self.name = f"ingest {ingester.stream.name}"
         self.source, self.ingester, self.clock = source, ingester, clock
         self._next_tick = 0
+        self._away = False
+        self._pause, self._not_before = FIRST_PAUSE, 0.0
 
     def step(self) -> bool:
+        if time.monotonic() < self._not_before:
+            return False
         ingester = self.ingester
-        first = ingester.resume.messages
-        if ingester.unfinished is not None:
-            before, after = ingester.unfinished
-            ingester.take(self.source.between(before, after, first), after, self.clock())
-            return True
-        messages, after = self.source.read(ingester.resume.position, CHUNK, first)
+        first, unfinished = ingester.resume.messages, ingester.unfinished
+        try:
+            if unfinished is not None:
+                messages, after = self.source.between(*unfinished, first), unfinished.after
+            else:
+                messages, after = self.source.read(ingester.resume.position, CHUNK, first)
+        except LogUnavailable as error:
+            self._miss(error)
+            return False
+        if self._away:
+            log.info("%s: its source is back", self.name)
+            self._away, self._pause = False, FIRST_PAUSE
         now = self.clock()
-        if messages:
+        while len(messages) > CHUNK:  # read again it may be more, with what is told of gaps
+            ingester.take(messages[:CHUNK], ingester.resume.position, now)
+            messages = messages[CHUNK:]
+        if messages or unfinished is not None:
             ingester.take(messages, after, now)
-        elif now >= self._next_tick:  # all that is there was read: a backlog must not become late by a tick
+            return True
+        if now >= self._next_tick:  # all that is there was read: a backlog must not become late by a tick
             ingester.tick(now)
             self._next_tick = now + ingester.stream.interval
-        return bool(messages)
+        return False
+
+    def _miss(self, error: LogUnavailable) -> None:
+        if not self._away:
+            log.warning("%s: %s; looking again until it is there", self.name, error)
+        self._away = True
+        self._not_before = time.monotonic() + self._pause
+        self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
     def idle(self) -> bool:
         return False

@@ -8,6 +8,7 @@ to the others.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -17,8 +18,9 @@ import numpy as np
 from opintel.detector import Decoded, Message, Pipeline, Reject, Wire
 from opintel.rows import Batch
 from opintel.streams.log import Aside, AsideKind, Entry, Log
-from opintel.streams.records import NEVER, Control, Rows, Source, Stamp, Tick, raw_codec, shard_of, stamp_of
+from opintel.streams.records import NEVER, Control, Rows, Source, Stamp, Tick, raw_codec, shard_of
 from opintel.streams.stream import FINDINGS, Stream
+from opintel.streams.tail import tail_of
 
 CHUNK = 2000
 """Messages that share a stamp. Fixed: another size would close windows elsewhere. Large enough that a partition's
@@ -28,6 +30,7 @@ MAX_RECORD = 1 << 19
 """Bytes above which a partition's rows of a chunk are put into several records; Kafka takes 1 MB of one unasked."""
 NOT_READ: dict[str, AsideKind] = {"refused": "dead", "gap": "gap"}
 """Forms of messages in whose place a source says what it did not read, and why: what becomes of them."""
+log = logging.getLogger(__name__)
 
 
 class Resume(NamedTuple):
@@ -66,32 +69,36 @@ class Ingester:
         self.log, self.stream, self.wire, self.source, self.live = bus, stream, wire, source, live
         self._codec = raw_codec(pipeline.payload)
         self._aside_topic, self._aside_partition = f"{stream.name}.ingest", crc32(source.encode())
-        self._position: Any = None
         create_topics(bus, stream)
+        latest = [tail_of(bus, stream.topic, p).stamp for p in range(stream.partitions)]
         by_position = replayable or not live
-        latest = [self._tail(p) for p in range(stream.partitions)]
-        newest = max((t.source.seen for t in latest if t is not None), default=NEVER)
-        tails = [self._tail(p, source) for p in range(stream.partitions)] if by_position else latest
-        of_source = {p: t for p, t in enumerate(tails) if t is not None and t.source.name == source}
-        mine = max((t.source for t in of_source.values()), key=lambda s: s.chunk, default=None)
-        self._seen = newest
-        self._chunk, self._count, self._position = (
-            (0, 0, None) if mine is None else (mine.chunk + 1, mine.count, mine.after)
-        )
-        self._have: dict[int, int] = {}
-        """Of the chunk that is sent again: partition → how many of its records are there."""
+        of_source = self._tails(latest) if by_position else latest
+        tails = {p: t for p, t in enumerate(of_source) if t is not None and t.source.name == source}
+        # whoever wrote a record knew that all before its chunk is in the log: of several writers (one that was cut off
+        # may still write, and cuts its chunks elsewhere) each can be believed, and the one that was furthest is
+        mine = max((t.source for t in tails.values()), key=lambda s: (s.count_before, s.count), default=None)
+        others = (t.source.seen for t in latest if t is not None and t.source.name != source)
+        self._chunk, self._count, self._position, self._seen = 0, 0, None, max(others, default=NEVER)
+        self._have: dict[int, tuple[int, int]] = {}
+        """Of the chunk that is sent again: partition → how many of how many records are there."""
+        self._again: tuple[Any, int] | None = None
+        """Where it ends: position and messages."""
         self.taken = 0
         """Rows appended since the start of the process."""
         self.unfinished: Unfinished | None = None
         """The last chunk, where a crash may have kept it from some partitions: to be taken again before all else."""
-        if mine is not None and mine.before != mine.after and by_position:
-            have = {p: t for p, t in of_source.items() if t.source.chunk == mine.chunk}
-            if len(have) < stream.partitions or any(t.part + 1 < t.parts for t in have.values()):
-                self._chunk, self._count, self._position = mine.chunk, mine.count_before, mine.before
-                self._seen = mine.seen_before
-                # a tick comes after a whole chunk
-                self._have = {p: t.part + 1 if t.listened is None else 1 << 20 for p, t in have.items()}
-                self.unfinished = Unfinished(mine.before, mine.after)
+        if mine is None:
+            return
+        have = {p: (t.part + 1, t.parts) for p, t in tails.items() if t.listened is None and _same(t.source, mine)}
+        cut = len(have) < stream.partitions or any(there < parts for there, parts in have.values())
+        if by_position and mine.before != mine.after and cut:
+            self._chunk, self._count, self._position = mine.chunk, mine.count_before, mine.before
+            self._seen, self._have = mine.seen_before, have
+            self._again = (mine.after, mine.count)
+            self.unfinished = Unfinished(mine.before, mine.after)
+        else:
+            self._chunk, self._count, self._position = mine.chunk + 1, mine.count, mine.after
+            self._seen = max(self._seen, mine.seen)
 
     @property
     def resume(self) -> Resume:
@@ -103,20 +110,21 @@ class Ingester:
         """Largest event time so far, ns; NEVER at the start."""
         return self._seen
 
-    def _tail(self, partition: int, source: str | None = None) -> Stamp | None:
-        """The last stamp, or the last one of `source`: others may have written since."""
-        topic = self.stream.topic
-        start, position = self.log.start(topic, partition), self.log.end(topic, partition) - 1
-        while position >= start:
-            for _, value in self.log.read(topic, partition, position, 1):
-                try:
-                    stamp = stamp_of(value)
-                except ValueError:
-                    break
-                if stamp is not None and source in (None, stamp.source.name):
-                    return stamp
-            position -= 1
-        return None
+    def _tails(self, latest: Sequence[Stamp | None]) -> list[Stamp | None]:
+        """The last stamp of our source in each partition: others may have written since."""
+        found: list[Stamp | None] = []
+        older = False
+        for partition, last in enumerate(latest):
+            if last is not None and last.source.name == self.source:
+                found.append(last)
+                continue
+            tail = tail_of(self.log, self.stream.topic, partition, self.source)
+            found.append(tail.stamp)
+            older |= tail.older
+        if older and not any(found):
+            said = "%s: nothing of source %s at the end of %s, and not all was looked at: beginning at its start"
+            log.warning(said, self.stream.name, self.source, self.stream.topic)
+        return found
 
     def take(self, messages: Sequence[Message], after: Any, arrival: int) -> None:
         """Appends one chunk (at most CHUNK messages), the source then standing at `after`.
@@ -139,16 +147,17 @@ class Ingester:
         seen = max(self._seen, int(batch.time.max())) if len(batch) else self._seen
         source = Source(self.source, self._chunk, self._position, after, self._seen, seen, self._count, count)
         wm = self._stamp(arrival)
+        have = self._have if self._again == (after, count) else {}  # what is cut otherwise has other rows
         self.log.put_asides(dead)
         self.log.append(
             [
                 Entry(self.stream.topic, partition, value)
                 for partition, rows in self._partitions(batch)
-                for value in self._records(wm, arrival, source, rows)[self._have.get(partition, 0) :]
+                for value in _missing(self._records(wm, arrival, source, rows), have.get(partition))
             ]
         )
         self._chunk, self._count, self._position, self._seen = self._chunk + 1, source.count, after, seen
-        self._have, self.unfinished = {}, None
+        self._have, self._again, self.unfinished = {}, None, None
         self.taken += len(batch)
 
     def _in_time(
@@ -236,6 +245,22 @@ class Ingester:
         kind = NOT_READ.get(message.form, "dead")
         where = message.file if message.row < 0 else place
         return Aside(kind, topic, partition, message.index, n, reason, where, excerpt)
+
+
+def _same(one: Source, other: Source) -> bool:
+    """Whether two records are of the same messages."""
+    return (one.chunk, one.before, one.after, one.count_before, one.count) == (
+        other.chunk,
+        other.before,
+        other.after,
+        other.count_before,
+        other.count,
+    )
+
+
+def _missing(records: list[bytes], have: tuple[int, int] | None) -> list[bytes]:
+    """Those behind the ones that a partition has, if it has some of just so many."""
+    return records if have is None or have[1] != len(records) else records[have[0] :]
 
 
 def create_topics(bus: Log, stream: Stream) -> None:

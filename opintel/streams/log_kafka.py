@@ -7,7 +7,6 @@ asks for them reads it into a table of its own.
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +17,7 @@ from kafka import KafkaAdminClient
 from kafka.errors import AuthorizationError, InvalidReplicationFactorError, KafkaError, TopicAlreadyExistsError
 from kafka.structs import TopicPartition
 
-from opintel.streams.asides import SCHEMA, AsideTable
+from opintel.streams.kafka.asides import AsidesView
 from opintel.streams.kafka.fetcher import PATIENCE, REQUEST_MS
 from opintel.streams.kafka.offsets import Offsets
 from opintel.streams.kafka.reader import Reader
@@ -29,9 +28,6 @@ from opintel.streams.log import EXCERPT, Aside, AsideKind, Entry, LogError, LogU
 
 PLAIN = {"max.message.bytes": str(MAX_BATCH), "message.timestamp.type": "LogAppendTime"}
 """Of a topic that nobody planned; retention goes by when the broker appended a record, not by a sender's clock."""
-VIEW = 1000
-"""Asides read at a time."""
-_aside = msgspec.msgpack.Decoder(Aside)
 T = TypeVar("T")
 
 
@@ -51,7 +47,7 @@ class KafkaLog:
         self._lock = threading.Lock()
         self._admin: Any = None
         self._offsets = Offsets(self._administrator, self._broken)
-        self._view = _View(self._reader, self.asides_topic)
+        self._view = AsidesView(self._reader, self.asides_topic)
 
     def create(self, name: str, partitions: int) -> Topic:
         until = time.monotonic() + PATIENCE + 2
@@ -184,51 +180,3 @@ class KafkaLog:
         except (KafkaError, OSError, RuntimeError) as error:
             self._broken()
             raise LogUnavailable(f"{doing}: {error or type(error).__name__}") from error
-
-
-class _View:
-    """The asides' topic as a table, read on at each look; on disk where it grows large."""
-
-    def __init__(self, reader: Reader, topic: str) -> None:
-        self._reader, self._topic = reader, topic
-        self._lock = threading.Lock()
-        self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-        self._db.executescript(SCHEMA)
-        self._table = AsideTable(self._db)
-        self._epoch, self._position = "", 0
-
-    def look(self, at: Callable[[AsideTable], T]) -> T:
-        with self._lock:
-            self._read_on()
-            return at(self._table)
-
-    def _read_on(self) -> None:
-        try:
-            epoch = self._reader.known(self._topic).epoch
-        except LogError:
-            return  # nobody has set anything aside yet
-        if epoch != self._epoch:
-            self._table.clear()
-            self._epoch, self._position = epoch, 0
-        while batch := self._reader.read(self._topic, 0, self._position, VIEW):
-            asides = [aside for _, value in batch if (aside := _decoded(value)) is not None]
-            self._db.execute("begin")
-            try:
-                self._table.put(asides)
-            finally:
-                self._db.execute("commit")
-            self._position = batch[-1][0] + 1
-
-    def close(self) -> None:
-        with self._lock:
-            self._db.close()
-
-
-def _decoded(value: bytes) -> Aside | None:
-    """None for what is not ours, or what no table can hold: there is no aside of an aside."""
-    try:
-        aside = _aside.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    numbers = (aside.partition, aside.position, aside.row)
-    return aside if all(-(1 << 63) <= n < 1 << 63 for n in numbers) else None

@@ -7,7 +7,7 @@ rows at one place; copied again after a restart they are known by their id.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from opintel.finding import digest
 from opintel.streams.ingest import Ingester
@@ -59,15 +59,33 @@ def _controls(bus: Log, topic: str, position: int, end: int) -> list[Control]:
     return found
 
 
-class Sequencer:
-    """Copies a stream's controls into its raw partitions."""
+class Copied(NamedTuple):
+    """What was copied already."""
 
-    def __init__(self, bus: Log, ingester: Ingester) -> None:
+    following: int
+    """The next position of the control topic."""
+    ends: list[int]
+    """Where the raw partitions ended behind the copies."""
+
+
+Known = dict[tuple[str, str], Copied]
+"""What a process has copied, by the epochs of a control topic and of a raw topic."""
+
+
+class Sequencer:
+    """Copies a stream's controls into its raw partitions; those that `known` has are there, if the log is whole."""
+
+    def __init__(self, bus: Log, ingester: Ingester, known: Known | None = None) -> None:
         self.name = f"controls {ingester.stream.name}"
         self.log, self.ingester = bus, ingester
         self._topic = control_topic(ingester.stream)
-        bus.create(self._topic, 1)
+        self._known: Known = {} if known is None else known
+        raw = bus.create(ingester.stream.topic, ingester.stream.partitions)
+        self._lineage = (bus.create(self._topic, 1).epoch, raw.epoch)
         self._position = bus.start(self._topic, 0)
+        copied = self._known.get(self._lineage)
+        if copied is not None and all(map(int.__le__, copied.ends, self._ends())):
+            self._position = max(self._position, copied.following)
 
     def step(self) -> bool:
         if self.idle():
@@ -77,7 +95,12 @@ class Sequencer:
             control.seen = self.ingester.seen
             self.ingester.control(control)
         self._position = end
+        self._known[self._lineage] = Copied(end, self._ends())
         return True
+
+    def _ends(self) -> list[int]:
+        stream = self.ingester.stream
+        return [self.log.end(stream.topic, p) for p in range(stream.partitions)]
 
     def idle(self) -> bool:
         return self._position >= self.log.end(self._topic, 0)

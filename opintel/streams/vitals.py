@@ -7,6 +7,7 @@ channel lives in the store.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
@@ -14,13 +15,18 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from opintel import __version__
-from opintel.streams.log import AsideKind, Log, LogUnavailable
-from opintel.streams.records import NEVER, Stamp, stamp_of
+from opintel.streams.log import AsideKind, Log, LogError, LogUnavailable
+from opintel.streams.records import NEVER
+from opintel.streams.sequencer import control_topic
 from opintel.streams.stream import FINDINGS, Stream
+from opintel.streams.tail import tail_of
 
 STALE_AFTER = 5
 """A live source is stale after this many tick intervals without data or tick."""
+WITHIN = 2000
+"""Records at the end of a partition among which a stamp is looked for: pages and scrapes ask often."""
 KINDS: tuple[AsideKind, ...] = ("dead", "late", "refused", "quarantined", "gap")
+log = logging.getLogger(__name__)
 
 
 class StreamStatus(msgspec.Struct, frozen=True):
@@ -43,7 +49,7 @@ def stream_status(bus: Log, stream: Stream) -> StreamStatus:
     """What the log says about a stream now."""
     messages, arrival, watermark, live = 0, None, None, False
     for partition in range(stream.partitions):
-        tail = _tail(bus, stream.topic, partition)
+        tail = tail_of(bus, stream.topic, partition, within=WITHIN).stamp
         if tail is None:
             continue
         if arrival is None or tail.arrival >= arrival:
@@ -53,33 +59,19 @@ def stream_status(bus: Log, stream: Stream) -> StreamStatus:
         if tail.wm != NEVER:
             watermark = max(tail.wm, NEVER if watermark is None else watermark)
     counts = bus.aside_counts()
-    asides = {
-        kind: sum(n for (topic, k), n in counts.items() if k == kind and topic.split(".")[0] == stream.name)
-        for kind in KINDS
-    }
+    own = {stream.topic, stream.derived, f"{stream.name}.ingest", control_topic(stream)}
+    asides = {kind: sum(n for (topic, k), n in counts.items() if k == kind and topic in own) for kind in KINDS}
     return StreamStatus(stream.name, messages, lag(bus, stream), arrival, watermark, asides, live)
 
 
 def lag(bus: Log, stream: Stream) -> int:
-    """Records that the two stages have not noted as processed."""
+    """Records that the two stages have not noted as processed, of those that are there still."""
     noted = bus.committed()
     behind = 0
     for group, topic, partitions in (("stage1", stream.topic, stream.partitions), ("stage2", stream.derived, 1)):
         for p in range(partitions):
-            behind += max(0, bus.end(topic, p) - noted.get((group, topic, p), 0))
+            behind += max(0, bus.end(topic, p) - max(noted.get((group, topic, p), 0), bus.start(topic, p)))
     return behind
-
-
-def _tail(bus: Log, topic: str, partition: int) -> Stamp | None:
-    for position in range(bus.end(topic, partition) - 1, max(bus.start(topic, partition), 0) - 1, -1):
-        for _, value in bus.read(topic, partition, position, 1):
-            try:
-                stamp = stamp_of(value)
-            except ValueError:
-                continue  # its worker sets it aside; here only the place of the last sound one matters
-            if stamp is not None:
-                return stamp
-    return None
 
 
 class Vitals:
@@ -97,6 +89,8 @@ class Vitals:
     ) -> None:
         self._bus, self._streams, self._now, self._stalled = bus, streams, now, stalled
         self._findings, self._incidents = findings, incidents
+        self._missing = ""
+        """Why the log told nothing at the last scrape."""
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -122,12 +116,17 @@ class Vitals:
             open_ones.add_metric([name, state], count)
         yield from (found, open_ones)
         up = GaugeMetricFamily(
-            "opintel_log_up", "0 while the log cannot be reached: all about streams is missing then."
+            "opintel_log_up", "0 while the log, or a topic of it, is not there: all about streams is missing then."
         )
+        told: list[Metric] = []
+        missing = ""
         try:
             told = self._of_the_log()
-        except LogUnavailable:
-            told = []
+        except (LogError, LogUnavailable) as error:
+            missing = str(error)
+        if missing and not self._missing:
+            log.warning("no metrics of the log: %s", missing)
+        self._missing = missing
         up.add_metric([], float(bool(told)))
         yield from (up, *told)
 

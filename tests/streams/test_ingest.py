@@ -19,8 +19,8 @@ from opintel.streams.connectors.files import FileSource
 from opintel.streams.feeds import BrokerFeed, FileFeed, file_feed
 from opintel.streams.ingest import Ingester
 from opintel.streams.log import Entry, Log
-from opintel.streams.records import NEVER, Rows, Tick, raw_codec
-from opintel.streams.sequencer import Sequencer, control_topic, send_control
+from opintel.streams.records import NEVER, Derived, Rows, Tick, derived_codec, raw_codec
+from opintel.streams.sequencer import Known, Sequencer, control_topic, send_control
 
 T0 = 1_700_000_000 * NS
 CODEC = raw_codec(TOY.payload)
@@ -302,3 +302,145 @@ def test_a_chunk_that_is_too_large_for_a_record_is_in_several(
     assert (again.unfinished is not None) == (records > 0)
     again.take(rows, 100, T0)
     assert content(torn) == content(plain)
+
+
+class Adrift:
+    """A log whose appends are on their way: `land` brings the next record of a partition in, in the order that one
+    writer sent them; whoever reads sees only what has landed.
+    """
+
+    def __init__(self, bus: Log) -> None:
+        self._bus = bus
+        self.under_way: dict[int, list[Entry]] = {}
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._bus, name)
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            self.under_way.setdefault(entry.partition, []).append(entry)
+
+    def land(self, choice: int) -> None:
+        partitions = sorted(self.under_way)
+        partition = partitions[choice % len(partitions)]
+        self._bus.append([self.under_way[partition].pop(0)])
+        if not self.under_way[partition]:
+            del self.under_way[partition]
+
+
+class Incarnation:
+    """An ingester that takes its chunk of the source when the one before is acknowledged."""
+
+    def __init__(self, bus: Log, rows: list[Message], size: int) -> None:
+        self.log, self._rows, self._size = Adrift(bus), rows, size
+        self._ingester = Ingester(self.log, TOY_STREAM, TOY, ToyWire(), "kafka", live=True, replayable=True)  # type: ignore[arg-type]
+
+    def step(self, choice: int) -> bool:
+        """Something of it lands, or it goes on; whether there was anything to do."""
+        if self.log.under_way:
+            self.log.land(choice)
+            return True
+        ingester = self._ingester
+        at = ingester.resume.position or 0
+        end = ingester.unfinished.after if ingester.unfinished else min(at + self._size, len(self._rows))
+        if at == len(self._rows):
+            return False
+        ingester.take(self._rows[at:end], end, self._rows[-1].index)
+        return True
+
+
+STORY = [message(T0 + (n - n % 7) * NS, f"a.k{n % 9}", n % 50, T0 + 300 * NS) for n in range(150)]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    turns=st.lists(st.tuples(st.integers(0, 7), st.integers(0, 5)), max_size=150),
+    sizes=st.lists(st.integers(3, 40), min_size=3, max_size=8),
+    small=st.booleans(),
+)
+def test_writers_that_do_not_know_of_each_other_lose_nothing(
+    tmp_path_factory: pytest.TempPathFactory, turns: list[tuple[int, int]], sizes: list[int], small: bool
+) -> None:
+    """Two at a time, each replaced at any moment by one that reads the log as it is then; what the dead had sent lands
+    later, between the records of others, or never.
+    """
+    folder = tmp_path_factory.mktemp("ingest")
+    bus = LOGS["sqlite"](folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("opintel.streams.ingest.MAX_RECORD", 300 if small else 1 << 19)
+        alive = [Incarnation(bus, STORY, size) for size in sizes[:2]]
+        dead: list[Adrift] = []
+        for what, choice in turns:
+            if what < 6:
+                alive[what % 2].step(choice)
+            elif what == 6:
+                if alive[choice % 2].log.under_way:
+                    dead.append(alive[choice % 2].log)
+                alive[choice % 2] = Incarnation(bus, STORY, sizes[(choice + len(dead)) % len(sizes)])
+            elif dead:
+                dead[choice % len(dead)].land(choice)
+                dead = [log for log in dead if log.under_way]
+        last = Incarnation(bus, STORY, 25)
+        while last.step(0):
+            pass
+    plain = LOGS["sqlite"](folder / "plain")
+    whole_story = Incarnation(plain, STORY, 25)
+    while whole_story.step(0):
+        pass
+
+    def rows(log: Log) -> list[set[tuple[int, int]]]:
+        records = ([r for r in stored(log, p) if isinstance(r, Rows)] for p in range(TOY_STREAM.partitions))
+        return [{(row.time, row.id) for r in part for row in r.batch.rows()} for part in records]
+
+    assert rows(bus) == rows(plain)
+    counted = []
+    for log, place in ((bus, folder), (plain, folder / "plain")):
+        made(log, live=False, source="end").finish(T0 + 300 * NS)
+        drain(workers(log, TOY_CASE, place))
+        derived = derived_codec(TOY.record)
+        found = (derived.decode(v) for _, v in log.read(TOY_STREAM.derived, 0, 0, 10**6))
+        counted.append({(r.record.window, r.record.key): r.record.payload for r in found if isinstance(r, Derived)})
+        log.close()
+    assert counted[0] == counted[1]
+    assert sum(count for count, _ in counted[0].values()) == len(STORY)
+
+
+def test_controls_that_a_process_has_copied_are_not_copied_again(tmp_path: Path) -> None:
+    bus = LOGS["sqlite"](tmp_path)
+    known: Known = {}
+    ends = []
+    for n in (1, 1, 2):
+        send_control(bus, TOY_STREAM, "settings", "toy", {"a": n})
+        Sequencer(bus, made(bus, live=True), known).step()
+        ends.append(bus.end(TOY_STREAM.topic, 3))
+    assert ends == [1, 1, 2]
+    lost = LOGS["sqlite"](tmp_path / "restored")  # of other topics nothing is known
+    send_control(lost, TOY_STREAM, "settings", "toy", {"a": 1})
+    Sequencer(lost, made(lost, live=True), known).step()
+    assert lost.end(TOY_STREAM.topic, 3) == 1
+
+
+def test_the_place_of_a_source_is_found_behind_much_of_others(tmp_path: Path) -> None:
+    bus = LOGS["sqlite"](tmp_path)
+    made(bus, live=False, source="one").take([message(T0)], 1, T0)
+    made(bus, live=True, source="two").tick(T0)
+    [*_, (_, tick)] = bus.read(TOY_STREAM.topic, 0, 0, 10)
+    bus.append([Entry(TOY_STREAM.topic, p, tick) for p in range(4) for _ in range(3000)])
+    bus.append([Entry(TOY_STREAM.topic, p, b"junk") for p in range(4) for _ in range(300)])
+    assert made(bus, live=False, source="one").unfinished == (None, 1)
+    assert made(bus, live=True, source="two").resume == (None, 0)
+
+
+def test_a_source_that_is_not_found_at_the_end_begins_at_its_start_and_that_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bus = LOGS["sqlite"](tmp_path)
+    assert made(bus, live=False, source="new").resume == (None, 0)
+    assert not caplog.records
+    made(bus, live=False, source="one").take([message(T0)], 1, T0)
+    two = made(bus, live=True, source="two")
+    for _ in range(30):
+        two.tick(T0)
+    monkeypatch.setattr("opintel.streams.tail.WITHIN_BYTES", 100)
+    assert made(bus, live=False, source="one").resume == (None, 0)
+    assert "nothing of source one at the end of toy.raw" in caplog.text

@@ -16,12 +16,13 @@ from uuid import uuid4
 import pytest
 from crafted import CODECS, bomb, produce, records
 from kafka import KafkaAdminClient, KafkaProducer
+from slow_way import SlowWay
 
-from opintel.streams.kafka.broker import Broker
+from opintel.streams.kafka.broker import Broker, free_port
 from opintel.streams.kafka.reader import Reader
 from opintel.streams.kafka.settings import KafkaSettings
 from opintel.streams.kafka.topics import TopicSpec
-from opintel.streams.log import REFUSED, Entry, LogError, LogUnavailable
+from opintel.streams.log import REFUSED, Aside, Entry, LogError, LogUnavailable
 from opintel.streams.log_kafka import KafkaLog
 
 GIB = 1 << 30
@@ -103,6 +104,47 @@ def test_a_refused_batch_has_its_whole_range_and_the_last_position(kafka: Broker
     assert log.read(topic, 0, 2, 10)[0][0] == 3
 
 
+def test_a_batch_that_inflates_to_much_is_read_on_from_any_place(kafka: Broker, log: KafkaLog, topic: str) -> None:
+    """Behind what one read may return at most, too."""
+    n, other = 16_000, log.create(f"test-{uuid4().hex[:12]}", 1).name
+    body = records([b"%06d" % i + b"x" * 2594 for i in range(n)], codec="zstd")
+    for name in (topic, other):
+        assert produce(kafka.bootstrap, name, body) == 0
+        log.append([Entry(name, 0, b"after")])
+    at = {topic: 0, other: 0}
+    while min(at.values()) <= n:  # in turns, so that they drive each other's rest out of the buffer
+        for name in at:
+            items = log.read(name, 0, at[name], 2000)
+            assert items or at[name] > n
+            if items:
+                assert [p for p, _ in items] == list(range(at[name], items[-1][0] + 1))
+                at[name] = items[-1][0] + 1
+    fresh = KafkaLog(KafkaSettings(bootstrap=[kafka.bootstrap]))
+    for position in (7000, 12_000, n - 1, n):
+        (found,) = fresh.read(topic, 0, position, 1)
+        assert (found[0], found[1][:6]) == (position, b"after" if position == n else b"%06d" % position)
+    fresh.close()
+
+
+def test_partitions_beside_a_full_one_are_heard(kafka: Broker, log: KafkaLog) -> None:
+    """A broker cuts what it sends of them when the first has filled its answer."""
+    name = log.create(f"test-{uuid4().hex[:12]}", 3).name
+    other = KafkaLog(KafkaSettings(bootstrap=[kafka.bootstrap]))
+    at = [0, 0, 0]
+    for _ in range(5):
+        for p in range(3):
+            assert log.read(name, p, at[p], 10) == []
+        value = os.urandom(1_500_000)
+        other.append([Entry(name, p, value) for p in range(3)])
+        for p in range(3):
+            until = time.monotonic() + 20
+            while not (items := log.read(name, p, at[p], 10)):
+                assert time.monotonic() < until, f"nothing comes of partition {p}"
+            assert items == [(at[p], value)]
+            at[p] += 1
+    other.close()
+
+
 def test_a_record_without_a_value_is_refused(kafka: Broker, log: KafkaLog, topic: str) -> None:
     assert produce(kafka.bootstrap, topic, records([b"a", None, b"c"], codec="lz4")) == 0
     assert all_of(log, topic) == [(0, b"a"), (1, REFUSED + b"a record without a value"), (2, b"c")]
@@ -121,6 +163,11 @@ def test_a_topic_made_anew_is_another_one(kafka: Broker, log: KafkaLog, topic: s
         for attempt in (lambda: log.append([Entry(topic, 0, b"lost")]), lambda: _poll(log, topic, 5)):
             with pytest.raises(LogUnavailable):
                 attempt()
+        for _ in range(2):  # whoever looks does not make it ours
+            with pytest.raises(LogUnavailable, match=r"made anew|gone"):
+                log.end(topic, 0)
+            with pytest.raises(LogUnavailable, match=r"made anew|gone"):
+                log.read(topic, 0, 0, 1)
         new = log.create(topic, 1)
         assert new.epoch == other.create(topic, 1).epoch != old.epoch
         before = eventually(lambda: all_of(log, topic))
@@ -132,6 +179,24 @@ def test_a_topic_made_anew_is_another_one(kafka: Broker, log: KafkaLog, topic: s
     finally:
         admin.close()
         other.close()
+
+
+def test_asides_made_anew_are_read_anew(kafka: Broker) -> None:
+    class Own(KafkaLog):
+        asides_topic = f"test-{uuid4().hex[:12]}"
+
+    logs = [Own(KafkaSettings(bootstrap=[kafka.bootstrap])) for _ in range(2)]
+    logs[0].put_asides([Aside("dead", "t", 0, 1, 0, "old")])
+    assert [a.reason for a in logs[1].asides()] == ["old"]
+    admin = KafkaAdminClient(bootstrap_servers=[kafka.bootstrap])
+    admin.delete_topics([Own.asides_topic])
+    eventually(lambda: logs[0].put_asides([Aside("dead", "t", 0, 2, 0, "new")]))
+    until = time.monotonic() + 30
+    while [a.reason for a in eventually(logs[1].asides)] != ["new"]:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    for each in (admin, *logs):
+        each.close()
 
 
 def _poll(log: KafkaLog, topic: str, position: int) -> None:
@@ -239,6 +304,7 @@ def test_an_outage_is_told_and_ends(part: object, tmp_path: Path) -> None:
             lambda: _poll(log, "t", 1),
             lambda: log.append([Entry("t", 0, b"during")]),
             lambda: log.create("t", 2),
+            log.committed,
         ):
             with pytest.raises(LogUnavailable):
                 attempt()
@@ -250,6 +316,35 @@ def test_an_outage_is_told_and_ends(part: object, tmp_path: Path) -> None:
         assert (values[0], values[-1]) == (b"before", b"after")  # what failed between may be there
         assert log.committed() == {("stage1", "t", 0): 1}
         log.close()
+
+
+def test_a_slow_way_is_found_again_after_an_outage(
+    part: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Longer ways than what is waited for while nobody answers: each try goes on where the one before ended."""
+    inside = free_port()
+    with SlowWay(inside, 0.17) as way:
+        listeners = {"advertised.listeners": f"PLAINTEXT://127.0.0.1:{way.port}"}
+        with Broker(tmp_path, jars=part("kafka"), port=inside, properties=listeners) as broker:  # type: ignore[operator]
+            log = KafkaLog(KafkaSettings(bootstrap=[f"127.0.0.1:{way.port}"]))
+            log.create("t", 1)
+            log.append([Entry("t", 0, b"before")])
+            monkeypatch.setattr("opintel.streams.kafka.writer.PATIENCE", -2.0)
+            with pytest.raises(LogUnavailable):  # the producer would still wait
+                log.append([Entry("t", 0, b"given up")])
+            monkeypatch.undo()
+            eventually(lambda: log.append([Entry("t", 0, b"again")]))
+            way.delay, way.open = 0.3, False
+            for attempt in (lambda: log.append([Entry("t", 0, b"during")]), lambda: log.create("t", 1)):
+                with pytest.raises(LogUnavailable):
+                    attempt()
+            way.open = True
+            eventually(lambda: log.append([Entry("t", 0, b"after")]))
+            eventually(lambda: log.create("t", 1))
+            values = [v for _, v in eventually(lambda: all_of(log, "t"))]
+            assert (values[0], values[-1]) == (b"before", b"after")
+            log.close()
+            assert broker.port == inside
 
 
 def test_the_buffer_is_bounded(kafka: Broker, log: KafkaLog, topic: str) -> None:

@@ -49,24 +49,52 @@ class KafkaSource:
         self._ends: dict[tuple[str, int], int] = {}
         self._looked = 0.0
         self._full = False
+        self._turn = 0
+        """Of more partitions than fit into a read, the one to begin with."""
 
     def read(self, position: Any, limit: int, first: int = 0) -> tuple[list[Message], Any]:
         """At most `limit` messages from `position` (plain data; None: the earliest), by topic, partition and offset,
         and the position behind them. None where all has been read. `first`: index of the first.
         """
+        try:
+            return self._read(position, limit, first)
+        except LogUnavailable as error:
+            raise self._lost(error) from error
+
+    def _read(self, position: Any, limit: int, first: int) -> tuple[list[Message], Any]:
         stands, messages = self._begin(position, first)
         places = [(topic, p) for topic, stand in stands.items() for p in range(len(stand.following))]
-        room = max(1, limit - 2 * len(places))  # each place may have to tell of a gap, now or when it is read again
+        group = max(1, limit // 4)  # each may have to tell of a gap, and room for its messages remains
+        turn = self._turn % max(len(places), 1)
+        places = places[turn:] + places[:turn]
+        for at in range(0, len(places), group):
+            some = sorted(places[at : at + group])
+            self._read_some(stands, messages, first, some, limit - len(messages) - len(some))
+            if messages:
+                self._turn = turn + at + group
+                break
+        return messages, msgspec.to_builtins(stands)
+
+    def _read_some(
+        self, stands: Position, messages: list[Message], first: int, places: list[tuple[str, int]], room: int
+    ) -> None:
+        """Adds what is new in some partitions: at most `room` messages, and one of a gap for each partition."""
+        room = max(room, 1)
         for (topic, p), share in self._shares(stands, places, room).items():
             at = stands[topic].following[p]
-            items = self._items(topic, p, at, min(share, room)) if room > 0 else []
+            items = self._reader.read(topic, p, at, min(share, room)) if room > 0 else []
             room -= len(items)
             stands[topic].following[p] = self._tell(messages, first, topic, p, at, items)
         self._full = room <= 0
-        return messages, msgspec.to_builtins(stands)
 
     def between(self, before: Any, after: Any, first: int = 0) -> list[Message]:
         """The messages between two positions once more; a gap where they are there no longer."""
+        try:
+            return self._between(before, after, first)
+        except LogUnavailable as error:
+            raise self._lost(error) from error
+
+    def _between(self, before: Any, after: Any, first: int) -> list[Message]:
         stands, messages = self._begin(before, first)
         for topic, end in msgspec.convert(after, Position).items():
             stand = stands.get(topic)
@@ -74,7 +102,7 @@ class KafkaSource:
                 continue
             for p, (at, stop) in enumerate(zip(stand.following, end.following, strict=False)):
                 while at < stop:
-                    items = [item for item in self._items(topic, p, at, stop - at) if item[0] < stop]
+                    items = [item for item in self._reader.read(topic, p, at, stop - at) if item[0] < stop]
                     at = self._tell(messages, first, topic, p, at, items, stop)
                     if not items:
                         break
@@ -102,12 +130,16 @@ class KafkaSource:
             stands[name] = Stand(topic[0], following)
         if not self._ends:
             self._look(stands)
-            for (name, p), end in self._ends.items():
-                at = stands[name].following[p]
-                if at > end:
-                    told = f"the topic has lost its tail: offsets {end} to {at - 1} had been read and are gone"
-                    messages.append(Message(told.encode(), f"{name}-{p}", -1, first + len(messages), "gap"))
-                    stands[name].following[p] = end
+            for name, stand in stands.items():
+                lost = []
+                for p, at in enumerate(stand.following):
+                    if at > (end := self._ends[name, p]):
+                        lost.append(f"{end} to {at - 1} of partition {p}")
+                        stand.following[p] = end
+                if lost:
+                    told = f"the topic has lost its tail: offsets {', '.join(lost[:10])} had been read and are gone"
+                    more = f"; so it is with {len(lost) - 10} more partitions" if lost[10:] else ""
+                    messages.append(Message((told + more).encode(), name, -1, first + len(messages), "gap"))
         return stands, messages
 
     def _topic(self, name: str) -> tuple[str, int]:
@@ -130,13 +162,12 @@ class KafkaSource:
         total = sum(backlog.values())
         if total <= room:
             return {place: max(n, room // len(places), 1) for place, n in backlog.items()}
-        return {place: max(room * n // total, 1) for place, n in backlog.items()}
+        return {place: 1 + max(room - len(places), 0) * n // total for place, n in backlog.items()}
 
-    def _items(self, topic: str, partition: int, at: int, limit: int) -> list[Item]:
-        try:
-            return self._reader.read(topic, partition, at, limit)
-        except LogUnavailable as error:
-            raise LogUnavailable(f"{self._name}: {error}") from error
+    def _lost(self, error: LogUnavailable) -> LogUnavailable:
+        """The error with the cluster's name. What comes back may have lost what it had: its ends are unknown."""
+        self._ends = {}
+        return LogUnavailable(f"{self._name}: {error}")
 
     def _tell(
         self,

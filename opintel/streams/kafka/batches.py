@@ -20,7 +20,7 @@ Item = tuple[int, bytes]
 HEADER = struct.Struct(">qiibIhiqqqhii")
 """Base offset, length, leader epoch, magic, CRC, attributes, last offset delta, first and largest time, producer id,
 its epoch, sequence, number of records."""
-_LENGTH = struct.Struct(">i")
+_LENGTH, _BASE = struct.Struct(">i"), struct.Struct(">q")
 _LENGTH_FROM, _CRC_FROM = 12, 21
 _SMALLEST_RECORD = 7
 _TRANSACTIONAL, _CONTROL, _CODEC = 0x10, 0x20, 0x07
@@ -54,7 +54,7 @@ class Batches:
         self._aborted = sorted((first, producer) for producer, first in aborted)
         self._aborting: set[int] = set()
         self._body, self._at, self._stop, self._left = data, 0, 0, 0
-        self._base = self._delta = self._last = 0
+        self._base, self._delta, self._last = 0, 0, -1
         self._said = ""
 
     @property
@@ -83,7 +83,7 @@ class Batches:
         return out
 
     def _records(self, out: list[Item], limit: int, room: int) -> int:
-        """Takes records of the open batch; returns their bytes.
+        """Takes records of the open batch; returns the bytes of those that it took.
 
         A record is: length, attributes, time delta, offset delta, key, value, headers; all numbers are zigzag varints.
         What is not needed is stepped over. Short forms are spelled out: this is where a source's CPU goes.
@@ -140,9 +140,9 @@ class Batches:
                         raise ValueError("its value goes beyond it")
                     value = body[start:at]
                 at, delta, left = end, following, left - 1
-                taken += len(value)
                 if base + delta > position:
                     append((base + delta - 1, value))
+                    taken += len(value)
                 else:
                     many += 1  # before the position asked for: a batch comes whole
         finally:
@@ -160,26 +160,31 @@ class Batches:
         base, length, _, magic, crc, attributes, last, _, _, producer, _, _, count = HEADER.unpack_from(data, at)
         stop = at + _LENGTH_FROM + length
         if length < HEADER.size - _LENGTH_FROM:
-            self._base, self._last, self._said = base, -1, ""
+            self._base, self._last, self._delta, self._said = self.position, 0, 0, ""
             self._next = len(data)
             self._refuse(out, f"a batch of {length} bytes")
             return True
         if stop > len(data):
             return False
         self._next = stop
-        # before the CRC is checked nothing is known; a range that cannot be is one record
-        known = magic == 2 and last >= 0 and base + last < max(self.end, base + 1)
-        self._base, self._last, self._delta = base, last if known else 0, 0
+        following = _BASE.unpack_from(data, stop)[0] if stop + _BASE.size <= len(data) else self.end
+        known = magic == 2 and last >= 0
+        placed = known and self._fits(base, base + last, following)
+        if placed:
+            self._base, self._last = base, last
+        else:  # what stands here instead: up to the next batch if that can be, else as many as it says it has
+            upto = following if self.position < following <= self.end else self.position + (last + 1 if known else 1)
+            self._base = self.position
+            self._last = max(min(upto, self.end) - 1 - self.position, 0)
+        self._delta = 0
         codec = CODECS[attributes & _CODEC] if attributes & _CODEC < len(CODECS) else str(attributes & _CODEC)
         self._said = f", {codec}, {length + _LENGTH_FROM} bytes"
-        if base + self._last < self.position:
-            return True
         if magic != 2:
             self._refuse(out, f"batch format {magic}, only 2 is read")
         elif crc32c.crc32c(memoryview(data)[at + _CRC_FROM : stop]) != crc:
             self._refuse(out, "its checksum is wrong")
-        elif not known:
-            self._refuse(out, f"its last offset is {last} behind its first")
+        elif not placed:
+            self._refuse(out, f"its first offset is {base}, its last offset is {last} behind its first")
         elif attributes & _CONTROL:
             if self._is_abort(data, at + HEADER.size):
                 self._aborting.discard(producer)
@@ -189,6 +194,15 @@ class Batches:
         else:
             self._start(out, codec, at + HEADER.size, stop, count)
         return True
+
+    def _fits(self, first: int, last: int, following: int) -> bool:
+        """Whether a batch can stand where it says: no checksum covers its first offset.
+
+        A broker sends, in order, the batch that holds the position asked for, or else the first one behind it.
+        """
+        if not self._base + self._last < first <= last < self.end or last < self.position:
+            return False
+        return first <= self.position or last < following
 
     def _start(self, out: list[Item], codec: str, at: int, stop: int, count: int) -> None:
         try:

@@ -35,11 +35,10 @@ from opintel.streams.log import LogError, LogUnavailable
 PATIENCE = 5.0
 """Seconds for which a failing call is tried again: a broker's restart or a new leader is not an outage …"""
 BRIEF = 1.0
-"""… unless the call before failed too: then a process with many services still gets through its turn."""
+"""… unless the call before failed too and nobody is connected: then a process with many services still gets through
+its turn."""
 PAUSE = 0.1
 REQUEST_MS = 3000
-NOTICE = 2.0
-"""Seconds for which all readers and writers of a topic that was made anew are told so: each has state to drop."""
 FETCH_BYTES = 2 << 20
 RECEIVE_BYTES = 256 << 10
 FETCH_VERSION = 13
@@ -96,8 +95,8 @@ class Fetcher:
         # a broker answers one connection's requests in order: those that wait for news have one of their own
         self._manager, self._waiting = (_Connections(self._net, **config) for _ in range(2))
         self.known: dict[str, Known] = {}
-        self.anew: dict[str, float] = {}
-        """Topics that were found to be others, and until when (monotonic s) everybody who asks is told."""
+        self.anew: dict[str, str] = {}
+        """Topics that were found to be gone or others, and how that is said to all who ask: each has state to drop."""
         self._healthy = True
         self._closed = False
         self._net.start()
@@ -124,9 +123,9 @@ class Fetcher:
 
     async def patiently(self, once: Callable[[], Awaitable[T]], doing: str) -> T:
         """Tries until it works; LogUnavailable, saying why, when the patience ends."""
-        until = time.monotonic() + (PATIENCE if self._healthy else BRIEF)
+        began = time.monotonic()
         while True:
-            left = max(until - time.monotonic(), 0.05)
+            left = max(began + self._patience() - time.monotonic(), 0.05)
             try:
                 await self._connected(self._manager, left)
                 result: T = await self._manager.wait_for(self._manager.call_soon(once), left * 1000)
@@ -144,14 +143,19 @@ class Fetcher:
             else:
                 self._healthy = True
                 return result
-            if time.monotonic() + PAUSE >= until:
+            if time.monotonic() + PAUSE >= began + self._patience():
                 self._healthy = False
                 raise LogUnavailable(f"{doing}: {reason}")
             await self._net.sleep(PAUSE)
 
+    def _patience(self) -> float:
+        """Connections in the making outlive a call: on a slow way a later call finds them."""
+        answering = any(connection.connected for connection in self._manager._conns.values())
+        return PATIENCE if self._healthy or answering else BRIEF
+
     async def _connected(self, manager: Any, seconds: float) -> None:
         if not manager.bootstrapped:
-            await manager.wait_for(manager.bootstrap_async(seconds * 1000), seconds * 1000 + 100)
+            await manager.wait_for(manager.bootstrap_async(PATIENCE * 1000), seconds * 1000)
 
     async def learn(self, topic: str) -> Known | None:
         """The topic as it is now, None where there is none; it does not become `known` by this."""
@@ -181,14 +185,15 @@ class Fetcher:
         if now is not None and now.id == was.id:
             self.known[topic] = now
             return
-        del self.known[topic]
-        self.anew[topic] = time.monotonic() + NOTICE
-        raise Anew(f"topic {topic} is gone" if now is None else f"topic {topic} was made anew: {now.id.hex}")
+        said = f"topic {topic} is gone" if now is None else f"topic {topic} was made anew: {now.id.hex}"
+        self.anew[topic] = said
+        self.known.pop(topic, None)
+        raise Anew(said)
 
     def _known(self, topic: str) -> Known:
         known = self.known.get(topic)
         if known is None:
-            raise Anew(f"topic {topic} is not what it was")
+            raise Anew(self.anew.get(topic) or f"topic {topic} is not what it was")
         return known
 
     async def _leader(self, place: Place) -> int:

@@ -10,14 +10,20 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any
 
 from kafka.errors import KafkaError, NoError, UnknownTopicOrPartitionError
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
+from opintel.streams.kafka.fetcher import PATIENCE
+from opintel.streams.log import LogUnavailable
+
 PREFIX = "opintel."
 EVERY = 1.0
-TRIES = 10
+AGAIN = 3600.0
+"""Seconds after which all is committed again: a broker forgets what is not (offsets.retention.minutes, 7 days)."""
 log = logging.getLogger(__name__)
 Noted = dict[tuple[str, str, int], int]
 """(group, topic, partition) → position."""
@@ -31,6 +37,8 @@ class Offsets:
         self._lock = threading.Lock()
         self._sending = threading.Lock()
         self._noted: Noted = {}
+        self._sent: Noted = {}
+        self._asking: Future[Noted] | None = None
         self._wake, self._closed = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
         self._failing = self._warned = False
@@ -45,11 +53,30 @@ class Offsets:
         self._wake.set()
 
     def told(self) -> Noted:
-        """What the brokers know, of all groups of ours."""
-        for _ in range(TRIES):
-            if self._send():
-                break
-            time.sleep(0.2)
+        """What the brokers know, of all groups of ours, what was noted before included.
+
+        Raises LogUnavailable where they do not tell within PATIENCE seconds, else what kafka-python raises.
+        """
+        with self._lock:
+            asking = self._asking
+            if asking is None or asking.done():
+                asking = self._asking = Future()
+                threading.Thread(target=self._ask, args=(asking,), name="opintel-positions", daemon=True).start()
+        try:
+            return asking.result(PATIENCE)
+        except FutureTimeout:
+            raise LogUnavailable("asking for positions: nobody answers") from None
+
+    def _ask(self, asking: Future[Noted]) -> None:
+        until = time.monotonic() + PATIENCE
+        try:
+            while not self._send() and time.monotonic() < until and not self._closed.wait(0.2):
+                pass
+            asking.set_result(self._known())
+        except BaseException as error:  # handed to whoever waits
+            asking.set_exception(error)
+
+    def _known(self) -> Noted:
         admin = self._admin()
         groups = [g["group_id"] for g in admin.list_groups() if g["group_id"].startswith(PREFIX)]
         if not groups:
@@ -69,11 +96,24 @@ class Offsets:
             self._thread.join(3)
 
     def _run(self) -> None:
+        again = time.monotonic() + AGAIN
         while not self._closed.is_set():
-            self._wake.wait()
+            self._wake.wait(max(again - time.monotonic(), 0))
             self._closed.wait(EVERY)
             self._wake.clear()
-            self._send()
+            try:
+                if time.monotonic() >= again:
+                    again += AGAIN
+                    self._note_again()
+                self._send()
+            except Exception:
+                log.exception("committing positions for lag tools; going on")
+
+    def _note_again(self) -> None:
+        """What we committed once, as it stands now: another process may have gone on from there."""
+        known = self._known()
+        with self._lock:
+            self._noted = {key: known.get(key, position) for key, position in self._sent.items()} | self._noted
 
     def _send(self) -> bool:
         """Sends what is noted; what could not be sent stays noted, unless a newer position has come."""
@@ -100,4 +140,5 @@ class Offsets:
                 self._wake.set()
                 return False
             self._failing = self._warned = False
+            self._sent |= noted
             return True

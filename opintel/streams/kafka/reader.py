@@ -23,6 +23,7 @@ from opintel.streams.kafka.fetcher import (
     LATEST,
     OUT_OF_RANGE,
     PATIENCE,
+    PAUSE,
     Anew,
     Answer,
     Fetcher,
@@ -73,7 +74,8 @@ class Reader:
         self._standing: set[int] = set()
 
     def topic(self, name: str) -> Topic | None:
-        """The topic as it is now; None where there is none. From here on it is this one that is read."""
+        """The topic as it is now; None where there is none. From here on it is this one that is read: only for who
+        has no state over it, or drops it where the epoch is another."""
         found = self._fetcher.wait(self._fetcher.submit(self._fetcher.learn, name))
         with self._lock:
             was = self._fetcher.known.get(name)
@@ -82,16 +84,17 @@ class Reader:
             if found is None:
                 return None
             self._fetcher.known[name] = found
+            self._fetcher.anew.pop(name, None)
         return Topic(name, len(found.leaders), found.id.hex)
 
     def known(self, name: str) -> Topic:
         """The topic that is read under this name, asked for where it is not known; LogError where there is none.
 
-        LogUnavailable where it has been made anew since.
+        LogUnavailable where it has been made anew since, until somebody asks for the new `topic`.
         """
+        if (said := self._fetcher.anew.get(name)) is not None:
+            raise LogUnavailable(said)
         known = self._fetcher.known.get(name)
-        if time.monotonic() < self._fetcher.anew.get(name, 0.0):
-            raise LogUnavailable(f"topic {name} was made anew")
         if known is None:
             found = self.topic(name)
             if found is None:
@@ -123,10 +126,13 @@ class Reader:
             if items:
                 self._keep(place, items[-1][0] + 1, batches)
                 return items
-            if batches.position == at:  # nothing there
+            if batches.position == at and not batches.held:  # nothing there
                 self._stand(place, at)
                 return []
-            self._beyond[place] = (position, batches.position)
+            if batches.position == at:  # a batch that was cut off: it was sent alone, so that should not be
+                time.sleep(PAUSE)
+            with self._lock:
+                self._beyond[place] = (position, batches.position)
             at = batches.position
             if time.monotonic() > until:
                 raise LogUnavailable(f"{topic}-{partition}: nothing readable from {position} to {at}")
@@ -250,7 +256,8 @@ class Reader:
             return
         at = batches.position
         if at > following:
-            self._beyond[place] = (following, at)
+            with self._lock:
+                self._beyond[place] = (following, at)
         if at >= max(batches.end, self._known_end.get(place, 0)):
             self._stand(place, at)
             return
@@ -352,6 +359,8 @@ class Reader:
                     del self._ends[place]
                 elif answer.data:
                     del self._ends[place]
-                    self._put((place, position), self._batches(place, position, answer))
+                    batches = self._batches(place, position, answer)
+                    if batches.more():  # of several partitions, a broker cuts all but the first anywhere
+                        self._put((place, position), batches)
                 else:
                     end.told = now
