@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from opintel.detector import Message
 from opintel.finding import NS
 from opintel.streams.connectors.files import FileSource
-from opintel.streams.feeds import BrokerFeed, FileFeed, file_feed
+from opintel.streams.feeds import BrokerFeed, FileFeed, TopicFeed, file_feed
 from opintel.streams.ingest import Ingester
-from opintel.streams.log import Entry, Log
+from opintel.streams.log import Entry, Log, LogUnavailable
 from opintel.streams.records import NEVER, Derived, Rows, Tick, derived_codec, raw_codec
 from opintel.streams.sequencer import Known, Sequencer, control_topic, send_control
 
@@ -444,3 +444,39 @@ def test_a_source_that_is_not_found_at_the_end_begins_at_its_start_and_that_is_t
     monkeypatch.setattr("opintel.streams.tail.WITHIN_BYTES", 100)
     assert made(bus, live=False, source="one").resume == (None, 0)
     assert "nothing of source one at the end of toy.raw" in caplog.text
+
+
+class Cluster:
+    """A cluster that is there or not, as `KafkaSource` shows it."""
+
+    def __init__(self) -> None:
+        self.there, self.asked = True, 0
+
+    def read(self, position: int | None, limit: int, first: int = 0) -> tuple[list[Message], int]:
+        self.asked += 1
+        if not self.there:
+            raise LogUnavailable("nobody answers")
+        return ([message(T0, index=first)], 1) if position is None else ([], position)
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+def test_a_source_that_is_away_is_waited_for_and_nothing_ticks(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr("opintel.streams.feeds.FIRST_PAUSE", 0.0)
+    bus, cluster = LOGS["sqlite"](tmp_path), Cluster()
+    ingester = Ingester(bus, TOY_STREAM, TOY, ToyWire(), "kafka", live=True, replayable=True)
+    feed = TopicFeed(cluster, ingester, lambda: T0)  # type: ignore[arg-type]
+    assert feed.step()
+    cluster.there = False
+    ends = [bus.end(TOY_STREAM.topic, p) for p in range(4)]
+    assert not any(feed.step() for _ in range(5))
+    assert [bus.end(TOY_STREAM.topic, p) for p in range(4)] == ends
+    cluster.there = True
+    feed.step()
+    assert sum(isinstance(r, Tick) for p in range(4) for r in stored(bus, p)) == 4
+    told = [r.getMessage() for r in caplog.records if r.name == "opintel.streams.feeds"]
+    assert told == ["ingest toy: nobody answers; looking again until it is there", "ingest toy: its source is back"]

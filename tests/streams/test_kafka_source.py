@@ -247,3 +247,28 @@ def test_dead_letters_and_gaps_have_their_place_in_the_log(topic: Topic, tmp_pat
     ticks = [r for _, v in bus.read(TOY_STREAM.topic, 0, 0, 100) if isinstance(r := CODEC.decode(v), Tick)]
     assert len(ticks) == 2
     bus.close()
+
+
+def test_of_more_partitions_than_fit_into_a_read_none_is_forgotten(topic: Topic) -> None:
+    many = f"{topic.name}-many"
+    topic.admin.create_topics({many: {"num_partitions": 12, "replication_factor": 1}})
+    for partition in range(12):
+        for n in range(30 if partition < 3 else 2):
+            topic.producer.send(many, b"%d %d" % (partition, n), partition=partition)
+    topic.producer.flush()
+    topic.opened.append(KafkaSource(KafkaSourceSettings(bootstrap=topic.settings.bootstrap, topics=[many])))
+    source, position = topic.opened[-1], None
+    messages: list[Message] = []
+    told: set[str] = set()
+    while True:
+        some, after = source.read(position, 12, len(messages))
+        if not some:
+            break
+        assert len(some) <= 12
+        assert source.between(position, after, len(messages)) == some
+        messages, position = messages + some, after
+        if len(messages) <= 70:
+            told = {m.file.split(" ")[0] for m in messages}
+    assert len(messages) == 3 * 30 + 9 * 2
+    assert len(told) == 12  # the short ones did not wait for the long ones
+    topic.admin.delete_topics([many])

@@ -318,6 +318,7 @@ def test_an_outage_is_told_and_ends(part: object, tmp_path: Path) -> None:
         log.close()
 
 
+@pytest.mark.soak
 def test_a_slow_way_is_found_again_after_an_outage(
     part: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,8 @@ import pytest
 from contract.cases import TOY_CASE, TOY_STREAM
 from contract.harness import LOGS, drain, feed, workers
 
-from opintel.streams.log import Entry
+from opintel.streams.ingest import create_topics
+from opintel.streams.log import Aside, Entry
 from opintel.streams.loop import STALLED_EXIT, Stop, Watchdog, run
 from opintel.streams.vitals import Vitals, lag, stream_status
 
@@ -148,3 +149,36 @@ def test_metrics_pass_promtool(part: Callable[[str], Path], tmp_path: Path) -> N
     for line in (b'opintel_messages_total{stream="toy"}', b'opintel_asides_total{kind="late",stream="toy"}'):
         assert line in text
     assert b'opintel_findings_total{kind="total",stream="toy"} 5.0' in text
+
+
+def test_asides_are_of_the_streams_own_topics_whatever_their_names(tmp_path: Path) -> None:
+    bus = LOGS["sqlite"](tmp_path)
+    stream = TOY_STREAM._replace(topic="site.transfers")
+    create_topics(bus, stream)
+    topics = ("site.transfers", stream.derived, "toy.ingest", "toy.controls", "toy.other", "site.other")
+    bus.put_asides([Aside("dead", topic, 0, 1, 0, "bad") for topic in topics])
+    assert stream_status(bus, stream).asides["dead"] == 4
+
+
+def test_records_that_are_gone_are_no_lag(tmp_path: Path) -> None:
+    bus = LOGS["sqlite"](tmp_path)
+    create_topics(bus, TOY_STREAM)
+    bus.append([Entry(TOY_STREAM.topic, 1, b"x") for _ in range(7)])
+    assert lag(bus, TOY_STREAM) == 7
+    bus.trim(TOY_STREAM.topic, time.time_ns())
+    bus.append([Entry(TOY_STREAM.topic, 1, b"x")])
+    assert lag(bus, TOY_STREAM) == 1
+
+
+def test_metrics_without_the_topics_say_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    bus = LOGS["sqlite"](tmp_path)
+    vitals = Vitals(
+        bus, [TOY_STREAM], now=time.time_ns, stalled=lambda: False, findings=lambda: {}, incidents=lambda: {}
+    )
+    assert b"opintel_log_up 0.0" in vitals.text()
+    vitals.text()
+    assert [r.getMessage() for r in caplog.records] == [
+        f"no metrics of the log: {tmp_path / 'log.db'}: no topic 'toy.raw'"
+    ]
+    create_topics(bus, TOY_STREAM)
+    assert b"opintel_log_up 1.0" in vitals.text()
