@@ -355,3 +355,15 @@ def test_the_buffer_is_bounded(kafka: Broker, log: KafkaLog, topic: str) -> None
         assert reader.read(topic, 0, position, 1)[0][0] == position
         assert reader.held <= 8 << 20
     reader.close()
+
+
+def test_what_was_read_is_not_kept_when_news_of_it_comes_later(kafka: Broker, log: KafkaLog, topic: str) -> None:
+    """A reader at the end that hears of a record from the writer beside it, and again from the broker."""
+    reader = Reader({"bootstrap_servers": [kafka.bootstrap]})
+    for position in range(300):
+        log.append([Entry(topic, 0, bytes(20_000))])
+        reader.appended(topic, 0, position, position + 1)
+        assert [at for at, _ in reader.read(topic, 0, position, 64)] == [position]
+        assert reader.read(topic, 0, position + 1, 64) == []
+    assert reader.held <= 20_200
+    reader.close()

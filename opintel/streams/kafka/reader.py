@@ -124,6 +124,7 @@ class Reader:
                 batches = self._fetch(place, at)
             items = batches.take(limit, READ_BYTES)
             if items:
+                self._gone_on(place, at)
                 self._keep(place, items[-1][0] + 1, batches)
                 return items
             if batches.position == at and not batches.held:  # nothing there
@@ -247,6 +248,14 @@ class Reader:
 
     def _batches(self, place: Place, at: int, answer: Answer) -> Batches:
         return Batches(f"{place[0]}-{place[1]}", answer.data, at, answer.end, answer.aborted)
+
+    def _gone_on(self, place: Place, at: int) -> None:
+        """What stood at a position has been read: news of it that is still under way would be kept for nobody."""
+        with self._lock:
+            end = self._ends.get(place)
+            if end is not None and end.position == at:
+                del self._ends[place]
+            self._kept.pop((place, at), None)
 
     def _keep(self, place: Place, following: int, batches: Batches) -> None:
         """Keeps what is left for who reads on, or fetches what comes next."""
