@@ -94,6 +94,8 @@ class System:
         url = self.site.settings.store
         try:
             return open_store(url or sqlite_url(self.data / "store.db"))
+        except ImportError as error:
+            raise UserError(f"store: {error}; `pip install {error.name or 'the driver that its URL names'}`") from error
         except (OSError, SQLAlchemyError, RuntimeError) as error:
             where = make_url(url).render_as_string(hide_password=True) if url else self.data
             raise UserError(f"{where} cannot be used: {' '.join(str(error).split())}") from error

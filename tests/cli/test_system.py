@@ -1,0 +1,82 @@
+"""`System`: what it says where it cannot be put together, and topics that are made anew under it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import yaml
+from kafka import KafkaAdminClient
+
+from opintel.cli.errors import UserError
+from opintel.cli.init import copy_shipped
+from opintel.cli.services import LOOK_EVERY, Look
+from opintel.cli.system import System
+from opintel.config import load_site
+from opintel.streams.kafka.broker import Broker
+from opintel.streams.log import Entry, LogUnavailable
+
+
+def made(folder: Path, **site: object) -> System:
+    """A system over the shipped configuration with this in its `site.yaml`; its stream has topics of its own."""
+    copy_shipped(folder / "etc")
+    (folder / "etc/site.yaml").write_text(yaml.safe_dump(site))
+    stream = folder / "etc/streams/fts.yaml"
+    stream.write_text(yaml.safe_dump({**yaml.safe_load(stream.read_text()), "topic": f"t{uuid4().hex}"}))
+    return System(folder / "data", load_site(folder / "etc"))
+
+
+def test_a_store_whose_driver_is_not_installed_says_what_to_install(tmp_path: Path) -> None:
+    system = made(tmp_path, store="mysql+asyncmy://host/db")
+    with pytest.raises(UserError, match="pip install asyncmy"):
+        _ = system.store
+    system.close()
+
+
+def test_a_feed_that_cannot_be_used_is_closed(tmp_path: Path) -> None:
+    class Feed:
+        name, closed = "feed", False
+
+        @property
+        def ingester(self) -> object:
+            raise LogUnavailable("no")
+
+        def close(self) -> None:
+            self.closed = True
+
+    system, feed = made(tmp_path), Feed()
+    way_in = system.ingest(system.stream("fts"), lambda: feed)  # type: ignore[arg-type, return-value]
+    assert not way_in.step()
+    assert feed.closed
+    way_in.close()
+    system.close()
+
+
+def test_who_only_looks_at_topics_finds_one_that_was_made_anew(
+    tmp_path: Path, kafka: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system = made(tmp_path, bus={"bootstrap": [kafka.bootstrap]})
+    look, topic = Look(system), system.stream("fts").stream.topic
+    system.log.append([Entry(topic, 0, b"old")])
+    admin = KafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+    admin.delete_topics([topic])
+    with pytest.raises(LogUnavailable):
+        while True:  # until the topic's going has come round
+            system.log.end(topic, 0)
+            time.sleep(0.05)
+    later = time.monotonic() + LOOK_EVERY + 1
+    monkeypatch.setattr("opintel.cli.services.time.monotonic", lambda: later)
+    until = time.time() + 30
+    while True:
+        look.step()
+        try:
+            assert system.log.end(topic, 0) == 0
+            break
+        except LogUnavailable:
+            assert time.time() < until, "nobody looked"
+            later += LOOK_EVERY + 1
+            time.sleep(0.1)
+    admin.close()
+    system.close()
