@@ -18,7 +18,7 @@ import numpy as np
 from opintel.detector import Decoded, Message, Pipeline, Reject, Wire
 from opintel.rows import Batch
 from opintel.streams.log import Aside, AsideKind, Entry, Log
-from opintel.streams.records import NEVER, Control, Rows, Source, Stamp, Tick, raw_codec, shard_of
+from opintel.streams.records import MAX_RECORD, NEVER, Control, Rows, Source, Stamp, Tick, raw_codec, shard_of
 from opintel.streams.stream import FINDINGS, Stream
 from opintel.streams.tail import tail_of
 
@@ -26,8 +26,6 @@ CHUNK = 2000
 """Messages that share a stamp. Fixed: another size would close windows elsewhere. Large enough that a partition's
 columns are long; a live chunk is what has come since the last one, so it adds no delay, and in a backlog of 4 million
 messages a day it spans 43 s, which is little beside the lateness."""
-MAX_RECORD = 1 << 19
-"""Bytes above which a partition's rows of a chunk are put into several records; Kafka takes 1 MB of one unasked."""
 NOT_READ: dict[str, AsideKind] = {"refused": "dead", "gap": "gap"}
 """Forms of messages in whose place a source says what it did not read, and why: what becomes of them."""
 log = logging.getLogger(__name__)

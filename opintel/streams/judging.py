@@ -18,7 +18,7 @@ from opintel.finding import Finding, Origin, Window
 from opintel.streams.controls import MAX_CONTROLS, ControlTable, is_plain
 from opintel.streams.findings import Found, Judged, encode
 from opintel.streams.log import Aside, Entry
-from opintel.streams.records import NEVER, Closed, Derived, Forwarded, derived_codec
+from opintel.streams.records import NEVER, Closed, Forwarded, derived_codec
 from opintel.streams.stage import CRASH, Output, said
 from opintel.streams.stream import FINDINGS, Stream
 
@@ -84,18 +84,14 @@ class JudgeStage:
         for position, value in batch:
             try:
                 record = self._codec.decode(value)
-                if isinstance(record, Derived):
-                    self._upsert(record.record)
-                elif isinstance(record, Forwarded):
+                if isinstance(record, Forwarded):
                     self._forwarded(record)
-                else:
+                elif isinstance(record, Closed):
                     self._closed_by(record)
+                else:
+                    out.asides += self._upsert(record.records, position)
             except ValueError as error:
-                aside = Aside(
-                    "dead", self.stream.derived, self.partition, position, 0, str(error), excerpt=value[:4096]
-                )
-                out.asides.append(aside)
-                continue
+                out.asides.append(self._dead(position, 0, error, value))
         self._advance(out)
         return out
 
@@ -104,7 +100,20 @@ class JudgeStage:
         """Whether windows are closed by all partitions and not judged yet."""
         return self.frontier < self._due
 
-    def _upsert(self, record: Record[Any]) -> None:
+    def _dead(self, position: int, n: int, why: ValueError, excerpt: bytes) -> Aside:
+        return Aside("dead", self.stream.derived, self.partition, position, n, str(why), excerpt=excerpt[:4096])
+
+    def _upsert(self, records: Sequence[Record[Any]], position: int) -> list[Aside]:
+        """Takes records; those that cannot be are set aside, one by one."""
+        dead = []
+        for n, record in enumerate(records):
+            try:
+                self._upsert_one(record)
+            except ValueError as error:
+                dead.append(self._dead(position, n, error, msgspec.json.encode(record)))
+        return dead
+
+    def _upsert_one(self, record: Record[Any]) -> None:
         window, scope = record.window, record.scope
         if window != self.stream.grid.window(self.stream.grid.start(window.start)):
             raise ValueError(f"window [{window.start}, {window.end}) is not on the grid of {self.stream.window} ns")

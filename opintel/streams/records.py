@@ -8,6 +8,7 @@ becomes a dead letter with its position. Findings have their own two records, in
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
@@ -21,6 +22,8 @@ from opintel.streams.log import REFUSED
 P = TypeVar("P")
 
 FORMAT = 1
+MAX_RECORD = 1 << 19
+"""Bytes above which rows, or stage 1's records, are put into several records; Kafka takes 1 MB of one unasked."""
 NEVER = -(1 << 62)
 """A watermark before all times."""
 
@@ -103,8 +106,14 @@ class Control(msgspec.Struct, array_like=True, tag="control"):
     seen: Time = NEVER
 
 
-class Derived(msgspec.Struct, Generic[P], array_like=True, tag="derived"):
-    """One stage-1 record."""
+class Derived(msgspec.Struct, Generic[P], array_like=True, tag="records"):
+    """Stage-1 records, many in one: to carry each by itself costs more than to judge it."""
+
+    records: list[Record[P]]
+
+
+class _One(msgspec.Struct, Generic[P], array_like=True, tag="derived"):
+    """A stage-1 record as it was kept before they were together."""
 
     record: Record[P]
 
@@ -218,9 +227,33 @@ def stamp_of(value: bytes) -> Stamp | None:
 _stamped: Codec[Any] = Codec(_Columns[Any] | _Rows[Any] | Tick | Control)
 
 
-def derived_codec(payload: Any) -> Codec[Any]:
+class DerivedCodec(Codec[Any]):
     """The codec of a derived topic whose records carry `payload`."""
-    return Codec(Derived[payload | int] | Forwarded | Closed)
+
+    def __init__(self, payload: Any) -> None:
+        super().__init__(Derived[payload | int] | _One[payload | int] | Forwarded | Closed)
+
+    def decode(self, value: bytes) -> Derived[Any] | Forwarded | Closed:
+        found = super().decode(value)
+        if isinstance(found, _One):
+            return Derived([found.record])
+        record: Derived[Any] | Forwarded | Closed = found
+        return record
+
+    def together(self, records: Sequence[Record[Any]]) -> list[bytes]:
+        """The encoded records, in order, in values of about MAX_RECORD at most; one alone may be larger."""
+        if not records:
+            return []
+        whole = self.encode(Derived(list(records)))
+        if len(whole) <= MAX_RECORD or len(records) == 1:
+            return [whole]
+        half = len(records) // 2
+        return [*self.together(records[:half]), *self.together(records[half:])]
+
+
+def derived_codec(payload: Any) -> DerivedCodec:
+    """The codec of a derived topic whose records carry `payload`."""
+    return DerivedCodec(payload)
 
 
 @lru_cache(1 << 16)

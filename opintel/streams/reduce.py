@@ -25,7 +25,6 @@ from opintel.streams.records import (
     NEVER,
     Closed,
     Control,
-    Derived,
     Forwarded,
     Rows,
     Tick,
@@ -222,10 +221,11 @@ class ReduceStage:
             self._seen.pop(start, None)
             for key, count in sorted(self._held.pop(start, {}).items()):
                 records.append(Record(window, QUARANTINED, key, self.reducer.scope(key), count))
+            by_partition: dict[int, list[Record[Any]]] = {}
             for record in records:
-                value = self._derived.encode(Derived(record))
-                partition = shard_of(record.scope, self.derived_partitions)
-                out.records.append(Entry(self.stream.derived, partition, value))
+                by_partition.setdefault(shard_of(record.scope, self.derived_partitions), []).append(record)
+            for partition, its in by_partition.items():
+                out.records += [Entry(self.stream.derived, partition, v) for v in self._derived.together(its)]
         self._expire(grid.start(wm))
 
     def _close(self, window: Window, keys: list[str], controls: Controls) -> list[Record[Any]]:

@@ -35,6 +35,12 @@ class OldRows(msgspec.Struct, array_like=True, tag="rows"):
     rows: Any
 
 
+class OldDerived(msgspec.Struct, array_like=True, tag="derived"):
+    """A record as it was before they were together."""
+
+    record: Any
+
+
 class Columns(msgspec.Struct, array_like=True, tag="columns"):
     """Rows as they are kept, with anything in them."""
 
@@ -69,8 +75,10 @@ RAW = st.one_of(
 )  # fmt: skip
 WINDOWS = st.builds(lambda s, n: msgspec.structs.force_setattr(w := Window(0, 1), "start", s) or
     msgspec.structs.force_setattr(w, "end", n) or w, BIG, BIG)  # fmt: skip
+RECORD = st.builds(lambda w, k, s: Record(w, k, k, s, [1, 2]), WINDOWS, TEXT, TEXT)
 DERIVED = st.one_of(
-    st.builds(lambda w, k, s: Derived(Record(w, k, k, s, [1, 2])), WINDOWS, TEXT, TEXT),
+    st.builds(Derived, st.lists(RECORD, max_size=3)),
+    st.builds(OldDerived, RECORD),
     st.builds(Forwarded, st.integers(-2, 9000), st.sampled_from([0, 4, 9000]), BIG, CONTROL),
     st.builds(Closed, st.integers(-2, 3), st.sampled_from([0, 3, 4, 9000]), TEXT, st.just(START - 10**12)),
 )

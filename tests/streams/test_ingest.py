@@ -399,7 +399,8 @@ def test_writers_that_do_not_know_of_each_other_lose_nothing(
         drain(workers(log, TOY_CASE, place))
         derived = derived_codec(TOY.record)
         found = (derived.decode(v) for _, v in log.read(TOY_STREAM.derived, 0, 0, 10**6))
-        counted.append({(r.record.window, r.record.key): r.record.payload for r in found if isinstance(r, Derived)})
+        records = [r for d in found if isinstance(d, Derived) for r in d.records]
+        counted.append({(r.window, r.key): r.payload for r in records})
         log.close()
     assert counted[0] == counted[1]
     assert sum(count for count, _ in counted[0].values()) == len(STORY)

@@ -11,9 +11,22 @@ from contract.toy import Value, Values
 from hypothesis import given
 from hypothesis import strategies as st
 
+from opintel.detector import Record
+from opintel.finding import Window
 from opintel.fts.records import FAILED, Transfer, Transfers
 from opintel.rows import Batch, Row
-from opintel.streams.records import Control, Rows, Source, Tick, raw_codec, stamp_of
+from opintel.streams.records import (
+    MAX_RECORD,
+    Closed,
+    Control,
+    Derived,
+    Rows,
+    Source,
+    Tick,
+    derived_codec,
+    raw_codec,
+    stamp_of,
+)
 
 SOURCE = Source("x", 3, None, {"a": 1}, 5, 6, 7, 8)
 TRANSFER = Transfer("complete", "fts", "a", "b", 5, FAILED, "boom", 1, 2.0, 3.0, 4, 5)
@@ -59,6 +72,23 @@ def test_ticks_and_controls_have_their_stamps() -> None:
     codec = raw_codec(Value)
     assert stamp_of(codec.encode(Tick(1, 2, SOURCE, 3))) == (1, 2, SOURCE, 0, 1, 3)
     assert stamp_of(codec.encode(Control("a", "b", "c", 1, 0, None))) is None
+
+
+@given(st.lists(st.integers(0, 300_000), max_size=12))
+def test_records_together_are_split_by_size_and_keep_their_order(sizes: list[int]) -> None:
+    codec = derived_codec(str)
+    records = [Record(Window(0, 1), "k", f"{n}", "s", "x" * size) for n, size in enumerate(sizes)]
+    values = codec.together(records)
+    assert [r for value in values for r in codec.decode(value).records] == records  # type: ignore[union-attr]
+    assert all(len(value) <= MAX_RECORD for value in values)
+    assert len(values) <= 1 + sum(sizes) // (MAX_RECORD // 8)
+
+
+def test_a_record_by_itself_as_it_was_kept_once_is_read() -> None:
+    codec, record = derived_codec(str), Record(Window(0, 1), "k", "key", "s", "x")
+    assert codec.decode(b"\x01" + msgspec.msgpack.encode(["derived", record])) == Derived([record])
+    closed = Closed(0, 1, "e", 5)
+    assert codec.decode(codec.encode(closed)) == closed
 
 
 @given(st.data())
