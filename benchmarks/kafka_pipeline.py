@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import cProfile
-import pstats
 import statistics
 import tempfile
 import time
@@ -17,14 +16,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from msgspec import structs
+from rooms import batches, rooms
 
 from opintel.cli.system import System
 from opintel.config import load_site
 from opintel.finding import NS
-from opintel.fts import arrow
 from opintel.fts.simulate import Simulator
 from opintel.store.queries import finding_counts
 from opintel.streams.connectors.kafka import KafkaSource
@@ -33,33 +31,6 @@ from opintel.streams.kafka.broker import Broker
 from opintel.streams.kafka.settings import KafkaSettings, KafkaSourceSettings
 from opintel.streams.loop import calm_collector
 
-ROOMS = (
-    *(
-        "fts/wire",
-        "fts/message",
-        "fts/arrow",
-        "fts/fields",
-        "fts/personal",
-        "fts/reducer",
-        "fts/masking",
-        "fts/tokens",
-        "fts/links",
-        "fts/silent",
-    ),
-    *(
-        "fts/slow",
-        "fts/first_seen",
-        "fts/explain",
-        "stats/",
-        "streams/ingest",
-        "streams/reduce",
-        "streams/seen",
-        "streams/records",
-    ),
-    *("streams/judging", "streams/connectors", "streams/kafka/writer", "streams/kafka/", "streams/log_kafka"),
-    *("streams/", "alerts/", "store/", "sqlalchemy", "kafka/producer", "kafka/protocol", "kafka/record", "kafka/"),
-    *("opintel/rows", "opintel/ids", "pyarrow", "numpy", "msgspec", "sqlite3", "crc32c", "blake2", "socket", "select"),
-)
 RECORDS = 1000
 """Records of a batched message."""
 PARTITIONS = 4
@@ -92,7 +63,7 @@ def main() -> None:
         topics = [bench.fill("bench.single", "single messages", lines, len(lines))]
         size = sum(map(len, lines)) / len(lines)
         print(f"{len(lines)} MONIT messages of {size:.0f} bytes, {given.rate:,.0f} an hour", end="")
-        if batched := batches(lines):
+        if batched := batches(lines, RECORDS):
             each = sum(map(len, batched)) / len(batched)
             topics.append(bench.fill("bench.batched", "batched messages", batched, RECORDS * len(batched)))
             print(
@@ -113,7 +84,8 @@ def main() -> None:
         if given.profile:
             for topic in topics:
                 profile = cProfile.Profile(time.thread_time)
-                rooms(f"{topic.what}, topic to incident", profile, bench.pipeline(topic, profile))
+                spent = bench.pipeline(topic, profile)
+                rooms(f"{topic.what}, topic to incident", profile, spent.all - spent.here)
 
 
 class Bench:
@@ -203,32 +175,11 @@ def took(work: Callable[[], object]) -> Spent:
     return Spent(time.process_time() - before, time.thread_time() - here)
 
 
-def batches(lines: list[bytes]) -> list[bytes]:
-    """The complete messages as Arrow messages of RECORDS records."""
-    plain = [msgspec.json.decode(line) for line in lines]
-    found = [{**m["data"], "_id": m["metadata"]["_id"]} for m in plain if m["metadata"]["type"] == "complete"]
-    return [arrow.packed(found[at : at + RECORDS]) for at in range(0, len(found) - RECORDS + 1, RECORDS)]
-
-
 def show(what: str, records: int, spent: list[Spent]) -> None:
     """One line: median and every repetition."""
     rates = [records / one.all for one in spent]
     median = statistics.median(rates)
     print(f"{what:44}{median:>15,.0f}{1e6 / median:>10.1f}   {' '.join(f'{rate:,.0f}' for rate in rates)}")
-
-
-def rooms(what: str, profile: cProfile.Profile, spent: Spent) -> None:
-    """The profile's own time, summed by room; a profile sees one thread, the others' CPU is a line of its own."""
-    total = {"other threads (connections)": spent.all - spent.here}
-    for (file, _, function), (_, _, own, _, _) in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]
-        place = f"{file}:{function}"
-        room = next((r for r in ROOMS if r in place), "other (Python, imports)")
-        total[room] = total.get(room, 0.0) + own
-    whole_time = sum(total.values())
-    print(f"\n{what}: where the time goes (under the profiler, {whole_time:.1f} s)")
-    for room, own in sorted(total.items(), key=lambda item: -item[1]):
-        if own > 0.005 * whole_time:
-            print(f"  {room:32}{own / whole_time:>7.1%}")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import cProfile
 import json
-import pstats
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -18,21 +17,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
+from rooms import batches, rooms
 
 from opintel.cli.system import System, drain
 from opintel.detector import Message
-from opintel.fts import arrow
 from opintel.fts.simulate import Simulator
 from opintel.streams.feeds import file_feed
 from opintel.streams.ingest import CHUNK, Ingester
 
-ROOMS = (
-    *("fts/wire", "fts/message", "fts/arrow", "fts/fields", "fts/personal", "fts/reducer", "fts/masking", "fts/tokens"),
-    *("fts/links", "fts/silent", "fts/slow", "fts/first_seen", "fts/explain", "stats/", "opintel/rows", "opintel/ids"),
-    *("streams/ingest", "streams/reduce", "streams/seen", "streams/records", "streams/judging", "streams/connectors"),
-    *("streams/log_sqlite", "streams/", "alerts/", "store/", "sqlalchemy", "json.Decoder", "msgspec", "sqlite3"),
-    *("blake2", "pyarrow", "numpy", "opintel/"),
-)
 RECORDS = 2000
 """Records of a batched message."""
 
@@ -50,7 +42,7 @@ def main() -> None:
         lines = [body for _, body in Simulator(seed=1, hours=given.hours, rate=given.rate).messages()]
         (folder / "in").mkdir()
         (folder / "in/story.jsonl").write_bytes(b"\n".join(lines) + b"\n")
-        batched = batches(lines)
+        batched = batches(lines, RECORDS)
         size = sum(map(len, lines)) / len(lines)
         each = sum(map(len, batched)) / RECORDS / len(batched)
         print(f"{len(lines)} MONIT messages of {size:.0f} bytes, {given.rate:,.0f} an hour; the complete ones as")
@@ -83,13 +75,6 @@ def made(data: Path) -> Iterator[System]:
     system = System(data)
     yield system
     system.close()
-
-
-def batches(lines: list[bytes]) -> list[bytes]:
-    """The complete messages as Arrow messages of RECORDS records."""
-    plain = [msgspec.json.decode(line) for line in lines]
-    found = [{**m["data"], "_id": m["metadata"]["_id"]} for m in plain if m["metadata"]["type"] == "complete"]
-    return [arrow.packed(found[at : at + RECORDS]) for at in range(0, len(found) - RECORDS + 1, RECORDS)]
 
 
 class Given:
@@ -140,20 +125,6 @@ def show(what: str, messages: int, work: Callable[[], object]) -> None:
     work()
     took = time.process_time() - before
     print(f"{what:44}{messages / took:>15,.0f}{took / messages * 1e6:>10.1f}")
-
-
-def rooms(what: str, profile: cProfile.Profile) -> None:
-    """The profile's own time, summed by room."""
-    total: dict[str, float] = {}
-    for (file, _, function), (_, _, own, _, _) in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]
-        place = f"{file}:{function}"
-        room = next((r for r in ROOMS if r in place), "other (Python, imports)")
-        total[room] = total.get(room, 0.0) + own
-    whole_time = sum(total.values())
-    print(f"\n{what}: where the time goes (under the profiler, {whole_time:.1f} s)")
-    for room, own in sorted(total.items(), key=lambda item: -item[1]):
-        if own > 0.005 * whole_time:
-            print(f"  {room:32}{own / whole_time:>7.1%}")
 
 
 if __name__ == "__main__":

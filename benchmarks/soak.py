@@ -45,6 +45,8 @@ GROWTH_MB, GROWTH = 16.0, 0.05
 """Growth over the rest of the run, by a fitted line, that is still flat: the larger of the two (share of RSS)."""
 SLACK_S = 10.0
 """Lag is flat if its median grows by no more than what comes in so many seconds: a batch, the end of a window."""
+NOT_OURS = ("broker", "producer")
+"""The broker grows to the heap that it is given, the producer holds two minutes of its story at a time."""
 MB = 1 << 20
 TICK = os.sysconf("SC_CLK_TCK")
 
@@ -226,7 +228,7 @@ def _cpu(pid: int) -> float:
 
 def _line(samples: list[Sample]) -> str:
     last = samples[-1]
-    rss = sum(mb for name, mb in last.rss.items() if name not in ("broker", "producer"))
+    rss = sum(mb for name, mb in last.rss.items() if name not in NOT_OURS)
     lag = ", ".join(f"{name} {n}" for name, n in last.lag.items())
     return f"{last.second:6.0f} s  sent {last.sent:,}  {rss:.0f} MB  {last.findings} findings  lag: {lag}"
 
@@ -248,12 +250,11 @@ def _judged(capacity: float, rate: float, samples: list[Sample], restarts: int, 
     for name in kept[-1].rss:
         rss = np.array([s.rss[name] for s in kept])
         slope = float(np.polyfit(hours, rss, 1)[0]) if len(kept) > 2 else 0.0
-        # the producer holds two minutes of its story at a time
-        flat = name == "producer" or slope * length <= max(GROWTH_MB, GROWTH * float(rss[0]))
+        flat = name in NOT_OURS or slope * length <= max(GROWTH_MB, GROWTH * float(rss[0]))
         cpu = (kept[-1].cpu[name] - kept[0].cpu[name]) / max(1e-9, 3600 * length)
         growing += [name] * (not flat)
         lines.append(
-            f"| {name} | {rss[0]:.0f} | {rss[-1]:.0f} | {slope:+.1f} | {cpu:.0%} | {'yes' if flat else 'no'} |"
+            f"| {name} | {rss[0]:.0f} | {rss[-1]:.0f} | {slope:+.1f} | {cpu:.0%} | {'not ours' if name in NOT_OURS else 'yes' if flat else 'no'} |"
         )
     lines += ["", "| lag | first third, median (max) | last third, median (max) | flat |", "|---|---|---|---|"]
     for name in kept[-1].lag:
