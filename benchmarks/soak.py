@@ -253,9 +253,8 @@ def _judged(capacity: float, rate: float, samples: list[Sample], restarts: int, 
         flat = name in NOT_OURS or slope * length <= max(GROWTH_MB, GROWTH * float(rss[0]))
         cpu = (kept[-1].cpu[name] - kept[0].cpu[name]) / max(1e-9, 3600 * length)
         growing += [name] * (not flat)
-        lines.append(
-            f"| {name} | {rss[0]:.0f} | {rss[-1]:.0f} | {slope:+.1f} | {cpu:.0%} | {'not ours' if name in NOT_OURS else 'yes' if flat else 'no'} |"
-        )
+        told = "not ours" if name in NOT_OURS else "yes" if flat else "no"
+        lines.append(f"| {name} | {rss[0]:.0f} | {rss[-1]:.0f} | {slope:+.1f} | {cpu:.0%} | {told} |")
     lines += ["", "| lag | first third, median (max) | last third, median (max) | flat |", "|---|---|---|---|"]
     for name in kept[-1].lag:
         first, last = [s.lag[name] for s in kept[:third]], [s.lag[name] for s in kept[-third:]]
