@@ -31,15 +31,15 @@ from opintel.streams.kafka.broker import Broker
 from opintel.streams.records import Control, raw_codec
 
 SERVICES = ("ingest", "stage1 a", "stage1 b", "stage2", "alerts", "delivery", "console")
-SETTINGS = {"window": "2m", "lateness": "2m", "skew": "2m", "interval": "10s"}
-"""Short windows: many are opened and closed, and memory has reached its level, within minutes."""
+SETTINGS = {"window": "30s", "lateness": "30s", "skew": "30s", "interval": "10s"}
+"""Short windows: stage 2 remembers the last twelve, so memory has reached its level within minutes."""
 SHARE = 0.8
 AHEAD = 100_000
 """Messages in flight while the capacity is measured: several seconds, for positions are told once a second."""
 WARM, MEASURED = 20.0, 40.0
 """s of that."""
 EVERY = 10.0
-SETTLED = 300.0
+SETTLED = 600.0
 """s after which memory should have its level; a sixth of a shorter run."""
 GROWTH_MB, GROWTH = 16.0, 0.05
 """Growth over the rest of the run, by a fitted line, that is still flat: the larger of the two (share of RSS)."""
@@ -81,7 +81,7 @@ class Result(NamedTuple):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=30.0, help="Memory has its level after 5; at most 100.")
+    parser.add_argument("--minutes", type=float, default=30.0, help="Memory has its level after 10; at most 100.")
     parser.add_argument("--report", type=Path, help="Also write the table there, as Markdown.")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
