@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from starlette.applications import Starlette
@@ -17,12 +18,16 @@ from opintel.streams.log import LogError, LogUnavailable
 from opintel.streams.loop import Watchdog
 from opintel.streams.vitals import STALE_AFTER, Vitals, lag, stream_status
 
+ASKED_EVERY = 3.0
+"""Seconds for which an answer of the log is believed."""
+
 
 class View:
     """Reads the log and, with `stored`, the store. `now` in ns: of the demo's clock, or of the world's."""
 
     def __init__(self, system: System, watchdog: Watchdog, now: Callable[[], int], *, stored: bool = True) -> None:
         self._system, self._watchdog, self._now = system, watchdog, now
+        self._trouble, self._ask_again = "", 0.0
         self.vitals = Vitals(
             system.log,
             [w.stream for w in system.streams.values()],
@@ -41,6 +46,7 @@ class View:
             healthy=self.healthy,
             ready=self.ready,
             now=self._now,
+            trouble=self.trouble,
             token=token,
         )
 
@@ -80,6 +86,23 @@ class View:
             return False, f"the log is not complete: {error}"
         late = [f"{name} is {n} records behind" for name, n in behind.items() if n > 10_000]
         return (not late, "; ".join(late) or "ok")
+
+    def trouble(self) -> str:
+        """What makes the pages old news, for the console; asked at most every few seconds."""
+        now = time.monotonic()
+        if now >= self._ask_again:
+            self._ask_again = now + ASKED_EVERY
+            self._trouble = self._look()
+            self._ask_again = time.monotonic() + ASKED_EVERY
+        return self._trouble
+
+    def _look(self) -> str:
+        try:
+            for watched in self._system.streams.values():
+                self._system.log.end(watched.stream.topic, 0)
+        except (LogError, LogUnavailable) as error:
+            return f"The log cannot be reached: what stands here is old, and nothing new is judged. ({error})"
+        return ""
 
     def _view(self, name: str) -> StreamView:
         stream = self._system.streams[name].stream

@@ -40,14 +40,16 @@ def create_app(
     healthy: Check,
     ready: Check,
     now: Callable[[], int],
+    trouble: Callable[[], str] = lambda: "",
     token: str | None = None,
 ) -> Starlette:
-    """The application. `now` in ns UTC dates what operators do; with `token` every page wants it, without one only
-    this machine is served. Raises ValueError for an empty token.
+    """The application. `trouble` says in a sentence what makes its pages old news, if anything; `now` in ns UTC dates
+    what operators do; with `token` every page wants it, without one only this machine is served. Raises ValueError for
+    an empty token.
     """
     keys = Keys(token)
     renderer = Renderer(keys)
-    pages = Pages(store, renderer, streams, now)
+    pages = Pages(store, renderer, streams, now, trouble)
     api = Api(store, streams)
     routes = [
         Route("/", pages.incidents),

@@ -63,11 +63,13 @@ class Pages:
         renderer: Renderer,
         streams: Callable[[], list[StreamView]],
         now: Callable[[], int],
+        trouble: Callable[[], str],
     ) -> None:
         self._store = store
         self._renderer = renderer
         self._streams = streams
         self._now = now
+        self._trouble = trouble
         self._incidents = reading.IncidentList(store)
 
     def incidents(self, request: Request) -> Response:
@@ -145,7 +147,10 @@ class Pages:
 
     def _polled(self, request: Request, name: str, *, query: str = "", **values: Any) -> Response:
         """A page whose body `_{name}.html` is renewed; the body alone where htmx asks, 204 where it has not changed."""
+        trouble = self._trouble()
         body = self._renderer.html(request, f"_{name}.html", **values)
+        if trouble:
+            body = self._renderer.html(request, "_trouble.html", text=trouble) + body
         seen = _digest(body)
         polled = "hx-request" in request.headers
         if polled and request.query_params.get("seen") == seen:

@@ -114,8 +114,9 @@ def _read(body: bytes) -> list[pa.RecordBatch]:
         if message.type == "record batch" and _compressed(memoryview(message.metadata)):
             raise ValueError("compressed buffers; plain ones are right (the transport compresses)")
     schema = pa.ipc.open_stream(body).schema
-    used = [n for n, name in enumerate(schema.names) if name in SCHEMA.names]
-    names = [schema.names[n] for n in used]
+    present = schema.names  # made anew each time it is asked for
+    used = [n for n, name in enumerate(present) if name in SCHEMA.names]
+    names = [present[n] for n in used]
     if len(set(names)) < len(names):
         raise ValueError("a column comes twice")
     if missing := sorted(set(REQUIRED).difference(names)):

@@ -14,8 +14,11 @@ from opintel.detector import Controls
 from opintel.streams.records import Control
 
 MAX_CONTROLS = 10_000
+MAX_DEPTH = 64
+"""Lists and mappings inside each other."""
 MAX_VALUE = 64 * 1024
 """Bytes of a control's value in JSON."""
+NOT_PLAIN = "a control's value is plain JSON, at most 64 kB and 64 levels"
 
 
 class InForce(msgspec.Struct, array_like=True):
@@ -26,12 +29,19 @@ class InForce(msgspec.Struct, array_like=True):
 
 
 def is_plain(value: Any) -> bool:
-    """Whether a value is plain JSON data of bounded size, so that it can be kept and compared everywhere."""
+    """Whether a value is plain JSON data of bounded size and depth, so that it can be kept and compared everywhere."""
+    if not _is_flat(value, MAX_DEPTH):  # how deep a process can go depends on where it stands
+        return False
     try:
         text = msgspec.json.encode(value)
         return len(text) <= MAX_VALUE and bool(msgspec.json.decode(text) == value)
     except (TypeError, ValueError, RecursionError, OverflowError):
         return False
+
+
+def _is_flat(value: Any, depth: int) -> bool:
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return depth > 0 and all(_is_flat(one, depth - 1) for one in inside)
 
 
 class ControlTable:

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from opintel.detector import Closing, Controls, Judge, Pipeline, Record, model_hash
+from opintel.detector import QUARANTINED, Closing, Controls, Judge, Pipeline, Record, model_hash
 from opintel.evidence import MAX_BYTES
 from opintel.finding import Finding, Origin, Window
-from opintel.streams.controls import MAX_CONTROLS, ControlTable, is_plain
+from opintel.streams.controls import MAX_CONTROLS, NOT_PLAIN, ControlTable, is_plain
 from opintel.streams.findings import Found, Judged, encode
 from opintel.streams.log import Aside, Entry
 from opintel.streams.records import NEVER, Closed, Forwarded, derived_codec
@@ -117,6 +117,10 @@ class JudgeStage:
         window, scope = record.window, record.scope
         if window != self.stream.grid.window(self.stream.grid.start(window.start)):
             raise ValueError(f"window [{window.start}, {window.end}) is not on the grid of {self.stream.window} ns")
+        if isinstance(record.payload, int) != (record.kind == QUARANTINED):
+            raise ValueError(
+                f"a record of kind {record.kind!r} with {str(record.payload)[:100]}: a count is of quarantined rows"
+            )
         if window.end <= self._due:
             self.repeated += 1
             return
@@ -133,7 +137,7 @@ class JudgeStage:
         if self._controls.full or len(self._waiting) >= MAX_CONTROLS:
             raise ValueError("too many controls")
         if not is_plain(control.value):
-            raise ValueError("a control's value is plain JSON, at most 64 kB")
+            raise ValueError(NOT_PLAIN)
         if (control.kind, control.subject) == (SETTINGS, self.stream.name):
             self._check_settings(control.value)
         self._check_partition(record)

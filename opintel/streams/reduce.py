@@ -19,7 +19,7 @@ from opintel.detector import QUARANTINED, Controls, Pipeline, Record, Reducer
 from opintel.finding import Window
 from opintel.ids import natural_id
 from opintel.rows import Batch, Index
-from opintel.streams.controls import ControlTable, is_plain
+from opintel.streams.controls import NOT_PLAIN, ControlTable, is_plain
 from opintel.streams.log import Aside, AsideKind, Entry
 from opintel.streams.records import (
     NEVER,
@@ -112,7 +112,7 @@ class ReduceStage:
         if control.id in self._controls:
             return
         if self._controls.full or not is_plain(control.value):
-            reason = "too many controls" if self._controls.full else "a control's value is plain JSON, at most 64 kB"
+            reason = "too many controls" if self._controls.full else NOT_PLAIN
             out.asides.append(self._aside("dead", position, 0, reason, control.id.encode("utf-8", "replace")))
             return
         unseen = max(self.max_event, control.seen) + 1

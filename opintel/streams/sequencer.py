@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from opintel.finding import digest
+from opintel.streams.controls import NOT_PLAIN, is_plain
 from opintel.streams.ingest import Ingester
 from opintel.streams.log import Aside, Entry, Log
 from opintel.streams.records import NEVER, Codec, Control
@@ -53,7 +54,10 @@ def _controls(bus: Log, topic: str, position: int, end: int) -> list[Control]:
         position = part[-1][0] + 1
     for place, value in batch:
         try:
-            found.append(_codec.decode(value))
+            control = _codec.decode(value)
+            if not is_plain(control.value):
+                raise ValueError(NOT_PLAIN)
+            found.append(control)
         except ValueError as error:
             bus.put_asides([Aside("dead", topic, 0, place, 0, str(error), excerpt=value[:4096])])
     return found

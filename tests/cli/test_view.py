@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from opintel.cli.system import System
-from opintel.cli.view import View
+from opintel.cli.view import ASKED_EVERY, View
 from opintel.streams.log import Log, LogUnavailable
 from opintel.streams.loop import Watchdog
 
@@ -38,13 +39,25 @@ def view(tmp_path: Path) -> Iterator[View]:
 
 def test_the_console_stays_up_and_says_that_the_log_is_away(view: View) -> None:
     client = TestClient(view.app(), base_url="http://localhost", raise_server_exceptions=False)
-    assert client.get("/").status_code == 200
+    for page in ("/", "/budgets"):
+        told = client.get(page)
+        assert told.status_code == 200
+        assert f"The log cannot be reached: what stands here is old, and nothing new is judged. ({AWAY})" in told.text
     streams = client.get("/streams")
     assert streams.status_code == 503
     assert AWAY in streams.text
     assert client.get("/healthz").status_code == 200
     ready = client.get("/readyz")
     assert (ready.status_code, ready.text) == (503, f"the log cannot be reached: {AWAY}\n")
+
+
+def test_the_console_takes_back_that_the_log_was_away(view: View, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = TestClient(view.app(), base_url="http://localhost")
+    assert AWAY in client.get("/").text
+    monkeypatch.setattr(Away, "__getattr__", lambda self, name: lambda *_: 0)
+    later = time.monotonic() + 2 * ASKED_EVERY
+    monkeypatch.setattr("opintel.cli.view.time.monotonic", lambda: later)
+    assert AWAY not in client.get("/").text
 
 
 def test_metrics_tell_what_the_process_knows_without_the_log(view: View) -> None:

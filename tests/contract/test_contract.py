@@ -5,16 +5,20 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from opintel.finding import NS
 from opintel.rows import Batch, Row
+from opintel.streams.controls import NOT_PLAIN
+from opintel.streams.ingest import Ingester
 from opintel.streams.log import Entry
-from opintel.streams.records import Control, Rows, Source, raw_codec
+from opintel.streams.records import Codec, Control, Rows, Source, raw_codec
+from opintel.streams.sequencer import Sequencer
 
 from .cases import CASES, FAILING, TOY_CASE, TOY_STREAM
-from .harness import Case, MakeLog, Outcome, drain, feed, outcome, play, workers
+from .harness import LOGS, Case, MakeLog, Outcome, drain, feed, outcome, play, workers
 from .toy import TOY, ToyWire, Value
 
 cases = pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
@@ -211,6 +215,24 @@ def test_a_poisoned_record_is_a_dead_letter_with_its_position(make_log: MakeLog,
     assert len({a.where for a in dead}) == len(dead)
     assert all(a.reason for a in dead)
     assert outcome(bus, case).findings == play(case, tmp_path / "plain").findings
+
+
+@pytest.mark.parametrize("depth", [60, 70, 900, 940, 960])
+def test_a_deep_control_is_taken_or_a_dead_letter_the_same_everywhere(depth: int, tmp_path: Path) -> None:
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+    bus = LOGS["sqlite"](tmp_path)
+    topic = bus.create(f"{TOY_STREAM.name}.controls", 1).name
+    bus.append([Entry(topic, 0, Codec(Control).encode(Control("id", "x", "y", 1, 0, value)))])
+    ingester = Ingester(bus, TOY_STREAM, TOY, ToyWire(), "test", live=True)
+    sequencer = Sequencer(bus, ingester)
+    while sequencer.step():
+        pass
+    drain(workers(bus, TOY_CASE, tmp_path))
+    dead = [a.reason for a in bus.asides(kind="dead")]
+    assert dead == ([] if depth < 64 else [NOT_PLAIN])
+    bus.close()
 
 
 def test_a_full_shard_refuses_new_keys_only(tmp_path: Path) -> None:

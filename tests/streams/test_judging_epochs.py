@@ -99,6 +99,14 @@ def test_a_record_that_cannot_be_is_set_aside_and_its_neighbours_are_judged() ->
     assert made.state() == alone.state()
 
 
+def test_a_count_in_the_place_of_a_record_quarantines_nobody() -> None:
+    made = stage()
+    count = CODEC.encode(Derived([Record(Window(0, SIZE), "sum", "a.m", "a", 7)]))
+    (aside,) = made.process([(3, count)], careful=False).asides
+    assert "a count is of quarantined rows" in aside.reason
+    assert ends(judged(made, [record(0, 1), *(closed(p, "raw", 1) for p in range(PARTITIONS))])) == [1]
+
+
 EPOCHS, WINDOWS = st.sampled_from(["old", "new"]), st.integers(0, 4)
 said = st.one_of(
     st.builds(lambda p, epoch, n: [closed(p, epoch, n)], st.integers(0, PARTITIONS - 1), EPOCHS, WINDOWS),

@@ -91,3 +91,19 @@ def alive(process: int) -> bool:
     except ProcessLookupError:
         return False
     return "State:\tZ" not in Path(f"/proc/{process}/status").read_text()
+
+
+def test_the_start_script_leaves_a_running_broker_alone(
+    kafka: Broker, part: Callable[[str], Path], tmp_path: Path
+) -> None:
+    port = int(kafka.bootstrap.rpartition(":")[2])
+    own = tmp_path / "own.properties"
+    own.write_text(f"listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:1\n")
+    script = Path(__file__).resolve().parents[2] / "deploy/kafka/start"
+    parts = {**os.environ, "OPINTEL_PARTS": str(part("kafka").parent)}
+    done = subprocess.run([script, tmp_path / "data", own], env=parts, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f"127.0.0.1:{port} is taken: a broker runs already? Stop it, or give another port (docs/kafka.md)"
+    ]
+    assert not (tmp_path / "data/logs").exists()
