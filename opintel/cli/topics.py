@@ -78,7 +78,8 @@ def _run(bootstrap: str | None, acls: bool, config: Path | None, as_json: bool, 
         raise UserError(f"the cluster cannot be reached: {error}") from error
     except LogError as error:
         if isinstance(error.__cause__, SecurityDisabledError):
-            raise UserError("the cluster has no authorizer, so that rights mean nothing (see docs/kafka.md)") from error
+            done = "topics are as planned now; " if change else ""
+            raise UserError(f"{done}the cluster has no authorizer, so rights mean nothing: leave out --acls") from error
         raise UserError(str(error)) from error
     if as_json:
         print_json(_document(changes, rights))

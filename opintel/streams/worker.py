@@ -119,6 +119,8 @@ class Worker:
         if found is not None and found[0] >= start:
             self.stage.restore(found[1])
             return found[0]
+        if end > start:
+            log.info("%s-%d: no checkpoint; reading %d records of the log", self.topic, self.partition, end - start)
         if start > 0:
             self._note_gap(0 if found is None else found[0], start)
         return start
