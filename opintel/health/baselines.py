@@ -1,0 +1,210 @@
+"""What a series should be now: four running experts, each whitened by its own AR(1), the best of them chosen.
+
+The experts are the long-run mean, the hour of day on top of it, the day × hour on top of that, and a fast moving
+average. Takes a row and the state of `series`, gives the residual that `charts` judges. Everything is of the past only.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from opintel.health.arithmetic import Machine, Number, bounded
+
+COLUMNS = (
+    *("rows", "memory", "first_time", "time", "spacing", "jitter"),
+    *("mean", "fast", "deviation0", "deviation1", "deviation2"),
+    *("square0", "square1", "square2", "product0", "product1", "product2"),
+    *("error0", "error1", "error2", "error3", "scale", "residual"),
+)
+LONG, SEASONAL, ERRORS, SCALE, FAST = 1000.0, 500.0, 300.0, 80.0, 3.0
+"""Memories in rows of usual spacing: of the mean, of the seasonal AR(1), of the experts' errors, of the scale, of the moving average."""
+BETTER = (1.0, 0.94, 0.88, 0.94)
+"""An expert is chosen if its error is below that of simpler ones times this."""
+DAY = 86400.0
+SIGMA = 1.2533
+"""Standard deviation over mean absolute deviation of a Gaussian: sqrt(π / 2)."""
+EARLY = 10.0
+"""Rows during which nothing is cut off, for want of a scale."""
+SETTLED = 300.0
+"""Rows from which on a disturbance slows learning down."""
+NO_LIMIT = 1e308
+
+
+class Moment(NamedTuple):
+    """When a row came: usual spacings since the last one (bounded, and as it is), and its place in day and week."""
+
+    gap: Number
+    raw_gap: Number
+    age: Number
+    hour: Number
+    share: Number
+    """The part of the hour profile's next knot (hour + 1); the rest is of knot `hour`."""
+    week_hour: Number
+    state: tuple[Number, ...]
+
+
+class Residual(NamedTuple):
+    """A row against the best expert."""
+
+    whitened: Number
+    """In units of the local scale."""
+    level: Number
+    """Deviation from the expert's baseline without whitening, in its long-run standard deviations."""
+    stationary: Number
+    """Whether the level may be judged: it is not on something like a random walk."""
+    expected: Number
+    band: Number
+    """One standard deviation of the prediction."""
+    baseline: Number
+    spread: Number
+    """The baseline, and the long-run standard deviation around it."""
+    expert: Number
+    trust: Number
+    """How much this row may teach: 1, less during a disturbance."""
+    hour_error: Number
+    week_error: Number
+    """What the two profiles were wrong by, cut off."""
+    state: tuple[Number, ...]
+
+
+def moment(m: Machine, time: Number, state: tuple[Number, ...]) -> Moment:
+    """Places a row in time; `state` is the first six columns. Equal and earlier times count as one usual spacing."""
+    rows, memory, first_time, last, spacing, jitter = state
+    new = rows < 0.5
+    first_time = m.where(new, time, first_time)
+    step = m.where(new, 0.0, time - last)
+    later = step > 0.0
+    usual = m.where(later & (spacing <= 0.0), step, spacing)
+    gap = m.where(later, step / m.most(usual, 1e-300), 1.0)
+    rate = m.where(later, 1.0 / (m.least(rows, 50.0) + 1.0), 0.0)
+    off = bounded(m, gap - 1.0, 3.0)
+    state = (
+        rows + 1.0,
+        memory + 1.0,
+        first_time,
+        m.where(new, time, m.most(time, last)),
+        usual + rate * bounded(m, step - usual, 0.5 * usual),
+        jitter + 0.2 * rate * (m.size(off) - jitter),
+    )
+    clock = time / 3600.0 - 0.5
+    hour = m.floor(clock)
+    day = m.floor(time / DAY)
+    return Moment(
+        gap=m.most(m.least(gap, 20.0), 0.1),
+        raw_gap=gap,
+        age=time - first_time,
+        hour=hour - 24.0 * m.floor(hour / 24.0),
+        share=clock - hour,
+        week_hour=24.0 * (day - 7.0 * m.floor(day / 7.0)) + m.floor((time - day * DAY) / 3600.0),
+        state=state,
+    )
+
+
+def residual(
+    m: Machine, x: Number, at: Moment, strangeness: Number, hourly: Number, weekly: Number, state: tuple[Number, ...]
+) -> Residual:
+    """The row x against the best expert, and the state after it.
+
+    `state` is the columns from `mean` on; `hourly`, `weekly` are the profiles' values now; `strangeness` is the z of the
+    last row. AR(1) by moments with Kendall's correction of its bias (Kendall 1954, Biometrika 41, 403); over a gap g the
+    coefficient φ becomes φ / (φ + g (1 − φ)), which is φ at g = 1, 1 for a random walk and needs no power.
+    """
+    memory, g = at.state[1] - 1.0, at.gap
+    mean, fast, d0, d1, d2, c0, c1, c2, k0, k1, k2, q0, q1, q2, q3, scale, last = state
+    new, early = memory < 0.5, memory < EARLY
+    mean, fast = m.where(new, x, mean), m.where(new, x, fast)
+    length = m.least(memory, LONG)
+    odd = strangeness * strangeness / 12.25
+    trust = m.where(memory < SETTLED, 1.0, m.most(0.05, 1.0 / (1.0 + odd * odd)))
+    learn = trust * g / (g + length)
+    regular = (g > 0.5) & (g < 1.5)
+    pair0 = m.where(regular, learn, 0.0)
+    pair1 = m.where(regular, trust * g / (g + m.least(memory, SEASONAL)), 0.0)
+    floor = 1e-12 * m.size(x) + 1e-300
+    correction = 1.0 / (length + 20.0)
+    e0 = x - mean
+    e1 = e0 - hourly
+    e2 = e1 - weekly
+    e3 = x - fast
+
+    def whiten(e: Number, d: Number, c: Number, k: Number, q: Number, pair: Number) -> tuple[Number, ...]:
+        phi = k / (c + 1e-300)
+        phi = m.most(m.least(phi + (1.0 + 3.0 * phi) * correction, 1.0), -0.5)
+        size = m.size(phi)
+        carried = phi / (size + g * (1.0 - size) + 1e-300) * d
+        r = e - carried
+        filtered = carried + bounded(m, r, m.where(early, NO_LIMIT, 6.0 * m.most(q, scale) + floor))
+        return r, phi, filtered, c + pair * (d * d - c), k + pair * (filtered * d - k)
+
+    r0, p0, n0, nc0, nk0 = whiten(e0, d0, c0, k0, q0, pair0)
+    r1, p1, n1, nc1, nk1 = whiten(e1, d1, c1, k1, q1, pair1)
+    r2, p2, n2, nc2, nk2 = whiten(e2, d2, c2, k2, q2, pair1)
+    r, phi, off, square, q, expert = r0, p0, e0, c0, q0, m.where(new, 0.0, 0.0)
+    better = (q1 < q * BETTER[1]) & (at.age >= 2.0 * DAY)
+    r, phi, off, square = m.where(better, r1, r), m.where(better, p1, phi), m.where(better, e1, off), m.where(better, c1, square)
+    q, expert = m.where(better, q1, q), m.where(better, 1.0, expert)
+    better = (q2 < q * BETTER[2]) & (at.age >= 14.0 * DAY)
+    r, phi, off, square = m.where(better, r2, r), m.where(better, p2, phi), m.where(better, e2, off), m.where(better, c2, square)
+    q, expert = m.where(better, q2, q), m.where(better, 2.0, expert)
+    better = q3 < q * BETTER[3]
+    r, expert = m.where(better, e3, r), m.where(better, 3.0, expert)
+
+    sigma = m.most(scale, floor)
+    size = m.size(r)
+    limit = 4.4 * sigma
+    cap = m.where(early | (scale <= floor), size, limit)
+    # by successive differences: a shifted level must not pass for a larger scale
+    change = r - last
+    change = 0.70710678 * m.size(change)
+    rate = g / (g + m.least(memory, ERRORS))
+    a0, a1, a2, a3 = m.size(r0), m.size(r1), m.size(r2), m.size(e3)
+    nq0 = q0 + rate * (m.least(a0, cap) - q0)
+    # a profile in its first days is a moving average by another name: its error counts from the second visit on
+    nq1 = m.where(at.age < DAY, nq0, q1 + rate * (m.least(a1, cap) - q1))
+    nq2 = m.where(at.age < 8.0 * DAY, nq1, q2 + rate * (m.least(a2, cap) - q2))
+    nq3 = q3 + rate * (m.least(a3, cap) - q3)
+    spread = m.root(square + 1e-280)
+    judged = (expert < 2.5) & (length * (1.0 - phi) > 50.0 * (1.0 + phi))
+    return Residual(
+        whitened=r / (SIGMA * sigma),
+        level=m.where(judged, off / spread, 0.0),
+        stationary=judged,
+        expected=x - r,
+        band=SIGMA * sigma,
+        baseline=x - off,
+        spread=spread,
+        expert=expert,
+        trust=trust,
+        hour_error=bounded(m, e1, m.where(early, NO_LIMIT, 6.0 * m.most(q1, scale))),
+        week_error=bounded(m, e2, m.where(early, NO_LIMIT, 6.0 * m.most(q2, scale))),
+        state=(
+            mean + learn * bounded(m, off, m.where(early, NO_LIMIT, 6.0 * m.most(q, scale))),
+            fast + g / (g + m.least(memory, FAST)) * bounded(m, e3, m.where(early, NO_LIMIT, 6.0 * m.most(q3, scale))),
+            *(n0, n1, n2, nc0, nc1, nc2, nk0, nk1, nk2, nq0, nq1, nq2, nq3),
+            scale + g / (g + m.least(memory, SCALE)) * (m.least(change, cap) - scale),
+            bounded(m, r, m.where(early, NO_LIMIT, 2.0 * limit)),
+        ),
+    )
+
+
+def profiles(
+    m: Machine, at: Moment, r: Residual, values: tuple[Number, Number, Number], weights: tuple[Number, Number, Number]
+) -> tuple[Number, ...]:
+    """(value, weight) of the two hour knots and of the day × hour after a row, from those before it.
+
+    A knot learns in proportion to its share of the row; its weight is bounded by 20 (day × hour: 8) visits.
+    """
+    low, high, extra = values
+    low_weight, high_weight, extra_weight = weights
+    hourly = 3600.0 / m.most(at.state[4], 1.0)
+    most, most_extra = m.most(20.0 * hourly, 20.0), m.most(8.0 * hourly, 8.0)
+    rest = 1.0 - at.share
+    low_weight = m.least(low_weight + rest, most)
+    high_weight = m.least(high_weight + at.share, most)
+    extra_weight = m.least(extra_weight + 1.0, most_extra)
+    error = r.trust * r.hour_error
+    return (
+        *(low + rest * error / (low_weight + 2.0), low_weight),
+        *(high + at.share * error / (high_weight + 2.0), high_weight),
+        *(extra + r.trust * r.week_error / (extra_weight + 6.0), extra_weight),
+    )

@@ -1,0 +1,124 @@
+"""The memory of many series as plain arrays, one column of them a series: about 5 kB each.
+
+Written and read by `judge`; `series` takes snapshots of it. Which row is what is said by `COLUMNS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from opintel.health import baselines, charts, verdict
+from opintel.stats.counts import Floats, Ints
+from opintel.stats.tails import BOUND, EXCESS, KEPT, fit_tail, keep, tail_z
+
+RANKED = 3
+"""The first three statistics take their p from their own tails, two sides each."""
+SIDES = 2 * RANKED
+TAILS = ("bound", "excess", "shape", "scale", "fit_bound", "count")
+
+BASELINES = slice(6, len(baselines.COLUMNS))
+CHARTS = slice(BASELINES.stop, BASELINES.stop + len(charts.COLUMNS))
+VERDICT = slice(CHARTS.stop, CHARTS.stop + len(verdict.COLUMNS))
+BOUNDS = VERDICT.stop
+LIVE = BOUNDS + SIDES
+"""Columns below this are rewritten at every row; the rest of the tails only at an exceedance."""
+COLUMNS = (
+    *baselines.COLUMNS,
+    *charts.COLUMNS,
+    *verdict.COLUMNS,
+    *(f"{name}{side}" for name in TAILS for side in range(SIDES)),
+)
+_TAIL_FRESH = (BOUND, EXCESS, 0.05, EXCESS, BOUND, 0.0)
+_FRESH = np.array(
+    [*(0.0,) * len(baselines.COLUMNS), *charts.FRESH, *verdict.FRESH, *(x for x in _TAIL_FRESH for _ in range(SIDES))]
+)
+_EXCESS, _SHAPE, _SCALE, _FIT_BOUND, _COUNT = (BOUNDS + SIDES * k for k in range(1, 6))
+_MEMORY, _MEAN, _FAST = (COLUMNS.index(name) for name in ("memory", "mean", "fast"))
+_CHARTED = slice(COLUMNS.index("shift"), COLUMNS.index("spread") + 1)
+
+_AFRESH = 20.0
+"""Rows that a series remembers once a lasting disturbance has become its new normal."""
+_FIT = 8
+"""A tail is fitted anew at every 8th exceedance, from the 16th on."""
+
+
+class SeriesState:
+    """`columns` (F, K) float64, `rings` (K, 6, 128), `hours` (K, 2, 24) and `weeks` (K, 2, 168) float32: value, weight."""
+
+    def __init__(self, n: int) -> None:
+        self.columns = np.zeros((len(COLUMNS), 0))
+        self.rings = np.zeros((0, SIDES, KEPT), dtype=np.float32)
+        self.hours = np.zeros((0, 2, 24), dtype=np.float32)
+        self.weeks = np.zeros((0, 2, 168), dtype=np.float32)
+        self.count = 0
+        self.grow(n)
+
+    def grow(self, n: int) -> None:
+        """Room for n series, of which the new ones know nothing."""
+        held = self.columns.shape[1]
+        if n > held:
+            room = max(n, held + held // 2)
+            columns = np.empty((len(COLUMNS), room))
+            columns[:, :held], columns[:, held:] = self.columns, _FRESH[:, None]
+            self.columns = columns
+            self.rings = _longer(self.rings, room, -np.inf)
+            self.hours, self.weeks = _longer(self.hours, room, 0.0), _longer(self.weeks, room, 0.0)
+        self.count = max(self.count, n)
+
+    def snapshot(self) -> dict[str, NDArray[np.generic]]:
+        """Copies of the arrays of the series that there are."""
+        n = self.count
+        return {
+            "columns": self.columns[:, :n].copy(),
+            "rings": self.rings[:n].copy(),
+            "hours": self.hours[:n].copy(),
+            "weeks": self.weeks[:n].copy(),
+        }
+
+    def restore(self, state: Mapping[str, ArrayLike]) -> None:
+        """Takes a snapshot's place; ValueError where its arrays are not of this version's shapes."""
+        arrays = {name: np.asarray(state[name]) for name in ("columns", "rings", "hours", "weeks")}
+        n = arrays["columns"].shape[-1] if arrays["columns"].ndim == 2 else -1
+        shapes = {"columns": (len(COLUMNS), n), "rings": (n, SIDES, KEPT), "hours": (n, 2, 24), "weeks": (n, 2, 168)}
+        for name, shape in shapes.items():
+            if arrays[name].shape != shape:
+                raise ValueError(f"{name} must be {shape}, not {arrays[name].shape}")
+        self.count = n
+        self.columns = np.array(arrays["columns"], dtype=np.float64, order="C")
+        self.rings = np.array(arrays["rings"], dtype=np.float32, order="C")
+        self.hours = np.array(arrays["hours"], dtype=np.float32, order="C")
+        self.weeks = np.array(arrays["weeks"], dtype=np.float32, order="C")
+
+    def exceed(self, keys: Ints, sides: Ints, x: Floats) -> Floats:
+        """z (n,) of values x (n,) above the bounds of these tails, which learn them; no tail twice."""
+        s = self.columns
+        excess, count, bound = s[_EXCESS + sides, keys], s[_COUNT + sides, keys], s[BOUNDS + sides, keys]
+        flat = self.rings.reshape(-1, KEPT)
+        rows = keys * SIDES + sides
+        z = tail_z(x, flat[rows], count, s[_FIT_BOUND + sides, keys], s[_SHAPE + sides, keys], s[_SCALE + sides, keys])
+        s[_EXCESS + sides, keys] = excess + (np.minimum(x - bound, 6.0 * excess) - excess) / np.minimum(count + 20.0, KEPT)
+        keep(flat, rows, x, count)
+        count = count + 1.0
+        s[_COUNT + sides, keys] = count
+        due = np.flatnonzero((count % _FIT == 0.0) & (count >= 16.0))
+        if len(due):
+            k, side = keys[due], sides[due]
+            s[_SHAPE + side, k], s[_SCALE + side, k] = fit_tail(flat[rows[due]], count[due], bound[due])
+            s[_FIT_BOUND + side, k] = bound[due]
+        return z
+
+    def relearn(self, keys: Ints) -> None:
+        """Begins these series afresh at their present level; their tails stay."""
+        s = self.columns
+        s[_MEMORY, keys] = _AFRESH
+        s[_MEAN, keys] = s[_FAST, keys]
+        s[_CHARTED, keys] = 0.0
+
+
+def _longer(array: NDArray[np.float32], n: int, fill: float) -> NDArray[np.float32]:
+    longer = np.full((n, *array.shape[1:]), fill, dtype=array.dtype)
+    longer[: len(array)] = array
+    return longer
