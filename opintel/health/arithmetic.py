@@ -28,7 +28,14 @@ class Machine(NamedTuple):
 
 
 ARRAYS = Machine(np.where, np.minimum, np.maximum, np.sqrt, np.floor, np.abs)
-FLOATS = Machine(lambda c, a, b: a if c else b, min, max, math.sqrt, math.floor, abs)
+FLOATS = Machine(
+    where=lambda c, a, b: a if c else b,
+    least=lambda a, b: a if a < b else b,
+    most=lambda a, b: a if a > b else b,
+    root=math.sqrt,
+    floor=math.floor,
+    size=abs,
+)
 
 
 def bounded(m: Machine, x: Number, limit: Number) -> Number:

@@ -8,6 +8,7 @@ every series has one row, so that a batch gives what its rows one by one would g
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from math import isfinite
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ LARGEST = 1e100
 """Larger values count as missing: their squares would overflow."""
 
 
+_TYPES = (np.float64, np.float64, np.float64, np.float32, *(np.float64,) * 4, np.int8)
 _PLAIN = (0, 1, 2, 4, 5, 6, 7, 8)
 """Fields of `Scores` that are (N,)."""
 
@@ -100,15 +102,19 @@ class MultiSeriesDetector:
         if key.ndim != 1 or key.shape != time.shape or key.shape != value.shape:
             raise ValueError(f"keys, times and values must be (N,), not {key.shape}, {time.shape}, {value.shape}")
         n = len(key)
-        if n and not np.issubdtype(key.dtype, np.integer):
+        if n and key.dtype.kind not in "iu":
             raise ValueError(f"keys must be integers, not {key.dtype}")
-        if n and int(key.min()) < 0:
-            raise ValueError("keys must not be negative")
-        scores = _empty(n)
         if n == 0:
-            return scores
+            return _empty(0)
         state = self._state
-        state.grow(int(key.max()) + 1)
+        lowest, highest = (key.item(0),) * 2 if n == 1 else (int(key.min()), int(key.max()))
+        if lowest < 0:
+            raise ValueError("keys must not be negative")
+        state.grow(highest + 1)
+        if n == 1 and isfinite(time.item(0)) and abs(value.item(0)) <= LARGEST:
+            judged = judge_row(state, lowest, time.item(0), value.item(0))
+            return Scores(*(np.array((x,), dtype) for x, dtype in zip(judged, _TYPES, strict=True)))
+        scores = _empty(n)
         key = key.astype(np.int64, copy=False)
         good = np.isfinite(time) & (np.abs(value) <= LARGEST)
         for rows in _rounds(key, None if good.all() else np.flatnonzero(good)):
