@@ -166,8 +166,8 @@ def residual(
     spread = m.root(square + 1e-280)
     judged = (expert < 2.5) & (length * (1.0 - phi) > 50.0 * (1.0 + phi))
     return Residual(
-        whitened=r / (SIGMA * sigma),
-        level=m.where(judged, off / spread, 0.0),
+        whitened=bounded(m, r / (SIGMA * sigma), 1e6),
+        level=m.where(judged, bounded(m, off / spread, 1e6), 0.0),
         stationary=judged,
         expected=x - r,
         band=SIGMA * sigma,
