@@ -68,8 +68,8 @@ def charts(m: Machine, x: Number, u: Number, g: Number, memory: Number, trust: N
     spread_z = spread_z - 0.02177 * bounded(m, skewness, 2.0) * (inner * inner - 1.0)
     same = m.where((x == value) & (memory > 0.5), 1.0, 0.0)
     run = (run + 1.0) * same
-    repeats = repeats + learn * (same - repeats)
-    count = m.least(memory + 51.0, MEMORY)
+    count = m.least(memory + 1.0, MEMORY)
+    repeats = repeats + trust / count * (same - repeats)
     return Charts(
         shift=shift * SHIFT_SCALE,
         change=change_z / INFLATION,

@@ -23,8 +23,8 @@ _BLOCK = 2048
 """Series judged at once: their columns stay in the cache."""
 _FEW = 24
 """Fewer rows than this go one by one."""
-LARGEST = 1e100
-"""Larger values count as missing: their squares would overflow."""
+LARGEST = 1e30
+"""Larger values count as missing: profiles are kept in single precision."""
 
 
 _TYPES = (np.float64, np.float64, np.float64, np.float32, *(np.float64,) * 4, np.int8)
@@ -96,7 +96,7 @@ class MultiSeriesDetector:
         """Judges rows (N,) in order of arrival and learns from them; times in seconds since 1970.
 
         Raises ValueError for other shapes, keys that are no integers or below 0. A value that is not finite, or beyond
-        1e100, is missing: it changes nothing.
+        1e30, is missing: it changes nothing.
         """
         key, time, value = np.asarray(keys), np.asarray(times, dtype=np.float64), np.asarray(values, dtype=np.float64)
         if key.ndim != 1 or key.shape != time.shape or key.shape != value.shape:

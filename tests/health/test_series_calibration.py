@@ -1,0 +1,137 @@
+"""What the detector's numbers mean: calibration and power on processes of known law, and life after a disturbance.
+
+Seeds are fixed. The bands are the detector's goals, widened by 4 standard errors of so many rows, counted as a third of
+their number because alarms come in runs: with another seed a test fails about once in 10^4.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from opintel.health.judge import STATISTICS
+from opintel.health.processes import FAULTS, NAMES, inject, simulate
+from opintel.health.series import MultiSeriesDetector, Scores
+
+SERIES = 150
+WARM, ROWS = 1000, 1800
+BANDS = {1e-2: (0.8, 1.3), 1e-3: (0.65, 1.25)}
+
+
+def feed(detector: MultiSeriesDetector, times: np.ndarray, values: np.ndarray) -> Scores:
+    n, k = values.shape
+    return detector.update_many(np.tile(np.arange(k), n), np.repeat(times, k), values.ravel())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_clean_series_are_as_often_surprising_as_they_say(name: str) -> None:
+    process = simulate(name, SERIES, ROWS, seed=11)
+    detector = MultiSeriesDetector(SERIES)
+    feed(detector, process.times[:WARM], process.values[:WARM])
+    p = feed(detector, process.times[WARM:], process.values[WARM:]).p_value
+    for level, (low, high) in BANDS.items():
+        slack = 4.0 * np.sqrt(3.0 / (len(p) * level))
+        assert low - slack <= np.mean(p <= level) / level <= high + slack, level
+
+
+@pytest.mark.parametrize(
+    ("name", "fault", "least"),
+    [
+        ("gaussian", "spike", 0.8),
+        ("t3", "spike", 0.8),
+        ("gaussian", "level", 0.9),
+        ("ar1", "level", 0.7),
+        ("lognormal", "level", 0.9),
+        ("gaussian", "spread", 0.9),
+        ("walk", "spread", 0.8),
+        ("poisson", "flatline", 0.9),
+        ("season", "flatline", 0.9),
+        ("gaussian", "drift", 0.9),
+        ("t3", "drift", 0.85),
+    ],
+)
+def test_faults_are_found(name: str, fault: str, least: float) -> None:
+    begin = 1200
+    process = simulate(name, 100, begin + max(FAULTS.values()), seed=12)
+    detector = MultiSeriesDetector(100)
+    feed(detector, process.times[:begin], process.values[:begin])
+    values = inject(name, process, fault, begin, seed=13)
+    p = feed(detector, process.times[begin : begin + len(values)], values).p_value.reshape(values.shape)
+    assert np.mean((p <= 1e-4).any(axis=0)) >= least
+
+
+def one(values: np.ndarray, times: np.ndarray | None = None) -> Scores:
+    times = 60.0 * np.arange(len(values)) if times is None else times
+    return MultiSeriesDetector(1).update_many(np.zeros(len(values), dtype=int), times, values)
+
+
+def test_it_says_what_spoke_and_which_way() -> None:
+    rng = np.random.default_rng(1)
+    for jump, name, sign in ((12.0, "residual", 1), (-12.0, "residual", -1)):
+        x = rng.standard_normal(800)
+        x[700] += jump
+        scores = one(x)
+        assert STATISTICS[scores.statistic[700]] in (name, "level")
+        assert scores.direction[700] == sign
+        assert abs(scores.expected[700]) < 1.0
+        assert 0.7 < scores.band[700] < 1.4
+    x = rng.standard_normal(800)
+    x[700:] = x[699]
+    stuck = one(x)
+    assert STATISTICS[stuck.statistic[705]] == "flat"
+    assert stuck.p_value[705] < 1e-4
+
+
+def test_a_gap_in_time_is_silence() -> None:
+    times = 60.0 * np.arange(800)
+    times[700:] += 3600.0
+    scores = one(np.random.default_rng(2).standard_normal(800), times)
+    assert STATISTICS[scores.statistic[700]] == "silent"
+    assert scores.p_value[700] < 1e-4
+    assert scores.p_value[701] > 1e-3
+
+
+def test_a_lasting_new_level_becomes_the_baseline() -> None:
+    x = np.random.default_rng(3).standard_normal(2500)
+    x[1000:] += 20.0
+    scores = one(x)
+    assert scores.p_value[1000] < 1e-4
+    assert np.mean(scores.p_value[1600:] < 1e-2) < 0.05
+    assert abs(np.median(scores.expected[1600:]) - 20.0) < 1.0
+
+
+def test_outliers_do_not_become_the_baseline() -> None:
+    x = np.random.default_rng(4).standard_normal(1500)
+    x[500::50] += 1e6
+    scores = one(x)
+    usual = np.setdiff1d(np.arange(600, 1500), np.arange(500, 1500, 50))
+    assert np.abs(scores.expected[usual]).max() < 8.0
+    assert np.abs(np.median(scores.band[usual]) - 1.0) < 0.5
+
+
+def test_a_disturbance_is_one_rise() -> None:
+    x = np.random.default_rng(5).standard_normal(1500)
+    x[1000:1100] += 15.0
+    scores = one(x)
+    loud = scores.score[990:1200] > 0.5
+    assert loud.sum() > 20
+    latched = scores.latched[990:1200] > 0.5
+    assert np.sum(latched[1:] & ~latched[:-1]) == 1
+
+
+def test_a_constant_series_is_never_strange_until_it_changes() -> None:
+    x = np.full(6000, 42.0)
+    x[5000] = 43.0
+    scores = one(x)
+    assert np.nanmin(scores.p_value[:5000]) > 1e-3
+    assert scores.p_value[5000] < 1e-3
+
+
+def test_an_hour_of_day_is_learned() -> None:
+    process = simulate("season", 20, 288 * 12, seed=6)
+    detector = MultiSeriesDetector(20)
+    feed(detector, process.times[:-288], process.values[:-288])
+    scores = feed(detector, process.times[-288:], process.values[-288:])
+    assert np.mean(scores.expert == 1) > 0.9
+    off = scores.expected.reshape(288, 20) - process.center[-288:]
+    assert np.sqrt(np.mean(off**2)) < 0.5
