@@ -2,8 +2,8 @@
 
 python benchmarks/health_detection.py [--series 400] [--seed 1] [--only calibration|power]
 
-Calibration: share of rows with p below a level, over the level, on rows 1000–3000. Power: share of series whose fault is
-found in time at the one threshold that one clean row in 10^4 (of all processes) crosses.
+Calibration: share of rows with p below a level, over the level, on rows 1000–3000. Power: share of series whose fault
+is found in time at the one threshold that one clean row in 10^4 (of all processes) crosses.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def calibration(series: int, seed: int) -> list[np.ndarray]:
         clean.append(scores.p_value)
         count = np.bincount(scores.statistic[scores.p_value < 1e-4], minlength=len(STATISTICS))
         print(
-            f"{name:10}" + "".join(f"{np.mean(scores.p_value < level) / level:8.2f}" for level in LEVELS) + "   "
+            f"{name:10}"
+            + "".join(f"{np.mean(scores.p_value < level) / level:8.2f}" for level in LEVELS)
+            + "   "
             + " ".join(f"{STATISTICS[i]} {count[i]}" for i in np.argsort(-count) if count[i]),
             flush=True,
         )
@@ -67,12 +69,16 @@ def power(series: int, seed: int, threshold: float) -> None:
     for fault, shares in found.items():
         others = [s for s, name in zip(shares, NAMES, strict=True) if name != "walk"]
         print(
-            f"{fault:10}" + "".join(f"{s:10.3f}" for s in shares) + f"{np.mean(shares):8.3f}{min(shares):7.3f}"
+            f"{fault:10}"
+            + "".join(f"{s:10.3f}" for s in shares)
+            + f"{np.mean(shares):8.3f}{min(shares):7.3f}"
             + f"{np.mean(others):9.3f}{min(others):7.3f}"
         )
 
 
-def _found(detector: MultiSeriesDetector, name: str, process: Process, fault: str, seed: int, threshold: float) -> float:
+def _found(
+    detector: MultiSeriesDetector, name: str, process: Process, fault: str, seed: int, threshold: float
+) -> float:
     values = inject(name, process, fault, FAULTY, seed)
     scores = feed(detector, process.times[FAULTY : FAULTY + len(values)], values)
     return float(np.mean((scores.p_value.reshape(values.shape) <= threshold).any(axis=0)))

@@ -106,13 +106,17 @@ def main() -> None:
     for profile, weights in PROFILES.items():
         raw, windows = totals(files, thresholds, weights)
         best = int(np.argmax(raw.sum(axis=0)))
-        print(f"{profile:14} {normalised(raw[:, best].sum(), windows, weights):6.1f} at score >= {thresholds[best]:.3f}")
+        print(
+            f"{profile:14} {normalised(raw[:, best].sum(), windows, weights):6.1f} at score >= {thresholds[best]:.3f}"
+        )
         if profile == "standard":
             _details(files, raw[:, best], thresholds[best], weights, options.files)
     print(OTHERS)
 
 
-def _details(files: list[File], raw: np.ndarray, threshold: float, weights: tuple[float, float, float], each: bool) -> None:
+def _details(
+    files: list[File], raw: np.ndarray, threshold: float, weights: tuple[float, float, float], each: bool
+) -> None:
     groups: dict[str, list[int]] = defaultdict(list)
     for i, file in enumerate(files):
         groups[file.name.split("/")[0]].append(i)
@@ -120,11 +124,13 @@ def _details(files: list[File], raw: np.ndarray, threshold: float, weights: tupl
             score, inside, _ = contributions(file)
             hit = score >= threshold
             found = len(set(inside[hit & (inside >= 0)].tolist()))
-            print(f"  {file.name:55} {raw[i]:6.2f}  windows {found}/{len(file.windows)}  false {np.sum(hit & (inside < 0))}")
+            false = np.sum(hit & (inside < 0))
+            print(f"  {file.name:55} {raw[i]:6.2f}  windows {found}/{len(file.windows)}  false {false}")
     for name, members in groups.items():
         windows = float(sum(len(files[i].windows) for i in members))
         total = raw[members].sum()
-        print(f"  {name:25} {normalised(total, windows, weights) if windows else float('nan'):6.1f}  raw {total:6.2f} of {windows:.0f}")
+        share = f"{normalised(total, windows, weights):6.1f}" if windows else "     -"
+        print(f"  {name:25} {share}  raw {total:6.2f} of {windows:.0f}")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ COLUMNS = (
     *("error0", "error1", "error2", "error3", "scale", "residual"),
 )
 LONG, SEASONAL, ERRORS, SCALE, FAST = 1000.0, 500.0, 300.0, 80.0, 3.0
-"""Memories in rows of usual spacing: of the mean, of the seasonal AR(1), of the experts' errors, of the scale, of the moving average."""
+"""Memories in rows: of the mean, the seasonal AR(1), the experts' errors, the scale, the moving average."""
 BETTER = (1.0, 0.94, 0.88, 0.94)
 """An expert is chosen if its error is below that of simpler ones times this."""
 DAY = 86400.0
@@ -105,9 +105,9 @@ def residual(
 ) -> Residual:
     """The row x against the best expert, and the state after it.
 
-    `state` is the columns from `mean` on; `hourly`, `weekly` are the profiles' values now; `strangeness` is the z of the
-    last row. AR(1) by moments with Kendall's correction of its bias (Kendall 1954, Biometrika 41, 403); over a gap g the
-    coefficient φ becomes φ / (φ + g (1 − φ)), which is φ at g = 1, 1 for a random walk and needs no power.
+    `state` is the columns from `mean` on; `hourly`, `weekly` are the profiles' values now; `strangeness` is the
+    last row's z. AR(1) by moments with Kendall's correction of its bias (Kendall 1954, Biometrika 41, 403); over a gap
+    g the coefficient φ becomes φ / (φ + g (1 − φ)), which is φ at g = 1, 1 for a random walk and needs no power.
     """
     memory, g = at.state[1] - 1.0, at.gap
     mean, fast, d0, d1, d2, c0, c1, c2, k0, k1, k2, q0, q1, q2, q3, scale, last = state
@@ -141,10 +141,20 @@ def residual(
     r2, p2, n2, nc2, nk2 = whiten(e2, d2, c2, k2, q2, pair1)
     r, phi, off, square, q, expert = r0, p0, e0, c0, q0, m.where(new, 0.0, 0.0)
     better = (q1 < q * BETTER[1]) & (at.age >= 2.0 * DAY)
-    r, phi, off, square = m.where(better, r1, r), m.where(better, p1, phi), m.where(better, e1, off), m.where(better, c1, square)
+    r, phi, off, square = (
+        m.where(better, r1, r),
+        m.where(better, p1, phi),
+        m.where(better, e1, off),
+        m.where(better, c1, square),
+    )
     q, expert = m.where(better, q1, q), m.where(better, 1.0, expert)
     better = (q2 < q * BETTER[2]) & (at.age >= 14.0 * DAY)
-    r, phi, off, square = m.where(better, r2, r), m.where(better, p2, phi), m.where(better, e2, off), m.where(better, c2, square)
+    r, phi, off, square = (
+        m.where(better, r2, r),
+        m.where(better, p2, phi),
+        m.where(better, e2, off),
+        m.where(better, c2, square),
+    )
     q, expert = m.where(better, q2, q), m.where(better, 2.0, expert)
     better = q3 < q * BETTER[3]
     r, expert = m.where(better, e3, r), m.where(better, 3.0, expert)

@@ -37,7 +37,9 @@ class Charts(NamedTuple):
     state: tuple[Number, ...]
 
 
-def charts(m: Machine, x: Number, u: Number, g: Number, memory: Number, trust: Number, state: tuple[Number, ...]) -> Charts:
+def charts(
+    m: Machine, x: Number, u: Number, g: Number, memory: Number, trust: Number, state: tuple[Number, ...]
+) -> Charts:
     """One row: value x, whitened residual u, gap g, rows before it that count."""
     center, variance, root_center, root_variance, skewness = state[:5]
     shift, change, trend, spread, change_square, trend_square, spread_square, value, run, repeats = state[5:]

@@ -98,7 +98,7 @@ class SklearnDetector:
         before = self._detector.state()
         scores = self._feed(self._rows(X))
         self._detector.restore(before)
-        return -scores.score.reshape(-1, self.n_features_in_).max(axis=1)
+        return np.asarray(-scores.score.reshape(-1, self.n_features_in_).max(axis=1), dtype=np.float64)
 
     def _feed(self, rows: Floats) -> Scores:
         n, features = rows.shape

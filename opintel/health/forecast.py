@@ -48,7 +48,7 @@ def time_to_threshold(times: ArrayLike, values: ArrayLike, limit: float, *, cove
 
     Values that are not finite are left out; fewer than 8 rows, or no spread in time, say nothing: (inf, 0, inf). For a
     line the level is the line itself, for a random walk its first passage (inverse Gaussian: Schrödinger 1915,
-    Phys. Z. 16, 289). The same rows give the same answer. Raises ValueError for wrong shapes or a coverage outside (0, 1).
+    Phys. Z. 16, 289). The same rows give the same answer. ValueError for wrong shapes or a coverage outside (0, 1).
     """
     t, y = np.asarray(times, dtype=np.float64), np.asarray(values, dtype=np.float64)
     if t.ndim != 1 or t.shape != y.shape:
@@ -111,7 +111,15 @@ def _lines(t: Floats, y: Floats) -> list[_Line]:
         fits.append(_fit(a, b, float(np.log(first) - np.log(sd).sum()), t, walk=False))
     root = np.sqrt(ratio)
     # as the limit of the above: the level of a walk is known, its column is empty but for the first row
-    fits.append(_fit((np.diff(design[:, 1:], axis=0)) / root[:, None], np.diff(y) / root, float(-np.log(root).sum()), t, walk=True))
+    fits.append(
+        _fit(
+            (np.diff(design[:, 1:], axis=0)) / root[:, None],
+            np.diff(y) / root,
+            float(-np.log(root).sum()),
+            t,
+            walk=True,
+        )
+    )
     return fits
 
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import exp10, ndtri_exp, xlogy
 
 from opintel.health import baselines, charts, verdict
-from opintel.health.arithmetic import ARRAYS, FLOATS, Machine, Number
+from opintel.health.arithmetic import ARRAYS, FLOATS, Number
 from opintel.health.state import BASELINES, BOUNDS, CHARTS, LIVE, RANKED, SIDES, VERDICT, SeriesState
 from opintel.stats.counts import Floats, Ints
 

@@ -16,7 +16,16 @@ FAULTS = {"spike": 20, "level": 50, "spread": 50, "flatline": 50, "drift": 250}
 """Rows after its begin within which a fault must be found."""
 SPIKE = 1.23
 """Size of a spike in one-in-a-million excursions."""
-_EXCURSION = {"gaussian": 4.89, "t3": 103.3, "ar1": 8.15, "poisson": 11.0, "season": 4.89, "lognormal": 114.0, "variance": 6.5, "walk": 4.89}
+_EXCURSION = {
+    "gaussian": 4.89,
+    "t3": 103.3,
+    "ar1": 8.15,
+    "poisson": 11.0,
+    "season": 4.89,
+    "lognormal": 114.0,
+    "variance": 6.5,
+    "walk": 4.89,
+}
 _UPWARD = ("poisson", "lognormal")
 """A spike downward would be below zero, where nobody misses it."""
 
@@ -62,7 +71,7 @@ def simulate(name: str, n_series: int, n_rows: int, seed: int) -> Process:
         values, sigma = noise * np.exp(0.5 * np.sin(2.0 * np.pi * row / 1000.0 + phase)), 1.125
     elif name == "walk":
         values = np.cumsum(noise, axis=0)
-    times = 1.6e9 + (300.0 if name == "season" else 60.0) * np.arange(n_rows)
+    times = 1.6e9 + (300.0 if name == "season" else 60.0) * np.arange(n_rows, dtype=np.float64)
     return Process(times, values, center, sigma, _EXCURSION[name])
 
 

@@ -1,7 +1,7 @@
 """Thousands of metric series judged row by row, each against its own past: `MultiSeriesDetector`.
 
-Rows (key, time, value) come from the health stream; scores, p-values and what spoke go back to it. The formulas are in
-`baselines`, `charts`, `verdict` and `stats.tails`, the order of them in `judge`; here a batch is cut into rounds in which
+Rows (key, time, value) come from the health stream; scores, p-values and what spoke go back to it. Formulas are in
+`baselines`, `charts`, `verdict` and `stats.tails`, their order in `judge`; here a batch is cut into rounds in which
 every series has one row, so that a batch gives what its rows one by one would give.
 """
 
@@ -57,7 +57,7 @@ class Scores(NamedTuple):
     @property
     def statistic(self) -> Ints:
         """(N,) index into `STATISTICS` of the strongest one."""
-        return np.argmax(np.abs(self.statistics), axis=1)
+        return np.asarray(np.argmax(np.abs(self.statistics), axis=1), dtype=np.int64)
 
     @property
     def direction(self) -> NDArray[np.int8]:
@@ -121,8 +121,9 @@ class MultiSeriesDetector:
             if len(rows) < _FEW:
                 for row in rows.tolist():
                     judged = judge_row(state, key.item(row), time.item(row), value.item(row))
-                    for column, x in zip(scores, judged, strict=True):
-                        column[row] = x
+                    scores.statistics[row] = judged.statistics
+                    for k in _PLAIN:
+                        scores[k][row] = judged[k]
                 continue
             for i in range(0, len(rows), _BLOCK):
                 at = rows[i : i + _BLOCK]

@@ -46,7 +46,7 @@ _FIT = 8
 
 
 class SeriesState:
-    """`columns` (F, K) float64, `rings` (K, 6, 128), `hours` (K, 2, 24) and `weeks` (K, 2, 168) float32: value, weight."""
+    """`columns` (F, K) float64; `rings` (K, 6, 128), `hours` (K, 2, 24), `weeks` (K, 2, 168) float32: value, weight."""
 
     def __init__(self, n: int) -> None:
         self.columns = np.zeros((len(COLUMNS), 0))
@@ -99,7 +99,9 @@ class SeriesState:
         flat = self.rings.reshape(-1, KEPT)
         rows = keys * SIDES + sides
         z = tail_z(x, flat[rows], count, s[_FIT_BOUND + sides, keys], s[_SHAPE + sides, keys], s[_SCALE + sides, keys])
-        s[_EXCESS + sides, keys] = excess + (np.minimum(x - bound, 6.0 * excess) - excess) / np.minimum(count + 20.0, KEPT)
+        s[_EXCESS + sides, keys] = excess + (np.minimum(x - bound, 6.0 * excess) - excess) / np.minimum(
+            count + 20.0, KEPT
+        )
         keep(flat, rows, x, count)
         count = count + 1.0
         s[_COUNT + sides, keys] = count

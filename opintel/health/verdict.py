@@ -44,10 +44,12 @@ class Verdict(NamedTuple):
     state: tuple[Number, ...]
 
 
-def side(m: Machine, v: Number, active: Number, memory: Number, upper: tuple[Number, ...], lower: tuple[Number, ...]) -> tuple[Number, ...]:
+def side(
+    m: Machine, v: Number, active: Number, memory: Number, upper: tuple[Number, ...], lower: tuple[Number, ...]
+) -> tuple[Number, ...]:
     """(z in the body, over the bound?, new upper bound, new lower bound) of a signed statistic with two tails.
 
-    The bounds follow Robbins & Monro 1951 (Ann. Math. Stat. 22, 400) with the step that is best for an exponential tail.
+    The bounds follow Robbins & Monro 1951 (Ann. Math. Stat. 22, 400), with the step best for an exponential tail.
     """
     up = v > 0.0
     size = m.size(v)
@@ -64,7 +66,7 @@ def side(m: Machine, v: Number, active: Number, memory: Number, upper: tuple[Num
 
 
 def silence(m: Machine, gap: Number, jitter: Number, rows: Number) -> Number:
-    """z of a row that comes after `gap` usual spacings; as rare as in an exponential law of 1.4 times the usual jitter."""
+    """z of a row that comes after `gap` usual spacings: as rare as by an exponential law of 1.4 times the jitter."""
     energy = m.least((gap - 1.0) / (1.4 * (jitter + 0.25)), 100.0)
     return m.where((energy > 1.0) & (rows > 20.0), m.root(m.most(2.0 * energy, 2.0)) - 0.6, 0.0)
 

@@ -1,7 +1,7 @@
 """P-values of large values from a series' own large values: rank among the last exceedances, generalised Pareto beyond.
 
-For each of many series a bound is tracked that a share `SHARE` of the values exceeds; the last `KEPT` values above it are
-its memory of the tail. Nothing is assumed of the body. Used by `health.series` for statistics whose law is not known.
+For each of many series a bound is tracked that a share `SHARE` of the values exceeds; the last `KEPT` values above it
+are its memory of the tail. Nothing is assumed of the body. Used by `health.state` for statistics of unknown law.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ EXCESS = 0.45
 """Mean excess of a Gaussian over it: where the scale starts."""
 RANKED = 8.0
 """Values with fewer exceedances above them than this are judged by the fit."""
-PRIOR_WEIGHT = 120.0
+PRIOR_WEIGHT = 160.0
 """Exceedances that the prior of the shape is worth: a shape from 50 excesses alone is off by ± 0.2."""
 LOWEST, HIGHEST = -0.1, 0.5
 LEAST_LOG_P = -75.0
@@ -47,7 +47,7 @@ def fit_tail(ring: NDArray[np.float32], count: Floats, bound: Floats) -> tuple[F
     """(shape, scale), (n,) each, of the generalised Pareto law of the excesses over `bound`.
 
     Probability-weighted moments (Hosking & Wallis 1987, Technometrics 29, 339, eq. 4); the shape is drawn towards one
-    that goes with mean excess over bound: −0.1 is what a Gaussian looks like from here, 0.25 Student's t with 3 degrees.
+    that goes with mean excess over bound: −0.1 is what a Gaussian looks like from here, 0.25 Student's t of 3 degrees.
     """
     ordered = np.sort(ring.astype(np.float64), axis=1)
     held = np.minimum(count, KEPT)
@@ -58,7 +58,7 @@ def fit_tail(ring: NDArray[np.float32], count: Floats, bound: Floats) -> tuple[F
     a0 = excess.sum(axis=1) / held
     a1 = (excess * weight).sum(axis=1) / held
     shape = 2.0 - a0 / np.maximum(a0 - 2.0 * a1, 1e-12)
-    prior = np.clip(LOWEST + 1.2 * (a0 / np.maximum(bound, 0.3) - 0.25), LOWEST, 0.25)
+    prior = np.clip(LOWEST + 1.3 * (a0 / np.maximum(bound, 0.3) - 0.28), LOWEST, 0.25)
     shape = np.clip((held * shape + PRIOR_WEIGHT * prior) / (held + PRIOR_WEIGHT), LOWEST, HIGHEST)
     mean = (held * a0 + 10.0 * EXCESS) / (held + 10.0)
     return shape, np.maximum(mean * (1.0 - shape), 0.02)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opintel.health.series import MultiSeriesDetector, Scores
 from opintel.health.judge import STATISTICS
+from opintel.health.series import MultiSeriesDetector, Scores
 
 SERIES = 40
 
@@ -57,7 +59,7 @@ def test_a_batch_gives_what_its_parts_give(seed: int, cuts: list[int]) -> None:
     keys, times, values = story(seed)
     whole, parts = MultiSeriesDetector(SERIES), MultiSeriesDetector(1)
     edges = [0, *sorted(cuts), len(keys)]
-    pieces = [slice(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [slice(a, b) for a, b in pairwise(edges)]
     same(
         whole.update_many(keys, times, values),
         joined([parts.update_many(keys[p], times[p], values[p]) for p in pieces]),
@@ -110,7 +112,9 @@ def test_nothing_looks_ahead(seed: int, cut: int) -> None:
 
 
 @settings(max_examples=6, deadline=None)
-@given(seed=st.integers(0, 999), scale=st.sampled_from([-1e6, -1.0, -1e-3, 1e-3, 7.0, 1e6]), offset=st.floats(-3.0, 3.0))
+@given(
+    seed=st.integers(0, 999), scale=st.sampled_from([-1e6, -1.0, -1e-3, 1e-3, 7.0, 1e6]), offset=st.floats(-3.0, 3.0)
+)
 def test_scores_do_not_depend_on_units(seed: int, scale: float, offset: float) -> None:
     rng = np.random.default_rng(seed)
     rows = 400
