@@ -133,9 +133,13 @@ class MultiSeriesDetector:
                     scores[k][at] = judged[k]
         return scores
 
-    def state(self) -> dict[str, NDArray[np.generic]]:
-        """A snapshot: plain arrays, no longer tied to the detector."""
-        return self._state.snapshot()
+    def forget(self, keys: ArrayLike) -> None:
+        """Lets go of series (n,): their keys may become those of others."""
+        self._state.forget(np.asarray(keys, dtype=np.int64))
+
+    def state(self, keys: ArrayLike | None = None) -> dict[str, NDArray[np.generic]]:
+        """A snapshot: plain arrays, no longer tied to the detector; of these keys (n,), which become 0 … n − 1."""
+        return self._state.snapshot(np.arange(len(self)) if keys is None else np.asarray(keys, dtype=np.int64))
 
     def restore(self, state: Mapping[str, ArrayLike]) -> None:
         """Takes a snapshot's place; ValueError where its arrays are not of this version's shapes."""

@@ -68,14 +68,19 @@ class SeriesState:
             self.hours, self.weeks = _longer(self.hours, room, 0.0), _longer(self.weeks, room, 0.0)
         self.count = max(self.count, n)
 
-    def snapshot(self) -> dict[str, NDArray[np.generic]]:
-        """Copies of the arrays of the series that there are."""
-        n = self.count
+    def forget(self, keys: Ints) -> None:
+        """These series know nothing any more."""
+        self.columns[:, keys] = _FRESH[:, None]
+        self.rings[keys] = -np.inf
+        self.hours[keys] = self.weeks[keys] = 0.0
+
+    def snapshot(self, keys: Ints) -> dict[str, NDArray[np.generic]]:
+        """Copies of the arrays of these series, in this order."""
         return {
-            "columns": self.columns[:, :n].copy(),
-            "rings": self.rings[:n].copy(),
-            "hours": self.hours[:n].copy(),
-            "weeks": self.weeks[:n].copy(),
+            "columns": self.columns[:, keys],
+            "rings": self.rings[keys],
+            "hours": self.hours[keys],
+            "weeks": self.weeks[keys],
         }
 
     def restore(self, state: Mapping[str, ArrayLike]) -> None:

@@ -13,6 +13,8 @@ from opintel.fts.arrow import packed
 from opintel.fts.pipeline import PIPELINE as FTS
 from opintel.fts.simulate import Simulator
 from opintel.fts.wire import FtsWire
+from opintel.health.pipeline import PIPELINE as HEALTH
+from opintel.health.wire import HealthWire
 from opintel.streams.stream import Stream
 
 from .harness import Case
@@ -71,12 +73,39 @@ def batched_messages() -> Sequence[tuple[int, bytes]]:
     return rows
 
 
+@cache
+def health_messages() -> Sequence[tuple[int, bytes]]:
+    """Six hosts of five series, a scrape a message, some twice; one series jumps, a counter is reset, one is bad."""
+    rng = random.Random(3)
+    rows: list[tuple[int, bytes]] = []
+    for n in range(240):
+        for host in range(6):
+            time = START + n * 30 * NS + host * 10**8
+            values: dict[str, Any] = {f"load{k}": rng.gauss(0, 1) for k in range(3)}
+            values["sent_total"] = 100 * n + rng.randrange(50) - 9000 * (n > 150)
+            values["temperature"] = "NaN" if rng.random() < 0.02 else str(40 + rng.gauss(0, 1))
+            if host == 2 and n > 200:
+                values["load1"] += 15
+            samples = [
+                {"timestamp": time / NS, "value": v, "name": name, "labels": {"job": "node", "instance": f"h{host}"}}
+                for name, v in values.items()
+            ]
+            if rng.random() < 0.01:
+                samples.append({"timestamp": "yesterday", "value": 1, "name": "up", "labels": {}})
+            rows.append((time + rng.choice([1, 20]) * NS, json.dumps(samples).encode()))
+            if rng.random() < 0.03:
+                rows.append((time + 25 * NS, rows[-1][1]))
+    return sorted(rows)
+
+
 TOY_CASE = Case("toy", TOY_STREAM, TOY, ToyWire(), toy_messages)
+HEALTH_STREAM = Stream("health", "health.metrics", partitions=4, window=60 * NS, lateness=30 * NS, skew=30 * NS)
 FAILING = Case("toy-failing", TOY_STREAM, TOY, ToyWire(), lambda: toy_messages(seed=2, bad=True))
 CASES = [
     TOY_CASE,
     FAILING,
     Case("toy-columns", TOY_STREAM, COLUMN_TOY, ColumnWire(), lambda: toy_messages(seed=2, bad=True)),
+    Case("health", HEALTH_STREAM, HEALTH, HealthWire(), health_messages),
     Case("fts", Stream("fts", "fts.transfers"), FTS, FtsWire(), fts_messages),
     Case("fts-batched", Stream("fts", "fts.transfers"), FTS, FtsWire(), batched_messages),
 ]

@@ -1,0 +1,23 @@
+"""The two stages of the health stream, on one page.
+
+Samples of metrics → (by series) how each window compares with the series' own past → (by fleet) series that behave as
+they never did.
+"""
+
+from __future__ import annotations
+
+from opintel.detector import Pipeline
+from opintel.health.records import Samples
+from opintel.health.reducer import HealthReducer
+from opintel.health.unusual import UnusualJudge
+from opintel.health.windows import SeriesWindow
+from opintel.health.wire import HealthWire
+
+PIPELINE = Pipeline(
+    domain="health",
+    payload=Samples,
+    record=SeriesWindow,
+    wire=HealthWire,
+    reducer=HealthReducer,
+    judges=(UnusualJudge,),
+)

@@ -1,0 +1,250 @@
+"""Stage 1 of the health domain: samples by series in, one `SeriesWindow` a series and closed window out.
+
+Rows come from `opintel.health.wire` through the worker, keyed `scope|series`. When a window closes its samples go, each
+series' own in order of time, through the `MultiSeriesDetector`; a counter goes in as its rate.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from opintel.detector import Controls, Record
+from opintel.finding import NS, Window
+from opintel.health.judge import STATISTICS
+from opintel.health.records import Samples, parts_of, series_parts
+from opintel.health.series import MultiSeriesDetector, Scores
+from opintel.health.windows import EMITTED, SERIES, Point, SeriesWindow
+from opintel.rows import Batch, Packed
+from opintel.stats.counts import Floats, Ints
+
+TRAIL: Final = 60
+"""Windows that a picture shows."""
+VALIDATED: Final = 1e-4
+"""p-values below this are the tail fit's word."""
+BAND: Final = 1.96
+"""Standard deviations of a band that holds 95 %."""
+COUNTERS: Final = ("_total", "_count", "_sum", "_bucket")
+"""Ends of the names of counters, as Prometheus advises (prometheus.io/docs/practices/naming)."""
+
+
+class HealthReducer:
+    """`Reducer[Sample]`: keeps the samples of open windows, judges them when a window closes.
+
+    Memory: 40 bytes a sample while its window is open, and about 7 kB a series. The cap on series is the worker's.
+    """
+
+    name = "health.series"
+    version = 1
+
+    def __init__(self) -> None:
+        self._open: dict[int, list[Batch[Any]]] = {}
+        """Window start → its rows in order of arrival."""
+        self._detector = MultiSeriesDetector(0)
+        self._slot: dict[str, int] = {}
+        self._free: list[int] = []
+        self._trails = np.empty((0, TRAIL, 4))
+        """Series, windows, (time in ns, value, low, high): a ring; NaN where there is none. Times lose 256 ns."""
+        self._counted = np.empty((0, 2))
+        """Series, (time in s, raw value) of the last sample of a counter."""
+
+    def update(self, rows: Batch[Any], window_starts: NDArray[np.int64]) -> None:
+        """Takes rows with the start (ns UTC) of each one's window."""
+        for start in np.unique(window_starts).tolist():
+            self._open.setdefault(start, []).append(rows.take(np.flatnonzero(window_starts == start)))
+
+    def close(self, window: Window, keys: Sequence[str], controls: Controls) -> list[Record[Any]]:
+        """One record a series with samples in `window`, by key; forgets the window."""
+        rows = self._pop(window.start, set(keys))
+        if rows is None:
+            return []
+        names, codes = rows.key.ordered()
+        order = np.lexsort((rows.id, rows.time, codes))
+        code, time = codes[order].astype(np.int64), rows.time[order]
+        payload: Samples = rows.payload.take(order)
+        slots = np.array([self._slot_of(name) for name in names], dtype=np.int64)
+        begin = np.searchsorted(code, np.arange(len(names) + 1))
+        value = np.where(payload.missing == 0, payload.value, np.nan)
+        counter = np.array([_is_counter(name) for name in names], dtype=np.bool_)
+        if counter.any():
+            value = self._rates(slots, counter, code, time, value)
+        scores = self._detector.update_many(slots[code], time / NS, value)
+        return self._records(window, names, slots, begin, time, value, scores)
+
+    def scope(self, key: str) -> str:
+        """The fleet."""
+        return parts_of(key)[0]
+
+    def drop(self, key: str) -> None:
+        """Forgets a series."""
+        for start in list(self._open):
+            self._pop(start, {key})
+        slot = self._slot.pop(key, None)
+        if slot is not None:
+            self._forget(slot)
+            self._free.append(slot)
+
+    def state(self) -> dict[str, Any]:
+        """Open rows as columns; series in order, whatever their slots; arrays as bytes with their shapes."""
+        opened = {
+            str(start): msgspec.to_builtins(Batch.joined(parts).ordered().packed(), builtin_types=(bytes,))
+            for start, parts in sorted(self._open.items())
+        }
+        series = sorted(self._slot)
+        slots = np.array([self._slot[key] for key in series], dtype=np.int64)
+        arrays = {**self._detector.state(slots), "trails": self._trails[slots], "counted": self._counted[slots]}
+        return {
+            "open": opened,
+            "series": series,
+            "arrays": {name: [list(a.shape), a.dtype.str, a.tobytes()] for name, a in sorted(arrays.items())},
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """The inverse of `state`, on a fresh reducer."""
+        self._open = {
+            int(start): [Batch.unpacked(msgspec.convert(packed, Packed[Any]), Samples)]
+            for start, packed in state["open"].items()
+        }
+        self._slot = {key: slot for slot, key in enumerate(state["series"])}
+        arrays = {
+            name: np.frombuffer(data, dtype=dtype).reshape(shape).copy()
+            for name, (shape, dtype, data) in state["arrays"].items()
+        }
+        self._trails, self._counted = arrays.pop("trails"), arrays.pop("counted")
+        self._detector.restore(arrays)
+
+    def _pop(self, start: int, keys: set[str]) -> Batch[Any] | None:
+        """Takes the rows of these keys out of an open window."""
+        parts = self._open.pop(start, None)
+        if parts is None:
+            return None
+        rows = Batch.joined(parts)
+        wanted = np.array([key in keys for key in rows.key.values], dtype=np.bool_)[rows.key.code]
+        if wanted.all():
+            return rows
+        self._open[start] = [rows.take(np.flatnonzero(~wanted))]
+        return rows.take(np.flatnonzero(wanted)) if wanted.any() else None
+
+    def _slot_of(self, key: str) -> int:
+        slot = self._slot.get(key)
+        if slot is None:
+            slot = self._slot[key] = self._free.pop() if self._free else len(self._slot)
+            if slot >= len(self._trails):
+                room = max(64, slot + slot // 2)
+                self._trails = _longer(self._trails, room)
+                self._counted = _longer(self._counted, room)
+        return slot
+
+    def _forget(self, slot: int) -> None:
+        self._trails[slot] = self._counted[slot] = np.nan
+        if slot < len(self._detector):
+            self._detector.forget([slot])
+
+    def _rates(
+        self, slots: Ints, counter: NDArray[np.bool_], code: NDArray[np.int64], time: Ints, value: Floats
+    ) -> Floats:
+        """The values with those of counters as rates a second since the sample before; NaN where there was none.
+
+        A counter that fell was reset and has counted from 0 since (as Prometheus' `rate` takes it).
+        """
+        known = np.flatnonzero(counter[code] & np.isfinite(value))
+        seconds = time[known] / NS
+        first = np.ones(len(known), dtype=np.bool_)
+        first[1:] = code[known][1:] != code[known][:-1]
+        last = self._counted[slots[code[known]]]
+        before = np.where(first, last[:, 0], np.r_[np.nan, seconds[:-1]])
+        raw = value[known]
+        was = np.where(first, last[:, 1], np.r_[np.nan, raw[:-1]])
+        gained = np.where(raw < was, raw, raw - was)
+        passed = seconds - before
+        rates = np.full(len(known), np.nan)
+        np.divide(gained, passed, out=rates, where=passed > 0)
+        ends = np.flatnonzero(np.r_[first[1:], True]) if len(known) else known
+        later = ~(self._counted[slots[code[known[ends]]], 0] > seconds[ends])
+        self._counted[slots[code[known[ends[later]]]]] = np.c_[seconds[ends[later]], raw[ends[later]]]
+        found = value.copy()
+        found[counter[code]] = np.nan
+        found[known] = rates
+        return found
+
+    def _records(
+        self, window: Window, names: list[str], slots: Ints, begin: Ints, time: Ints, value: Floats, scores: Scores
+    ) -> list[Record[Any]]:
+        low, high = scores.baseline - BAND * scores.baseline_spread, scores.baseline + BAND * scores.baseline_spread
+        ready = np.isfinite(scores.p_value)
+        p = np.where(ready, scores.p_value, 2.0)
+        there = np.isfinite(value)
+        statistic, direction = scores.statistic, scores.direction
+        place = (window.start // (window.end - window.start)) % TRAIL
+        records = []
+        for k, key in enumerate(names):
+            span = slice(int(begin[k]), int(begin[k + 1]))
+            worst = span.start + int(np.argmin(p[span]))
+            counted = np.flatnonzero(there[span])
+            last = span.start + int(counted[-1]) if len(counted) else span.stop - 1
+            judged = int(ready[span].sum())
+            log10_p = _sidak(float(p[worst]), judged) if judged else None
+            has_band = bool(there[last] and ready[last])
+            point = Point(
+                int(time[last]),
+                _plain(value[last]),
+                _plain(low[last]) if has_band else None,
+                _plain(high[last]) if has_band else None,
+            )
+            unusual = log10_p is not None and log10_p <= EMITTED
+            trail = self._trail(slots[k], place, window) if unusual else []
+            self._trails[slots[k], place] = [
+                point.time,
+                *(np.nan if x is None else x for x in (point.value, point.low, point.high)),
+            ]
+            scope, series = parts_of(key)
+            records.append(
+                Record(
+                    window,
+                    SERIES,
+                    series,
+                    scope,
+                    SeriesWindow(
+                        samples=len(counted),
+                        missing=span.stop - span.start - len(counted),
+                        last=point,
+                        log10_p=log10_p,
+                        extrapolated=bool(p[worst] < VALIDATED),
+                        statistic=STATISTICS[statistic[worst]] if judged else "",
+                        direction=int(direction[worst]) if judged else 0,
+                        onset=int(time[worst]),
+                        trail=trail,
+                    ),
+                )
+            )
+        return sorted(records, key=lambda r: (r.kind, r.key, r.scope))
+
+    def _trail(self, slot: int, place: int, window: Window) -> list[Point]:
+        """The windows before, oldest first."""
+        oldest = window.start - TRAIL * (window.end - window.start)
+        ring = np.roll(self._trails[slot], -place, axis=0)[1:]
+        return [Point(int(t), _plain(v), _plain(low), _plain(high)) for t, v, low, high in ring.tolist() if t >= oldest]
+
+
+def _is_counter(key: str) -> bool:
+    return series_parts(parts_of(key)[1])[0].endswith(COUNTERS)
+
+
+def _sidak(p: float, n: int) -> float:
+    """log10 of the chance that the smallest of n p-values is so small (Šidák 1967), at most 0."""
+    return min(0.0, math.log10(-math.expm1(n * math.log1p(-p))) if p < 1.0 else 0.0)
+
+
+def _plain(x: Any) -> float | None:
+    return float(x) if math.isfinite(x) else None
+
+
+def _longer(array: NDArray[np.float64], n: int) -> NDArray[np.float64]:
+    longer = np.full((n, *array.shape[1:]), np.nan)
+    longer[: len(array)] = array
+    return longer

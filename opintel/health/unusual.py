@@ -1,0 +1,136 @@
+"""Series that behave as they never did: one finding a series and window, from what stage 1 says of it.
+
+The p-value is the detector's, of the window as a whole; which of its statistics spoke is in the words. Findings are
+facts: which of them alarm is for the alert service's budget to say, which counts one test a series and window.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from opintel.detector import Closing
+from opintel.evidence import Band, Series, Table, capped
+from opintel.finding import Effect, Finding, Window, finding_id
+from opintel.health.records import series_parts
+from opintel.health.windows import Point, SeriesWindow, series_windows
+
+FLOOR = -9.0
+"""log10 p below which findings tie: a tail is extrapolated by five decades at most."""
+WORDS = {
+    "residual": "jumped to",
+    "level": "is at",
+    "shift": "has shifted to",
+    "change": "has changed to",
+    "trend": "drifts, now at",
+    "spread": "scatters as it never did, now at",
+    "flat": "is stuck at",
+    "silent": "came late, at",
+}
+"""The detector's statistic → what it means to an operator."""
+
+
+class UnusualSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Settings of `UnusualJudge`."""
+
+    emit: float = -4.0
+    """Findings with log10 p at most this are emitted; above −3 there is no picture to show."""
+    max_findings: int = 200
+    """At most so many a window, the most surprising first."""
+
+
+class UnusualJudge:
+    """Findings of kind `unusual` about single series; it keeps no state."""
+
+    name = "health.unusual"
+    version = 1
+    Settings = UnusualSettings
+    controls: tuple[str, ...] = ()
+
+    def __init__(self) -> None:
+        self.tests: dict[str, int] = {}
+        """Series judged in the last window."""
+
+    def judge(self, closing: Closing) -> list[Finding]:
+        """The findings of one closed window, most surprising first."""
+        judged = {key: (w.log10_p, w) for key, w in series_windows(closing.records).items() if w.log10_p is not None}
+        self.tests = {"unusual": len(judged)}
+        strange = sorted((p, key) for key, (p, _) in judged.items() if p <= closing.settings.emit)
+        return [self._finding(closing, key, judged[key][1], p) for p, key in strange[: closing.settings.max_findings]]
+
+    def state(self) -> Any:
+        """None: nothing is kept."""
+        return None
+
+    def restore(self, state: Any) -> None:
+        """Nothing to do."""
+
+    def _finding(self, closing: Closing, key: str, window: SeriesWindow, log10_p: float) -> Finding:
+        name, labels = series_parts(key)
+        subject = {"scope": closing.scope, "metric": name, **labels}
+        low, high = usual(window)
+        inside = closing.window.start <= window.onset < closing.window.end
+        return Finding(
+            id=finding_id(self.name, self.version, closing.model, subject, closing.window),
+            detector=self.name,
+            kind="unusual",
+            subject=subject,
+            window=closing.window,
+            log10_p=max(log10_p, FLOOR),
+            basis="extrapolated" if window.extrapolated else "ranked",
+            effect=Effect(departure(window.last.value, low, high), "standard deviations"),
+            severity="warning",
+            summary=_summary(name, labels, window, low, high),
+            evidence=capped([picture(name, window, closing.window), _said(window)]),
+            model=closing.model,
+            onset=window.onset if inside else None,
+        )
+
+
+def usual(window: SeriesWindow) -> tuple[float | None, float | None]:
+    """The band before the disturbance: of the earliest window of the trail that has one."""
+    points = [*window.trail, window.last]
+    return next(((p.low, p.high) for p in points if p.low is not None and p.high is not None), (None, None))
+
+
+def departure(value: float | None, low: float | None, high: float | None) -> float:
+    """How far a value lies from the middle of a 95 % band, in standard deviations; 0 where either is not known."""
+    if value is None or low is None or high is None or not high > low:
+        return 0.0
+    return (value - 0.5 * (low + high)) / ((high - low) / 3.92)
+
+
+def picture(name: str, window: SeriesWindow, span: Window) -> Series:
+    """The series with its band, this window marked."""
+    points = [*window.trail, window.last]
+    middle = [p for p in points if p.low is not None and p.high is not None]
+    fallback = middle[0] if middle else Point(0, 0.0, 0.0, 0.0)
+    band = Band([_or(p.low, fallback.low) for p in points], [_or(p.high, fallback.high) for p in points], 0.95)
+    return Series(
+        name, [p.time for p in points], [p.value for p in points], "", band if middle else None, (span.start, span.end)
+    )
+
+
+def _or(value: float | None, other: float | None) -> float:
+    return value if value is not None else other if other is not None else 0.0
+
+
+def _said(window: SeriesWindow) -> Table:
+    rows: list[list[str | float | int | None]] = [
+        ["what spoke", window.statistic],
+        ["direction", {1: "up", -1: "down", 0: "none"}[window.direction]],
+        ["samples in the window", window.samples],
+        ["without a value", window.missing],
+    ]
+    return Table("The detector", ["", ""], rows)
+
+
+def _summary(name: str, labels: dict[str, str], window: SeriesWindow, low: float | None, high: float | None) -> str:
+    where = labels.get("instance", "")
+    rest = ", ".join(text for label, text in labels.items() if label not in ("instance", "job"))
+    what = f"{name} ({rest})" if rest else name
+    band = f", usually {low:.4g} to {high:.4g}" if low is not None and high is not None else ""
+    value = "no value" if window.last.value is None else f"{window.last.value:.4g}"
+    text = f"{where + ': ' if where else ''}{what} {WORDS.get(window.statistic, 'is at')} {value}{band}"
+    return " ".join(text.split())[:400]

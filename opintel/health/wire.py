@@ -1,0 +1,175 @@
+"""The wire of the health stream: metric samples as JSON.
+
+Taken are a sample in the form of prometheus-kafka-adapter (github.com/Telefonica/prometheus-kafka-adapter, README), a
+list of them, and an answer of Prometheus' HTTP API (prometheus.io/docs/prometheus/latest/querying/api) with a vector or
+a matrix. Content is untrusted; every record becomes a row or a reason.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from opintel.detector import Decoded, Message, each
+from opintel.finding import NS, parse_rfc3339
+from opintel.health.records import Sample, Samples, key_of
+from opintel.rows import Row
+
+MAX_BYTES = 16 << 20
+MAX_RECORDS = 100_000
+"""Samples of one message."""
+LARGEST = 1e30
+"""What is larger counts as no value, as to the detector."""
+MAX_KEY = 1024
+MAX_LABELS = 64
+EARLIEST, LATEST = 946_684_800 * NS, 4_102_444_800 * NS
+"""2000 to 2100: times outside are no times."""
+EXCERPT = 4096
+_NAME = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]*\Z")
+_LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_UNITS = (NS, 10**6, 10**3, 1)
+"""ns in a second, ms, us, ns: which one a number counts in is told by its size."""
+
+
+class _Body(msgspec.Struct):
+    """A sample, or an answer of Prometheus: the fields in use of both."""
+
+    timestamp: Any = None
+    value: Any = None
+    name: Any = None
+    labels: Any = None
+    status: Any = None
+    data: Any = None
+
+
+_body = msgspec.json.Decoder(_Body | list[Any])
+
+
+class HealthWire:
+    """Decodes samples; their scope is what the label `scope_label` says, `default` where it is missing."""
+
+    def __init__(self, *, scope_label: str = "job") -> None:
+        if not _LABEL.match(scope_label):
+            raise ValueError(f"scope_label is a label's name, got {scope_label!r}")
+        self._scope_label = scope_label
+        self._keys: dict[tuple[str, tuple[tuple[str, str], ...]], str] = {}
+
+    def decode(self, messages: Sequence[Message]) -> Decoded[Sample]:
+        """The rows of the messages and a `Reject` for each bad record; nothing is raised."""
+        return each(self._read, messages, Samples)
+
+    def redacted(self, body: bytes) -> bytes:
+        """The start of a message as it may be kept: metrics name machines, not people."""
+        return body[:EXCERPT]
+
+    def _read(self, message: Message) -> list[Row[Sample] | str]:
+        if message.form != "json":
+            return ["a sample is JSON: {timestamp, value, name, labels}; text has no series"]
+        if len(message.body) > MAX_BYTES:
+            return [f"a message of {len(message.body)} bytes; at most {MAX_BYTES}"]
+        try:
+            body = _body.decode(message.body)
+        except (msgspec.DecodeError, RecursionError) as error:
+            return [f"not a sample: {str(error)[:200]}"]
+        found: list[Row[Sample] | str] = []
+        for n, one in enumerate(_samples(body)):
+            if n == MAX_RECORDS:
+                found.append(f"more than {MAX_RECORDS} samples in a message: the rest was not read")
+                break
+            try:
+                found.append(self._row(*one))
+            except ValueError as error:
+                found.append(str(error)[:300])
+        return found or ["no sample in it"]
+
+    def _row(self, timestamp: Any, value: Any, name: Any, labels: Any) -> Row[Sample]:
+        if not isinstance(labels, dict):
+            raise ValueError(f"labels are a mapping of texts, got {str(labels)[:100]!r}")
+        name = name or labels.get("__name__")
+        time, number = _time(timestamp), _number(value)
+        missing = not abs(number) <= LARGEST
+        # equal values have equal keys: a label's text comes in few forms, and to check it costs more than to find it
+        try:
+            known = (name, tuple(labels.items()))
+            key = self._keys.get(known)
+        except TypeError:
+            raise ValueError("a label's value is a text") from None
+        if key is None:
+            key = self._key(name, labels)
+            if len(self._keys) >= 1 << 17:
+                self._keys.clear()
+            self._keys[known] = key
+        return Row(key, time, time, Sample(0.0 if missing else number, missing))
+
+    def _key(self, name: Any, labels: dict[Any, Any]) -> str:
+        if not isinstance(name, str) or not _NAME.match(name):
+            raise ValueError(f"a metric's name is letters, digits, _ and :, got {str(name)[:100]!r}")
+        if len(labels) > MAX_LABELS:
+            raise ValueError(f"{len(labels)} labels; at most {MAX_LABELS}")
+        plain: dict[str, str] = {}
+        for label, text in labels.items():
+            if not isinstance(label, str) or not _LABEL.match(label):
+                raise ValueError(f"a label's name is letters, digits and _, got {str(label)[:100]!r}")
+            if not isinstance(text, str) or not text.isprintable():
+                raise ValueError(f"label {label}: a printable text is right, got {str(text)[:100]!r}")
+            if label != "__name__" and text:  # to Prometheus an empty label is none
+                plain[label] = text
+        key = key_of(plain.get(self._scope_label, "default"), name, plain)
+        if len(key) > MAX_KEY:
+            raise ValueError(f"a series of {len(key)} characters; at most {MAX_KEY}")
+        return key
+
+
+def _samples(body: _Body | list[Any]) -> Iterator[tuple[Any, Any, Any, Any]]:
+    """(time, value, name, labels) of each sample, unchecked."""
+    if isinstance(body, list):
+        for one in body:
+            plain = one if isinstance(one, dict) else {"labels": one}
+            yield plain.get("timestamp"), plain.get("value"), plain.get("name"), plain.get("labels", {})
+    elif body.data is None:
+        yield body.timestamp, body.value, body.name, {} if body.labels is None else body.labels
+    else:
+        result = body.data.get("result") if isinstance(body.data, dict) else None
+        for one in result if isinstance(result, list) else [None]:
+            series = one if isinstance(one, dict) else {}
+            pairs = series.get("values", [series.get("value")])
+            for pair in pairs if isinstance(pairs, list) else [None]:
+                time, value = pair if isinstance(pair, list) and len(pair) == 2 else (None, None)
+                yield time, value, None, series.get("metric")
+
+
+def _number(value: Any) -> float:
+    """A value as a number, as Prometheus writes it: texts too, NaN and +Inf among them."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float | str)
+        or (isinstance(value, str) and len(value) > 64)
+    ):
+        raise ValueError(f"a value is a number, got {str(value)[:100]!r}")
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        raise ValueError(f"a value is a number, got {str(value)[:100]!r}") from None
+
+
+def _time(timestamp: Any) -> int:
+    """ns UTC of RFC 3339 text, or of a number of s, ms, us or ns: in the years 2000 to 2100 their sizes do not overlap.
+
+    A fraction counts to the thousandth.
+    """
+    number = timestamp
+    if isinstance(timestamp, str):
+        try:
+            number = parse_rfc3339(timestamp)
+        except ValueError:
+            number = _number(timestamp) if "T" not in timestamp else None
+    if isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number):
+        for unit in _UNITS:
+            if EARLIEST <= number * unit < LATEST:
+                whole = int(number)
+                return whole * unit + round((number - whole) * 1000) * unit // 1000
+    raise ValueError(f"a time is RFC 3339 or s, ms, us, ns in 2000 to 2100, got {str(timestamp)[:100]!r}")
