@@ -31,6 +31,7 @@ EARLIEST, LATEST = 946_684_800 * NS, 4_102_444_800 * NS
 EXCERPT = 4096
 _NAME = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]*\Z")
 _LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_PLAIN_NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?\Z")
 _UNITS = (NS, 10**6, 10**3, 1)
 """ns in a second, ms, us, ns: which one a number counts in is told by its size."""
 
@@ -166,7 +167,7 @@ def _time(timestamp: Any) -> int:
         try:
             number = parse_rfc3339(timestamp)
         except ValueError:
-            number = _number(timestamp) if "T" not in timestamp else None
+            number = float(timestamp) if _PLAIN_NUMBER.match(timestamp) else None
     if isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number):
         for unit in _UNITS:
             if EARLIEST <= number * unit < LATEST:

@@ -82,7 +82,7 @@ def health_messages() -> Sequence[tuple[int, bytes]]:
         for host in range(6):
             time = START + n * 30 * NS + host * 10**8
             values: dict[str, Any] = {f"load{k}": rng.gauss(0, 1) for k in range(3)}
-            values["sent_total"] = 100 * n + rng.randrange(50) - 9000 * (n > 150)
+            values["sent_total"] = 100 * (n - 150 * (n > 150)) + rng.randrange(50)
             values["temperature"] = "NaN" if rng.random() < 0.02 else str(40 + rng.gauss(0, 1))
             if host == 2 and n > 200:
                 values["load1"] += 15

@@ -1,0 +1,51 @@
+"""From samples to findings through the real stages: what is found, what is not, and how it is explained."""
+
+from __future__ import annotations
+
+import pytest
+from contract.cases import CASES, START
+from contract.harness import Outcome, play
+
+from opintel.finding import NS, parse_rfc3339
+from opintel.health.unusual import departure
+
+HEALTH = next(case for case in CASES if case.name == "health")
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    return play(HEALTH, tmp_path_factory.mktemp("health"))
+
+
+def test_the_series_that_jumped_is_found_at_once_and_nothing_else(told: Outcome) -> None:
+    found = sorted(told.findings.values(), key=lambda f: f["window"]["start"])
+    assert {(f["subject"]["instance"], f["subject"]["metric"]) for f in found} == {("h2", "load1")}
+    first = found[0]
+    jumped = START + 201 * 30 * NS
+    assert parse_rfc3339(first["window"]["start"]) <= jumped < parse_rfc3339(first["window"]["end"])
+    assert first["kind"] == "unusual"
+    assert first["log10_p"] <= -4
+    assert first["summary"].startswith("h2: load1 ")
+    assert ", usually " in first["summary"]
+    assert first["effect"]["value"] > 5
+
+
+def test_a_finding_is_drawn_with_the_band_before_it(told: Outcome) -> None:
+    first = min(told.findings.values(), key=lambda f: f["window"]["start"])
+    series = first["evidence"][0]
+    assert series["type"] == "series"
+    assert len(series["times"]) == len(series["values"]) == len(series["expected"]["low"])
+    assert len(series["times"]) > 30
+    assert series["times"] == sorted(series["times"])
+    assert series["values"][-1] > series["expected"]["high"][-2]
+
+
+def test_bad_samples_are_dead_letters(told: Outcome) -> None:
+    dead = [aside for aside in told.asides if aside[0] == "dead"]
+    assert dead
+    assert all("RFC 3339" in str(aside) for aside in dead)
+
+
+def test_the_departure_is_in_standard_deviations_of_the_band() -> None:
+    assert departure(3.92, -1.96, 1.96) == pytest.approx(3.92)
+    assert departure(None, 0.0, 1.0) == departure(1.0, None, None) == departure(1.0, 2.0, 2.0) == 0.0
