@@ -75,7 +75,8 @@ def batched_messages() -> Sequence[tuple[int, bytes]]:
 
 @cache
 def health_messages() -> Sequence[tuple[int, bytes]]:
-    """Six hosts of five series, a scrape a message, some twice; one series jumps, a counter is reset, one is bad."""
+    """Six hosts of five series, a scrape a message, some twice: one jumps, one is stuck, a counter is reset, some are
+    bad."""
     rng = random.Random(3)
     rows: list[tuple[int, bytes]] = []
     for n in range(240):
@@ -86,6 +87,8 @@ def health_messages() -> Sequence[tuple[int, bytes]]:
             values["temperature"] = "NaN" if rng.random() < 0.02 else str(40 + rng.gauss(0, 1))
             if host == 2 and n > 200:
                 values["load1"] += 15
+            if host == 4 and n > 160:
+                values["load0"] = 0.5
             samples = [
                 {"timestamp": time / NS, "value": v, "name": name, "labels": {"job": "node", "instance": f"h{host}"}}
                 for name, v in values.items()
