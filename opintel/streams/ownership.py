@@ -2,7 +2,8 @@
 when it is lost.
 
 It follows a `Membership` of the log between steps. A log that cannot be reached is met as a crash of these services,
-not of the process: they are dropped and made anew, from the log, when it is back.
+not of the process: they are dropped and made anew, from the log, when it is back. The group is joined anew too: the
+log that comes back may be another one, without the topics and the members of the old.
 """
 
 from __future__ import annotations
@@ -68,8 +69,10 @@ class Owned:
 
     def _follow(self) -> bool:
         """Lets go what was lost, makes what was won."""
-        if self._membership is None:
-            self._membership = self._join()
+        if self._membership is None or self._away:
+            before, self._membership = self._membership, self._join()
+            if before is not None:
+                before.close()  # only now: to leave a group takes a broker that answers
         owned = self._membership.owned()
         lost, won = sorted(self._made.keys() - owned), sorted(owned - self._made.keys())
         self._let_go(lost)

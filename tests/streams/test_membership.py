@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from opintel.streams.kafka.broker import Broker
 from opintel.streams.kafka.membership import GroupMembership
 from opintel.streams.kafka.settings import KafkaSettings
-from opintel.streams.log import LogError
+from opintel.streams.log import LogError, Membership
 from opintel.streams.log_kafka import KafkaLog
+from opintel.streams.ownership import Owned
 
 SESSION = 6.0
 """The least that a broker grants by default."""
@@ -137,3 +140,54 @@ def test_a_cluster_that_refuses_is_an_error_and_one_that_is_not_there_is_no_shar
     nobody.close()
     refused.close()
     assert time.monotonic() - began < 3.0
+
+
+class Standing:
+    """A service that asks in each step where its partition ends."""
+
+    name = "standing"
+
+    def __init__(self, log: KafkaLog, topic: str, alive: list[Standing]) -> None:
+        self.log, self.topic, self.alive = log, topic, alive
+        self.steps = 0
+        alive.append(self)
+
+    def step(self) -> bool:
+        self.log.end(self.topic, 0)
+        self.steps += 1
+        return False
+
+    def idle(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self.alive.remove(self)
+
+
+def test_a_cluster_that_comes_back_empty_is_worked_on_again(kafka: Broker, tmp_path: Path) -> None:
+    alive: list[Standing] = []
+    with Broker(tmp_path / "broker") as broker:
+        log = KafkaLog(KafkaSettings(bootstrap=[broker.bootstrap]))
+
+        def join() -> Membership:
+            log.create("wiped", 1)
+            return log.join("of-wiped", "wiped")
+
+        owned = Owned("wiped", join, lambda _: [Standing(log, "wiped", alive)])
+
+        def works() -> bool:
+            owned.step()
+            return any(service.steps for service in alive)
+
+        try:
+            eventually(works)
+            before = log.create("wiped", 1).epoch
+            broker.kill()
+            eventually(lambda: not owned.step() and not alive)
+            shutil.rmtree(broker.folder / "logs")
+            broker.start()
+            eventually(works)
+            assert log.create("wiped", 1).epoch != before
+        finally:
+            owned.close()
+            log.close()
