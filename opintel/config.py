@@ -46,6 +46,7 @@ _UNITS = {"ms": NS // 1000, "s": NS, "m": 60 * NS, "h": 3600 * NS, "d": 86_400 *
 _DURATION = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)")
 _LONGEST = 3650 * 86_400 * NS
 _NAME = r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}$"
+_URL = re.compile(r"file:|.*://")
 Name = Annotated[str, msgspec.Meta(pattern=_NAME)]
 
 
@@ -89,7 +90,7 @@ class SiteSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     replication: Annotated[int, msgspec.Meta(ge=1, le=9)] = 1
     """Copies that the cluster keeps of each of our topics."""
     checkpoints: str | None = None
-    """Folder or fsspec URL that all workers reach; left out: in the data folder."""
+    """Folder (relative to that of `site.yaml`) or fsspec URL that all workers reach; left out: in the data folder."""
     store: str | None = None
     """SQLAlchemy URL; left out: SQLite in the data folder."""
 
@@ -131,7 +132,7 @@ def load_site(directory: Path | None = None) -> Site:
     problems: list[Problem] = []
     documents: dict[str, Document] = {}
     written = Document({}, {(): Place("site.yaml", 0)})
-    if (folder / "site.yaml").exists():
+    if (folder / "site.yaml").exists() and not _blank(folder / "site.yaml"):
         written, problems = read_yaml(folder / "site.yaml", str(folder / "site.yaml") if given else "site.yaml")
     for path in sorted((folder / "streams").glob("*.y*ml")):
         shown = str(path) if given else f"streams/{path.name}"
@@ -154,6 +155,8 @@ def load_site(directory: Path | None = None) -> Site:
         raise ConfigError(problems)
     if settings.bus is not None:
         settings = msgspec.structs.replace(settings, bus=_absolute(settings.bus, folder))
+    if settings.checkpoints and given and not _URL.match(settings.checkpoints):
+        settings = msgspec.structs.replace(settings, checkpoints=str(folder / os.path.expanduser(settings.checkpoints)))
     return Site(folder, streams, folder / "alerts", documents, settings, written)
 
 
@@ -247,6 +250,15 @@ def duration(text: object) -> Duration:
     if ns > _LONGEST:
         raise ValueError(f"a duration is at most 3650d, got {text}")
     return Duration(ns)
+
+
+def _blank(path: Path) -> bool:
+    """Whether a file holds at most comments."""
+    try:
+        with path.open("rb") as file:
+            return all(line.strip()[:1] in (b"", b"#") for line in file)
+    except OSError:
+        return False  # its reader says why
 
 
 def _rules(

@@ -201,6 +201,48 @@ def test_site_settings_come_from_the_file_and_the_environment(
     assert (settings.replication, settings.store) == (3, "postgresql://h/d")
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("states", "{site}/states"),
+        ("../states", "{site}/../states"),
+        ("/srv/states", "/srv/states"),
+        ("~/states", "{home}/states"),
+        ("file:///srv/states", "file:///srv/states"),
+        ("file:states", "file:states"),
+        ("s3://b/c", "s3://b/c"),
+        ("simplecache::s3://b/c", "simplecache::s3://b/c"),
+    ],
+)
+def test_checkpoints_are_relative_to_the_sites_folder(
+    site_folder: Path, monkeypatch: pytest.MonkeyPatch, written: str, meant: str
+) -> None:
+    monkeypatch.setenv("HOME", "/home/of")
+    (site_folder / "site.yaml").write_text(f"checkpoints: {written}\n")
+    assert load_site(site_folder).settings.checkpoints == meant.format(site=site_folder, home="/home/of")
+
+
+def test_without_a_site_checkpoints_are_where_the_process_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPINTEL_CONFIG", raising=False)
+    monkeypatch.setenv("OPINTEL_SITE__CHECKPOINTS", "states")
+    assert load_site().settings.checkpoints == "states"
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "# replication: 3\n", "  # a\n\n# b"])
+def test_an_empty_file_of_the_site_leaves_all_out(
+    site_folder: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    (site_folder / "site.yaml").write_text(text)
+    assert load_site(site_folder).settings == SiteSettings()
+    monkeypatch.setenv("OPINTEL_SITE__REPLICATION", "3")
+    assert load_site(site_folder).settings.replication == 3
+
+
+def test_a_folder_in_the_place_of_the_sites_file_is_a_problem(site_folder: Path) -> None:
+    (site_folder / "site.yaml").mkdir()
+    assert problems(site_folder) == [f"{site_folder}/site.yaml: cannot be read: Is a directory"]
+
+
 def test_the_environment_alone_names_a_cluster(site_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPINTEL_SITE__BUS__BOOTSTRAP", "127.0.0.1:9092")
     monkeypatch.setenv("OPINTEL_STREAMS__FTS__KAFKA__BOOTSTRAP", "127.0.0.1:9095")

@@ -64,6 +64,8 @@ def check(directory: Path | None) -> tuple[Site | None, list[Problem], list[str]
         bus_password(site)
     except ConfigError as error:
         problems += error.problems
+    problems += _store_problems(site)
+    problems += _checkpoint_problems(site)
     for stream in site.streams:
         try:
             pipeline = pipeline_of(site, stream)
@@ -115,6 +117,43 @@ def _open_bus(site: Site) -> str:
     if bus is None or bus.tls or all(is_loopback(server.rpartition(":")[0].strip("[]")) for server in bus.bootstrap):
         return ""
     return "site.yaml: the bus is reached without TLS: who listens on the network reads all records"
+
+
+def _store_problems(site: Site) -> Iterator[Problem]:
+    """What is wrong with the URL of the store; its text, which may hold a password, is not shown."""
+    if not site.settings.store:
+        return
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+    text = ""
+    try:
+        url = make_url(site.settings.store)
+        url.get_dialect()
+        if url.port is not None and not 0 < url.port < 65536:
+            text = "its port is not one of 1 to 65535"
+    except NoSuchModuleError:
+        text = f"SQLAlchemy knows no database {url.drivername!r}"
+    except ArgumentError:
+        text = "is no SQLAlchemy URL"
+    except ValueError:
+        text = "is no SQLAlchemy URL: its port is no number"
+    if text:
+        yield site.written.problem(("store",), f"{text}; expected one such as postgresql+psycopg://USER@HOST/DATABASE")
+
+
+def _checkpoint_problems(site: Site) -> Iterator[Problem]:
+    """Protocols that fsspec does not know, in a URL that may be a chain of them (`simplecache::s3://...`)."""
+    url = site.settings.checkpoints or ""
+    if "://" not in url:
+        return
+    from fsspec import available_protocols
+
+    known = available_protocols()
+    for protocol in (link.partition("://")[0] for link in url.split("::") if "://" in link):
+        if protocol not in known:
+            text = f"fsspec knows no protocol {protocol!r}; expected a folder or a URL such as s3://BUCKET/FOLDER"
+            yield site.written.problem(("checkpoints",), text)
 
 
 def _alert_problems(site: Site) -> list[Problem]:

@@ -96,8 +96,11 @@ class System:
             return open_store(url or sqlite_url(self.data / "store.db"))
         except ImportError as error:
             raise UserError(f"store: {error}; `pip install {error.name or 'the driver that its URL names'}`") from error
-        except (OSError, SQLAlchemyError, RuntimeError) as error:
-            where = make_url(url).render_as_string(hide_password=True) if url else self.data
+        except (OSError, SQLAlchemyError, RuntimeError, ValueError) as error:
+            try:
+                where = make_url(url).render_as_string(hide_password=True) if url else str(self.data)
+            except (SQLAlchemyError, ValueError):
+                raise UserError("store: no URL of a database in site.yaml; `opintel check` says where") from None
             raise UserError(f"{where} cannot be used: {' '.join(str(error).split())}") from error
 
     def stream(self, name: str) -> Watched:

@@ -2,16 +2,21 @@
 URL (a folder, also a shared one; S3).
 
 Because state is a function of the log's prefix, whoever writes a checkpoint of a position writes the same
-bytes: no fencing is needed. A torn or foreign object is skipped with a warning, and the one before it serves.
+bytes: no fencing is needed. What is torn, foreign or no file at all is passed over with a warning, and the one before
+it serves.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
+import os
+import re
+import stat
 import uuid
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote
 
 import msgspec
 
@@ -24,6 +29,11 @@ KEPT = 3
 MAGIC = b"opintel-checkpoint"
 S3_PATIENCE = {"connect_timeout": 3, "read_timeout": 10, "retries": {"max_attempts": 2}}
 """botocore's own takes half a minute to say that nobody is there; the stream waits for it."""
+NO_FILE = (errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG)
+"""Of a link that leads nowhere; any other error is the store's."""
+_NAME = re.compile(r"[0-9]{16}")
+_USER = re.compile(r"://([^/]*:.*|[^/@]*)@")
+"""A URL's user and password; an S3 secret may hold slashes."""
 log = logging.getLogger(__name__)
 
 
@@ -36,11 +46,14 @@ class Checkpoints:
 
     def __init__(self, url: str, structure: str, topic: str, partition: int) -> None:
         import fsspec
+        from fsspec.implementations.local import LocalFileSystem
 
-        scheme = urlsplit(url).scheme
-        self._local, self._s3 = scheme in ("", "file"), scheme in ("s3", "s3a")
+        self._s3 = url.startswith(("s3://", "s3a://"))
         self._fs, root = fsspec.core.url_to_fs(url, **({"config_kwargs": S3_PATIENCE} if self._s3 else {}))
+        self._local = isinstance(self._fs, LocalFileSystem)
         self._folder = f"{root.rstrip('/')}/{structure}/{topic}-{partition}"
+        self._secrets = _secrets(url)
+        self._shown = self._told(self._folder)
 
     def put(self, position: int, state: dict[str, Any]) -> None:
         """Writes the checkpoint of `position` and drops all but the newest three. CheckpointError where it cannot."""
@@ -48,12 +61,14 @@ class Checkpoints:
         value = MAGIC + bytes((FORMAT,)) + hashlib.blake2b(body, digest_size=16).digest() + body
         try:
             self._write(f"{self._folder}/{position:016d}", value)
-            kept = [f"{p:016d}" for p in self._positions()[-KEPT:]]
-            for name in self._names():
-                if name < kept[0]:  # also what a crash left half written
+            files = [name for name, is_file in self._names().items() if is_file]
+            kept = sorted(filter(_NAME.fullmatch, files))[-KEPT:]
+            for name in files:
+                if kept and name < kept[0]:  # also what a crash left half written
                     self._remove(name)
         except Exception as error:  # each file system has errors of its own
-            raise CheckpointError(f"checkpoint {self._folder}/{position} could not be written: {error}") from error
+            text = f"checkpoint {self._shown}/{position} could not be written: {self._told(error)}"
+            raise CheckpointError(text) from (None if self._secrets else error)
 
     def _write(self, path: str, value: bytes) -> None:
         if not self._s3:  # it has no folders
@@ -62,7 +77,7 @@ class Checkpoints:
             part = f"{path}.{uuid.uuid4().hex}.part"
             try:
                 self._fs.pipe_file(part, value)
-                self._fs.mv(part, path)
+                os.replace(part, path)
             except FileNotFoundError:
                 log.debug("%s: an owner that is ahead has swept it away", path)
             except OSError:
@@ -79,49 +94,87 @@ class Checkpoints:
         right, but a replay of everything.
         """
         try:
-            for position in (p for p in self._positions() if p > end):
-                log.warning("checkpoint %s/%d is beyond the log's end %d: dropped", self._folder, position, end)
-                self._remove(f"{position:016d}")
+            for position, is_file in self._positions():
+                if not is_file:
+                    log.warning("checkpoint %s/%016d: no file, passed over", self._shown, position)
+                elif position > end:
+                    log.warning("checkpoint %s/%d is beyond the log's end %d: dropped", self._shown, position, end)
+                    self._remove(f"{position:016d}")
             seen: list[int] = []
-            while (there := self._positions()) != seen:  # another owner may drop those listed while we read
+            # another owner may drop those listed while we read
+            while (there := [p for p, is_file in self._positions() if is_file and p <= end]) != seen:
                 for position in reversed(there):
                     state = self._read(position)
                     if state is not None:
                         return position, state
                 seen = there
         except Exception as error:
-            raise LogUnavailable(f"checkpoints below {self._folder} cannot be read: {error}") from error
+            text = f"checkpoints below {self._shown} cannot be read: {self._told(error)}"
+            raise LogUnavailable(text) from (None if self._secrets else error)
         return None
 
     def _read(self, position: int) -> dict[str, Any] | None:
-        path = f"{self._folder}/{position:016d}"
+        name = f"{position:016d}"
         try:
-            value = self._fs.cat_file(path)
+            value = self._fs.cat_file(f"{self._folder}/{name}")
         except (FileNotFoundError, IsADirectoryError):  # another owner has just dropped it; or it is none
             return None
         head = len(MAGIC)
         digest, body = value[head + 1 : head + 17], value[head + 17 :]
         if len(value) < head + 17 or value[:head] != MAGIC or value[head] not in READABLE:
-            log.warning("checkpoint %s: not of format %d or %d, passed over", path, *READABLE)
+            log.warning("checkpoint %s/%s: not of format %d or %d, passed over", self._shown, name, *READABLE)
         elif hashlib.blake2b(body, digest_size=16).digest() != digest:
-            log.warning("checkpoint %s: checksum differs, passed over", path)
+            log.warning("checkpoint %s/%s: checksum differs, passed over", self._shown, name)
         else:
-            state: dict[str, Any] = msgspec.msgpack.decode(body, strict=False)
-            return state
+            try:
+                return msgspec.msgpack.decode(body, type=dict[str, Any])
+            except (ValueError, RecursionError) as error:  # anybody can write a right checksum over anything
+                log.warning("checkpoint %s/%s: no state (%s), passed over", self._shown, name, error)
         return None
 
-    def _positions(self) -> list[int]:
-        return sorted(int(n) for n in self._names() if n.isdigit() and n.isascii())
+    def _positions(self) -> list[tuple[int, bool]]:
+        return sorted((int(name), is_file) for name, is_file in self._names().items() if _NAME.fullmatch(name))
 
-    def _names(self) -> list[str]:
+    def _names(self) -> dict[str, bool]:
+        """What is in the folder, and whether it is a file: not a folder, a pipe, a loop of links."""
         self._fs.invalidate_cache()  # other owners write there too
-        try:
-            return [str(n).rsplit("/", 1)[-1] for n in self._fs.ls(self._folder, detail=False)]
+        try:  # a local listing with details fails when a file is swept meanwhile
+            there = self._fs.ls(self._folder, detail=not self._local)
         except FileNotFoundError:
-            return []
+            return {}
+        if not self._local:
+            return {str(entry["name"]).rstrip("/").rsplit("/", 1)[-1]: entry["type"] == "file" for entry in there}
+        kinds = ((path.rsplit("/", 1)[-1], _is_file(path)) for path in there)
+        return {name: is_file for name, is_file in kinds if is_file is not None}
 
     def _remove(self, name: str) -> None:
         try:
             self._fs.rm_file(f"{self._folder}/{name}")
         except FileNotFoundError:
-            log.debug("%s of %s was dropped by another owner", name, self._folder)
+            log.debug("%s of %s was dropped by another owner", name, self._shown)
+
+    def _told(self, what: object) -> str:
+        """As text, without the user and password that the URL may hold."""
+        text = str(what)
+        for secret in self._secrets:
+            text = text.replace(secret, "***@" if secret.endswith("@") else "***")
+        return text
+
+
+def _secrets(url: str) -> list[str]:
+    """The user and password in a URL (of several links) as an error may show them, the longest first."""
+    users = {user for link in url.split("::") for user in _USER.findall(link)}
+    found = {f"{user}@" for user in users} | {user.partition(":")[2] for user in users} - {""}
+    return sorted(found | set(map(unquote, found)), key=len, reverse=True)
+
+
+def _is_file(path: str) -> bool | None:
+    """Of a local path; None where nothing is there."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno in NO_FILE:
+            return False
+        raise

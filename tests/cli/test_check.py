@@ -64,6 +64,44 @@ def test_a_wire_that_refuses_its_settings_is_a_problem(site: Path, capsys: pytes
     assert "streams/fts.yaml:4: wire: " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("store: nonsense", "site.yaml:2: store: is no SQLAlchemy URL; expected one such as "),
+        ("store: postgresql://u:hunter2@h:port/d", "site.yaml:2: store: is no SQLAlchemy URL: its port is no number"),
+        ("store: postgresql://u:hunter2@h:99999/d", "site.yaml:2: store: its port is not one of 1 to 65535"),
+        ("store: postgres://u:hunter2@h/d", "site.yaml:2: store: SQLAlchemy knows no database 'postgres'"),
+        ("checkpoints: s4://k:hunter2@b/x", "site.yaml:2: checkpoints: fsspec knows no protocol 's4'; expected "),
+        ("checkpoints: simplecache::s4://b", "site.yaml:2: checkpoints: fsspec knows no protocol 's4'; expected "),
+    ],
+)
+def test_a_url_that_nothing_opens_is_a_problem(
+    site: Path, line: str, expected: str, capsys: pytest.CaptureFixture
+) -> None:
+    (site / "site.yaml").write_text(f"replication: 1\n{line}\n")
+    assert invoke(["check", str(site)]) == 1
+    said = capsys.readouterr().err.replace(f"{site}/", "")
+    assert any(told.startswith(expected) for told in said.splitlines()), said
+    assert "hunter2" not in said
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "store: postgresql+psycopg://u@h:5432/d",
+        "store: sqlite:////srv/store.db",
+        "checkpoints: s3://b/x",
+        "checkpoints: file:///srv/x",
+        "checkpoints: simplecache::s3://b/x",
+        "checkpoints: states",
+        "# nothing",
+    ],
+)
+def test_urls_that_can_be_opened_are_in_order(site: Path, line: str, capsys: pytest.CaptureFixture) -> None:
+    (site / "site.yaml").write_text(f"{line}\n")
+    assert invoke(["check", str(site)]) == 0, capsys.readouterr().err
+
+
 def test_json_is_one_document(site: Path, capsys: pytest.CaptureFixture) -> None:
     (site / "streams" / "fts.yaml").write_text(FTS + "windwo: 5m\n")
     assert invoke(["check", str(site), "--json"]) == 1

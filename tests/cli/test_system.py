@@ -43,6 +43,15 @@ def test_a_store_whose_driver_is_not_installed_says_what_to_install(tmp_path: Pa
     system.close()
 
 
+@pytest.mark.parametrize("url", ["nonsense", "postgresql://u:secret@h:x/x"])
+def test_a_store_that_is_no_url_is_told_without_its_password(url: str, tmp_path: Path) -> None:
+    system = made(tmp_path, store=url)
+    with pytest.raises(UserError, match="no URL of a database") as told:
+        _ = system.store
+    assert "secret" not in str(told.value)
+    system.close()
+
+
 def test_a_feed_that_cannot_be_used_is_closed(tmp_path: Path) -> None:
     class Feed:
         name, closed = "feed", False

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from traceback import format_exception
+from urllib.parse import unquote
 
 import fsspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opintel.streams.checkpoints import KEPT, Checkpoints
+from opintel.streams.checkpoints import FORMAT, KEPT, MAGIC, CheckpointError, Checkpoints
+from opintel.streams.log import LogUnavailable
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text() | st.binary(),
@@ -68,6 +75,132 @@ def test_a_damaged_one_is_passed_over(url: str, damage: bytes | str, caplog: pyt
     fs.pipe_file(path, damage)
     assert kept.newest(100) == (5, {"at": 5})
     assert "passed over" in caplog.text
+
+
+NO_FILES = {
+    "folder": lambda path: path.mkdir(),
+    "pipe": os.mkfifo,
+    "loop": lambda path: path.symlink_to(path.name),
+    "link through a file": lambda path: path.symlink_to(Path(__file__) / "x"),
+    "link of a long name": lambda path: path.symlink_to("x" * 300),
+    "link to nothing": lambda path: path.symlink_to("nothing"),
+}
+
+
+@pytest.mark.parametrize("make", NO_FILES.values(), ids=NO_FILES)
+@pytest.mark.parametrize("at", [1, 8, 20, 500])
+def test_what_is_no_file_is_passed_over(
+    tmp_path: Path, make: Callable[[Path], None], at: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = Checkpoints(str(tmp_path), "s", "t", 0)
+    folder = tmp_path / "s" / "t-0"
+    kept.put(5, {"at": 5})
+    kept.put(9, {"at": 9})
+    for foreign in range(at, at + KEPT):
+        if foreign != 9:
+            make(folder / f"{foreign:016d}")
+    assert kept.newest(100) == (9, {"at": 9})
+    assert "no file, passed over" in caplog.text or make is NO_FILES["link to nothing"]
+    for position in range(30, 40):
+        kept.put(position, {"at": position})
+    assert kept.newest(100) == (39, {"at": 39})
+    assert len([path for path in folder.iterdir() if os.path.isfile(path)]) == KEPT
+
+
+def test_a_folder_of_the_same_name_is_an_error_and_nothing_is_left_in_it(tmp_path: Path) -> None:
+    kept = Checkpoints(str(tmp_path), "s", "t", 0)
+    folder = tmp_path / "s" / "t-0"
+    (folder / f"{5:016d}").mkdir(parents=True)
+    with pytest.raises(CheckpointError):
+        kept.put(5, {})
+    assert [path.name for path in folder.rglob("*")] == [f"{5:016d}"]
+
+
+def test_folders_elsewhere_are_passed_over(tmp_path: Path) -> None:
+    kept = Checkpoints(f"memory://{tmp_path.name}", "s", "t", 0)
+    kept.put(5, {"at": 5})
+    fs, root = fsspec.core.url_to_fs(f"memory://{tmp_path.name}")
+    for foreign in (1, 20, 21, 22, 500):
+        fs.pipe_file(f"{root}/s/t-0/{foreign:016d}/x", b"")
+    assert kept.newest(100) == (5, {"at": 5})
+    for position in range(6, 10):
+        kept.put(position, {"at": position})
+    assert kept.newest(100) == (9, {"at": 9})
+
+
+def test_other_names_are_left_alone(tmp_path: Path) -> None:
+    kept = Checkpoints(str(tmp_path), "s", "t", 0)
+    kept.put(5, {"at": 5})
+    names = ["7", "9" * 200, "notes"]
+    for name in names:
+        (tmp_path / "s" / "t-0" / name).write_text("x")
+    for position in range(6, 10):
+        kept.put(position, {"at": position})
+    assert kept.newest(100) == (9, {"at": 9})
+    assert all((tmp_path / "s" / "t-0" / name).exists() for name in names)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\xc1",
+        b"\x01",
+        b"\x90",
+        b"\x81\x01\x01",
+        b"\x81\xa1\xff\x01",
+        b"\x81\xa1a" + b"\x91" * 5000 + b"\x01",
+        b"\xdf\xff\xff\xff\xff",
+    ],
+    ids=["empty", "no msgpack", "a number", "a list", "keys no text", "no UTF-8", "deep", "a long promise"],
+)
+def test_a_right_checksum_over_no_state_is_passed_over(url: str, body: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    kept = Checkpoints(url, "s", "t", 0)
+    kept.put(5, {"at": 5})
+    fs, root = fsspec.core.url_to_fs(url)
+    value = MAGIC + bytes((FORMAT,)) + hashlib.blake2b(body, digest_size=16).digest() + body
+    fs.pipe_file(f"{root}/s/t-0/{9:016d}", value)
+    assert kept.newest(100) == (5, {"at": 5})
+    assert "no state" in caplog.text
+
+
+def test_a_folder_that_cannot_be_listed_is_said_so(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "t-0").symlink_to("t-0")
+    with pytest.raises(LogUnavailable, match="cannot be read"):
+        Checkpoints(str(tmp_path), "s", "t", 0).newest(100)
+
+
+@pytest.mark.parametrize("user", ["k:hunter2", "k:hun/ter2", "k:hunter2@1", "hunter2", "k:hunter%2F2"])
+def test_the_users_password_is_never_told(user: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    url = f"memory://{user}@{tmp_path.name}/x"
+    kept = Checkpoints(url, "s", "t", 0)
+    kept.put(5, {"at": 5})
+    kept.put(9, {"at": 9})
+    fs, root = fsspec.core.url_to_fs(url)
+    fs.pipe_file(f"{root}/s/t-0/{4:016d}", b"foreign")
+    fs.pipe_file(f"{root}/s/t-0/{3:016d}/x", b"")
+    assert kept.newest(4) is None
+    assert "beyond" in caplog.text
+    assert "not of format" in caplog.text
+    assert "no file" in caplog.text
+    told = [caplog.text]
+    with pytest.MonkeyPatch.context() as patch:
+
+        def refuse(path: str, *_: object, **__: object) -> None:
+            raise OSError(f"no access to {path} for {unquote(user)}@")
+
+        patch.setattr(fs, "pipe_file", refuse)
+        patch.setattr(fs, "ls", refuse)
+        for act in (lambda: kept.put(10, {}), lambda: kept.newest(10)):
+            with pytest.raises((CheckpointError, LogUnavailable)) as caught:
+                act()
+            told.append("".join(format_exception(caught.value)))
+    for text in told:
+        assert "***@" in text
+        assert "hun" not in text
+        assert "ter2" not in text
 
 
 def test_a_torn_write_is_never_seen(tmp_path: Path) -> None:
