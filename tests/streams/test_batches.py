@@ -54,6 +54,13 @@ def test_any_batches_are_read_from_any_place_in_any_pieces(
     assert taken(stored[:cut], position, base, limit) == expected[: len(taken(stored[:cut], position, base))]
 
 
+def test_what_is_appended_while_a_broker_answers_is_read() -> None:
+    """It looks up the end before it reads, so that the answer's records may go beyond the end that it tells."""
+    stored = GOOD + at(2, GOOD) + at(4, GOOD)
+    for end in range(7):
+        assert taken(stored, 0, end) == [(n, b"g%d" % (n % 2)) for n in range(6)], end
+
+
 def test_what_kafka_python_writes_is_read() -> None:
     builder = DefaultRecordBatchBuilder(2, 0, False, -1, -1, -1, 1 << 20)
     for n in range(200):

@@ -44,8 +44,8 @@ class Batches:
         *,
         limit: int = LIMIT,
     ) -> None:
-        """`place` names the partition in reasons; `end` is its end as the broker told it; `aborted` are (producer id,
-        first offset) of transactions to leave out.
+        """`place` names the partition in reasons; `end` is its end as the broker told it, a moment before it read;
+        `aborted` are (producer id, first offset) of transactions to leave out.
         """
         self.position = position
         self.end = end
@@ -198,11 +198,12 @@ class Batches:
     def _fits(self, first: int, last: int, following: int) -> bool:
         """Whether a batch can stand where it says: no checksum covers its first offset.
 
-        A broker sends, in order, the batch that holds the position asked for, or else the first one behind it.
+        A broker sends, in order, the batch that holds the position asked for, or else the first one behind it. It
+        looks up the partition's end before it reads, so that what is appended between the two stands beyond that end.
         """
-        if not self._base + self._last < first <= last < self.end or last < self.position:
+        if not self._base + self._last < first <= last or last < self.position:
             return False
-        return first <= self.position or last < following
+        return first <= self.position or last < min(following, self.end)
 
     def _start(self, out: list[Item], codec: str, at: int, stop: int, count: int) -> None:
         try:
