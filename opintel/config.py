@@ -358,6 +358,9 @@ def _value(document: Document, path: Path_, value: Any, kind: Any, problems: lis
     try:
         if kind is Duration:
             return duration(value)
+        if get_origin(kind) in (list, tuple) and isinstance(value, list):
+            inner = get_args(kind)[0]
+            return get_origin(kind)(_value(document, (*path, n), v, inner, problems) for n, v in enumerate(value))
         nested = next(
             (k for k in (kind, *get_args(kind)) if isinstance(k, type) and issubclass(k, msgspec.Struct)), None
         )

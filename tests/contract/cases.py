@@ -75,12 +75,12 @@ def batched_messages() -> Sequence[tuple[int, bytes]]:
 
 @cache
 def health_messages() -> Sequence[tuple[int, bytes]]:
-    """Six hosts of five series, a scrape a message, some twice: one jumps, one is stuck, a counter is reset, some are
-    bad."""
+    """Six hosts of five series, a scrape a message, some twice: a series jumps, one is stuck, a counter is reset, some
+    samples are bad, a host falls silent."""
     rng = random.Random(3)
     rows: list[tuple[int, bytes]] = []
     for n in range(240):
-        for host in range(6):
+        for host in range(6 if n < 210 else 5):
             time = START + n * 30 * NS + host * 10**8
             values: dict[str, Any] = {f"load{k}": rng.gauss(0, 1) for k in range(3)}
             values["sent_total"] = 100 * (n - 150 * (n > 150)) + rng.randrange(50)

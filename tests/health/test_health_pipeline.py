@@ -17,13 +17,14 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     return play(HEALTH, tmp_path_factory.mktemp("health"))
 
 
-def test_the_series_that_jumps_and_the_one_that_is_stuck_are_found_and_nothing_else(told: Outcome) -> None:
+def test_what_jumps_is_stuck_or_silent_is_found_and_nothing_else(told: Outcome) -> None:
     found = sorted(told.findings.values(), key=lambda f: f["window"]["start"])
-    assert {(f["subject"]["instance"], f["subject"]["metric"]) for f in found} == {
-        ("h2", "load1"),
-        ("h4", "load0"),
+    assert {(f["kind"], f["subject"]["instance"], f["subject"].get("metric")) for f in found} == {
+        ("unusual", "h2", "load1"),
+        ("unusual", "h4", "load0"),
+        ("silent", "h5", None),
     }
-    first = next(f for f in found if f["subject"]["metric"] == "load1")
+    first = next(f for f in found if f["subject"].get("metric") == "load1")
     jumped = START + 201 * 30 * NS
     assert parse_rfc3339(first["window"]["start"]) <= jumped < parse_rfc3339(first["window"]["end"])
     assert first["kind"] == "unusual"
@@ -34,7 +35,7 @@ def test_the_series_that_jumps_and_the_one_that_is_stuck_are_found_and_nothing_e
 
 
 def test_a_finding_is_drawn_with_the_band_before_it(told: Outcome) -> None:
-    ours = (f for f in told.findings.values() if f["subject"]["metric"] == "load1")
+    ours = (f for f in told.findings.values() if f["subject"].get("metric") == "load1")
     first = min(ours, key=lambda f: f["window"]["start"])
     series = first["evidence"][0]
     assert series["type"] == "series"

@@ -1,0 +1,253 @@
+"""Series on their way to a limit: the disk is full in 3 days. The first form of predictive maintenance.
+
+Limits come from the stream's YAML. What stage 1 says of a series' windows is remembered here, every few windows a
+forecast is made of it (`opintel.health.forecast`), and one that says so again and again is a finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import msgspec
+
+from opintel.detector import Closing
+from opintel.evidence import Band, Evidence, Series, Table, capped
+from opintel.finding import NS, Effect, Finding, Severity, Window, finding_id
+from opintel.health.forecast import Forecast, time_to_threshold
+from opintel.health.records import series_parts
+from opintel.health.windows import series_windows
+
+KEPT = 240
+"""Windows of a series that are remembered."""
+LEAST = 60
+"""Windows without which nothing is forecast."""
+SPANS = (LEAST, KEPT)
+"""A forecast is made from the last so many windows: a drift may have begun lately, or long ago."""
+EVERY = 5
+"""Windows between two forecasts of a series."""
+AGREED = 3
+"""Forecasts in a row that say the same before it is told."""
+COVERAGE, SURE = 0.9, 0.998
+"""Of the interval that is told; of the one whose late end must lie within the time asked for, since a line through an
+hour of noise may point anywhere."""
+CAP = 5_000
+"""Series with a limit, a scope."""
+GONE = 1440
+"""Windows without a sample after which a series is forgotten."""
+AHEAD = 60
+"""Points of the future that are drawn."""
+
+
+class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a series should not reach; either `above` or `below`."""
+
+    metric: str
+    labels: dict[str, str] = {}
+    """Labels and their values that a series has; others are not asked for."""
+    above: float | None = None
+    below: float | None = None
+    hours: Annotated[float, msgspec.Meta(gt=0, le=24 * 365)] = 48.0
+    """It is told when it is nearly certain to be reached within so many hours."""
+    reached: Severity = "critical"
+    """Severity where it is reached."""
+
+    def __post_init__(self) -> None:
+        if (self.above is None) == (self.below is None):
+            raise ValueError(f"a limit of {self.metric} is either `above` or `below` a number")
+
+    @property
+    def value(self) -> float:
+        """The number."""
+        return self.below if self.above is None else self.above  # type: ignore[return-value]
+
+    def beyond(self, value: float) -> bool:
+        """Whether a value has reached it."""
+        return value <= self.value if self.above is None else value >= self.value
+
+    def concerns(self, name: str, labels: Mapping[str, str]) -> bool:
+        """Whether a series has this limit."""
+        return name == self.metric and all(labels.get(label) == text for label, text in self.labels.items())
+
+
+class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Settings of `LimitJudge`."""
+
+    limits: tuple[Limit, ...] = ()
+    max_findings: int = 100
+    """At most so many a window, the soonest first."""
+
+
+class _Past(msgspec.Struct, array_like=True):
+    """A series with a limit."""
+
+    times: list[float] = []
+    """Seconds since 1970, of the last sample of each window."""
+    values: list[float] = []
+    wait: int = 0
+    """Windows until the next forecast."""
+    agreed: int = 0
+    told: list[float] = []
+    """Median, low, high of the last forecast in s since 1970; empty where it did not reach the limit in time."""
+    absent: int = 0
+
+
+class LimitJudge:
+    """Findings of kind `forecast` (it will be reached: `warning`) and `limit` (it is reached).
+
+    They have no p-value: an interval says how sure the time is (`COVERAGE`), and a budget's `unranked_a_week` how many
+    alarms there may be. Of several limits of a series the first counts.
+    """
+
+    name = "health.limits"
+    version = 1
+    Settings = LimitSettings
+    controls: tuple[str, ...] = ()
+
+    def __init__(self) -> None:
+        self.tests: dict[str, int] = {}
+        """None: what has no p-value spends nothing of a budget."""
+        self._past: dict[str, _Past] = {}
+
+    def judge(self, closing: Closing) -> list[Finding]:
+        """The findings of one closed window, the soonest first."""
+        limits: Sequence[Limit] = closing.settings.limits
+        if not limits:
+            self._past.clear()
+            return []
+        concerned = self._note(closing, limits)
+        found = []
+        for series, limit in concerned.items():
+            past = self._past[series]
+            if limit.beyond(past.values[-1]):
+                past.agreed, past.told = 0, []
+                found.append((0.0, series, self._finding(closing, series, limit, past, None)))
+                continue
+            self._look(past, limit)
+            if past.agreed >= AGREED:
+                now = past.times[-1]
+                median, low, high = (max(0.0, at - now) for at in past.told)
+                forecast = Forecast(median, low, high)
+                found.append((median, series, self._finding(closing, series, limit, past, forecast)))
+        return [finding for _, _, finding in sorted(found, key=lambda f: f[:2])][: closing.settings.max_findings]
+
+    def state(self) -> dict[str, Any]:
+        """Plain data: series → its past."""
+        return {series: msgspec.to_builtins(past) for series, past in sorted(self._past.items())}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """The inverse of `state`."""
+        self._past = {series: msgspec.convert(plain, _Past) for series, plain in state.items()}
+
+    def _note(self, closing: Closing, limits: Sequence[Limit]) -> dict[str, Limit]:
+        """Remembers the window; series → limit of those with a value in it, in order."""
+        concerned = {}
+        for series, window in series_windows(closing.records).items():
+            name, labels = series_parts(series)
+            limit = next((one for one in limits if one.concerns(name, labels)), None)
+            if limit is None or window.last.value is None:
+                continue
+            past = self._past.get(series)
+            if past is None:
+                if len(self._past) >= CAP:
+                    continue
+                # not all series in the same window
+                past = self._past[series] = _Past(wait=LEAST + len(self._past) % EVERY)
+            past.times = [*past.times[-(KEPT - 1) :], window.last.time / NS]
+            past.values = [*past.values[-(KEPT - 1) :], window.last.value]
+            past.absent = 0
+            concerned[series] = limit
+        for series in [s for s, past in self._past.items() if s not in concerned]:
+            self._past[series].absent += 1
+            if self._past[series].absent > GONE:
+                del self._past[series]
+        return dict(sorted(concerned.items()))
+
+    def _look(self, past: _Past, limit: Limit) -> None:
+        """Makes a forecast if one is due."""
+        past.wait -= 1
+        if past.wait > 0:
+            return
+        past.wait = EVERY
+        seconds, now = limit.hours * 3600.0, past.times[-1]
+        made = (_forecast(past, span, limit, seconds) for span in SPANS if len(past.times) >= span)
+        soon = [forecast for forecast in made if forecast is not None]
+        if not soon:
+            past.agreed, past.told = 0, []
+            return
+        past.agreed += 1
+        past.told = [now + x for x in min(soon)]
+
+    def _finding(self, closing: Closing, series: str, limit: Limit, past: _Past, forecast: Forecast | None) -> Finding:
+        name, labels = series_parts(series)
+        subject = {"scope": closing.scope, "metric": name, **labels}
+        kind = "limit" if forecast is None else "forecast"
+        return Finding(
+            id=finding_id(self.name, self.version, closing.model, {**subject, "kind": kind}, closing.window),
+            detector=self.name,
+            kind=kind,
+            subject=subject,
+            window=closing.window,
+            log10_p=None,
+            basis="none",
+            effect=Effect(0.0 if forecast is None else forecast.median / 3600.0, "hours until the limit"),
+            severity=limit.reached if forecast is None else "warning",
+            summary=_summary(name, labels, limit, past, forecast),
+            evidence=capped(_drawn(name, limit, past, forecast, closing.window)),
+            model=closing.model,
+        )
+
+
+def _forecast(past: _Past, span: int, limit: Limit, within: float) -> Forecast | None:
+    """Of the last `span` windows, if it is nearly certain to be reached `within` so many seconds."""
+    times, values = past.times[-span:], past.values[-span:]
+    third = max(1, span // 3)
+    first, last = sum(values[:third]) / third, sum(values[-third:]) / third
+    if abs(limit.value - last) >= abs(limit.value - first):
+        return None  # it does not come nearer: not worth the arithmetic
+    if time_to_threshold(times, values, limit.value, coverage=SURE).high > within:
+        return None
+    return time_to_threshold(times, values, limit.value, coverage=COVERAGE)
+
+
+def _summary(name: str, labels: Mapping[str, str], limit: Limit, past: _Past, forecast: Forecast | None) -> str:
+    where = labels.get("instance", "")
+    rest = ", ".join(text for label, text in labels.items() if label not in ("instance", "job"))
+    what = f"{where + ': ' if where else ''}{name}{f' ({rest})' if rest else ''}"
+    side = "below" if limit.above is None else "above"
+    if forecast is None:
+        return f"{what} is {past.values[-1]:.4g}, {side} its limit {limit.value:.4g}"[:400]
+    when = f"in {_time(forecast.median)} ({_time(forecast.low)} to {_time(forecast.high)})"
+    return f"{what} reaches its limit {limit.value:.4g} {when}, now {past.values[-1]:.4g}"[:400]
+
+
+def _time(seconds: float) -> str:
+    for unit, size in (("d", 86_400.0), ("h", 3600.0)):
+        if seconds >= 2.0 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds / 60.0:.0f} min"
+
+
+def _drawn(name: str, limit: Limit, past: _Past, forecast: Forecast | None, window: Window) -> list[Evidence]:
+    """The series, and ahead of it between the earliest and the latest way to the limit."""
+    times = [int(t * NS) for t in past.times]
+    if forecast is None:
+        return [Series(name, times, list(past.values), "", None, (window.start, window.end))]
+    now, value, gap = past.times[-1], past.values[-1], limit.value - past.values[-1]
+    ahead = [forecast.high * (n + 1) / AHEAD for n in range(AHEAD)]
+    soon = [value + gap * min(1.0, t / max(forecast.low, 1.0)) for t in ahead]
+    late = [value + gap * min(1.0, t / max(forecast.high, 1.0)) for t in ahead]
+    band = Band(
+        [*past.values, *map(min, soon, late)],
+        [*past.values, *map(max, soon, late)],
+        COVERAGE,
+    )
+    told: list[list[str | float | int | None]] = [
+        ["limit", limit.value],
+        ["in the middle", _time(forecast.median)],
+        [f"{COVERAGE:.0%} between", f"{_time(forecast.low)} and {_time(forecast.high)}"],
+        ["windows looked at", len(past.times)],
+    ]
+    drawn = [*times, *(int((now + t) * NS) for t in ahead)]
+    values: list[float | None] = [*past.values, *([None] * AHEAD)]
+    return [Series(name, drawn, values, "", band, (window.start, window.end)), Table("Forecast", ["", ""], told)]

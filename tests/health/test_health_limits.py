@@ -1,0 +1,104 @@
+"""Series on their way to a limit: what is told, how sure, and what is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import numpy as np
+import pytest
+
+from opintel.detector import Closing, Controls, Record
+from opintel.finding import NS, Finding, Window
+from opintel.health.limits import Limit, LimitJudge, LimitSettings
+from opintel.health.records import series_text
+from opintel.health.windows import SERIES, Point, SeriesWindow
+
+MINUTE = 60 * NS
+BEGIN = 1_700_000_040 * NS
+FULL = LimitSettings((Limit(metric="avail", below=0.0, hours=24.0, labels={"mountpoint": "/data"}),))
+DISK = {"instance": "disk01", "mountpoint": "/data"}
+
+
+def closing(n: int, values: dict[str, float | None], settings: LimitSettings = FULL) -> Closing:
+    window = Window(BEGIN + n * MINUTE, BEGIN + (n + 1) * MINUTE)
+    records = [
+        Record(
+            window,
+            SERIES,
+            series,
+            "node",
+            SeriesWindow(1, 0, Point(window.start + NS, value, None, None), None, False, "", 0, window.start),
+        )
+        for series, value in sorted(values.items())
+    ]
+    return Closing(window, "node", records, Controls(), settings, "model", True)
+
+
+def play(at: Callable[[int], float | None], windows: int, labels: dict[str, str] = DISK) -> list[list[Finding]]:
+    judge, series = LimitJudge(), series_text("avail", labels)
+    return [judge.judge(closing(n, {series: at(n)})) for n in range(windows)]
+
+
+def falling(n: int) -> float:
+    """Full 600 windows after the first 300, with noise."""
+    return 1000.0 * min(1.0, 1.0 - (n - 300) / 600.0) + float(np.random.default_rng(n).normal(0, 3))
+
+
+def test_a_disk_that_fills_is_told_hours_before_with_an_interval_that_holds() -> None:
+    told = play(falling, 800)
+    assert not any(told[:300])
+    first = next(n for n, found in enumerate(told) if found)
+    assert first < 420
+    assert all(told[first:])
+    (finding,) = told[600]
+    assert (finding.kind, finding.basis, finding.log10_p, finding.severity) == ("forecast", "none", None, "warning")
+    assert finding.effect.value == pytest.approx(5.0, rel=0.1)
+    assert finding.summary.startswith("disk01: avail (/data) reaches its limit 0 in 5.0 h (")
+    series = finding.evidence[0]
+    assert series.expected is not None  # type: ignore[union-attr]
+    ahead = [n for n, v in enumerate(series.values) if v is None]  # type: ignore[union-attr]
+    assert len(ahead) == 60
+    assert series.expected.low[-1] == pytest.approx(0.0, abs=1e-9)  # type: ignore[union-attr]
+
+
+def test_what_is_reached_is_critical_and_another_kind() -> None:
+    told = play(lambda n: 5.0 - n / 100, 520)
+    (finding,) = told[-1]
+    assert (finding.kind, finding.severity) == ("limit", "critical")
+    assert "below its limit 0" in finding.summary
+
+
+def test_steady_series_and_others_are_not_told() -> None:
+    rng = np.random.default_rng(5)
+    walk = np.cumsum(rng.normal(0, 1, 1500)) + 2000
+    assert not any(play(lambda n: float(walk[n]), 1500))
+    noise = rng.normal(100, 20, 1500)
+    assert not any(play(lambda n: float(noise[n]), 1500))
+    assert not any(play(lambda n: 1000.0 + n, 800)), "it goes away from its limit"
+    assert not any(play(falling, 800, labels={"instance": "disk01", "mountpoint": "/"})), "not the one of the limit"
+
+
+def test_gaps_are_waited_for_and_values_missing_say_nothing() -> None:
+    told = play(lambda n: None if n % 3 else falling(n), 800)
+    assert any(told)
+    assert not any(found for n, found in enumerate(told) if n % 3)
+
+
+def test_it_goes_on_from_its_state() -> None:
+    series = series_text("avail", DISK)
+    whole, judge = LimitJudge(), LimitJudge()
+    for n in range(560):
+        expected = whole.judge(closing(n, {series: falling(n)}))
+        assert judge.judge(closing(n, {series: falling(n)})) == expected
+        if n % 7 == 0:
+            state = msgspec.msgpack.decode(msgspec.msgpack.encode(judge.state()))
+            judge = LimitJudge()
+            judge.restore(state)
+    assert expected
+
+
+@pytest.mark.parametrize("sides", [{}, {"above": 1.0, "below": 0.0}])
+def test_a_limit_has_one_side(sides: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="either `above` or `below`"):
+        Limit(metric="avail", **sides)  # type: ignore[arg-type]

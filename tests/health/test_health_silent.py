@@ -1,0 +1,121 @@
+"""Instances that fall silent: when it is said, how surprising it is, and what is not silence."""
+
+from __future__ import annotations
+
+import random
+
+import msgspec
+
+from opintel.detector import Closing, Controls, Record
+from opintel.finding import NS, Finding, Window
+from opintel.health.silent import GIVEN_UP, LEAST_WINDOWS, SilentJudge, SilentSettings
+from opintel.health.windows import SERIES, Point, SeriesWindow
+
+MINUTE = 60 * NS
+BEGIN = 1_700_000_040 * NS
+
+
+def closing(n: int, hosts: list[str], *, complete: bool = True) -> Closing:
+    """Window n, in which these hosts had two series each."""
+    window = Window(BEGIN + n * MINUTE, BEGIN + (n + 1) * MINUTE)
+    payload = SeriesWindow(1, 0, Point(window.start, 1.0, None, None), None, False, "", 0, window.start)
+    records = [
+        Record(window, SERIES, f'{name}{{instance="{host}"}}', "node", payload)
+        for host in sorted(hosts)
+        for name in ("load", "temperature")
+    ]
+    return Closing(window, "node", records, Controls(), SilentSettings(), "model", complete)
+
+
+def play(judge: SilentJudge, present: list[list[str]], at: int = 0) -> list[list[Finding]]:
+    return [judge.judge(closing(n, hosts)) for n, hosts in enumerate(present, at)]
+
+
+HOSTS = [f"h{n:02d}" for n in range(20)]
+
+
+def test_a_silent_host_is_found_within_minutes_until_it_is_back() -> None:
+    away = [h for h in HOSTS if h != "h07"]
+    told = play(SilentJudge(), [HOSTS] * 200 + [away] * 30 + [HOSTS] * 5)
+    assert not any(told[:202])
+    first = next(n for n, found in enumerate(told) if found)
+    assert 202 <= first <= 206
+    assert all(len(found) == 1 for found in told[first:230])
+    assert not any(told[230:])
+    (finding,) = told[229]
+    assert finding.subject == {"scope": "node", "instance": "h07"}
+    assert "h07 is silent since" in finding.summary
+    assert finding.log10_p is not None
+    assert finding.log10_p < -7
+    assert [f.log10_p for (f,) in told[first:230]] == sorted((f.log10_p for (f,) in told[first:230]), reverse=True)  # type: ignore[type-var]
+
+
+def test_who_is_new_or_comes_and_goes_is_not_tested() -> None:
+    some = [HOSTS if n % 7 < 3 else HOSTS[1:] for n in range(400)]
+    judge = SilentJudge()
+    assert not any(play(judge, some))
+    assert judge.tests == {"silent": 20}  # 19 steady ones and the scope
+    new = SilentJudge()
+    assert not any(play(new, [HOSTS] * (LEAST_WINDOWS - 1) + [HOSTS[1:]] * 20))
+
+
+def test_single_empty_windows_are_no_silence() -> None:
+    rng = random.Random(1)
+    present = [[h for h in HOSTS if rng.random() > 0.02] for _ in range(500)]
+    judge = SilentJudge()
+    assert not any(f.log10_p < -4 for found in play(judge, present) for f in found if f.log10_p is not None)
+    assert judge.tests["silent"] > 15
+
+
+def test_most_of_the_fleet_is_one_finding_and_teaches_no_host() -> None:
+    judge = SilentJudge()
+    few = HOSTS[:4]
+    told = play(judge, [HOSTS] * 600 + [few] * 40 + [HOSTS] * 60)
+    scope = [found for found in told[602:640] if found]
+    assert len(scope) > 20
+    assert all([f.subject for f in found] == [{"scope": "node"}] for found in scope)
+    assert scope[-1][0].severity == "critical"
+    assert "16 of 20 instances" in scope[-1][0].summary
+    again = play(judge, [HOSTS[1:]] * 12, at=700)
+    assert [f.subject["instance"] for f in again[-1]] == ["h00"]
+
+
+def test_the_p_value_is_the_rank_among_earlier_silences() -> None:
+    """Hosts rest for 2 to 30 windows with chance .001 a window: how often p <= x is said, is x at most. Some 300
+    silences of 16 windows are tried, so that the shares are known to 10 % and, of the longest, to 30 %."""
+    rng = random.Random(7)
+    judge, left = SilentJudge(), dict.fromkeys(HOSTS, 0)
+    said, tried = {-2.0: 0, -3.0: 0}, 0
+    for n in range(20_000):
+        for h in HOSTS:
+            left[h] = max(0, left[h] - 1) or (rng.randint(2, 30) if rng.random() < 0.001 else 0)
+        told = judge.judge(closing(n, [h for h in HOSTS if not left[h]])._replace(settings=SilentSettings(emit=0.0)))
+        if n > 4000:
+            tried += judge.tests["silent"]
+            for limit in said:
+                said[limit] += sum(f.log10_p is not None and f.log10_p <= limit for f in told)
+    assert 0.4 < said[-2.0] / tried / 1e-2 < 1.25
+    assert said[-3.0] / tried / 1e-3 < 1.4
+
+
+def test_it_goes_on_from_its_state() -> None:
+    rng = random.Random(3)
+    present = [[h for h in HOSTS if rng.random() > 0.01 and not (n > 150 and h == "h03")] for n in range(220)]
+    whole = play(SilentJudge(), present)
+    judge = SilentJudge()
+    for n, hosts in enumerate(present):
+        assert judge.judge(closing(n, hosts)) == whole[n]
+        state = msgspec.msgpack.decode(msgspec.msgpack.encode(judge.state()), strict=False)
+        judge = SilentJudge()
+        judge.restore(state)
+    assert any(whole)
+
+
+def test_the_end_of_the_input_is_no_silence_and_who_is_gone_for_a_day_is_forgotten() -> None:
+    judge = SilentJudge()
+    play(judge, [HOSTS] * 100)
+    for n in range(100, 110):
+        assert judge.judge(closing(n, HOSTS[1:], complete=False)) == []
+    gone = play(judge, [HOSTS[1:]] * (GIVEN_UP + 1), at=110)
+    assert gone[-2]
+    assert gone[-1] == []
