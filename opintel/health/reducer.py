@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from opintel.detector import Controls, Record
 from opintel.finding import NS, Window
-from opintel.health.judge import STATISTICS
+from opintel.health.judge import STATISTICS, VALIDATED
 from opintel.health.records import Samples, parts_of, series_parts
 from opintel.health.series import MultiSeriesDetector, Scores
 from opintel.health.windows import EMITTED, SERIES, Point, SeriesWindow
@@ -25,8 +25,6 @@ from opintel.stats.counts import Floats, Ints
 
 TRAIL: Final = 60
 """Windows that a picture shows."""
-VALIDATED: Final = 1e-4
-"""p-values below this are the tail fit's word."""
 BAND: Final = 1.96
 """Standard deviations of a band that holds 95 %."""
 COUNTERS: Final = ("_total", "_count", "_sum", "_bucket")
@@ -214,7 +212,7 @@ class HealthReducer:
                         missing=span.stop - span.start - len(counted),
                         last=point,
                         log10_p=log10_p,
-                        extrapolated=bool(p[worst] < VALIDATED),
+                        extrapolated=bool(p[worst] < 10.0**-VALIDATED),
                         statistic=STATISTICS[statistic[worst]] if judged else "",
                         direction=int(direction[worst]) if judged else 0,
                         onset=int(time[worst]),
