@@ -47,6 +47,7 @@ class View:
             ready=self.ready,
             now=self._now,
             trouble=self.trouble,
+            grouping=self._system.alerts.lifecycle.grouping,
             token=token,
         )
 

@@ -18,6 +18,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from opintel.alerts.settings import Grouping
 from opintel.console.api import Api, metrics_endpoint, probe
 from opintel.console.operate import acting, logging_in, logging_out, naming
 from opintel.console.pages import Pages
@@ -35,6 +36,7 @@ Check = Callable[[], tuple[bool, str]]
 def create_app(
     store: Store,
     *,
+    grouping: Grouping,
     streams: Callable[[], list[StreamView]],
     metrics: Callable[[], bytes],
     healthy: Check,
@@ -43,18 +45,20 @@ def create_app(
     trouble: Callable[[], str] = lambda: "",
     token: str | None = None,
 ) -> Starlette:
-    """The application. `trouble` says in a sentence what makes its pages old news, if anything; `now` in ns UTC dates
-    what operators do; with `token` every page wants it, without one only this machine is served. Raises ValueError for
-    an empty token.
+    """The application. `grouping` says which labels of a finding name a thing; `trouble` says in a sentence what makes
+    its pages old news, if anything; `now` in ns UTC dates what operators do; with `token` every page wants it, without
+    one only this machine is served. Raises ValueError for an empty token.
     """
     keys = Keys(token)
     renderer = Renderer(keys)
-    pages = Pages(store, renderer, streams, now, trouble)
+    pages = Pages(store, grouping, renderer, streams, now, trouble)
     api = Api(store, streams)
     routes = [
         Route("/", pages.incidents),
         Route("/incidents/{id}", pages.incident),
         Route("/incidents/{id}/{action}", acting(store, pages, keys, now), methods=["POST"]),
+        Route("/map", pages.map),
+        Route("/things", pages.thing),
         Route("/streams", pages.streams),
         Route("/findings", pages.findings),
         Route("/findings/{id}", pages.finding),

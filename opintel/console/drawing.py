@@ -6,7 +6,8 @@ a strict content security policy work.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import msgspec
@@ -19,6 +20,10 @@ Json = dict[str, Any]
 
 SPARK_WIDTH, SPARK_HEIGHT = 96.0, 26.0
 HEAT_STEPS = 10
+JOINED = 60
+"""Findings whose series are joined to one."""
+POINTS = 600
+"""Points of a joined series."""
 
 
 class Spark(NamedTuple):
@@ -37,16 +42,16 @@ class Heat(NamedTuple):
     long: str
 
 
-def blocks(finding: Json, latest: Sequence[Json] = ()) -> list[Json]:
+def blocks(finding: Json, others: Sequence[Json] = ()) -> list[Json]:
     """The evidence of a finding, ready to draw: each block with `draw` beside its own fields.
 
-    `latest`: findings about the same subject, the newest last. Their series go further in time; the longest view of
-    each is drawn, with all of their spans marked.
+    `others`: findings about the same subject, the newest last. Each shows its own part of a series: these are joined,
+    from the beginning of the first to the end of the last, with all of their spans marked.
     """
     drawn = []
     for block in finding["evidence"]:
         if block["type"] == "series":
-            block = {"expected": None, "marked": None} | _evolved(block, latest)
+            block = {"expected": None, "marked": None} | _joined(block, others)
             drawn.append(block | {"draw": chart(msgspec.convert(block, Series))})
         elif block["type"] == "matrix":
             drawn.append(block | {"draw": heat(msgspec.convert(block, Matrix), set(finding["subject"].values()))})
@@ -165,16 +170,58 @@ def _label(name: str, tail: str, own: set[str]) -> Json:
     return {"name": name, "label": name.removesuffix(tail), "own": name in own}
 
 
-def _evolved(block: Json, latest: Sequence[Json]) -> Json:
+def _joined(block: Json, others: Sequence[Json]) -> Json:
+    """A series with what others of its title show of it; what was said later is believed."""
     same = [
         other
-        for finding in latest
+        for finding in others
         for other in finding["evidence"]
-        if other["type"] == "series" and other["title"] == block["title"]
+        if other["type"] == "series" and (other["title"], other["unit"]) == (block["title"], block["unit"])
     ]
     if not same:
         return block
-    longest: Mapping[str, Any] = max(same, key=lambda b: b["times"][-1] if b["times"] else 0)
-    spans = [b["marked"] for b in (block, *same) if b.get("marked")]
-    marked = (min(a for a, _ in spans), max(b for _, b in spans)) if spans else None
-    return {**longest, "marked": marked}
+    points: dict[int, tuple[float | None, float | None, float | None]] = {}
+    for one in (block, *same):
+        unknown = {"low": [None] * len(one["times"]), "high": [None] * len(one["times"])}
+        band = one.get("expected") or unknown
+        points |= zip(one["times"], zip(one["values"], band["low"], band["high"], strict=True), strict=True)
+    times = _thinned(sorted(points), points)
+    for last, gap in _gaps([one["times"] for one in (block, *same)]):
+        points[gap] = (None, *points[last][1:])
+        times.append(gap)
+    times.sort()
+    spans = [one["marked"] for one in (block, *same) if one.get("marked")]
+    expected = block.get("expected")
+    if expected is not None:
+        low, high = ([points[time][n] for time in times] for n in (1, 2))
+        expected = None if None in low else {"low": low, "high": high, "coverage": expected["coverage"]}
+    return block | {
+        "times": times,
+        "values": [points[time][0] for time in times],
+        "expected": expected,
+        "marked": (min(a for a, _ in spans), max(b for _, b in spans)) if spans else None,
+    }
+
+
+def _thinned(times: list[int], points: Mapping[int, tuple[float | None, ...]]) -> list[int]:
+    """At most about `POINTS` of the times: of each equal part the lowest, the highest and a missing value."""
+    if len(times) <= POINTS:
+        return times
+    kept = {times[0], times[-1]}
+    size = -(-3 * len(times) // POINTS)
+    for start in range(0, len(times), size):
+        part = times[start : start + size]
+        seen = [(value, time) for time in part if (value := points[time][0]) is not None]
+        kept |= {time for _, time in (min(seen), max(seen))} if seen else set()
+        kept |= set([time for time in part if points[time][0] is None][:1])
+    return sorted(kept)
+
+
+def _gaps(pieces: Sequence[Sequence[int]]) -> Iterator[tuple[int, int]]:
+    """Where nothing is known between pieces of a series: (the last time before, a time inside)."""
+    steps = sorted(b - a for times in pieces for a, b in pairwise(times))
+    reach = None
+    for times in sorted((times for times in pieces if times), key=lambda times: times[0]):
+        if reach is not None and steps and times[0] - reach > 2 * (step := steps[len(steps) // 2]):
+            yield reach, reach + step
+        reach = times[-1] if reach is None else max(reach, times[-1])

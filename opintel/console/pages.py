@@ -14,7 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from opintel.alerts.lifecycle import INCIDENT, LIVE
-from opintel.console import drawing, reading
+from opintel.alerts.settings import Grouping
+from opintel.console import drawing, mapping, past, reading
 from opintel.console.render import Renderer
 from opintel.console.views import StreamView
 from opintel.finding import NS, SEVERITIES, parse_rfc3339, rfc3339
@@ -23,6 +24,11 @@ from opintel.store import Store, queries
 Json = dict[str, Any]
 
 FINDINGS_LISTED = 200
+MATTERS_SHOWN = 12
+"""Findings that a thing's page draws: the latest of each kind and metric."""
+SPAN = "12h"
+"""How far the map looks back, unless another span is chosen."""
+EARLIEST = -(1 << 62)
 KNOWN_FOR = 8 * 3600 * NS
 """What 'known until' proposes."""
 PARTS = ("standing", "evidence", "rail", "facts")
@@ -60,6 +66,7 @@ class Pages:
     def __init__(
         self,
         store: Store,
+        grouping: Grouping,
         renderer: Renderer,
         streams: Callable[[], list[StreamView]],
         now: Callable[[], int],
@@ -71,6 +78,7 @@ class Pages:
         self._now = now
         self._trouble = trouble
         self._incidents = reading.IncidentList(store)
+        self._past = past.Past(store, grouping)
 
     def incidents(self, request: Request) -> Response:
         """`/`: the list."""
@@ -100,6 +108,66 @@ class Pages:
         changed = {name: part for name, part in parts.items() if known.get(name) != _digest(part)}
         status = 409 if refused else 200
         return self._renderer.page(request, "_parts.html", status, **values, parts=changed, seen=now_seen)
+
+    def map(self, request: Request) -> Response:
+        """`/map?span=&stream=`: the things that were the most surprising lately, and when."""
+        name, span = _span(request, SPAN)
+        known = past.judged(self._store)
+        there = sorted({stream for stream, _ in known.through})
+        asked = request.query_params.get("stream")
+        chosen = [asked] if asked in there else there
+        through = max((time for (stream, _), time in known.through.items() if stream in chosen), default=None)
+        given = {"span": name} | ({"stream": asked} if asked in there else {})
+        values: Json = {
+            "spans": _spans(name, lambda other: f"?{urlencode(given | {'span': other})}"),
+            "streams": [
+                (s, s == asked, f"?{urlencode({'span': name} | ({} if s == asked else {'stream': s}))}") for s in there
+            ],
+            "through": None,
+            "shown": span,
+        }
+        if through is not None:
+            end = span.end(through)
+            live = past.live_incidents(self._store, LIVE)
+            drawn = mapping.rows(self._past, known, live, chosen, span, end)
+            values |= {"through": rfc3339(through), "ticks": mapping.ticks(span, end), "span": name, **drawn}
+        return self._polled(request, "map", query=f"?{urlencode(given)}", **values)
+
+    def thing(self, request: Request) -> Response:
+        """`/things?stream=&scope=&about=&span=&at=`: one thing, in a span or in the column of a time."""
+        asked = request.query_params
+        thing = past.Thing(asked.get("stream", ""), asked.get("scope", ""), tuple(asked.getlist("about")))
+        known = past.judged(self._store)
+        through = known.through.get((thing.stream, thing.scope))
+        if through is None:
+            raise HTTPException(404, "There is no such thing: nothing has been judged in its scope.")
+        name, span = _span(request, "14d")
+        end = span.end(through)
+        at = _time(asked.get("at", ""), end)
+        if at is not None:
+            at = span.end(at + 1) - span.width
+            end = at + span.width if at < end - span.columns * span.width else end
+        marks = self._past.about(thing, end - span.columns * span.width, end)
+        live = past.live_incidents(self._store, LIVE)
+        here = marks if at is None else marks.where((marks.ends > at) & (marks.starts < at + span.width))
+        latest = here.latest()
+        found = reading.findings_of(self._store, latest.ids[:MATTERS_SHOWN].tolist())
+        return self._renderer.page(
+            request,
+            "thing.html",
+            thing=thing,
+            strip=mapping.row(thing, marks, known, live, span, end),
+            ticks=mapping.ticks(span, end),
+            spans=_spans(name, lambda other: thing.query(span=other)),
+            span=name,
+            shown=span,
+            at=None if at is None else (rfc3339(at), rfc3339(at + span.width)),
+            chosen=None if at is None else (at - end) // span.width + span.columns,
+            through=rfc3339(through),
+            incidents=reading.incidents_about(self._store, thing),
+            findings=[(f, drawing.blocks(f)) for f in found],
+            more=len(latest.ids) - len(found),
+        )
 
     def streams(self, request: Request) -> Response:
         """`/streams`."""
@@ -184,11 +252,9 @@ class Pages:
         if incident is None:
             raise HTTPException(404, "There is no such incident.")
         found = incident["evidence_findings"]
-        alarms = [f for f in found if f["role"] == "alarm"]
         titled = reading.lead_finding(self._store, id)
         lead = next((f for f in found if f["id"] == titled), next(iter(found), None))
-        latest = [f for f in alarms if lead and (f["kind"], f["subject"]) == (lead["kind"], lead["subject"])]
-        latest.sort(key=lambda f: parse_rfc3339(f["window"]["end"]))
+        matter = [] if lead is None else reading.same_matter(self._store, id, lead)
         through = dict(reading.judged_through(self._store)).get(incident["stream"], incident["last"])
         last = parse_rfc3339(incident["last"])
         end = parse_rfc3339(incident["resolved"] or max(incident["last"], through, key=parse_rfc3339))
@@ -196,7 +262,7 @@ class Pages:
         values: Json = {
             "incident": incident,
             "lead": lead,
-            "blocks": [] if lead is None else drawing.blocks(lead, latest),
+            "blocks": [] if lead is None else drawing.blocks(lead, matter),
             "lasted": end - parse_rfc3339(incident["start"]),
             "legal": set(INCIDENT[incident["state"]]),
             "live": incident["state"] in LIVE,
@@ -227,6 +293,27 @@ def _choices(told: list[Json], asked: Filter) -> list[tuple[str, list[Json]]]:
         if len(links) > 1 or any(link["chosen"] for link in links):
             choices.append((name, links))
     return choices
+
+
+def _span(request: Request, usual: str) -> tuple[str, mapping.Span]:
+    """The span that is asked for; one that does not exist counts as not given."""
+    asked = request.query_params.get("span", "")
+    name = asked if asked in mapping.SPANS else usual
+    return name, mapping.SPANS[name]
+
+
+def _spans(chosen: str, query: Callable[[str], str]) -> list[tuple[str, bool, str]]:
+    """The links that choose a span: (text, whether it is chosen, query)."""
+    return [(span.text, name == chosen, query(name)) for name, span in mapping.SPANS.items()]
+
+
+def _time(text: str, end: int) -> int | None:
+    """A time before `end` of a query string; one that is none counts as not given."""
+    try:
+        time = parse_rfc3339(text)
+    except (ValueError, OverflowError):
+        return None
+    return time if EARLIEST <= time < end else None
 
 
 def _through(stream: StreamView) -> str | None:

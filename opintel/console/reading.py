@@ -5,7 +5,7 @@ Reads the store only. All texts in what comes back are untrusted; the templates 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -13,12 +13,13 @@ import sqlalchemy as sa
 
 from opintel.alerts.lifecycle import LIVE
 from opintel.alerts.ticket import FINDINGS_TOLD, render
-from opintel.console.drawing import Spark, spark
+from opintel.console.drawing import JOINED, Spark, spark
+from opintel.console.past import Thing
 from opintel.evidence import Series
 from opintel.finding import finding_json, rfc3339
 from opintel.store import Store
 from opintel.store import schema as t
-from opintel.store.queries import incidents, read_finding
+from opintel.store.queries import incidents, incidents_json, read_finding
 
 Json = dict[str, Any]
 
@@ -30,6 +31,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 }
 LIVE_SHOWN = 300
 OVER_SHOWN = 100
+ABOUT_SHOWN = 20
+"""Incidents that a thing's page lists."""
 LEADS_KEPT = 2000
 
 
@@ -116,6 +119,44 @@ def incidents_of(store: Store, finding: str) -> list[tuple[str, str]]:
     )
     with store.read() as connection:
         return [(id, title) for id, title in connection.execute(query)]
+
+
+def incidents_about(store: Store, thing: Thing) -> list[Json]:
+    """The newest incidents about a thing, in JSON form."""
+    table = t.incident.c
+    about = msgspec.json.encode(thing.about).decode()
+    query = sa.select(t.incident).where(table.stream == thing.stream, table.scope == thing.scope, table.about == about)
+    with store.read() as connection:
+        rows = connection.execute(query.order_by(table.opened.desc(), table.id).limit(ABOUT_SHOWN)).all()
+        return incidents_json(connection, rows)
+
+
+def findings_of(store: Store, ids: Sequence[str]) -> list[Json]:
+    """Findings in JSON form with their `stream`, in the order of their ids."""
+    with store.read() as connection:
+        rows = {row.id: row for row in _by_id(connection, t.finding, ids)}
+    told = {id: finding_json(read_finding(row.content)) | {"stream": row.stream} for id, row in rows.items()}
+    return [told[id] for id in ids if id in told]
+
+
+def same_matter(store: Store, incident: str, finding: Json) -> list[Json]:
+    """The alarms of an incident of the kind and about the subject of one of them, in order of time, in JSON form; of
+    many at most `JOINED`, spread evenly and always the first and the last."""
+    link = t.incident_finding
+    # the subject as it is written: a sieve, so that not all contents are read
+    written = f'"subject":{msgspec.json.encode(finding["subject"]).decode()}'
+    query = (
+        sa.select(t.finding.c.id)
+        .join(link, link.c.finding == t.finding.c.id)
+        .where(link.c.incident == incident, link.c.role == "alarm", t.finding.c.kind == finding["kind"])
+        .where(t.finding.c.content.contains(written, autoescape=True))
+        .order_by(t.finding.c.window_end, t.finding.c.id)
+    )
+    with store.read() as connection:
+        ids = list(connection.execute(query).scalars())
+    step = max(1.0, (len(ids) - 1) / (JOINED - 1))
+    some = [ids[round(k * step)] for k in range(min(len(ids), JOINED))]
+    return [f for f in findings_of(store, some) if f["subject"] == finding["subject"]]
 
 
 def lead_finding(store: Store, incident: str) -> str | None:

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from opintel import __version__
-from opintel.console import drawing, words
+from opintel.console import drawing, mapping, past, words
 from opintel.console.security import Keys
 
 OPERATOR = "opintel_operator"
@@ -37,7 +37,13 @@ class Renderer:
             lstrip_blocks=True,
         )
         self._environment.filters |= {told.__name__: told for told in FILTERS}
-        self._environment.globals |= {"share_of": drawing.share, "basis_words": words.BASIS, "version": __version__}
+        self._environment.globals |= {
+            "share_of": drawing.share,
+            "basis_words": words.BASIS,
+            "scale_steps": mapping.STEPS,
+            "unranked": past.UNRANKED,
+            "version": __version__,
+        }
 
     def html(self, request: Request, template: str, **values: Any) -> Markup:
         """A template's text, safe to stand in another."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from seed import NOW, open_seeded, stream_views
+from seed import NOW, SETTINGS, open_seeded, stream_views
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
@@ -33,6 +33,7 @@ def make_app(store: Store, token: str | None = None) -> Starlette:
     """The console of a store."""
     return create_app(
         store,
+        grouping=SETTINGS.lifecycle.grouping,
         streams=stream_views,
         metrics=lambda: b"opintel_up 1\n",
         healthy=lambda: (True, "ok"),

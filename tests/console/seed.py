@@ -29,9 +29,10 @@ HOSTILE = (SCRIPT, IMAGE, BREAKOUT, OVERRIDE, ANSI, TEMPLATE)
 
 NAMES = ["lincoln", "upton", "edinburgh", "lund", "karlsruhe", "vancouver", "madison", "lyon", "geneva", "annecy"]
 SITES = [f"se01.tier{1 + k % 2}.{name}.example" for k, name in enumerate(NAMES)]
+ENTITIES = {"fts": ["endpoint", "source", "destination"], "health": ["instance"]}
 SETTINGS = AlertSettings(
     budgets=Budgets(streams={"fts": {"failures": Budget(kinds=["endpoint", "link"], false_alarms_a_week=0.5)}}),
-    lifecycle=Lifecycle(grouping=Grouping(entities={"fts": ["endpoint", "source", "destination"]})),
+    lifecycle=Lifecycle(grouping=Grouping(entities=ENTITIES)),
     routes=Routes(sinks={"helpdesk": LogSink()}, routes=[Route(sinks=["helpdesk"])]),
 )
 

@@ -12,7 +12,7 @@ from seed import ANSI, HOSTILE, OVERRIDE, SITES, endpoint, judge
 from opintel.console.words import visible
 from opintel.store import Store, queries
 
-HOSTILE_PAGES = ("/", "/streams", "/findings")
+HOSTILE_PAGES = ("/", "/map", "/streams", "/findings")
 
 
 def titled(store: Store, word: str) -> dict[str, Any]:

@@ -16,7 +16,17 @@ from opintel.console.security import LOOPBACK
 from opintel.finding import rfc3339
 from opintel.store import Store, open_store, queries, sqlite_url
 
-PAGES = ("/", "/streams", "/findings", "/budgets", "/api/incidents", "/metrics", "/static/console.css", "/nowhere")
+PAGES = (
+    "/",
+    "/map",
+    "/streams",
+    "/findings",
+    "/budgets",
+    "/api/incidents",
+    "/metrics",
+    "/static/console.css",
+    "/nowhere",
+)
 
 
 def open_incident(store: Store) -> str:
@@ -243,7 +253,7 @@ def test_metrics_and_probes(client: TestClient) -> None:
 
 def test_what_has_not_changed_is_not_sent_again(client: TestClient, store: Store) -> None:
     polled = {"HX-Request": "true"}
-    for path in ("/", f"/incidents/{open_incident(store)}", "/streams", "/budgets"):
+    for path in ("/", f"/incidents/{open_incident(store)}", "/map", "/streams", "/budgets"):
         seen = re.search(r'"seen": "([^"]+)"', client.get(path).text)
         assert seen
         assert client.get(path, params={"seen": seen[1]}, headers=polled).status_code == 204
@@ -296,7 +306,7 @@ def test_what_is_not_there_is_404_in_words(client: TestClient, path: str) -> Non
 
 
 def test_hostile_texts_are_escaped_on_every_page(client: TestClient, store: Store) -> None:
-    paths = ["/", "/streams", "/findings", "/budgets"]
+    paths = ["/", "/map", "/streams", "/findings", "/budgets"]
     paths += [f"/incidents/{i['id']}" for i in queries.incidents(store)]
     paths += [f"/findings/{f['id']}" for f in queries.findings(store)]
     for path in paths:

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opintel.console import drawing, words
+from opintel.console import drawing, mapping, words
 from opintel.evidence import Matrix, Series
 
 
-@pytest.mark.parametrize("module", [words, drawing])
+@pytest.mark.parametrize("module", [words, drawing, mapping])
 def test_examples(module: object) -> None:
     assert doctest.testmod(module).failed == 0  # type: ignore[arg-type]
 
