@@ -3,9 +3,11 @@
 Half of the budget is for single windows: a finding fires at once if p <= T = budget / 2 x (window / week) / tests.
 With calibrated p-values a week's false alarms then add up to that half at most, by linearity of expectation,
 however the tests depend on each other (the per-family error rate of Bonferroni's procedure; Tukey 1953, Hochberg
-and Tamhane 1987, ch. 1). The other half is for what stays: weak signs, p <= 100 T, in three of four windows. If a
+and Tamhane 1987, ch. 1). Where a stream wants k such findings in some windows, each alarm uses up k of them: p <= k T
+keeps the half as well. The other half is for what stays: weak signs, p <= 100 T, in three of four windows. If a
 subject that was surprising by chance is so again in a later window with probability q, such a triple has at most
-3 q^2 100 T: within the half for q <= 0.057. `docs/measurements.md` has q on healthy traffic.
+3 q^2 100 T: within the half for q <= 0.057. `docs/measurements.md` has q on healthy traffic. Where windows are short
+and q is near 1, n weak signs of p <= n T keep the half by the same count as strong ones.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import sqlalchemy as sa
 
 from opintel.alerts.lifecycle import Sign
 from opintel.alerts.records import fingerprint
-from opintel.alerts.settings import Budgets, Rate, severity_rank
+from opintel.alerts.settings import Budgets, Persistence, Rate, severity_rank
 from opintel.finding import NS, Finding
 from opintel.store import schema as t
 from opintel.streams.findings import Judged
@@ -59,13 +61,13 @@ def decide(
     factors: Mapping[str, float],
     alarming: Collection[str],
     unranked_left: Mapping[str, int],
-    weak_margin: float,
+    rules: Persistence,
 ) -> Verdict:
     """Judges a window's findings.
 
     `factors`: kind → share of its budget (operators' answers); `alarming`: fingerprints that fire already, which a
     finding without a p-value keeps firing; `unranked_left`: budget → how many alarms without a p-value it may still
-    raise this week; `weak_margin` in decades.
+    raise this week; `rules`: how many findings an alarm takes.
     """
     tests = _tests(judged, found)
     total: dict[str, int] = {}
@@ -75,7 +77,12 @@ def decide(
         total[name] = total.get(name, 0) + n
     share = (judged.window.end - judged.window.start) / WEEK
     threshold = {
-        kind: 0.5 * rates[name].false_alarms_a_week * factors.get(kind, 1.0) * share / max(1, total[name])
+        kind: 0.5
+        * rules.strong_needed
+        * rates[name].false_alarms_a_week
+        * factors.get(kind, 1.0)
+        * share
+        / max(1, total[name])
         for kind in tests
         for name in [budgets.of(judged.stream, kind)[0]]
     }
@@ -90,7 +97,7 @@ def decide(
             if f.severity != "info" and (mark in alarming or mark in signals or left.get(name, 0) > 0):
                 left[name] = left.get(name, 0) - (mark not in alarming and mark not in signals)
                 sign = "s"
-        elif f.log10_p <= math.log10(threshold[f.kind]) + weak_margin:
+        elif f.log10_p <= math.log10(threshold[f.kind]) + rules.weak_margin:
             sign = "s" if f.log10_p <= math.log10(threshold[f.kind]) else "w"
         if mark in signals:
             signals[mark].findings.append(f)
@@ -102,7 +109,11 @@ def decide(
         Spending(
             name,
             rates[name],
-            sum(2 * tests[kind] * threshold[kind] for kind in tests if budgets.of(judged.stream, kind)[0] == name),
+            sum(
+                2 * tests[kind] * threshold[kind] / rules.strong_needed
+                for kind in tests
+                if budgets.of(judged.stream, kind)[0] == name
+            ),
         )
         for name in sorted(total)
     ]

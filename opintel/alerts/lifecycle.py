@@ -23,8 +23,8 @@ ALERT: dict[AlertState, dict[AlertInput, AlertState]] = {
     "flapping": {"fire": "firing", "flap": "flapping", "quiet": "flapping", "clear": "resolved"},
     "resolved": {"hint": "pending", "fire": "firing", "flap": "flapping", "quiet": "resolved", "clear": "resolved"},
 }
-"""`hint`: a weak sign alone; `fire`: enough to alarm, or again; `flap`: the same, too often lately; `quiet`: a window
-without a sign; `clear`: enough of them. Where it fires or flaps already, a weak sign is a `fire`."""
+"""`hint`: signs that are not enough; `fire`: enough to alarm, or again; `flap`: the same, too often lately; `quiet`: a
+window without a sign; `clear`: enough of them. Where it fires or flaps already, a weak sign is a `fire`."""
 
 INCIDENT: dict[IncidentState, dict[IncidentInput, IncidentState]] = {
     "open": {
@@ -67,6 +67,8 @@ def alert_step(state: AlertState, history: str, sign: Sign, rules: Persistence) 
     ('firing', 'S')
     >>> alert_step("pending", "w.w", "w", Persistence())
     ('firing', 'w.wW')
+    >>> alert_step("pending", "s.", "s", Persistence(strong_needed=2))
+    ('firing', 's.S')
     """
     recent = (history + sign)[-rules.flap_within :]
     alarming = state in ALARMING
@@ -75,7 +77,9 @@ def alert_step(state: AlertState, history: str, sign: Sign, rules: Persistence) 
         held = state == "flapping" and _rises(recent) >= rules.flap_rises
         given: AlertInput = "clear" if cleared and not held else "quiet"
     else:
-        enough = sign == "s" or sum(s != "." for s in recent[-rules.weak_of :]) >= rules.weak_needed
+        last = recent[-rules.weak_of :]
+        strong = sign == "s" and sum(s in "sS" for s in last) >= rules.strong_needed
+        enough = strong or len(last) - last.count(".") >= rules.weak_needed
         rises_now = history[-1:] in ("", ".") if alarming else enough
         if rises_now:
             recent = recent[:-1] + sign.upper()

@@ -85,7 +85,7 @@ class Round:
             budget.load_factors(self.connection, judged.stream, judged.scope),
             {a.fingerprint for a in self._alerts.values() if a.state in ALARMING},
             budget.unranked_left(self.connection, judged, budgets),
-            self.settings.lifecycle.persistence.weak_margin,
+            self.settings.lifecycle.rules(judged.stream),
         )
 
     def _recall(self, signals: Iterable[str]) -> None:
@@ -98,7 +98,7 @@ class Round:
 
     def _advance(self, verdict: budget.Verdict) -> list[str]:
         """Moves every alert by its sign; the fingerprints of those that began to alarm."""
-        rules = self.settings.lifecycle.persistence
+        rules = self.settings.lifecycle.rules(self.judged.stream)
         rose = []
         for mark in sorted(set(self._alerts) | set(verdict.signals)):
             signal = verdict.signals.get(mark)

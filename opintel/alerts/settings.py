@@ -81,11 +81,13 @@ class Budgets(Settings, frozen=True, kw_only=True):
 class Persistence(Settings, frozen=True, kw_only=True):
     """When an alert fires, clears and flaps, counted in judged windows."""
 
+    strong_needed: int = 1
+    """Findings below the threshold fire when there are so many in the last `weak_of` windows; 1: at once."""
     weak_margin: float = 2.0
-    """Decades above the threshold, at which a finding fires at once, up to which it is a weak sign."""
+    """Decades above the threshold, up to which a finding is a weak sign."""
     weak_needed: int = 3
     weak_of: int = 4
-    """Weak signs fire when there are `weak_needed` in the last `weak_of` windows."""
+    """Signs of any kind fire when there are `weak_needed` in the last `weak_of` windows."""
     clear_after: int = 3
     """It resolves after this many windows without one."""
     flap_rises: int = 3
@@ -95,8 +97,8 @@ class Persistence(Settings, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if not 0 <= self.weak_margin <= 4:
             raise ValueError("weak_margin lies between 0 and 4 decades")
-        if not 1 <= self.weak_needed <= self.weak_of <= self.flap_within:
-            raise ValueError("1 <= weak_needed <= weak_of <= flap_within")
+        if not 1 <= self.strong_needed <= self.weak_needed <= self.weak_of <= self.flap_within:
+            raise ValueError("1 <= strong_needed <= weak_needed <= weak_of <= flap_within")
         if not 1 <= self.clear_after <= self.flap_within <= 1000:
             raise ValueError("1 <= clear_after <= flap_within <= 1000")
         if not 2 <= self.flap_rises <= self.flap_within:
@@ -119,9 +121,15 @@ class Lifecycle(Settings, frozen=True, kw_only=True):
     """`incidents.yaml`."""
 
     persistence: Persistence = Persistence()
+    persistence_of: dict[str, Persistence] = {}
+    """Stream → its own, whole: windows of a minute and of an hour are not counted alike."""
     grouping: Grouping = Grouping()
     reopen: Duration = Duration(6 * 3600 * NS)
     """A resolved incident that comes back within this time is reopened; then it is closed."""
+
+    def rules(self, stream: str) -> Persistence:
+        """The persistence of a stream."""
+        return self.persistence_of.get(stream, self.persistence)
 
 
 class LogSink(Settings, frozen=True, kw_only=True, tag_field="type", tag="log"):

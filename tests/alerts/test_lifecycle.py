@@ -51,6 +51,20 @@ def test_every_pair_of_incident_state_and_input(state: str, given_: str) -> None
 
 
 @pytest.mark.parametrize(
+    ("signs", "fires_at"),
+    [("s", None), ("ss", 1), ("s...s", None), ("s..s", 3), ("sw", None), ("swww", 2), ("s...w", None), ("wws", 2)],
+)
+def test_a_stream_may_want_more_than_one_finding(signs: str, fires_at: int | None) -> None:
+    rules = Persistence(strong_needed=2, weak_needed=3, weak_of=4, clear_after=10)
+    state, history = "pending", ""
+    fired = []
+    for n, sign in enumerate(signs):
+        state, history = alert_step(state, history, sign, rules)  # type: ignore[arg-type]
+        fired += [n] if state in ALARMING else []
+    assert fired[:1] == ([] if fires_at is None else [fires_at])
+
+
+@pytest.mark.parametrize(
     ("signs", "states"),
     [
         ("s", ["firing"]),
