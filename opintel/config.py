@@ -16,12 +16,15 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, NewType, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 import yaml
 
+from opintel.durations import Duration as Duration
+from opintel.durations import duration as duration
 from opintel.finding import NS
+from opintel.streams.connectors.prometheus_settings import PrometheusSettings
 from opintel.streams.connectors.stomp import StompSettings
 from opintel.streams.kafka.settings import KafkaSettings, KafkaSourceSettings
 from opintel.yaml_places import (
@@ -36,15 +39,10 @@ from opintel.yaml_places import (
 )
 
 T = TypeVar("T", bound=msgspec.Struct)
-Kafka = TypeVar("Kafka", bound=KafkaSettings)
-Duration = NewType("Duration", int)
-"""ns; written as text: 500ms, 90s, 10m, 6h, 30d."""
+Cluster = TypeVar("Cluster", bound=KafkaSettings | PrometheusSettings)
 
 PREFIX, SITE_PREFIX = "OPINTEL_STREAMS__", "OPINTEL_SITE__"
 MAX_SECRET = 64 * 1024
-_UNITS = {"ms": NS // 1000, "s": NS, "m": 60 * NS, "h": 3600 * NS, "d": 86_400 * NS}
-_DURATION = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)")
-_LONGEST = 3650 * 86_400 * NS
 _NAME = r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}$"
 _URL = re.compile(r"file:|.*://")
 Name = Annotated[str, msgspec.Meta(pattern=_NAME)]
@@ -75,7 +73,9 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     stomp: StompSettings | None = None
     """The live broker, if there is one …"""
     kafka: KafkaSourceSettings | None = None
-    """… or the topics that others write it to."""
+    """… or the topics that others write it to …"""
+    prometheus: PrometheusSettings | None = None
+    """… or the server that collects it."""
     wire: dict[str, Any] = {}
     """Keywords of the domain's wire format."""
     detectors: dict[str, dict[str, Any]] = {}
@@ -150,6 +150,8 @@ def load_site(directory: Path | None = None) -> Site:
             problems += _rules(name, stream, document, streams)
             if stream.kafka is not None:
                 stream = msgspec.structs.replace(stream, kafka=_absolute(stream.kafka, folder / "streams"))
+            if stream.prometheus is not None:
+                stream = msgspec.structs.replace(stream, prometheus=_absolute(stream.prometheus, folder / "streams"))
             streams[name] = stream
     if problems:
         raise ConfigError(problems)
@@ -221,6 +223,22 @@ def kafka_password(site: Site, stream: str) -> str:
     return _kafka_password(site.documents[stream], site.folder / "streams", "kafka", site.streams[stream].kafka)
 
 
+def prometheus_secret(site: Site, stream: str) -> str:
+    """As `stomp_password`, of a stream's Prometheus: a password, or a token; ConfigError also for its certificates."""
+    document, settings = site.documents[stream], site.streams[stream].prometheus
+    problems = _unreadable(document, "prometheus", settings)
+    try:
+        secret = _password(document, site.folder / "streams", "prometheus", settings)
+    except ConfigError as error:
+        raise ConfigError(problems + error.problems) from error
+    if settings is not None and not settings.user and not (secret.isascii() and secret.isprintable()):
+        key = "token_file" if settings.token_file else "token_env"
+        problems.append(document.problem(("prometheus", key), "a token is one line of ASCII"))
+    if problems:
+        raise ConfigError(problems)
+    return secret
+
+
 def bus_password(site: Site) -> str:
     """As `kafka_password`, of the cluster that holds the log."""
     return _kafka_password(site.written, site.folder, "bus", site.settings.bus)
@@ -235,21 +253,6 @@ def public_key_warning(site: Site, stream: str, constructor: Callable[..., Any])
         f"stream {stream}: names of people are hidden by the shipped public key only; "
         "set wire.pseudonym_key_file or wire.pseudonym_key_env"
     )
-
-
-def duration(text: object) -> Duration:
-    """ns of a text such as 90s, 10m, 6h, 30d. Raises ValueError that says what is right.
-
-    >>> duration("10m") == 600 * NS
-    True
-    """
-    match = _DURATION.fullmatch(text) if isinstance(text, str) else None
-    if match is None:
-        raise ValueError(f"expected a duration such as 500ms, 90s, 10m, 6h or 30d, got {text!r}")
-    ns = int(match[1]) * _UNITS[match[2]]
-    if ns > _LONGEST:
-        raise ValueError(f"a duration is at most 3650d, got {text}")
-    return Duration(ns)
 
 
 def _blank(path: Path) -> bool:
@@ -275,8 +278,11 @@ def _rules(
         ("retention", settings.retention >= settings.window + settings.lateness, "at least `window` + `lateness`"),
     ]
     out = [document.problem((key,), text) for key, holds, text in rules if not holds]
-    if settings.stomp is not None and settings.kafka is not None:
-        out.append(document.problem(("kafka",), "a stream has one source: `stomp` or `kafka`"))
+    sources = [key for key in ("stomp", "kafka", "prometheus") if getattr(settings, key) is not None]
+    if len(sources) > 1:
+        out.append(document.problem((sources[-1],), "a stream has one source: `stomp`, `kafka` or `prometheus`"))
+    if settings.prometheus is not None and settings.prometheus.step > settings.window:
+        out.append(document.problem(("prometheus", "step"), "at most `window`: else most windows have no sample"))
     for name, other in others.items():
         if other.topic == settings.topic:
             out.append(document.problem(("topic",), f"{settings.topic!r} is the topic of stream {name!r} already"))
@@ -323,9 +329,9 @@ def _listed(data: dict[str, Any], key: str) -> dict[str, Any]:
     return {**data, key: {**cluster, "bootstrap": servers}}
 
 
-def _absolute(settings: Kafka, folder: Path) -> Kafka:
+def _absolute(settings: Cluster, folder: Path) -> Cluster:
     """Certificates are relative to the YAML's folder, as files of passwords are."""
-    names = {key: getattr(settings, key) for key in ("ca_file", "cert_file", "key_file")}
+    names = {key: getattr(settings, key, None) for key in ("ca_file", "cert_file", "key_file")}
     return msgspec.structs.replace(settings, **{key: str(folder / name) for key, name in names.items() if name})
 
 
@@ -390,10 +396,15 @@ def _is_secret(key: str) -> bool:
     return key.endswith(("_key", "password", "_secret", "token"))
 
 
-def _password(document: Document, folder: Path, key: str, settings: StompSettings | KafkaSettings | None) -> str:
-    """The password that `key` in a document names, '' where it names none. Raises ConfigError."""
+def _password(
+    document: Document,
+    folder: Path,
+    key: str,
+    settings: StompSettings | KafkaSettings | PrometheusSettings | None,
+) -> str:
+    """The password or token that `key` in a document names, '' where it names none. Raises ConfigError."""
     problems: list[Problem] = []
-    for form in ("password_file", "password_env"):
+    for form in ("password_file", "password_env", "token_file", "token_env"):
         name = getattr(settings, form, None)
         if name:
             password = _secret(document, folder, (key, form), name, problems)
@@ -404,11 +415,7 @@ def _password(document: Document, folder: Path, key: str, settings: StompSetting
 
 
 def _kafka_password(document: Document, folder: Path, key: str, settings: KafkaSettings | None) -> str:
-    problems = []
-    for form in ("ca_file", "cert_file", "key_file"):
-        name = getattr(settings, form, None)
-        if name and not os.access(name, os.R_OK):
-            problems.append(document.problem((key, form), f"{name} cannot be read"))
+    problems = _unreadable(document, key, settings)
     if settings is not None and settings.user and not (settings.password_file or settings.password_env):
         problems.append(document.problem((key, "user"), "needs password_file or password_env"))
     try:
@@ -418,6 +425,16 @@ def _kafka_password(document: Document, folder: Path, key: str, settings: KafkaS
     if problems:
         raise ConfigError(problems)
     return password
+
+
+def _unreadable(document: Document, key: str, settings: KafkaSettings | PrometheusSettings | None) -> list[Problem]:
+    """The certificates that cannot be read."""
+    names = {form: getattr(settings, form, None) for form in ("ca_file", "cert_file", "key_file")}
+    return [
+        document.problem((key, form), f"{name} cannot be read")
+        for form, name in names.items()
+        if name and not os.access(name, os.R_OK)
+    ]
 
 
 def _secret(document: Document, folder: Path, path: Path_, name: Any, problems: list[Problem]) -> str:

@@ -18,6 +18,7 @@ from opintel.config import (
     duration,
     kafka_password,
     load_site,
+    prometheus_secret,
     public_key_warning,
     shipped_folder,
     stomp_password,
@@ -103,10 +104,25 @@ def test_folder_comes_from_the_environment(site_folder: Path, monkeypatch: pytes
         ),
         (
             "stomp: {host: x, destinations: [/queue/a]}\nkafka: {bootstrap: ['k:1'], topics: [a]}",
-            "fts.yaml:5: kafka: a stream has one source: `stomp` or `kafka`",
+            "fts.yaml:5: kafka: a stream has one source: `stomp`, `kafka` or `prometheus`",
         ),
         ("kafka: {bootstrap: ['k:1']}", "fts.yaml:4: kafka.topics: missing"),
         ("kafka: {bootstrap: [k], topics: [a]}", "fts.yaml:4: kafka: bootstrap: expected `host:port`, got 'k'"),
+        (
+            "kafka: {bootstrap: ['k:1'], topics: [a]}\nprometheus: {url: 'http://h', queries: [up]}",
+            "fts.yaml:5: prometheus: a stream has one source: `stomp`, `kafka` or `prometheus`",
+        ),
+        ("prometheus:\n  url: http://h\n  querys: [up]", "fts.yaml:6: prometheus.querys: unknown key; did you mean"),
+        ("prometheus:\n  url: http://h", "fts.yaml:4: prometheus.queries: missing"),
+        ("prometheus:\n  url: http://h\n  queries: [5]", "fts.yaml:6: prometheus.queries.0: expected `str`, got `int`"),
+        (
+            "prometheus:\n  url: http://h\n  queries: [up]\n  step: 15",
+            "fts.yaml:7: prometheus.step: expected a duration such as",
+        ),
+        (
+            "prometheus:\n  url: http://h\n  queries: [up]\n  step: 1h",
+            "fts.yaml:7: prometheus.step: at most `window`: else most windows have no sample",
+        ),
         ("ttl: [", "fts.yaml:5: not YAML: expected the node content, but found '<stream end>'"),
         ("name: !!python/object:os.system {}", "fts.yaml:4: name: stands twice, first in line 1; keep one"),
         ("window: !!python/name:os.system x", "fts.yaml:4: window: not a plain value"),
@@ -344,6 +360,77 @@ def test_the_brokers_password_stays_outside(site_folder: Path, monkeypatch: pyte
     assert "s3cret" not in repr(site)
     write(site_folder, MINIMAL + broker.replace("_env: BROKER", ": s3cret"))
     assert "fts.yaml:7: stomp.password: unknown key" in problems(site_folder)[0]
+
+
+PROMETHEUS = "prometheus:\n  url: https://h/p\n  queries: [up, 'a > 1']\n"
+
+
+def test_a_prometheus_has_its_settings_and_its_secret_stays_outside(
+    site_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(site_folder, MINIMAL + PROMETHEUS)
+    asked = load_site(site_folder).streams["fts"].prometheus
+    assert asked is not None
+    assert (asked.queries, asked.step, asked.delay, asked.history) == (["up", "a > 1"], 60 * NS, 60 * NS, 0)
+    assert prometheus_secret(load_site(site_folder), "fts") == ""
+    (site_folder / "streams" / "word").write_text("open sesame\n")
+    (site_folder / "streams" / "ca.pem").touch()
+    more = "  step: 15s\n  history: 6h\n  user: u\n  password_file: word\n  ca_file: ca.pem\n"
+    write(site_folder, MINIMAL + PROMETHEUS + more)
+    site = load_site(site_folder)
+    asked = site.streams["fts"].prometheus
+    assert asked is not None
+    assert (asked.step, asked.history) == (15 * NS, 21_600 * NS)
+    assert asked.ca_file == str(site_folder / "streams" / "ca.pem")
+    assert prometheus_secret(site, "fts") == "open sesame"
+    assert "open sesame" not in repr(site)
+    monkeypatch.setenv("OPINTEL_STREAMS__FTS__PROMETHEUS__QUERIES", "[down]")
+    asked = load_site(site_folder).streams["fts"].prometheus
+    assert asked is not None
+    assert asked.queries == ["down"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("https://h/p", "h:9090", "url: expected http://HOST:PORT or https://HOST"),
+        ("https://h/p", "ftp://h", "url: expected http://HOST:PORT or https://HOST"),
+        ("https://h/p", "http://h:99999", "url: expected http://HOST:PORT or https://HOST"),
+        ("https://h/p", "http://h?a=b", "url: expected http://HOST:PORT or https://HOST"),
+        ("https://h/p", "http://999.1.1.1", "url: expected http://HOST:PORT or https://HOST"),
+        ("https://h/p", "http://u:w@h", "url holds a user or password; use `user`"),
+        ("[up, 'a > 1']", "[]", "queries: expected one or more"),
+        ("[up, 'a > 1']", "[up, up]", "queries: expected one or more, each of them once"),
+        ("\n  queries", "\n  step: 500ms\n  queries", "step: at least 1s"),
+        ("\n  queries", "\n  user: u\n  queries", "a `user` has a password_file or password_env"),
+        ("\n  queries", "\n  password_env: P\n  queries", "a `user` has a password_file or password_env"),
+        ("\n  queries", "\n  user: u\n  password_env: P\n  token_env: T\n  queries", "one of password_file,"),
+        ("https://h/p", "http://h\n  token_env: T", "url: a password or token over http:// can be read on its way"),
+        ("https://h/p", "http://h\n  ca_file: a", "a ca_file needs https://"),
+    ],
+)
+def test_a_prometheus_that_cannot_be_asked_is_a_problem(site_folder: Path, old: str, new: str, expected: str) -> None:
+    write(site_folder, MINIMAL + PROMETHEUS.replace(old, new))
+    (found,) = problems(site_folder)
+    assert found.startswith(f"fts.yaml:4: prometheus: {expected}")
+    assert "u:w" not in found
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("  token_file: nowhere\n", "7: prometheus.token_file: nowhere cannot be read: No such file or directory"),
+        ("  token_file: word\n", "7: prometheus.token_file: a token is one line of ASCII"),
+        ("  user: u\n  password_env: NOT_SET\n", "8: prometheus.password_env: the environment variable NOT_SET"),
+        ("  ca_file: nowhere\n", "7: prometheus.ca_file: "),
+    ],
+)
+def test_what_a_prometheus_needs_and_cannot_be_read_is_named(site_folder: Path, lines: str, expected: str) -> None:
+    (site_folder / "streams" / "word").write_text("two\nlines\n")
+    write(site_folder, MINIMAL + PROMETHEUS + lines)
+    with pytest.raises(ConfigError) as caught:
+        prometheus_secret(load_site(site_folder), "fts")
+    assert str(caught.value).partition("fts.yaml:")[2].startswith(expected)
 
 
 @pytest.mark.parametrize("text", ["", "10", "10 m", "m", "-5m", "1e3s", "5m5s", "4000d", None, 5, True, "١m"])

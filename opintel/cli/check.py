@@ -18,6 +18,7 @@ from opintel.config import (
     detector_settings,
     kafka_password,
     load_site,
+    prometheus_secret,
     public_key_warning,
     stomp_password,
     wire_settings,
@@ -104,6 +105,7 @@ def _domain_problems(site: Site, stream: str, pipeline: Pipeline) -> Iterator[Pr
         lambda: detector_settings(site, stream, {judge.name: judge.Settings for judge in judges}),
         lambda: stomp_password(site, stream),
         lambda: kafka_password(site, stream),
+        lambda: prometheus_secret(site, stream),
     ):
         try:
             look()

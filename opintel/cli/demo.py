@@ -1,4 +1,4 @@
-"""`opintel demo`: the whole system on a simulated stream: simulate, run and report, on a faster clock.
+"""`opintel demo`: the whole system on simulated streams: simulate, run and report, on a faster clock.
 
 A quiet history warms the detectors up; then the story goes live at 480 times the world's speed, one fault of
 each kind in it. Over the embedded log one process does it all; `--bus kafka` is in `demo_kafka`. Tickets go to a
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from opintel.cli.demo_report import farewell, report, story_is_over, welcome
+from opintel.cli.demo_report import HISTORY, farewell, report, story_is_over, welcome
 from opintel.cli.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from opintel.cli.system import System
 
 SPEED = 480.0
-STREAM = "fts"
-HISTORY_HOURS = 4.0
+QUIET_HOURS = {"fts": 4.0, "health": 6.0}
+"""Stream → its history: what its detectors need to know what is usual."""
 STORY_HOURS = 8.0
 """Length of a story that nobody limits: a minute; then console and receiver stay until Ctrl-C."""
 SETTLE = 8.0
@@ -79,7 +79,8 @@ def command(
     bootstrap: str | None,
     data: Path | None,
 ) -> None:
-    """Simulated file transfers of 60 sites flow through the real pipeline to incidents in a browser and tickets."""
+    """Simulated file transfers of 60 sites and metrics of machines flow through the real pipeline to incidents
+    in a browser and tickets."""
     if document is not None and not document.resolve().parent.is_dir():
         raise UserError(f"--report {document}: no such folder {document.resolve().parent}")
     if data is not None and data.exists() and any(data.iterdir()):
@@ -106,19 +107,11 @@ def command(
 
 def tell(data: Path, length: float | None, seed: int, clean: bool) -> Story:
     """The story of a demo."""
-    from opintel.cli.story import Story
-    from opintel.fts.simulate import FAULT_KINDS
+    from opintel.cli.story import Chapter, Story, simulator
 
-    live_hours = STORY_HOURS if length is None else length * SPEED / 3600
-    return Story(
-        stream=STREAM,
-        seed=seed,
-        hours=HISTORY_HOURS + live_hours,
-        quiet_hours=HISTORY_HOURS,
-        faults=() if clean else FAULT_KINDS,
-        speed=SPEED,
-        mark=str(data / "live"),
-    )
+    chapters = tuple(Chapter(n, h, () if clean else simulator(n).FAULT_KINDS) for n, h in QUIET_HOURS.items())
+    hours = STORY_HOURS if length is None else length * SPEED / 3600
+    return Story(seed=seed, hours=hours, chapters=chapters, speed=SPEED, mark=str(data / "live"))
 
 
 def play(data: Path, story: Story, length: float | None, *, headless: bool) -> dict[str, Any]:
@@ -138,28 +131,25 @@ def play(data: Path, story: Story, length: float | None, *, headless: bool) -> d
         site, receiver = make_site(data, headless=headless, bus=None)
         system = System(data, load_site(site))
         try:
-            watched = system.stream(story.stream)
-            ingester = system.ingester(watched, story.source, live=True)
-            feed = StoryFeed(story, ingester)
-            team: list[Service] = [
-                system.sequencer(ingester),
-                feed,
-                *system.stage1(watched),
-                *system.stage2(watched),
-                system.alerting(warm_until=story.live_from),
-            ]
-            with share_progress("history: four quiet hours") as tell_share:
-                begin, history = feed.through, story.live_from - feed.through
-                drain(team, lambda: tell_share((feed.through - begin) / history), stop=stop)
+            clock, feeds = story.clock(), []
+            team: list[Service] = []
+            for chapter in story.chapters:
+                watched = system.stream(chapter.stream)
+                feed = StoryFeed(story, chapter, system.ingester(watched, story.source, live=True))
+                feeds.append(feed)
+                team += [system.sequencer(feed.ingester), feed, *system.stage1(watched), *system.stage2(watched)]
+            team.append(system.alerting(warm_until=story.live_from))
+            with share_progress(HISTORY) as tell_share:
+                drain(team, lambda: tell_share(min(feed.history for feed in feeds)), stop=stop)
             try:
-                console = serve(View(system, watchdog, feed.clock.now).app(), "127.0.0.1", 0 if headless else 8095)
+                console = serve(View(system, watchdog, clock.now).app(), "127.0.0.1", 0 if headless else 8095)
             except OSError as error:
                 raise UserError(f"port 8095: {error.strerror}; `--headless` takes free ports") from error
             where = "one process over an embedded log"
-            welcome(console.url, receiver.url, length, story.seed, not story.faults, where)
+            welcome(console.url, receiver.url, length, story, where)
             if not headless:
                 click.launch(console.url)
-            feed.clock.start()
+            clock.start()
             began = time.monotonic()
             ends = None if length is None else began + length
             team.append(Delivery(system))
@@ -167,7 +157,7 @@ def play(data: Path, story: Story, length: float | None, *, headless: bool) -> d
             over = [False]
 
             def each_round() -> None:
-                if feed.over and not over[0]:
+                if not over[0] and all(feed.over for feed in feeds):
                     over[0] = True
                     story_is_over()
                 if ends is not None and time.monotonic() >= ends:
@@ -175,9 +165,9 @@ def play(data: Path, story: Story, length: float | None, *, headless: bool) -> d
 
             run(team, stop, watchdog=watchdog, each_round=each_round)
             seconds = time.monotonic() - began
-            _settle(system, team[2:-1])
+            _settle(system, [service for service in team[:-1] if service not in feeds])
             services = [{"name": "opintel", "pid": os.getpid(), "restarts": 0}]
-            return report(system, receiver, story, feed.through, seconds, services)
+            return report(system, receiver, story, min(feed.through for feed in feeds), seconds, services)
         finally:
             receiver.close()
             system.close()

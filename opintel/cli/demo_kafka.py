@@ -17,17 +17,19 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from opintel.cli.demo_report import report, story_is_over, welcome
+from opintel.cli.demo_report import HISTORY, report, story_is_over, welcome
 from opintel.cli.demo_site import make_site
 from opintel.cli.errors import UserError
 from opintel.cli.fleet import Fleet
 from opintel.cli.progress import share_progress
 from opintel.cli.system import System
 from opintel.config import load_site
+from opintel.simulation import HOUR
 from opintel.store.queries import outbox_empty
 from opintel.streams.kafka.broker import Broker, BrokerError
 from opintel.streams.log import LogUnavailable
 from opintel.streams.loop import Stop, stop_on_signals
+from opintel.streams.stream import Stream
 from opintel.streams.vitals import stream_status
 
 if TYPE_CHECKING:
@@ -60,9 +62,9 @@ def play(data: Path, story: Story, length: float | None, *, headless: bool, boot
         leaving.callback(receiver.close)
         system = System(data, load_site(site))
         leaving.callback(system.close)
-        stream = system.stream(story.stream).stream
-        if any(system.log.end(stream.topic, p) for p in range(stream.partitions)):
-            raise UserError(f"the broker {bootstrap} has records in {stream.topic}; a demo wants topics of its own")
+        for stream in _streams(system, story):
+            if any(system.log.end(stream.topic, p) for p in range(stream.partitions)):
+                raise UserError(f"the broker {bootstrap} has records in {stream.topic}; a demo wants topics of its own")
         fleet = Fleet(data / "logs")
         leaving.callback(fleet.leave)
         told = data / "story.json"
@@ -76,7 +78,7 @@ def play(data: Path, story: Story, length: float | None, *, headless: bool, boot
         _history(system, story, fleet, stop)
         where = f"services are processes over the Kafka broker {bootstrap}; their logs are in {data / 'logs'}"
         url = f"http://127.0.0.1:{port}"
-        welcome(url, receiver.url, length, story.seed, not story.faults, where)
+        welcome(url, receiver.url, length, story, where)
         if not headless:
             click.launch(url)
         clock.start()
@@ -91,26 +93,36 @@ def play(data: Path, story: Story, length: float | None, *, headless: bool, boot
         return report(system, receiver, story, through, seconds, services)
 
 
+def _streams(system: System, story: Story) -> list[Stream]:
+    return [system.stream(chapter.stream).stream for chapter in story.chapters]
+
+
 def _history(system: System, story: Story, fleet: Fleet, stop: Stop) -> None:
-    """Until the quiet history is ingested and processed."""
-    stream = system.stream(story.stream).stream
-    begin = story.live_from - int(story.quiet_hours * 3600e9)
+    """Until the quiet histories are ingested and processed."""
+    begins = [story.live_from - int(chapter.quiet_hours * HOUR) for chapter in story.chapters]
     deadline = time.monotonic() + START
-    with share_progress("history: four quiet hours") as tell:
+    with share_progress(HISTORY) as tell:
         while not stop:
             fleet.look()
             if time.monotonic() > deadline:
                 raise UserError(f"the history was not processed within {START:.0f} s; the services' logs tell why")
-            try:
-                status = stream_status(system.log, stream)
-            except LogUnavailable:
-                status = None
-            if status is not None and status.watermark is not None:
-                through = status.watermark + stream.lateness
-                tell((through - begin) / (story.live_from - begin))
-                if through >= story.live_from and status.lag == 0:
-                    return
+            done = [_done(system, s, b, story.live_from) for s, b in zip(_streams(system, story), begins, strict=True)]
+            tell(min(done))
+            if min(done) >= 1.0:
+                return
             stop.wait(0.25)
+
+
+def _done(system: System, stream: Stream, begin: int, end: int) -> float:
+    """Share of a stream's history that is ingested; 1 only when it has been processed too."""
+    try:
+        status = stream_status(system.log, stream)
+    except LogUnavailable:
+        return 0.0
+    if status.watermark is None:
+        return 0.0
+    share = (status.watermark + stream.lateness - begin) / (end - begin)
+    return share if share < 1.0 else 1.0 if status.lag == 0 else 0.99
 
 
 def _live(story: Story, length: float | None, fleet: Fleet, stop: Stop) -> None:
@@ -118,7 +130,7 @@ def _live(story: Story, length: float | None, fleet: Fleet, stop: Stop) -> None:
     began, clock = time.monotonic(), story.clock()
     victim: str | None = random.Random(story.seed).choice(VICTIMS)
     kill_at = KILL_LATEST if length is None else min(KILL_LATEST, length * KILL_AFTER)
-    end = story.live_from + int((story.hours - story.quiet_hours) * 3600e9)
+    end = story.live_from + int(story.hours * HOUR)
     over = False
     while not stop:
         passed = time.monotonic() - began
@@ -137,13 +149,13 @@ def _live(story: Story, length: float | None, fleet: Fleet, stop: Stop) -> None:
 
 def _settle(system: System, story: Story, fleet: Fleet) -> None:
     """Lets what has been ingested become findings, incidents and tickets."""
-    stream = system.stream(story.stream).stream
     deadline = time.monotonic() + SETTLE
     while time.monotonic() < deadline:
         fleet.look()
         time.sleep(0.3)
         try:
-            behind = stream_status(system.log, stream).lag + system.undecided()
+            lags = [stream_status(system.log, stream).lag for stream in _streams(system, story)]
+            behind = sum(lags) + system.undecided()
         except LogUnavailable:
             continue
         if behind == 0 and outbox_empty(system.store):

@@ -12,20 +12,24 @@ if TYPE_CHECKING:
     from opintel.cli.story import Story
     from opintel.cli.system import System
 
+HISTORY = "history: the quiet hours before"
+
 
 def report(
     system: System, receiver: Receiver, story: Story, through: int, seconds: float, services: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """The demo report; `through`: how much of the story was told, ns."""
     from opintel.cli.story import injected, match
-    from opintel.store.queries import finding_counts, incidents
-    from opintel.streams.vitals import stream_status
+    from opintel.store.queries import incidents
 
-    faults = injected(story.stream, [f for f in story.simulator().truth if f.start < through])
+    faults = [
+        fault
+        for chapter in story.chapters
+        for fault in injected(chapter.stream, [f for f in story.simulation(chapter).truth if f.start < through])
+    ]
     found = incidents(system.store)
     matches = match(faults, found)
     matched = {incident for ids in matches.values() for incident in ids}
-    status = stream_status(system.log, system.stream(story.stream).stream)
     return {
         "seconds": round(seconds, 1),
         "injected": faults,
@@ -37,25 +41,33 @@ def report(
             {"incident": t["incident"], "sink": "tickets", "created": t["created"], "updates": t["updates"]}
             for t in receiver.tickets()
         ],
-        "streams": {
-            story.stream: {
-                "messages": status.messages,
-                "findings": sum(finding_counts(system.store).values()),
-                "dead_letters": status.asides["dead"],
-                "lag": status.lag,
-            }
-        },
+        "streams": {chapter.stream: _stream(system, chapter.stream) for chapter in story.chapters},
         "services": services,
     }
 
 
-def welcome(console: str, tickets: str, length: float | None, seed: int, clean: bool, where: str) -> None:
+def _stream(system: System, name: str) -> dict[str, Any]:
+    from opintel.store.queries import finding_counts
+    from opintel.streams.vitals import stream_status
+
+    status = stream_status(system.log, system.stream(name).stream)
+    return {
+        "messages": status.messages,
+        "findings": sum(n for (stream, _), n in finding_counts(system.store).items() if stream == name),
+        "dead_letters": status.asides["dead"],
+        "lag": status.lag,
+    }
+
+
+def welcome(console: str, tickets: str, length: float | None, story: Story, where: str) -> None:
     """What to look at, on stderr. `where`: how the services run."""
-    faults = "no fault is injected" if clean else "six faults are injected, one of each kind"
+    kinds = sum(len(chapter.faults) for chapter in story.chapters)
+    faults = "no fault is injected" if story.clean else f"{kinds} faults are injected, one of each kind"
     end = "the story lasts a minute, Ctrl-C ends the demo" if length is None else f"it ends after {length:.0f} s"
     lines = [
         "",
-        f"  opintel demo, seed {seed}: transfers of 60 sites, eight hours a minute; {faults}; {end}.",
+        f"  opintel demo, seed {story.seed}: transfers of 60 sites, metrics of 24 machines, eight hours a minute;",
+        f"  {faults}; {end}.",
         f"  {where}",
         "",
         f"  console   {console}",
@@ -81,7 +93,8 @@ def farewell(document: dict[str, Any]) -> None:
         ids = document["matches"][fault["id"]]
         told = titles[ids[0]] if ids else "no incident"
         lines.append(
-            f"{'found ' if ids else 'MISSED'}  {fault['kind']:20} {' > '.join(fault['subject'].values())}: {told}"
+            f"{'found ' if ids else 'MISSED'}  {fault['stream']:6}  {fault['kind']:20} "
+            f"{' > '.join(fault['subject'].values())}: {told}"
         )
     tickets = sum(t["created"] for t in document["tickets"])
     messages = sum(stream["messages"] for stream in document["streams"].values())

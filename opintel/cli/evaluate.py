@@ -12,21 +12,21 @@ import click
 from opintel.cli.errors import UserError
 from opintel.cli.stored import json_option, print_json
 
-SEEDS, HOURS = (1, 2, 3), 6.0
-"""What `evaluate fts` simulates when it is given no folders."""
+SEEDS, HOURS = (1, 2, 3), {"fts": 6.0, "health": 24.0}
+"""What is simulated where no folders are given."""
 
 
 @click.command(short_help="Measure the detectors with the field's published metrics.")
-@click.argument("what", type=click.Choice(["templates", "fts"]))
+@click.argument("what", type=click.Choice(["templates", "fts", "health"]))
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @json_option
 def command(what: str, paths: tuple[Path, ...], as_json: bool) -> None:
-    """WHAT is `templates` (labelled log files: columns content, event_id) or `fts` (folders that `simulate` wrote,
-    with their truth; none: three stories of six hours are simulated)."""
+    """WHAT is `templates` (labelled log files: columns content, event_id), `fts` or `health` (folders that `simulate`
+    wrote, with their truth; none: three stories are simulated)."""
     missing = [path for path in paths if not path.exists()]
     if missing:
         raise UserError(f"{missing[0]}: no such file or folder")
-    document = _templates(paths) if what == "templates" else _fts(paths)
+    document = _templates(paths) if what == "templates" else _stories(what, paths)
     if as_json:
         print_json(document)
     elif what == "templates":
@@ -48,19 +48,19 @@ def _templates(paths: tuple[Path, ...]) -> dict[str, Any]:
         raise UserError(str(error)) from error
 
 
-def _fts(folders: tuple[Path, ...]) -> dict[str, Any]:
-    from opintel.fts import simulate
+def _stories(stream: str, folders: tuple[Path, ...]) -> dict[str, Any]:
+    from opintel.cli.story import simulator
+    from opintel.simulation import write
 
     with tempfile.TemporaryDirectory(prefix="opintel-evaluate-") as name:
         if not folders:
             folders = tuple(Path(name) / f"seed{seed}" for seed in SEEDS)
             for seed, folder in zip(SEEDS, folders, strict=True):
-                start, kinds = simulate.DEFAULT_START, simulate.FAULT_KINDS
-                simulate.write(folder, hours=HOURS, seed=seed, start=start, faults=kinds)
-        return _judged([_story(folder, Path(name) / f"run{n}") for n, folder in enumerate(folders)])
+                write(folder, simulator(stream).Simulator(hours=HOURS[stream], seed=seed))
+        return _judged([_story(stream, folder, Path(name) / f"run{n}") for n, folder in enumerate(folders)])
 
 
-def _story(folder: Path, data: Path) -> dict[str, Any]:
+def _story(stream: str, folder: Path, data: Path) -> dict[str, Any]:
     """One simulated folder through the pipeline: its faults and what was made of them."""
     import msgspec
 
@@ -70,9 +70,9 @@ def _story(folder: Path, data: Path) -> dict[str, Any]:
 
     truth = folder / "truth.json"
     if not truth.exists():
-        raise UserError(f"{folder}: no truth.json there; `opintel simulate fts --out DIR` writes one")
-    faults = [{"stream": "fts", **fault} for fault in msgspec.json.decode(truth.read_bytes())]
-    incidents = replay("fts", (folder,), data, None, 64, warn=lambda _: None)["incidents"]
+        raise UserError(f"{folder}: no truth.json there; `opintel simulate {stream} --out DIR` writes one")
+    faults = [{"stream": stream, **fault} for fault in msgspec.json.decode(truth.read_bytes())]
+    incidents = replay(stream, (folder,), data, None, 64, warn=lambda _: None)["incidents"]
     matches = match(faults, incidents)
     opened = {i["id"]: parse_rfc3339(i["opened"]) for i in incidents}
     for fault in faults:

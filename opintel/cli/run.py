@@ -190,12 +190,12 @@ def _team(
 def _feed(
     system: System, name: str, paths: list[Path] | None, final: bool, story: Story | None
 ) -> Callable[[], Feed] | None:
-    """What gives a stream's source: files where given, else the broker or topics that are configured."""
+    """What gives a stream's source: files where given, else the broker, topics or server that are configured."""
     from opintel.streams.feeds import BrokerFeed, TopicFeed, file_feed
 
     watched, settings = system.stream(name), system.stream(name).settings
     if story is not None:
-        return _told(system, story) if name == story.stream else None
+        return _told(system, name, story)
     if paths:
 
         def files() -> Feed:
@@ -222,11 +222,25 @@ def _feed(
             return TopicFeed(KafkaSource(kafka, secret), ingester)
 
         return topics
+    if (prometheus := settings.prometheus) is not None:
+        from opintel.config import prometheus_secret
+        from opintel.streams.connectors.prometheus import PrometheusSource
+
+        token = prometheus_secret(system.site, name)
+
+        def answers() -> Feed:
+            ingester = system.ingester(watched, "prometheus", live=True, replayable=True)
+            source = PrometheusSource(prometheus, token, lateness=watched.stream.lateness)
+            return TopicFeed(source, ingester, delay=prometheus.delay)
+
+        return answers
     return None
 
 
-def _told(system: System, story: Story) -> Callable[[], Feed]:
+def _told(system: System, name: str, story: Story) -> Callable[[], Feed] | None:
     from opintel.cli.story import StoryFeed
 
-    watched = system.stream(story.stream)
-    return lambda: StoryFeed(story, system.ingester(watched, story.source, live=True, replayable=True))
+    watched, chapter = system.stream(name), story.chapter(name)
+    if chapter is None:
+        return None
+    return lambda: StoryFeed(story, chapter, system.ingester(watched, story.source, live=True, replayable=True))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 
 import click
@@ -23,18 +22,12 @@ LATEST_START = 230 * 365 * 86_400 * 10**9
 def command(stream: str, hours: float, seed: int, out: Path, start: str | None, faults: str | None) -> None:
     """Writes DIR/messages/ (what replay and --ingest read) and DIR/truth.json."""
     from opintel.cli.progress import share_progress
+    from opintel.cli.story import simulator
     from opintel.finding import parse_rfc3339
+    from opintel.simulation import write
 
-    try:
-        module = importlib.import_module(f"opintel.{stream}.simulate")
-    except ModuleNotFoundError as error:
-        if error.name in (f"opintel.{stream}", f"opintel.{stream}.simulate"):
-            raise UserError(f"no stream {stream!r} can be simulated; there are: fts") from error
-        raise
+    module = simulator(stream)
     kinds = module.FAULT_KINDS if faults is None else tuple(k for k in faults.split(",") if k and k != "none")
-    unknown = sorted(set(kinds) - set(module.FAULT_KINDS))
-    if unknown:
-        raise UserError(f"no fault kind {unknown[0]!r}; there are: {', '.join(module.FAULT_KINDS)}")
     try:
         began = module.DEFAULT_START if start is None else parse_rfc3339(start)
     except ValueError as error:
@@ -43,5 +36,9 @@ def command(stream: str, hours: float, seed: int, out: Path, start: str | None, 
         raise UserError(f"{out} is not empty; simulate writes a new folder")
     if not 0 < hours <= MAX_HOURS or not 0 <= began <= LATEST_START:
         raise UserError(f"--hours is at most {MAX_HOURS}, --start lies between 1970 and 2200")
+    try:
+        simulation = module.Simulator(hours=hours, seed=seed, start=began, faults=kinds)
+    except ValueError as error:
+        raise UserError(str(error)) from error
     with share_progress(f"simulate {stream}") as tell:
-        module.write(out, hours=hours, seed=seed, start=began, faults=kinds, progress=tell)
+        write(out, simulation, tell)

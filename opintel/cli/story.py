@@ -1,55 +1,87 @@
-"""A simulated story as a live source, its clock, and how incidents are held against its truth."""
+"""A simulated story as the live source of streams, its clock, and how incidents are held against its truth."""
 
 from __future__ import annotations
 
+import importlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from opintel.cli.errors import UserError
 from opintel.detector import Message
 from opintel.finding import NS, parse_rfc3339, rfc3339
-from opintel.fts.simulate import DEFAULT_START, Fault, Simulator
+from opintel.simulation import DEFAULT_START, HOUR, Fault, Simulation
 from opintel.streams.ingest import CHUNK, Ingester
 
 EARLY, AFTERWARDS = 60 * NS, 3 * 3600 * NS
 """An incident belongs to a fault if it began at most so long before it, and at most so long after its end."""
 
 
+class Chapter(msgspec.Struct, frozen=True):
+    """A stream's part in a story."""
+
+    stream: str
+    quiet_hours: float
+    """Length of the history before the story goes live, in which nothing goes wrong."""
+    faults: tuple[str, ...]
+
+
 class Story(msgspec.Struct, frozen=True):
     """What a demo tells. Its services, each a process, read it from a file."""
 
-    stream: str
     seed: int
     hours: float
-    """Length of all, the quiet history at its beginning included."""
-    quiet_hours: float
-    faults: tuple[str, ...]
+    """Length of what is told live."""
+    chapters: tuple[Chapter, ...]
     speed: float
     """Seconds of the story in one of the world's, once it is live."""
     mark: str
     """File that says when it went live."""
+    live_from: int = DEFAULT_START + 4 * HOUR
+    """End of the histories, ns UTC."""
 
-    def simulator(self) -> Simulator:
-        """Its messages and its truth."""
-        return Simulator(seed=self.seed, hours=self.hours, faults=self.faults, quiet_hours=self.quiet_hours)
+    def chapter(self, stream: str) -> Chapter | None:
+        """A stream's part; None where it has none."""
+        return next((c for c in self.chapters if c.stream == stream), None)
 
-    @property
-    def live_from(self) -> int:
-        """End of the history, ns UTC."""
-        return DEFAULT_START + int(self.quiet_hours * 3600) * NS
+    def simulation(self, chapter: Chapter) -> Simulation:
+        """A chapter's messages and its truth."""
+        simulation: Simulation = simulator(chapter.stream).Simulator(
+            seed=self.seed,
+            hours=chapter.quiet_hours + self.hours,
+            start=self.live_from - int(chapter.quiet_hours * HOUR),
+            faults=chapter.faults,
+            quiet_hours=chapter.quiet_hours,
+        )
+        return simulation
 
     @property
     def source(self) -> str:
         """Its name in the log."""
         return f"story {self.seed}"
 
+    @property
+    def clean(self) -> bool:
+        """Whether nothing goes wrong in it."""
+        return not any(chapter.faults for chapter in self.chapters)
+
     def clock(self) -> StoryClock:
         """Its time."""
         return StoryClock(self.live_from, self.speed, Path(self.mark))
+
+
+def simulator(stream: str) -> Any:
+    """The module that simulates a stream, as `opintel.simulation` says; UserError where there is none."""
+    try:
+        return importlib.import_module(f"opintel.{stream}.simulate")
+    except ModuleNotFoundError as error:
+        if error.name in (f"opintel.{stream}", f"opintel.{stream}.simulate"):
+            raise UserError(f"no stream {stream!r} can be simulated; there are: fts, health") from error
+        raise
 
 
 class StoryClock:
@@ -86,21 +118,21 @@ class StoryFeed:
     the number of messages told: after a crash the same story is told on from there.
     """
 
-    def __init__(self, story: Story, ingester: Ingester) -> None:
+    def __init__(self, story: Story, chapter: Chapter, ingester: Ingester) -> None:
         self.name = f"ingest {ingester.stream.name}"
         self.ingester, self.clock = ingester, story.clock()
-        simulator = story.simulator()
-        self._slices = self._cut(simulator)
+        told = story.simulation(chapter)
+        self._slices = self._cut(told)
         self._next = next(self._slices, None)
-        self.through = simulator.start
+        self.begin = self.through = told.start
         """Story time ingested so far, ns."""
 
-    def _cut(self, simulator: Simulator) -> Iterator[tuple[int, int, list[bytes]]]:
+    def _cut(self, simulation: Simulation) -> Iterator[tuple[int, int, list[bytes]]]:
         """(due, messages told before, messages), a tick interval each."""
-        interval = self.ingester.stream.interval
-        at, told = simulator.start, 0
-        for number, group in groupby(simulator.messages(), lambda item: (item[0] - simulator.start) // interval):
-            due = simulator.start + (number + 1) * interval
+        interval, start = self.ingester.stream.interval, simulation.start
+        at, told = start, 0
+        for number, group in groupby(simulation.messages(), lambda item: (item[0] - start) // interval):
+            due = start + (number + 1) * interval
             while at + interval < due:  # nothing arrived, but it was listened to
                 at += interval
                 yield at, told, []
@@ -123,6 +155,11 @@ class StoryFeed:
         self.through = due
         self._next = next(self._slices, None)
         return True
+
+    @property
+    def history(self) -> float:
+        """Share of the history that is told."""
+        return min(1.0, (self.through - self.begin) / max(1, self.clock.begin - self.begin))
 
     @property
     def over(self) -> bool:
@@ -155,10 +192,16 @@ def match(faults: Sequence[dict[str, Any]], incidents: Sequence[dict[str, Any]])
     """Fault → the incidents about its subject, in its time."""
     found: dict[str, list[str]] = {f["id"]: [] for f in faults}
     for incident in incidents:
-        about = {value for subject in incident["subjects"] for value in subject.values()}
         start = parse_rfc3339(incident["start"])
         for fault in faults:
             in_time = parse_rfc3339(fault["start"]) - EARLY <= start <= parse_rfc3339(fault["end"]) + AFTERWARDS
-            if fault["stream"] in incident["streams"] and about & set(fault["subject"].values()) and in_time:
+            about = any(_is_about(subject, fault["subject"]) for subject in incident["subjects"])
+            if fault["stream"] in incident["streams"] and about and in_time:
                 found[fault["id"]].append(incident["id"])
     return found
+
+
+def _is_about(subject: Mapping[str, str], fault: Mapping[str, str]) -> bool:
+    """Whether both name a thing, under whatever label, and no label of both has two values."""
+    same = all(subject[label] == text for label, text in fault.items() if label in subject)
+    return same and not set(subject.values()).isdisjoint(fault.values())

@@ -10,24 +10,21 @@ from __future__ import annotations
 import heapq
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from opintel.finding import NS, parse_rfc3339, rfc3339
+from opintel.finding import NS
 from opintel.fts import grid, wording
 from opintel.fts.monit import MS, RETRY_MAX, Attempt, Envelopes, File, Queue
 from opintel.fts.records import ABORTED, FAILED, OK
-from opintel.fts.story import FAULT_KINDS, Fault, plan
+from opintel.fts.story import FAULT_KINDS, plan
+from opintel.simulation import DEFAULT_START, HOUR, Fault
 
-__all__ = ["DEFAULT_START", "FAULT_KINDS", "Fault", "Simulator", "write"]
+__all__ = ["DEFAULT_START", "FAULT_KINDS", "Fault", "Simulator"]
 
-DEFAULT_START = parse_rfc3339("2026-03-02T06:00:00Z")
-HOUR = 3600 * NS
 STEP = 120 * NS
 RETRY_AFTER = 150.0
 """s at least until a failed file is tried again: more than a step."""
@@ -123,49 +120,6 @@ class Simulator:
             del pending[:come]
         last = self.end + int(LATEST * NS)
         yield from ((arrival, body) for arrival, _, body in pending if arrival <= last)
-
-
-def write(
-    out: Path,
-    *,
-    hours: float,
-    seed: int,
-    start: int = DEFAULT_START,
-    faults: Sequence[str] = FAULT_KINDS,
-    progress: Callable[[float], None] | None = None,
-) -> None:
-    """Writes a story to `out`: messages/NNN.jsonl, a file for each hour of arrival, and truth.json.
-
-    Files of an earlier story there are replaced. `progress` is told the finished share, 0 to 1.
-    """
-    simulator = Simulator(seed=seed, hours=hours, start=start, faults=faults)
-    folder = out / "messages"
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("[0-9][0-9][0-9].jsonl"):
-        old.unlink()
-    truth = [{**msgspec.to_builtins(f), "start": rfc3339(f.start), "end": rfc3339(f.end)} for f in simulator.truth]
-    (out / "truth.json").write_bytes(msgspec.json.format(msgspec.json.encode(truth), indent=2) + b"\n")
-    last = math.ceil(hours) - 1
-    lines: list[bytes] = []
-    hour = 0
-
-    def flush() -> None:
-        if lines:
-            with (folder / f"{hour:03d}.jsonl").open("ab") as file:
-                file.write(b"\n".join(lines) + b"\n")
-            lines.clear()
-
-    for arrival, body in simulator.messages():
-        now = min((arrival - start) // HOUR, last)
-        if now != hour or len(lines) == 2000:
-            flush()
-            hour = now
-            if progress is not None:
-                progress(min(1.0, (arrival - start) / (simulator.end - start)))
-        lines.append(body)
-    flush()
-    if progress is not None:
-        progress(1.0)
 
 
 class _Play:

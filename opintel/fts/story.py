@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
 import numpy as np
 
 from opintel.finding import NS
 from opintel.fts.grid import Grid
+from opintel.simulation import Fault
 
 FAULT_KINDS = ("endpoint-down", "link-cut", "credentials-expired", "disk-full", "wrong-checksums", "slow-link")
 LINK_FAULTS = frozenset({"link-cut", "slow-link"})
@@ -26,16 +26,6 @@ BUSY_LINK = 0.004
 _LINK_PART = 0.4
 """A faulty link carries at most this part of either end's files, and no link more of a faulty endpoint's: else the one
 looks like the other."""
-
-
-class Fault(msgspec.Struct, frozen=True):
-    """One injected fault in [start, end) ns UTC; `subject` is {"endpoint": host} or {"source": …, "destination": …}."""
-
-    id: str
-    kind: str
-    subject: dict[str, str]
-    start: int
-    end: int
 
 
 def plan(rng: np.random.Generator, grid: Grid, kinds: Sequence[str], start: int, end: int) -> tuple[Fault, ...]:

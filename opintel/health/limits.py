@@ -16,6 +16,7 @@ from opintel.evidence import Band, Evidence, Series, Table, capped
 from opintel.finding import NS, Effect, Finding, Severity, Window, finding_id
 from opintel.health.forecast import Forecast, time_to_threshold
 from opintel.health.records import series_parts
+from opintel.health.units import shown, unit
 from opintel.health.windows import series_windows
 
 KEPT = 240
@@ -203,8 +204,9 @@ def _forecast(past: _Past, span: int, limit: Limit, within: float) -> Forecast |
     times, values = past.times[-span:], past.values[-span:]
     third = max(1, span // 3)
     first, last = sum(values[:third]) / third, sum(values[-third:]) / third
-    if abs(limit.value - last) >= abs(limit.value - first):
-        return None  # it does not come nearer: not worth the arithmetic
+    pace = (last - first) / (times[-1] - times[0]) * 1.5  # the middles of the thirds are two thirds of the span apart
+    if (limit.value - last) * pace <= 0.0 or (limit.value - last) / pace > 2.0 * within:
+        return None  # not on its way there, or slowly: not worth the arithmetic
     if time_to_threshold(times, values, limit.value, coverage=SURE).high > within:
         return None
     return time_to_threshold(times, values, limit.value, coverage=COVERAGE)
@@ -216,15 +218,15 @@ def _summary(name: str, labels: Mapping[str, str], limit: Limit, past: _Past, fo
     what = f"{where + ': ' if where else ''}{name}{f' ({rest})' if rest else ''}"
     side = "below" if limit.above is None else "above"
     if forecast is None:
-        return f"{what} is {past.values[-1]:.4g}, {side} its limit {limit.value:.4g}"[:400]
+        return f"{what} is {shown(name, past.values[-1])}, {side} its limit {shown(name, limit.value)}"[:400]
     when = f"in {_time(forecast.median)} ({_time(forecast.low)} to {_time(forecast.high)})"
-    return f"{what} reaches its limit {limit.value:.4g} {when}, now {past.values[-1]:.4g}"[:400]
+    return f"{what} reaches its limit {shown(name, limit.value)} {when}, now {shown(name, past.values[-1])}"[:400]
 
 
 def _time(seconds: float) -> str:
-    for unit, size in (("d", 86_400.0), ("h", 3600.0)):
+    for name, size in (("d", 86_400.0), ("h", 3600.0)):
         if seconds >= 2.0 * size:
-            return f"{seconds / size:.1f} {unit}"
+            return f"{seconds / size:.1f} {name}"
     return f"{seconds / 60.0:.0f} min"
 
 
@@ -232,7 +234,7 @@ def _drawn(name: str, limit: Limit, past: _Past, forecast: Forecast | None, wind
     """The series, and ahead of it between the earliest and the latest way to the limit."""
     times = [int(t * NS) for t in past.times]
     if forecast is None:
-        return [Series(name, times, list(past.values), "", None, (window.start, window.end))]
+        return [Series(name, times, list(past.values), unit(name), None, (window.start, window.end))]
     now, value, gap = past.times[-1], past.values[-1], limit.value - past.values[-1]
     ahead = [forecast.high * (n + 1) / AHEAD for n in range(AHEAD)]
     soon = [value + gap * min(1.0, t / max(forecast.low, 1.0)) for t in ahead]
@@ -243,11 +245,14 @@ def _drawn(name: str, limit: Limit, past: _Past, forecast: Forecast | None, wind
         COVERAGE,
     )
     told: list[list[str | float | int | None]] = [
-        ["limit", limit.value],
+        ["limit", shown(name, limit.value)],
         ["in the middle", _time(forecast.median)],
         [f"{COVERAGE:.0%} between", f"{_time(forecast.low)} and {_time(forecast.high)}"],
         ["windows looked at", len(past.times)],
     ]
     drawn = [*times, *(int((now + t) * NS) for t in ahead)]
     values: list[float | None] = [*past.values, *([None] * AHEAD)]
-    return [Series(name, drawn, values, "", band, (window.start, window.end)), Table("Forecast", ["", ""], told)]
+    return [
+        Series(name, drawn, values, unit(name), band, (window.start, window.end)),
+        Table("Forecast", ["", ""], told),
+    ]

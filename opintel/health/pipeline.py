@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from opintel.detector import Pipeline
 from opintel.health.limits import LimitJudge
+from opintel.health.plugged import PluggedJudge
 from opintel.health.records import Samples
 from opintel.health.reducer import HealthReducer
 from opintel.health.silent import SilentJudge
@@ -21,5 +22,5 @@ PIPELINE = Pipeline(
     record=SeriesWindow,
     wire=HealthWire,
     reducer=HealthReducer,
-    judges=(UnusualJudge, SilentJudge, LimitJudge),
+    judges=(UnusualJudge, SilentJudge, LimitJudge, PluggedJudge),
 )

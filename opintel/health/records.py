@@ -22,6 +22,10 @@ _LABEL = re.compile(r'([A-Za-z_][A-Za-z0-9_]*)="((?:[^"\\]|\\.)*)"(?:,|$)')
 _ESCAPES = {"\\": "\\\\", "\n": "\\n", '"': '\\"'}
 
 
+COUNTERS = ("_total", "_count", "_sum", "_bucket")
+"""Ends of the names of counters, as Prometheus advises (prometheus.io/docs/practices/naming)."""
+
+
 class Sample(msgspec.Struct, array_like=True, gc=False):
     """One value of a series; the time is the row's."""
 
@@ -72,6 +76,11 @@ def series_parts(series: str) -> tuple[str, dict[str, str]]:
     """
     name, labels = _parts(series)
     return name, dict(labels)
+
+
+def is_counter(name: str) -> bool:
+    """Whether a metric only counts up, so that its rate is what can be judged."""
+    return name.endswith(COUNTERS)
 
 
 def key_of(scope: str, name: str, labels: Mapping[str, str]) -> str:

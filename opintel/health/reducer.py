@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from opintel.detector import Controls, Record
 from opintel.finding import NS, Window
 from opintel.health.judge import STATISTICS, VALIDATED
-from opintel.health.records import Samples, parts_of, series_parts
+from opintel.health.records import Samples, is_counter, parts_of, series_parts
 from opintel.health.series import MultiSeriesDetector, Scores
 from opintel.health.windows import EMITTED, SERIES, Point, SeriesWindow
 from opintel.rows import Batch, Packed
@@ -27,8 +27,6 @@ TRAIL: Final = 60
 """Windows that a picture shows."""
 BAND: Final = 1.96
 """Standard deviations of a band that holds 95 %."""
-COUNTERS: Final = ("_total", "_count", "_sum", "_bucket")
-"""Ends of the names of counters, as Prometheus advises (prometheus.io/docs/practices/naming)."""
 
 
 class HealthReducer:
@@ -68,7 +66,7 @@ class HealthReducer:
         slots = np.array([self._slot_of(name) for name in names], dtype=np.int64)
         begin = np.searchsorted(code, np.arange(len(names) + 1))
         value = np.where(payload.missing == 0, payload.value, np.nan)
-        counter = np.array([_is_counter(name) for name in names], dtype=np.bool_)
+        counter = np.array([is_counter(series_parts(parts_of(name)[1])[0]) for name in names], dtype=np.bool_)
         if counter.any():
             value = self._rates(slots, counter, code, time, value)
         scores = self._detector.update_many(slots[code], time / NS, value)
@@ -148,7 +146,7 @@ class HealthReducer:
     ) -> Floats:
         """The values with those of counters as rates a second since the sample before; NaN where there was none.
 
-        A counter that fell was reset and has counted from 0 since (as Prometheus' `rate` takes it).
+        A counter that fell was reset: what it gained meanwhile is known from below only, so that is missing.
         """
         known = np.flatnonzero(counter[code] & np.isfinite(value))
         seconds = time[known] / NS
@@ -158,7 +156,7 @@ class HealthReducer:
         before = np.where(first, last[:, 0], np.r_[np.nan, seconds[:-1]])
         raw = value[known]
         was = np.where(first, last[:, 1], np.r_[np.nan, raw[:-1]])
-        gained = np.where(raw < was, raw, raw - was)
+        gained = np.where(raw < was, np.nan, raw - was)
         passed = seconds - before
         rates = np.full(len(known), np.nan)
         np.divide(gained, passed, out=rates, where=passed > 0)
@@ -227,10 +225,6 @@ class HealthReducer:
         oldest = window.start - TRAIL * (window.end - window.start)
         ring = np.roll(self._trails[slot], -place, axis=0)[1:]
         return [Point(int(t), _plain(v), _plain(low), _plain(high)) for t, v, low, high in ring.tolist() if t >= oldest]
-
-
-def _is_counter(key: str) -> bool:
-    return series_parts(parts_of(key)[1])[0].endswith(COUNTERS)
 
 
 def _sidak(p: float, n: int) -> float:

@@ -58,6 +58,8 @@ class _Instance(msgspec.Struct, array_like=True):
     """Silences that it came back from."""
     run: int = 0
     """Empty windows since it spoke last."""
+    usual: int = 0
+    """Series that it sent then."""
     counts: list[int] = []
 
 
@@ -68,10 +70,15 @@ class _Habit(msgspec.Struct):
     ended: dict[int, int] = {}
 
     def log10_p(self, run: int) -> tuple[float, Basis]:
-        """How often a window is at least the `run`-th of a silence: by rank, beyond the longest by a tail."""
-        longest = max(self.ended, default=SHORTEST)
+        """How often a window is at least the `run`-th of a silence: by rank, beyond the longest by a tail.
+
+        The longest of all does not count: one outage would hide the next.
+        """
+        most = max(self.ended, default=0)
+        usual = {r: n - (r == most) for r, n in self.ended.items()}
+        longest = max((r for r, n in usual.items() if n), default=SHORTEST)
         if run <= longest:
-            later = sum(n * (r - run + 1) for r, n in self.ended.items() if r >= run)
+            later = sum(n * (r - run + 1) for r, n in usual.items() if r >= run)
             return max(math.log10(min(1.0, (1 + later) / (1 + self.windows))), FLOOR), "ranked"
         tail = TAIL * math.log10(longest / run) + math.log10(max(1.0, run / (TAIL - 1.0)))
         return max(tail - math.log10(1 + self.windows), FLOOR), "extrapolated"
@@ -147,7 +154,7 @@ class SilentJudge:
                 if _is_steady(i):
                     self._one.ended[i.run] = self._one.ended.get(i.run, 0) + 1
                 i.stopped += 1
-            i.windows, i.run = i.windows + 1, 0
+            i.windows, i.run, i.usual = i.windows + 1, 0, count
 
     def _scope(self, closing: Closing, whole: bool, silent: Mapping[str, _Instance], steady: int) -> list[Finding]:
         """The finding about the whole scope, if most of it is silent."""
@@ -170,7 +177,7 @@ class SilentJudge:
     def _finding(self, closing: Closing, name: str, instance: _Instance, log10_p: float, basis: Basis) -> Finding:
         size = closing.window.end - closing.window.start
         since = rfc3339(closing.window.end - instance.run * size)[11:16]
-        text = f"{name} is silent since {since}: none of its {max(instance.counts, default=0)} series has a sample"
+        text = f"{name} is silent since {since}: none of its {instance.usual} series has a sample"
         subject = {"scope": closing.scope, ENTITY: name}
         return self._made(closing, subject, text, _filled(instance), instance.run, log10_p, basis, "warning")
 

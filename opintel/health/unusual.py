@@ -14,6 +14,7 @@ from opintel.detector import Closing
 from opintel.evidence import Band, Series, Table, capped
 from opintel.finding import Effect, Finding, Window, finding_id
 from opintel.health.records import series_parts
+from opintel.health.units import shown, unit
 from opintel.health.windows import Point, SeriesWindow, series_windows
 
 FLOOR = -9.0
@@ -108,7 +109,12 @@ def picture(name: str, window: SeriesWindow, span: Window) -> Series:
     fallback = middle[0] if middle else Point(0, 0.0, 0.0, 0.0)
     band = Band([_or(p.low, fallback.low) for p in points], [_or(p.high, fallback.high) for p in points], 0.95)
     return Series(
-        name, [p.time for p in points], [p.value for p in points], "", band if middle else None, (span.start, span.end)
+        name,
+        [p.time for p in points],
+        [p.value for p in points],
+        unit(name),
+        band if middle else None,
+        (span.start, span.end),
     )
 
 
@@ -130,7 +136,12 @@ def _summary(name: str, labels: dict[str, str], window: SeriesWindow, low: float
     where = labels.get("instance", "")
     rest = ", ".join(text for label, text in labels.items() if label not in ("instance", "job"))
     what = f"{name} ({rest})" if rest else name
-    band = f", usually {low:.4g} to {high:.4g}" if low is not None and high is not None else ""
-    value = "no value" if window.last.value is None else f"{window.last.value:.4g}"
+    band = f", usually {_range(name, low, high)}" if low is not None and high is not None else ""
+    value = "no value" if window.last.value is None else shown(name, window.last.value)
     text = f"{where + ': ' if where else ''}{what} {WORDS.get(window.statistic, 'is at')} {value}{band}"
     return " ".join(text.split())[:400]
+
+
+def _range(name: str, low: float, high: float) -> str:
+    first, last = shown(name, low), shown(name, high)
+    return first if first == last else f"{first} to {last}"

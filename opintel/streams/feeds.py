@@ -1,8 +1,8 @@
 """Feeds join a connector to an ingester and take their turns in a process's loop: files, a live STOMP broker, the
-topics of a Kafka cluster.
+topics of a Kafka cluster, the answers of a Prometheus server.
 
-Files and topics are read on where the log's tail says that they stood. A STOMP broker is told what the log has. Live
-sources tick.
+Files, topics and answers are read on where the log's tail says that they stood. A STOMP broker is told what the log
+has. Live sources tick.
 """
 
 from __future__ import annotations
@@ -12,17 +12,15 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import msgspec
 
+from opintel.detector import Message
 from opintel.streams.connectors.files import FileSource, position_of
 from opintel.streams.connectors.stomp import StompSource
 from opintel.streams.ingest import CHUNK, Ingester
 from opintel.streams.log import LogUnavailable
-
-if TYPE_CHECKING:
-    from opintel.streams.connectors.kafka import KafkaSource
 
 LOOK_AGAIN = 1.0
 """Seconds between two looks at files that had nothing new."""
@@ -114,14 +112,34 @@ class BrokerFeed:
         self.source.close()
 
 
+class Replayable(Protocol):
+    """A live source that can be read again by position. It raises LogUnavailable while it is away."""
+
+    def read(self, position: Any, limit: int, first: int = 0) -> tuple[list[Message], Any]:
+        """At most `limit` messages from `position` (plain data; None: at the beginning), and the position behind them:
+        the same, and no messages, where all has been read. `first`: index of the first.
+        """
+
+    def between(self, before: Any, after: Any, first: int = 0) -> list[Message]:
+        """The messages of one earlier `read` once more."""
+
+    def close(self) -> None:
+        """Leaves the source."""
+
+
 class TopicFeed:
-    """Topics of a Kafka cluster: live, and read again from a position after a crash. While the cluster is away nothing
-    is lost and nothing ticks.
+    """Topics of a Kafka cluster, or answers of a Prometheus server: live, and read again from a position after a crash.
+    While the source is away nothing is lost and nothing ticks.
+
+    `delay` in ns: the source gives messages only so long after their time, so a tick says no more than 'listened to
+    until `delay` ago'.
     """
 
-    def __init__(self, source: KafkaSource, ingester: Ingester, clock: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self, source: Replayable, ingester: Ingester, clock: Callable[[], int] = time.time_ns, *, delay: int = 0
+    ) -> None:
         self.name = f"ingest {ingester.stream.name}"
-        self.source, self.ingester, self.clock = source, ingester, clock
+        self.source, self.ingester, self.clock, self.delay = source, ingester, clock, delay
         self._next_tick = 0
         self._away = False
         self._pause, self._not_before = FIRST_PAUSE, 0.0
@@ -130,12 +148,13 @@ class TopicFeed:
         if time.monotonic() < self._not_before:
             return False
         ingester = self.ingester
-        first, unfinished = ingester.resume.messages, ingester.unfinished
+        (position, first), unfinished = ingester.resume, ingester.unfinished
+        asked = self.clock()
         try:
             if unfinished is not None:
                 messages, after = self.source.between(*unfinished, first), unfinished.after
             else:
-                messages, after = self.source.read(ingester.resume.position, CHUNK, first)
+                messages, after = self.source.read(position, CHUNK, first)
         except LogUnavailable as error:
             self._miss(error)
             return False
@@ -146,12 +165,12 @@ class TopicFeed:
         while len(messages) > CHUNK:  # read again it may be more, with what is told of gaps
             ingester.take(messages[:CHUNK], ingester.resume.position, now)
             messages = messages[CHUNK:]
-        if messages or unfinished is not None:
+        if messages or after != position or unfinished is not None:
             ingester.take(messages, after, now)
             return True
-        if now >= self._next_tick:  # all that is there was read: a backlog must not become late by a tick
-            ingester.tick(now)
-            self._next_tick = now + ingester.stream.interval
+        if asked >= self._next_tick:  # all that is there was read: a backlog must not become late by a tick
+            ingester.tick(asked - self.delay)
+            self._next_tick = asked + ingester.stream.interval
         return False
 
     def _miss(self, error: LogUnavailable) -> None:

@@ -16,9 +16,10 @@ from opintel.detector import Message
 from opintel.finding import NS, parse_rfc3339
 from opintel.fts import wording
 from opintel.fts.records import ABORTED, FAILED, OK, Transfer
-from opintel.fts.simulate import DEFAULT_START, FAULT_KINDS, Fault, Simulator, write
+from opintel.fts.simulate import DEFAULT_START, FAULT_KINDS, Fault, Simulator
 from opintel.fts.wire import FtsWire
 from opintel.rows import Row
+from opintel.simulation import write
 
 MINUTE = 60 * NS
 SEEDS = range(8)
@@ -233,9 +234,9 @@ def test_people_appear_in_errors_and_the_wire_replaces_them(story: Any) -> None:
 
 def test_written_files(tmp_path: Path) -> None:
     told: list[float] = []
-    write(tmp_path / "a", hours=1.5, seed=4, faults=("disk-full",), progress=told.append)
-    write(tmp_path / "b", hours=1.5, seed=9)
-    write(tmp_path / "b", hours=1.5, seed=4, faults=("disk-full",))
+    write(tmp_path / "a", Simulator(hours=1.5, seed=4, faults=("disk-full",)), told.append)
+    write(tmp_path / "b", Simulator(hours=1.5, seed=9))
+    write(tmp_path / "b", Simulator(hours=1.5, seed=4, faults=("disk-full",)))
     names = ["messages/000.jsonl", "messages/001.jsonl", "truth.json"]
     for folder in ("a", "b"):
         assert sorted(str(p.relative_to(tmp_path / folder)) for p in (tmp_path / folder).rglob("*.json*")) == names
