@@ -51,8 +51,9 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     index: int = 0
     """Running number over the whole source, from 0."""
     form: str = "json"
-    """`json`: the stream's wire format; `text`: one bare message (a line of text, a CSV cell); `refused`: the transport
-    would not read it, and the body says why (UTF-8); `gap`: the same of what was not there any more."""
+    """`json`: the stream's wire format; `text`: one bare message (a line of text, a CSV cell); `table`: the heading of
+    a CSV file, a newline and one of its rows; `refused`: the transport would not read it, and the body says why
+    (UTF-8); `gap`: the same of what was not there any more."""
 
 
 class Decoded(NamedTuple, Generic[P]):
@@ -71,6 +72,10 @@ class Wire(Protocol[P]):
     """A domain's wire format. Everything that comes in is untrusted: bound it, check it, never raise for its
     content.
     """
+
+    csv: str
+    """The form in which it takes the rows of CSV files: `text` (their column `message` or `content`, else the first) or
+    `table`."""
 
     def decode(self, messages: Sequence[Message]) -> Decoded[P]:
         """The rows of the messages (a message may hold many records), and a `Reject` for each bad record.

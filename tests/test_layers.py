@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "opintel"
-FOUNDATION = {"finding", "ids", "rows", "detector", "evidence", "stats"}
+FOUNDATION = {"finding", "ids", "rows", "detector", "evidence", "arrow_ipc", "stats"}
 DOMAINS = {"fts", "dqm", "gw", "health"}
 JOINERS = {"cli", "console", "backfill"}
 """Rooms that join others."""

@@ -33,8 +33,8 @@ from opintel.cli.stored import config_option, json_option, print_json
 def command(
     stream: str, files: tuple[Path, ...], batch_size: int, config: Path | None, data: Path | None, as_json: bool
 ) -> None:
-    """Judges FILES of STREAM (messages as *.jsonl, *.json; bare texts as *.csv, *.txt; folders of them) and prints the
-    findings and incidents."""
+    """Judges FILES of STREAM (messages as *.jsonl, *.json; tables as *.parquet and, for health, *.csv; bare texts as
+    *.csv, *.txt; folders of them) and prints the findings and incidents."""
     if data is not None:
         if data.exists() and any(data.iterdir()):
             raise UserError(f"{data} is not empty; a replay starts in a new folder")

@@ -110,11 +110,13 @@ def heat(matrix: Matrix, own: set[str]) -> Json:
 
 
 def spark(series: Series) -> Spark | None:
-    """A series as a sparkline from its own least (or 0) to its own most; None where there is nothing to draw."""
+    """A series as a sparkline from 0 (from its least where that is far from 0) to its most; None where there is nothing
+    to draw."""
     seen = [v for v in series.values if v is not None]
     if len(seen) < 2:
         return None
-    low, high = min(0.0, *seen), max(seen)
+    low, high = min(seen), max(seen)
+    low = low if low > high / 2 else min(0.0, low)
     begin, end = series.times[0], max(series.times[-1], series.marked[1] if series.marked else 0)
     if end <= begin:
         return None

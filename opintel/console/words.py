@@ -17,7 +17,7 @@ BASIS = {
     "exact": "computed exactly",
     "ranked": "ranked against its own history",
     "extrapolated": "extrapolated from its own history",
-    "none": "no probability: something not seen before",
+    "none": "no probability: an alarm by its budget",
 }
 EVENTS = {
     "opened": "Opened",
@@ -72,9 +72,14 @@ def quantity(value: float, unit: str) -> str:
 
     >>> quantity(0.734, "failed share"), quantity(14.13, "times slower"), quantity(61230, "files")
     ('73 % failed', '14.1 times slower', '61,230 files')
+    >>> quantity(11.61e12, "B")
+    '11.6 TB'
     """
     if unit == "share" or unit.endswith(" share"):
         return f"{percent(value)} {unit.removesuffix('share').strip()}".rstrip()
+    if unit in ("B", "B/s"):
+        size, prefixed = next(((s, u) for s, u in _SIZES if abs(value) >= s), (1.0, "B"))
+        return f"{value / size:.3g} {prefixed}{unit[1:]}"
     return f"{number(value)} {unit}".rstrip()
 
 

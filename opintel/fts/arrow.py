@@ -7,7 +7,6 @@ describes it for those who write it.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from opintel.arrow_ipc import FAULTS, checked
 from opintel.detector import Decoded, Reject
 from opintel.fts.fields import MAX_ERROR, MAX_MS, MIN_MS, host, shown
 from opintel.fts.records import ABORTED, OK, Transfer, Transfers
@@ -43,18 +43,9 @@ SCHEMA = pa.schema(
 )
 _MS = 1_000_000
 """ns in a millisecond."""
-_START = b"\xff\xff\xff\xff"
-"""How an Arrow IPC stream begins; no JSON does."""
-_RECORD_BATCH, _COMPRESSION = 3, 3
-"""In Arrow's Message.fbs: the header's type, and the place of `compression` in a RecordBatch."""
 _Ints = NDArray[np.int64]
 _Hosts = tuple[Texts, Texts, Texts]
 """Endpoint, source and destination."""
-
-
-def is_arrow(body: bytes) -> bool:
-    """Whether a message is an Arrow stream."""
-    return body.startswith(_START)
 
 
 def packed(records: Iterable[Mapping[str, Any]]) -> bytes:
@@ -77,7 +68,7 @@ def decode(bodies: Sequence[bytes], instance: str, error: Callable[[str], str]) 
     for at, body in enumerate(bodies):
         try:
             found = _read(body)
-        except (ValueError, OSError, LookupError, TypeError, pa.ArrowException, struct.error) as problem:
+        except FAULTS as problem:
             reason = f"not an Arrow message of transfers: {' '.join(str(problem).split())[:300]}"
             rejects.append(Reject(at, 0, reason))
         else:
@@ -107,13 +98,8 @@ def _read(body: bytes) -> list[pa.RecordBatch]:
     """The record batches of a message: the columns in use, validated, those that were left out as nulls."""
     if len(body) > MAX_MESSAGE:
         raise ValueError(f"{len(body)} bytes; {MAX_MESSAGE} are the most")
-    messages = pa.ipc.MessageReader.open_stream(body)
-    while (message := _next(messages)) is not None:
-        if message.type == "dictionary":
-            raise ValueError("dictionary-encoded columns; plain ones are right")
-        if message.type == "record batch" and _compressed(memoryview(message.metadata)):
-            raise ValueError("compressed buffers; plain ones are right (the transport compresses)")
-    schema = pa.ipc.open_stream(body).schema
+    stream = checked(body)
+    schema = pa.ipc.open_stream(stream).schema
     present = schema.names  # made anew each time it is asked for
     used = [n for n, name in enumerate(present) if name in SCHEMA.names]
     names = [present[n] for n in used]
@@ -124,7 +110,7 @@ def _read(body: bytes) -> list[pa.RecordBatch]:
     for n in used:
         _require(schema.field(n))
     batches, rows = [], 0
-    for batch in pa.ipc.open_stream(body, options=pa.ipc.IpcReadOptions(included_fields=used)):
+    for batch in pa.ipc.open_stream(stream, options=pa.ipc.IpcReadOptions(included_fields=used)):
         rows += batch.num_rows
         if rows > MAX_RECORDS:
             raise ValueError(f"more than {MAX_RECORDS} records")
@@ -138,13 +124,6 @@ def _read(body: bytes) -> list[pa.RecordBatch]:
     return batches
 
 
-def _next(messages: Any) -> Any:
-    try:
-        return messages.read_next_message()
-    except StopIteration:
-        return None
-
-
 def _require(field: Any) -> None:
     """Raises ValueError unless a column has the type of its kind."""
     kind, right = field.type, SCHEMA.field(field.name).type
@@ -156,26 +135,6 @@ def _require(field: Any) -> None:
         fine = pa.types.is_float32(kind) or pa.types.is_float64(kind)
     if not fine:
         raise ValueError(f"column {field.name} is {kind}; {right} is right")
-
-
-def _compressed(metadata: memoryview) -> bool:
-    """Whether a record batch's buffers are compressed, read from its flatbuffer: Arrow would inflate them unasked."""
-    table = struct.unpack_from("<I", metadata, 0)[0]
-    header_type = _field(metadata, table, 1)
-    header = _field(metadata, table, 2)
-    if header is None or header_type is None or metadata[header_type] != _RECORD_BATCH:
-        raise ValueError("a message without its header")
-    batch = header + struct.unpack_from("<I", metadata, header)[0]
-    return _field(metadata, batch, _COMPRESSION) is not None
-
-
-def _field(metadata: memoryview, table: int, n: int) -> int | None:
-    """Where field n of a flatbuffer's table lies; None where it is left out."""
-    vtable = table - struct.unpack_from("<i", metadata, table)[0]
-    if vtable < 0 or 4 + 2 * n >= struct.unpack_from("<H", metadata, vtable)[0]:
-        return None
-    offset = struct.unpack_from("<H", metadata, vtable + 4 + 2 * n)[0]
-    return table + offset if offset else None
 
 
 def _wrong(batch: pa.RecordBatch, hosts: _Hosts) -> dict[int, str]:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import numpy as np
 
+from opintel.arrow_ipc import is_arrow
 from opintel.detector import Decoded, Message, each
 from opintel.finding import NS, Int64
 from opintel.fts import arrow
@@ -77,6 +78,8 @@ class FtsWire:
     `pseudonym_key` hides people's names, unless `keep_personal`. ValueError if `instance` is no host name.
     """
 
+    csv = "text"
+
     def __init__(
         self,
         *,
@@ -109,7 +112,7 @@ class FtsWire:
                     continue
                 except (msgspec.DecodeError, RecursionError):
                     pass  # `message` says what is wrong, if anything is
-            elif message.form == "json" and arrow.is_arrow(body):
+            elif message.form == "json" and is_arrow(body):
                 room -= len(body)
                 if room < 0:
                     batched.append([])

@@ -1,43 +1,37 @@
-"""The wire of the health stream: metric samples as JSON.
+"""The wire of the health stream: metric samples as JSON, and the way to its other forms.
 
-Taken are a sample in the form of prometheus-kafka-adapter (github.com/Telefonica/prometheus-kafka-adapter, README), a
-list of them, and an answer of Prometheus' HTTP API (prometheus.io/docs/prometheus/latest/querying/api) with a vector or
-a matrix. Content is untrusted; every record becomes a row or a reason.
+In JSON are taken a sample in the form of prometheus-kafka-adapter (github.com/Telefonica/prometheus-kafka-adapter,
+README), a list of them, and an answer of Prometheus' HTTP API (prometheus.io/docs/prometheus/latest/querying/api) with
+a vector or a matrix. `arrow` reads Arrow messages, `tables` rows of CSV files, `smartctl` what disks say of themselves.
+Content is untrusted; every record becomes a row or a reason.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 
+from opintel.arrow_ipc import is_arrow
 from opintel.detector import Decoded, Message, each
-from opintel.finding import NS, parse_rfc3339
+from opintel.finding import parse_rfc3339
+from opintel.health import arrow, smartctl, tables
+from opintel.health.bounds import EARLIEST, LARGEST, LATEST, MAX_BYTES, MAX_KEY, MAX_LABELS, MAX_RECORDS, UNITS
 from opintel.health.records import Sample, Samples, key_of
-from opintel.rows import Row
+from opintel.rows import Batch, Row
 
-MAX_BYTES = 16 << 20
-MAX_RECORDS = 100_000
-"""Samples of one message."""
-LARGEST = 1e30
-"""What is larger counts as no value, as to the detector."""
-MAX_KEY = 1024
-MAX_LABELS = 64
-EARLIEST, LATEST = 946_684_800 * NS, 4_102_444_800 * NS
-"""2000 to 2100: times outside are no times."""
 EXCERPT = 4096
 _NAME = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]*\Z")
 _LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _PLAIN_NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?\Z")
-_UNITS = (NS, 10**6, 10**3, 1)
-"""ns in a second, ms, us, ns: which one a number counts in is told by its size."""
 
 
 class _Body(msgspec.Struct):
-    """A sample, or an answer of Prometheus: the fields in use of both."""
+    """A sample, an answer of Prometheus, a document of smartctl: the fields in use, or by which it is recognised."""
 
     timestamp: Any = None
     value: Any = None
@@ -45,6 +39,8 @@ class _Body(msgspec.Struct):
     labels: Any = None
     status: Any = None
     data: Any = None
+    json_format_version: Any = None
+    smartctl: Any = None
 
 
 _body = msgspec.json.Decoder(_Body | list[Any])
@@ -52,6 +48,9 @@ _body = msgspec.json.Decoder(_Body | list[Any])
 
 class HealthWire:
     """Decodes samples; their scope is what the label `scope_label` says, `default` where it is missing."""
+
+    csv: str = "table"
+    """The form in which it takes the rows of CSV files."""
 
     def __init__(self, *, scope_label: str = "job") -> None:
         if not _LABEL.match(scope_label):
@@ -61,23 +60,32 @@ class HealthWire:
 
     def decode(self, messages: Sequence[Message]) -> Decoded[Sample]:
         """The rows of the messages and a `Reject` for each bad record; nothing is raised."""
-        return each(self._read, messages, Samples)
+        batched = [at for at, m in enumerate(messages) if m.form == "json" and is_arrow(m.body)]
+        parts: list[tuple[int, Decoded[Sample]]] = []
+        begin = 0
+        for at in [*batched, len(messages)]:
+            if begin < at or not parts:
+                parts.append((begin, each(self._read, messages[begin:at], Samples)))
+            if at < len(messages):
+                parts.append((at, arrow.decode(messages[at].body, self._series)))
+            begin = at + 1
+        return _joined(parts)
 
     def redacted(self, body: bytes) -> bytes:
         """The start of a message as it may be kept: metrics name machines, not people."""
         return body[:EXCERPT]
 
     def _read(self, message: Message) -> list[Row[Sample] | str]:
-        if message.form != "json":
+        if message.form not in ("json", "table"):
             return ["a sample is JSON: {timestamp, value, name, labels}; text has no series"]
         if len(message.body) > MAX_BYTES:
             return [f"a message of {len(message.body)} bytes; at most {MAX_BYTES}"]
         try:
-            body = _body.decode(message.body)
-        except (msgspec.DecodeError, RecursionError) as error:
+            samples = tables.samples(message) if message.form == "table" else _samples(message.body)
+        except (msgspec.DecodeError, RecursionError, ValueError) as error:
             return [f"not a sample: {str(error)[:200]}"]
         found: list[Row[Sample] | str] = []
-        for n, one in enumerate(_samples(body)):
+        for n, one in enumerate(samples):
             if n == MAX_RECORDS:
                 found.append(f"more than {MAX_RECORDS} samples in a message: the rest was not read")
                 break
@@ -90,9 +98,13 @@ class HealthWire:
     def _row(self, timestamp: Any, value: Any, name: Any, labels: Any) -> Row[Sample]:
         if not isinstance(labels, dict):
             raise ValueError(f"labels are a mapping of texts, got {str(labels)[:100]!r}")
-        name = name or labels.get("__name__")
         time, number = _time(timestamp), _number(value)
         missing = not abs(number) <= LARGEST
+        return Row(self._series(name, labels), time, time, Sample(0.0 if missing else number, missing))
+
+    def _series(self, name: Any, labels: dict[Any, Any]) -> str:
+        """The key of a series; ValueError says what is wrong with its name or labels."""
+        name = name or labels.get("__name__")
         # equal values have equal keys: a label's text comes in few forms, and to check it costs more than to find it
         try:
             known = (name, tuple(labels.items()))
@@ -104,9 +116,11 @@ class HealthWire:
             if len(self._keys) >= 1 << 17:
                 self._keys.clear()
             self._keys[known] = key
-        return Row(key, time, time, Sample(0.0 if missing else number, missing))
+        return key
 
     def _key(self, name: Any, labels: dict[Any, Any]) -> str:
+        if name is None:
+            raise ValueError('no name; what a function gives has one by label_replace(…, "__name__", "NAME", "", "")')
         if not isinstance(name, str) or not _NAME.match(name):
             raise ValueError(f"a metric's name is letters, digits, _ and :, got {str(name)[:100]!r}")
         if len(labels) > MAX_LABELS:
@@ -125,8 +139,27 @@ class HealthWire:
         return key
 
 
-def _samples(body: _Body | list[Any]) -> Iterator[tuple[Any, Any, Any, Any]]:
-    """(time, value, name, labels) of each sample, unchecked."""
+def _joined(parts: Sequence[tuple[int, Decoded[Sample]]]) -> Decoded[Sample]:
+    """The parts as one; each with the place of its first message."""
+    if len(parts) == 1:
+        return parts[0][1]
+    return Decoded(
+        Batch.joined([part.rows for _, part in parts]),
+        np.concatenate([part.message + at for at, part in parts]),
+        np.concatenate([part.n for _, part in parts]),
+        [reject._replace(message=reject.message + at) for at, part in parts for reject in part.rejects],
+    )
+
+
+def _samples(body: bytes) -> Iterable[tuple[Any, Any, Any, Any]]:
+    """(time, value, name, labels) of each sample in JSON, unchecked."""
+    found = _body.decode(body)
+    if isinstance(found, _Body) and found.smartctl is not None and found.json_format_version is not None:
+        return smartctl.samples(body)
+    return _plain_samples(found)
+
+
+def _plain_samples(body: _Body | list[Any]) -> Iterator[tuple[Any, Any, Any, Any]]:
     if isinstance(body, list):
         for one in body:
             plain = one if isinstance(one, dict) else {"labels": one}
@@ -169,7 +202,7 @@ def _time(timestamp: Any) -> int:
         except ValueError:
             number = float(timestamp) if _PLAIN_NUMBER.match(timestamp) else None
     if isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number):
-        for unit in _UNITS:
+        for unit in UNITS:
             if EARLIEST <= number * unit < LATEST:
                 whole = int(number)
                 return whole * unit + round((number - whole) * 1000) * unit // 1000

@@ -190,4 +190,5 @@ class TopicFeed:
 def file_feed(ingester_of: Callable[[str], Ingester], paths: Sequence[Path], *, final: bool) -> FileFeed:
     """A feed of files; the source's name in the log is their absolute paths, so that a restart finds its place."""
     name = "files:" + "|".join(repr(os.fsencode(path.resolve()))[2:-1] for path in paths)
-    return FileFeed(FileSource(paths), ingester_of(name), final=final)
+    ingester = ingester_of(name)
+    return FileFeed(FileSource(paths, csv=ingester.wire.csv), ingester, final=final)

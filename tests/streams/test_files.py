@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from opintel.detector import Message
 from opintel.streams.connectors import MAX_BODY
 from opintel.streams.connectors.files import MAX_FILES, FilePosition, FileSource, position_of
+from opintel.streams.connectors.framing import MAX_HEADING
 
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -80,6 +81,28 @@ def test_csv_rows(tmp_path: Path, header: bytes, row: bytes, expected: bytes) ->
     assert [(m.row, m.form) for m in messages] == [(0, "text"), (1, "text")]
 
 
+def tables(path: Path) -> list[bytes]:
+    messages = read_all(FileSource([path], csv="table"))
+    assert [(m.row, m.form) for m in messages] == [(n, "table") for n in range(len(messages))]
+    return [m.body for m in messages]
+
+
+def test_a_csv_row_may_come_with_its_heading(tmp_path: Path) -> None:
+    content = b'\xef\xbb\xbftime,"a ""b"""\r\n1,x\r\n\r\n2,"two\nlines"\n3\n4,"never closed\n5,\xff\x00'
+    heading = b'time,"a ""b"""\r\n'
+    rows = [b"1,x\r", b'2,"two\nlines"', b"3", b'4,"never closed', b"5,\xff\x00"]
+    assert tables(file(tmp_path, "a.csv", content)) == [heading + row for row in rows]
+
+
+def test_a_heading_too_long_to_come_with_every_row_is_cut(tmp_path: Path) -> None:
+    found = tables(file(tmp_path, "a.csv", b"a" * (MAX_HEADING + 1) + b"\n1\n2\n"))
+    assert found == [b"a" * MAX_HEADING + b"\x00\n" + row for row in (b"1", b"2")]
+
+
+def test_a_table_that_is_a_heading_has_no_messages(tmp_path: Path) -> None:
+    assert tables(file(tmp_path, "a.csv", b"time,value\n\n")) == []
+
+
 def test_a_quote_never_closed_costs_one_row(tmp_path: Path) -> None:
     path = file(tmp_path, "a.csv", b'id,message\n1,good\n2,"never closed\n3,also good\n4,fine\n')
     assert bodies(path) == [b"good", b'2,"never closed', b"also good", b"fine"]
@@ -107,16 +130,17 @@ def test_csv_written_by_a_csv_writer_comes_back(tmp_path: Path, cells: list[str]
     content=st.lists(st.sampled_from([b"a", b'"', b"\n", b",", b"\r", b"\x00", b"{}", b"\xff"]), max_size=60),
     suffix=st.sampled_from(["jsonl", "csv", "txt", "json"]),
     limits=st.lists(st.integers(1, 4), min_size=1, max_size=5),
+    form=st.sampled_from(["text", "table"]),
 )
 @quick
 def test_any_split_into_reads_gives_the_same(
-    tmp_path: Path, content: list[bytes], suffix: str, limits: list[int]
+    tmp_path: Path, content: list[bytes], suffix: str, limits: list[int], form: str
 ) -> None:
     for old in tmp_path.iterdir():
         old.unlink()
     path = file(tmp_path, f"a.{suffix}", b"".join(content))
     file(tmp_path, "b.jsonl", b"1\n2\n3")
-    source = FileSource([tmp_path])
+    source = FileSource([tmp_path], csv=form)
     whole = read_all(source)
     out: list[Message] = []
     position: FilePosition | None = None
@@ -124,7 +148,8 @@ def test_any_split_into_reads_gives_the_same(
         before = position
         # a position survives the log as plain data, and another process reads on from it
         plain = msgspec.msgpack.decode(msgspec.msgpack.encode(before))
-        messages, position = FileSource([tmp_path]).read(position_of(plain), limits[turn % len(limits)], final=True)
+        again = FileSource([tmp_path], csv=form)
+        messages, position = again.read(position_of(plain), limits[turn % len(limits)], final=True)
         assert source.between(before, position) == messages
         out += messages
         if not messages:

@@ -7,10 +7,17 @@ const pad = (n) => String(n).padStart(2, "0");
 const clock = (s) => { const d = new Date(s * 1000); return `${pad(d.getUTCHours())}:${pad(d.getUTCMinutes())}`; };
 const day = (s) => new Date(s * 1000).toLocaleDateString("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
 
+const prefixes = [[1e15, "P"], [1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"], [1, ""], [1e-3, "m"], [1e-6, "µ"], [1e-9, "n"]];
+
 function amount(value, unit) {
   if (value === null || value === undefined) return "–";
   if (/(^| )share$/.test(unit)) return `${Number((100 * value).toFixed(Math.abs(value) < 0.0995 ? 1 : 0))} %`;
-  return Math.abs(value) >= 1000 ? Math.round(value).toLocaleString("en") : String(Number(value.toPrecision(3)));
+  const size = Math.abs(value);
+  if (size >= 1e6 || (size > 0 && size < 1e-2)) {
+    const [by, prefix] = prefixes.find(([least]) => size >= least) || prefixes.at(-1);
+    return `${Number((value / by).toPrecision(3))}\u202f${prefix}`;
+  }
+  return size >= 1000 ? Math.round(value).toLocaleString("en") : String(Number(value.toPrecision(3)));
 }
 
 function draw(box) {
@@ -19,15 +26,17 @@ function draw(box) {
   const hasBand = told.low !== null;
   const axis = { stroke: color("--muted"), grid: { stroke: color("--grid"), width: 1 }, ticks: { show: false }, font: `11px ${color("--sans")}` };
   const times = (u, splits) => splits.map((s, i) => (i === 0 || day(s) !== day(splits[i - 1]) ? `${clock(s)}\n${day(s)}` : clock(s)));
-  const most = Math.max(...told.values.filter((v) => v !== null), ...(told.high || []), 0);
-  const least = Math.min(...told.values.filter((v) => v !== null), ...(told.low || []), 0);
+  const there = [...told.values.filter((v) => v !== null), ...(told.low || []), ...(told.high || [])];
+  const highest = Math.max(...there), lowest = Math.min(...there);
+  // zero belongs in the picture unless all is far from it
+  const far = lowest > highest / 2, most = Math.max(highest, 0), least = far ? lowest - 0.06 * (highest - lowest) : Math.min(lowest, 0);
   const line = { stroke: color("--accent"), width: 2, points: { show: true, size: 5, fill: color("--accent") } };
   const edge = { stroke: "transparent", points: { show: false } };
   const options = {
     width: box.clientWidth, height: box.clientHeight, legend: { show: false }, padding: [8, 16, 0, 0],
     tzDate: (s) => uPlot.tzDate(new Date(s * 1000), "Etc/UTC"),
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 8 } },
-    scales: { x: { time: true, range: (u, from, to) => [from, Math.max(to, told.marked ? told.marked[1] : to)] }, y: { range: [least, (most || 1) * 1.06] } },
+    scales: { x: { time: true, range: (u, from, to) => [from, Math.max(to, told.marked ? told.marked[1] : to)] }, y: { range: [least, most === least ? least + 1 : most + 0.06 * (most - least)] } },
     axes: [{ ...axis, values: times, size: 42, space: 64, gap: 9 }, { ...axis, values: (u, s) => s.map((v) => amount(v, told.unit)), size: 52 }],
     series: hasBand ? [{}, edge, edge, line] : [{}, line],
     bands: hasBand ? [{ series: [2, 1], fill: color("--band") }] : [],

@@ -10,13 +10,14 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
 from opintel.detector import Message
-from opintel.streams.connectors.framing import FORMS, frames
+from opintel.streams.connectors.framing import SUFFIXES, frames
 
 MAX_FILES = 1000
 """A position grows by about 40 bytes a file, and every chunk in the log carries it."""
@@ -46,12 +47,14 @@ def position_of(plain: Any) -> FilePosition | None:
 class FileSource:
     """Messages of files and folders. A folder with a folder `messages` in it (the simulator's) means that one.
 
-    Taken from a folder: *.jsonl, *.json, *.csv, *.txt, hidden ones left out; subfolders are not entered. Files are
-    named relative to the folder, or as given where that is not unique. Raises FileNotFoundError, or ValueError for
-    another suffix or more than MAX_FILES files.
+    Taken from a folder: *.jsonl, *.json, *.csv, *.txt, *.parquet, hidden ones left out; subfolders are not entered.
+    Files are named relative to the folder, or as given where that is not unique. `csv` is the form in which the rows
+    of CSV files come: what the domain's wire takes (`Wire.csv`). Raises FileNotFoundError, or ValueError for another
+    suffix or more than MAX_FILES files.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], *, csv: str = "text") -> None:
+        self._csv = csv
         self._paths = [_place(path) for path in paths]
         self._files()
 
@@ -76,12 +79,13 @@ class FileSource:
                     log.warning("%s became shorter; it is read again from its start", file.path)
                     offset = 0
                 if len(out) < limit and room > 0:
-                    for body, after in frames(opened, file.path.suffix, offset, size, final):
-                        out.append(file.message(body, row, position.index + len(out)))
-                        offset, row, last = after, row + 1, file.name
-                        room -= len(body)
-                        if len(out) >= limit or room <= 0:
-                            break
+                    with closing(frames(opened, file.path.suffix, self._csv, offset, size, final)) as found:
+                        for body, after, form in found:
+                            out.append(Message(body, file.name, row, position.index + len(out), form))
+                            offset, row, last = after, row + 1, file.name
+                            room -= len(body)
+                            if len(out) >= limit or room <= 0:
+                                break
             if row or offset:
                 table[file.name] = (offset, row)
         return out, _position(table, last or position.file, position.index + len(out))
@@ -96,8 +100,8 @@ class FileSource:
             end, rows = wanted.get(file.name, (0, 0))
             if rows > row:
                 with file.path.open("rb") as opened:
-                    for body, _ in frames(opened, file.path.suffix, min(offset, end), end, True):
-                        out.append(file.message(body, row, before.index + len(out)))
+                    for body, _, form in frames(opened, file.path.suffix, self._csv, min(offset, end), end, True):
+                        out.append(Message(body, file.name, row, before.index + len(out), form))
                         row += 1
         return out
 
@@ -114,7 +118,7 @@ class FileSource:
         """Raises ValueError that names a folder without messages or an empty file, OSError an unreadable one."""
         files = self._files()
         if not files:
-            raise ValueError(f"{self._paths[0]}: no file with messages in it ({', '.join(FORMS)})")
+            raise ValueError(f"{self._paths[0]}: no file with messages in it ({', '.join(SUFFIXES)})")
         for file in files:
             with file.path.open("rb") as opened:
                 if not opened.read(1):
@@ -124,14 +128,14 @@ class FileSource:
         files: list[_File] = []
         for path in self._paths:
             if path.is_dir():
-                inside = (p for p in path.iterdir() if p.suffix in FORMS and not p.name.startswith("."))
-                files += [_File(_shown(p.name), p, FORMS[p.suffix]) for p in sorted(inside) if p.is_file()]
+                inside = (p for p in path.iterdir() if p.suffix in SUFFIXES and not p.name.startswith("."))
+                files += [_File(_shown(p.name), p) for p in sorted(inside) if p.is_file()]
             elif not path.exists():
                 raise FileNotFoundError(f"{path}: no such file or folder")
-            elif path.suffix in FORMS:
-                files.append(_File(_shown(path.name), path, FORMS[path.suffix]))
+            elif path.suffix in SUFFIXES:
+                files.append(_File(_shown(path.name), path))
             else:
-                raise ValueError(f"{path}: one of {', '.join(FORMS)} is right, got {path.suffix or 'no suffix'!r}")
+                raise ValueError(f"{path}: one of {', '.join(SUFFIXES)} is right, got {path.suffix or 'no suffix'!r}")
         if len(files) > MAX_FILES:
             raise ValueError(f"{len(files)} files; a source has at most {MAX_FILES}: join them, or split the folder")
         # a file that is given twice, or with its folder, is one file
@@ -144,10 +148,6 @@ class FileSource:
 class _File(NamedTuple):
     name: str
     path: Path
-    form: str
-
-    def message(self, body: bytes, row: int, index: int) -> Message:
-        return Message(body, self.name, row, index, self.form)
 
 
 def _shown(name: str) -> str:

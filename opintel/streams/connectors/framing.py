@@ -1,4 +1,4 @@
-"""How a file becomes messages: lines, CSV rows, or the file as one. Bytes in, (body, offset after it) out.
+"""How a file becomes messages: lines, CSV rows, slices of Parquet, or the file as one.
 
 `opintel.streams.connectors.files` calls `frames` with a place in a file. What comes out depends on the bytes before
 `end` and on the place alone; memory stays bounded whatever the file holds.
@@ -7,36 +7,57 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
-from typing import BinaryIO
+from collections.abc import Generator, Iterator
+from typing import BinaryIO, NamedTuple
 
-from opintel.streams.connectors import MAX_BODY, cut
+from opintel.streams.connectors import MAX_BODY, cut, parquet
 
-FORMS = {".jsonl": "json", ".json": "json", ".csv": "text", ".txt": "text"}
-"""Suffix → form of its messages."""
+SUFFIXES = (".jsonl", ".json", ".csv", ".txt", ".parquet")
+"""Of files that have messages in them."""
 MAX_DOCUMENT = 64 << 20
 """Bytes of a `.json` file, which is one message."""
+MAX_HEADING = 1 << 16
+"""Bytes of a table's heading, which comes with every row of it."""
 _COLUMNS = ("message", "content")
 _BOM = b"\xef\xbb\xbf"
 
 
-def frames(file: BinaryIO, suffix: str, offset: int, end: int, final: bool) -> Iterator[tuple[bytes, int]]:
-    """The messages between `offset` and `end` bytes, each with the offset at which the next one starts.
+class Frame(NamedTuple):
+    """A message of a file."""
 
-    `.jsonl`: every line, whatever it holds; `.txt`: every line; `.csv`: see `_rows`; `.json`: the whole file, again
-    when it has grown. Unless `final`, a last line without its newline is not complete and waits. Lines above MAX_BODY
-    are cut.
+    body: bytes
+    after: int
+    """Where in the file the next one starts."""
+    form: str
+    """As in `Message`."""
+
+
+def frames(
+    file: BinaryIO, suffix: str, csv_form: str, offset: int, end: int, final: bool
+) -> Generator[Frame, None, None]:
+    """The messages between `offset` and `end` bytes.
+
+    `.jsonl`: every line, whatever it holds; `.txt`: every line; `.csv`: a `text` or `table` a row, as `csv_form` says;
+    `.json`: the whole file, again when it has grown; `.parquet`: see `parquet`. Unless `final`, a last line without
+    its newline, or Parquet without its end, is not complete and waits. Lines above MAX_BODY are cut.
     """
     if suffix == ".json":
         if end != offset:
-            yield cut(file.read(min(end, MAX_DOCUMENT + 1)), MAX_DOCUMENT), end
+            yield Frame(cut(file.read(min(end, MAX_DOCUMENT + 1)), MAX_DOCUMENT), end, "json")
+    elif suffix == ".parquet":
+        if end != offset and (final or not parquet.is_unfinished(file)):
+            for body, after, damaged in parquet.slices(file, offset, end):
+                yield Frame(body, after, "refused" if damaged else "json")
     elif suffix == ".csv":
-        yield from _rows(file, offset, end, final)
+        rows = _tables if csv_form == "table" else _texts
+        for body, after in rows(file, offset, end, final):
+            yield Frame(body, after, csv_form)
     elif suffix == ".txt":
         for line, after in _lines(file, offset, end, final):
-            yield line.removesuffix(b"\r"), after
+            yield Frame(line.removesuffix(b"\r"), after, "text")
     else:
-        yield from _lines(file, offset, end, final)
+        for line, after in _lines(file, offset, end, final):
+            yield Frame(line, after, "json")
 
 
 def _lines(file: BinaryIO, offset: int, end: int, final: bool) -> Iterator[tuple[bytes, int]]:
@@ -58,7 +79,7 @@ def _lines(file: BinaryIO, offset: int, end: int, final: bool) -> Iterator[tuple
         offset = after
 
 
-def _rows(file: BinaryIO, offset: int, end: int, final: bool) -> Iterator[tuple[bytes, int]]:
+def _texts(file: BinaryIO, offset: int, end: int, final: bool) -> Iterator[tuple[bytes, int]]:
     """One text a CSV row: its column `message` or `content`, else the first. The first row is the header.
 
     A row that is no CSV (a quote that is not closed within MAX_BODY bytes or the file, an oversized field) is the text
@@ -67,22 +88,45 @@ def _rows(file: BinaryIO, offset: int, end: int, final: bool) -> Iterator[tuple[
     header = next(_records(file, 0, end, final), None)
     if header is None:
         return
-    names, start = header
-    known = [] if isinstance(names, str) else [name.strip().lower() for name in names]
+    known = [name.strip().lower() for name in header.cells or []]
     column = next((known.index(name) for name in _COLUMNS if name in known), 0)
-    for cells, after in _records(file, max(offset, start), end, final):
-        if cells:
-            text = cells if isinstance(cells, str) else cells[column] if column < len(cells) else ""
+    for cells, raw, after in _records(file, max(offset, header.after), end, final):
+        if cells is None:
+            yield raw, after
+        elif cells:
+            text = cells[column] if column < len(cells) else ""
             yield cut(text.encode("utf-8", "surrogateescape")), after
 
 
-def _records(file: BinaryIO, offset: int, end: int, final: bool) -> Iterator[tuple[list[str] | str, int]]:
-    """The cells of each record, or the first line of a broken one."""
+def _tables(file: BinaryIO, offset: int, end: int, final: bool) -> Iterator[tuple[bytes, int]]:
+    """One small table a CSV row: the heading (the first row), a newline, and the row as they stand in the file.
+
+    Of a row that is no CSV it is the first line; the next line starts afresh. Blank lines are no rows.
+    """
+    header = next(_records(file, 0, end, final), None)
+    if header is None:
+        return
+    heading = cut(header.raw, MAX_HEADING) + b"\n"
+    for cells, raw, after in _records(file, max(offset, header.after), end, final):
+        if cells is None or cells:
+            yield heading + cut(raw), after
+
+
+class _Record(NamedTuple):
+    cells: list[str] | None
+    """None: it is no CSV."""
+    raw: bytes
+    """As it stands in the file, or the first line of it if it is no CSV."""
+    after: int
+
+
+def _records(file: BinaryIO, offset: int, end: int, final: bool) -> Iterator[_Record]:
+    """Each record, blank lines among them."""
     while True:
         feed = _Feed(file, offset, end, final)
         reader = csv.reader(feed)
         while True:
-            feed.begin = offset
+            feed.begin, feed.raw = offset, []
             try:
                 cells = next(reader, None)
                 broken = feed.ended
@@ -93,11 +137,11 @@ def _records(file: BinaryIO, offset: int, end: int, final: bool) -> Iterator[tup
             if broken:
                 break
             offset = feed.offset
-            yield cells, offset
+            yield _Record(cells, b"\n".join(feed.raw), offset)
         if feed.ended and not feed.overlong and not final:
             return
         line, offset = next(_lines(file, offset, end, final))
-        yield _text(line).removesuffix("\r"), offset
+        yield _Record(None, line.removesuffix(b"\r"), offset)
 
 
 class _Feed:
@@ -108,6 +152,8 @@ class _Feed:
         self.offset = offset
         self.begin = offset
         """Where the record starts that is being read."""
+        self.raw: list[bytes] = []
+        """Its lines."""
         self.ended = False
         """No line was left for the record that is being read."""
         self.overlong = False
@@ -124,8 +170,5 @@ class _Feed:
         if self.offset == 0:
             line = line.removeprefix(_BOM)
         self.offset = after
-        return _text(line) + "\n"
-
-
-def _text(line: bytes) -> str:
-    return line.decode("utf-8", "surrogateescape")
+        self.raw.append(line)
+        return line.decode("utf-8", "surrogateescape") + "\n"

@@ -1,0 +1,99 @@
+"""Arrow IPC messages from elsewhere, looked over before Arrow reads them: what a domain's wire needs to take them.
+
+Arrow inflates compressed buffers unasked and unbounded, joins the pieces of a dictionary anew with every piece, and
+validates a dictionary again with every batch. So the first two are refused and the last is bounded. The columns'
+types and values are the wire's business.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import pyarrow as pa
+
+MAX_BATCHES = 1000
+"""Record batches of a message."""
+MAX_WORK = 1 << 30
+"""Bytes of dictionaries that are validated, summed over a message's batches."""
+FAULTS = (ValueError, OSError, LookupError, TypeError, pa.ArrowException, struct.error)
+"""What reading a broken message raises."""
+_START = b"\xff\xff\xff\xff"
+"""How an IPC stream begins; no JSON does."""
+_FILE = b"ARROW1\x00\x00"
+"""What stands before the stream in an IPC file; its footer comes after the stream and is not read."""
+_DICTIONARY, _RECORD_BATCH = 2, 3
+"""In Arrow's Message.fbs: the header's types."""
+_DATA, _IS_DELTA, _COMPRESSION = 1, 2, 3
+"""There: places of `data` and `isDelta` in a DictionaryBatch, of `compression` in a RecordBatch."""
+
+
+def is_arrow(body: bytes) -> bool:
+    """Whether a message is an Arrow stream or file."""
+    return body.startswith((_START, _FILE))
+
+
+def checked(body: bytes, *, dictionaries: bool = False) -> pa.Buffer:
+    """The stream in a message, fit for `pa.ipc.open_stream`: its buffers are plain, its batches bounded.
+
+    Not yet validated: `validate(full=True)` each batch. Raises one of FAULTS; ValueError says what would be right.
+    """
+    buffer = pa.py_buffer(body)
+    stream = buffer.slice(len(_FILE)) if body.startswith(_FILE) else buffer
+    messages = pa.ipc.MessageReader.open_stream(stream)
+    batches = held = work = 0
+    while (message := _next(messages)) is not None:
+        metadata = memoryview(message.metadata)
+        if message.type == "dictionary":
+            if not dictionaries:
+                raise ValueError("dictionary-encoded columns; plain ones are right")
+            header = _header(metadata, _DICTIONARY)
+            if (delta := _field(metadata, header, _IS_DELTA)) is not None and metadata[delta]:
+                raise ValueError("a dictionary in pieces; whole ones are right")
+            data = _field(metadata, header, _DATA)
+            if data is None:
+                raise ValueError("a dictionary without its values")
+            _require_plain(metadata, _target(metadata, data))
+            held += message.body.size
+        elif message.type == "record batch":
+            _require_plain(metadata, _header(metadata, _RECORD_BATCH))
+            batches, work = batches + 1, work + held
+            if batches > MAX_BATCHES or work > MAX_WORK:
+                raise ValueError(f"too many batches; at most {MAX_BATCHES} are right, few beside large dictionaries")
+    return stream
+
+
+def _next(messages: Any) -> Any:
+    try:
+        return messages.read_next_message()
+    except StopIteration:
+        return None
+
+
+def _require_plain(metadata: memoryview, batch: int) -> None:
+    """Raises ValueError if a record batch's buffers are compressed, as its flatbuffer says."""
+    if _field(metadata, batch, _COMPRESSION) is not None:
+        raise ValueError("compressed buffers; plain ones are right (the transport compresses)")
+
+
+def _header(metadata: memoryview, kind: int) -> int:
+    """Where the header of a message lies, which is of this kind."""
+    table = _target(metadata, 0)
+    header_type, header = _field(metadata, table, 1), _field(metadata, table, 2)
+    if header is None or header_type is None or metadata[header_type] != kind:
+        raise ValueError("a message without its header")
+    return _target(metadata, header)
+
+
+def _target(metadata: memoryview, place: int) -> int:
+    """Where the offset that stands at a place leads to."""
+    return int(place + struct.unpack_from("<I", metadata, place)[0])
+
+
+def _field(metadata: memoryview, table: int, n: int) -> int | None:
+    """Where field n of a flatbuffer's table lies; None where it is left out."""
+    vtable = table - struct.unpack_from("<i", metadata, table)[0]
+    if vtable < 0 or 4 + 2 * n >= struct.unpack_from("<H", metadata, vtable)[0]:
+        return None
+    offset = struct.unpack_from("<H", metadata, vtable + 4 + 2 * n)[0]
+    return table + offset if offset else None

@@ -1,0 +1,303 @@
+"""The batched health wire: one message is an Arrow IPC stream or file of many samples, a row each.
+
+Columns: `timestamp` (an Arrow timestamp, naive ones being UTC; or int64, float64 of s, ms, us, ns), `value` (a number),
+`name` (texts), and `labels` (a map of texts, a struct of texts, or JSON) or, where that is left out, a label for each
+further column of texts. Texts may be dictionary-coded; nulls among the labels are none; other columns are passed over
+unread. `opintel.health.wire` brings messages here; everything in them is untrusted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as kinds
+from numpy.typing import NDArray
+
+from opintel.arrow_ipc import FAULTS, checked
+from opintel.detector import Decoded, Reject
+from opintel.finding import NS
+from opintel.health.bounds import EARLIEST, LARGEST, LATEST, MAX_BYTES, MAX_KEY, MAX_LABELS, MAX_RECORDS, UNITS
+from opintel.health.records import Sample, Samples
+from opintel.rows import Batch, Texts, coded
+
+MAX_JSON = 16 * MAX_KEY
+"""Characters of a series' labels in JSON."""
+_NS_IN = {"s": NS, "ms": 10**6, "us": 10**3, "ns": 1}
+_json = msgspec.json.Decoder(dict[str, Any])
+_Ints = NDArray[np.int64]
+_Bools = NDArray[np.bool_]
+_Series = Callable[[Any, dict[Any, Any]], str]
+"""(name, labels) → a row's key, or ValueError that says what is wrong with them."""
+
+
+class _Part(NamedTuple):
+    """What a column says of the series: rows of one code are of one series, as far as it knows."""
+
+    codes: list[_Ints]
+    """(rows,) each."""
+    labels: Callable[[int], dict[str, Any]]
+    """Row → its labels; ValueError if it has none that can be read."""
+
+
+def decode(body: bytes, series: _Series) -> Decoded[Sample]:
+    """The rows of a message and a `Reject` for each bad sample, or one for all of it; never raises.
+
+    `series` makes a key of a name and labels; it is asked once for each that differ.
+    """
+    parts: list[Batch[Sample]] = [Batch.of([], Samples)]
+    places: list[_Ints] = [np.empty(0, dtype=np.int64)]
+    rejects: list[Reject] = []
+    first = 0
+    try:
+        for batch in _batches(body):
+            if first == MAX_RECORDS:
+                rejects.append(Reject(0, first, f"more than {MAX_RECORDS} samples in a message: the rest was not read"))
+                break
+            rows, n, wrong = _rows(batch, series)
+            parts.append(rows)
+            places.append(first + n)
+            rejects += [Reject(0, first + row, wrong[row]) for row in sorted(wrong)]
+            first += batch.num_rows
+    except FAULTS as problem:
+        parts, places = parts[:1], places[:1]
+        rejects = [Reject(0, 0, f"not an Arrow message of samples: {' '.join(str(problem).split())[:300]}")]
+    if not first and not rejects:
+        rejects = [Reject(0, 0, "no sample in it")]
+    n = np.concatenate(places)
+    return Decoded(Batch.joined(parts), np.zeros(len(n), dtype=np.int64), n, rejects)
+
+
+def _batches(body: bytes) -> Iterator[pa.RecordBatch]:
+    """The record batches of a message: the columns in use, validated; the first ends where MAX_RECORDS are reached.
+
+    All are looked at before the first is given out: a message is right as a whole or none of it is taken.
+    """
+    if len(body) > MAX_BYTES:
+        raise ValueError(f"{len(body)} bytes; at most {MAX_BYTES}")
+    stream = checked(body, dictionaries=True)
+    schema = pa.ipc.open_stream(stream).schema
+    used = _used(schema)
+    found = []
+    rows = 0
+    for batch in pa.ipc.open_stream(stream, options=pa.ipc.IpcReadOptions(included_fields=used)):
+        batch.validate(full=True)
+        room = MAX_RECORDS - rows
+        found += [batch.slice(0, room), batch.slice(room)] if 0 < room < batch.num_rows else [batch]
+        rows += batch.num_rows
+    return (batch for batch in found if batch.num_rows)
+
+
+def _used(schema: pa.Schema) -> list[int]:
+    """The places of the columns that are read; ValueError if they are not what they should be."""
+    names = schema.names
+    labelled = "labels" in names
+    used = [
+        n
+        for n, name in enumerate(names)
+        if name in ("timestamp", "value", "name", "labels") or (not labelled and _is_text(schema.field(n).type))
+    ]
+    if len({names[n] for n in used}) < len(used):
+        raise ValueError("a column comes twice")
+    if missing := [name for name in ("timestamp", "value") if name not in names]:
+        raise ValueError(f"no column {', '.join(missing)}")
+    if len(used) > MAX_LABELS + 3:
+        raise ValueError(f"{len(used) - 3} labels; at most {MAX_LABELS}")
+    for n in used:
+        _require(names[n], schema.field(n).type)
+    return used
+
+
+def _require(name: str, kind: Any) -> None:
+    """Raises ValueError unless a column is of a kind that is read."""
+    if name == "timestamp":
+        fine = kinds.is_timestamp(kind) or kinds.is_signed_integer(kind) or kinds.is_float64(kind)
+        right = "a timestamp, int64 or float64"
+    elif name == "value":
+        fine = kinds.is_integer(kind) or kinds.is_float32(kind) or kinds.is_float64(kind)
+        right = "float64 or an integer"
+    elif name == "labels":
+        fine = _is_text(kind) or (kinds.is_map(kind) and _is_text(kind.key_type) and _is_text(kind.item_type))
+        if kinds.is_struct(kind):
+            fields = [kind.field(n) for n in range(kind.num_fields)]
+            fine = len(fields) <= MAX_LABELS and all(_is_text(field.type) for field in fields)
+        right = f"a map of texts, a struct of at most {MAX_LABELS} texts, or JSON"
+    else:
+        fine, right = _is_text(kind), "string"
+    if not fine:
+        raise ValueError(f"column {name} is {str(kind)[:100]}; {right} is right")
+
+
+def _is_text(kind: Any) -> bool:
+    """Whether a column is of texts, or of nulls as one without any text comes."""
+    plain = kind.value_type if kinds.is_dictionary(kind) else kind
+    return bool(kinds.is_string(plain) or kinds.is_large_string(plain) or kinds.is_null(plain))
+
+
+def _rows(batch: pa.RecordBatch, series: _Series) -> tuple[Batch[Sample], _Ints, dict[int, str]]:
+    """The rows of a batch, their places in it, and what is wrong with the others."""
+    wrong: dict[int, str] = {}
+    key = _keys(batch, series, wrong)
+    column = batch.column("timestamp")
+    time, given = _times(column)
+    shown = column.cast(pa.int64()) if kinds.is_timestamp(column.type) else column
+    for row in np.flatnonzero(~given).tolist():
+        wrong.setdefault(row, f"a time is s, ms, us, ns in 2000 to 2100, got {str(shown[row].as_py())[:100]}")
+    column = batch.column("value")
+    for row in np.flatnonzero(_nulls(column)).tolist():
+        wrong.setdefault(row, "a value is a number, got None")
+    value = _real(column)
+    missing = ~(np.abs(value) <= LARGEST)
+    samples = Samples(np.where(missing, 0.0, value), missing.astype(np.int8))
+    n = np.arange(batch.num_rows)
+    rows: Batch[Sample] = Batch(key, time, time, samples)
+    if not wrong:
+        return rows, n, wrong
+    n = np.setdiff1d(n, np.array(list(wrong)))
+    return rows.take(n), n, wrong
+
+
+def _times(column: Any) -> tuple[_Ints, _Bools]:
+    """(ns UTC, whether it is a time) of each row, as the JSON wire takes numbers."""
+    found = np.zeros(len(column), dtype=np.int64)
+    good = np.zeros(len(column), dtype=np.bool_)
+    units: Sequence[int] = UNITS
+    if kinds.is_timestamp(column.type):
+        units, column = [_NS_IN[column.type.unit]], column.cast(pa.int64())
+    given = ~_nulls(column)
+    if kinds.is_floating(column.type):
+        real = _real(column)
+        for unit in units:
+            with np.errstate(over="ignore", invalid="ignore"):
+                fits = given & (real * unit >= EARLIEST) & (real * unit < LATEST)
+            whole = np.trunc(real[fits])
+            thousandths = np.rint((real[fits] - whole) * 1000).astype(np.int64)
+            found[fits] = whole.astype(np.int64) * unit + thousandths * unit // 1000
+            good |= fits
+    else:
+        number = np.asarray(column.fill_null(0), dtype=np.int64)
+        for unit in units:
+            fits = given & (number >= EARLIEST // unit) & (number < LATEST // unit)
+            found[fits] = number[fits] * unit
+            good |= fits
+    return found, good
+
+
+def _keys(batch: pa.RecordBatch, series: _Series, wrong: dict[int, str]) -> Texts:
+    """The rows' keys; empty where `wrong` says why there is none."""
+    columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+    names, of_name = _texts(columns["name"] if "name" in columns else pa.nulls(batch.num_rows, pa.string()))
+    if "labels" not in columns:
+        part = _fields(
+            [(name, column) for name, column in columns.items() if name not in ("timestamp", "value", "name")]
+        )
+    elif kinds.is_map(columns["labels"].type):
+        part = _mapped(columns["labels"], wrong)
+    elif kinds.is_struct(kind := columns["labels"].type):
+        part = _fields([(kind.field(n).name, c) for n, c in enumerate(columns["labels"].flatten())])
+    else:
+        part = _parsed(columns["labels"])
+    code, first = _joint([of_name, *part.codes])
+    keys, said = [], {}
+    for n, row in enumerate(first.tolist()):
+        try:
+            keys.append(series(names[of_name[row]], part.labels(row)))
+        except ValueError as error:
+            keys.append("")
+            said[n] = str(error)[:300]
+    if said:
+        for row in np.flatnonzero(np.isin(code, list(said))).tolist():
+            wrong.setdefault(row, said[code[row]])
+    values, places = coded(keys)  # labels in another order make the same key
+    return Texts(values, places[code])
+
+
+def _fields(columns: Sequence[tuple[str, Any]]) -> _Part:
+    """Labels with a column each."""
+    found = [(name, *_texts(column)) for name, column in columns]
+
+    def labels(row: int) -> dict[str, Any]:
+        here = ((name, values[code[row]]) for name, values, code in found)
+        return {name: value for name, value in here if value is not None}
+
+    return _Part([code for _, _, code in found], labels)
+
+
+def _mapped(column: Any, wrong: dict[int, str]) -> _Part:
+    """Labels in a map; `wrong` is told of rows with more of them than MAX_LABELS, which pass for rows with none."""
+    keys, of_key = _texts(column.keys)
+    items, of_item = _texts(column.items)
+    start = np.asarray(column.offsets, dtype=np.int64)
+    length = np.where(_nulls(column), 0, np.diff(start))
+    for row in np.flatnonzero(length > MAX_LABELS).tolist():
+        wrong[row] = f"{length[row]} labels; at most {MAX_LABELS}"
+    length[length > MAX_LABELS] = 0
+    pair = of_key * len(items) + of_item + 1
+    codes = []
+    for n in range(int(length.max(initial=0))):
+        code = np.zeros(len(length), dtype=np.int64)
+        there = np.flatnonzero(length > n)
+        code[there] = pair[start[there] + n]
+        codes.append(code)
+
+    def labels(row: int) -> dict[str, Any]:
+        here = slice(start[row], start[row] + length[row])
+        pairs = zip(of_key[here].tolist(), of_item[here].tolist(), strict=True)
+        return {str(keys[k]): items[i] for k, i in pairs if items[i] is not None}
+
+    return _Part(codes, labels)
+
+
+def _parsed(column: Any) -> _Part:
+    """Labels in JSON."""
+    texts, code = _texts(column, MAX_JSON)
+    found: list[dict[str, Any] | None] = []
+    for text in texts:
+        try:
+            found.append(_json.decode(text) if text else {})
+        except (msgspec.DecodeError, RecursionError):
+            found.append(None)
+
+    def labels(row: int) -> dict[str, Any]:
+        here: dict[str, Any] | None = found[code[row]]
+        if here is None:
+            raise ValueError(f"labels are a mapping of texts, in JSON, got {str(texts[code[row]])[:100]!r}")
+        return here
+
+    return _Part([code], labels)
+
+
+def _texts(column: Any, longest: int = MAX_KEY) -> tuple[list[str | None], _Ints]:
+    """(values, (rows,) codes) of a column of texts; None is the last value.
+
+    A longer text than `longest` is cut just behind it: too long for a key still, and as cheap as one.
+    """
+    if kinds.is_null(column.type):
+        return [None], np.zeros(len(column), dtype=np.int64)
+    encoded = column if kinds.is_dictionary(column.type) else column.dictionary_encode()
+    values = pc.utf8_slice_codeunits(encoded.dictionary, 0, longest + 1).to_pylist()
+    return [*values, None], np.asarray(encoded.indices.cast(pa.int64()).fill_null(len(values)), dtype=np.int64)
+
+
+def _joint(codes: Iterable[_Ints]) -> tuple[_Ints, _Ints]:
+    """((rows,) one code for all of these together, (codes,) the first row of each)."""
+    joint: _Ints = np.zeros(0, dtype=np.int64)
+    for n, code in enumerate(codes):
+        both = joint * (int(code.max(initial=0)) + 1) + code if n else code
+        joint = np.asarray(pa.array(both).dictionary_encode().indices, dtype=np.int64)
+    first = np.empty(int(joint.max(initial=-1)) + 1, dtype=np.int64)
+    first[joint[::-1]] = np.arange(len(joint))[::-1]  # of several writes to one place the last one stays
+    return joint, first
+
+
+def _nulls(column: Any) -> _Bools:
+    return np.asarray(column.is_null()) if column.null_count else np.zeros(len(column), dtype=np.bool_)
+
+
+def _real(column: Any) -> NDArray[np.float64]:
+    filled = column.fill_null(0) if column.null_count else column
+    return np.asarray(filled.cast(pa.float64(), safe=False), dtype=np.float64)
