@@ -120,7 +120,7 @@ class HealthWire:
 
     def _key(self, name: Any, labels: dict[Any, Any]) -> str:
         if name is None:
-            raise ValueError('no name; what a function gives has one by label_replace(…, "__name__", "NAME", "", "")')
+            raise ValueError("a metric's name is missing; label_replace(…, '__name__', 'NAME', '', '') gives one")
         if not isinstance(name, str) or not _NAME.match(name):
             raise ValueError(f"a metric's name is letters, digits, _ and :, got {str(name)[:100]!r}")
         if len(labels) > MAX_LABELS:
