@@ -9,6 +9,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -97,9 +98,14 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "opintel.cli", *arguments]
 
 
-def settings(folder: Path, receiver: str, **site: Any) -> None:
-    """The shipped YAML; every incident is a ticket of the receiver by itself, retries come soon."""
-    copy_shipped(folder)
+def settings(folder: Path, receiver: str, *, shipped: Path | None = None, **site: Any) -> None:
+    """The shipped YAML (of another build's source tree); every incident is a ticket of the receiver by itself, retries
+    come soon."""
+    if shipped is None:
+        copy_shipped(folder)
+    else:
+        for name in ("streams", "alerts"):
+            shutil.copytree(shipped / name, folder / name)
     secret = folder / "secret"
     secret.write_text(SECRET)
     routes = {

@@ -35,6 +35,8 @@ class Build(NamedTuple):
     """An installed wheel."""
 
     folder: Path
+    tree: Path
+    """What it was built of."""
 
     @property
     def env(self) -> dict[str, str]:
@@ -75,7 +77,7 @@ def installed(tree: Path) -> Build:
         named = ["opintel"] if command[0] == "pip" else []
         done = subprocess.run([sys.executable, "-m", *command, *named], cwd=tree, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-    return Build(target)
+    return Build(target, tree)
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +88,10 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
 
 
 @pytest.fixture
-def site(part: Callable[[str], Path], tmp_path: Path, story: Story) -> Iterator[Site]:
+def site(part: Callable[[str], Path], tmp_path: Path, story: Story, builds: Builds) -> Iterator[Site]:
+    """As an operator wrote it with the earlier build, and leaves it."""
     with Broker(tmp_path / "broker", jars=part("kafka")) as broker:
-        made = Site(tmp_path, story, broker)
+        made = Site(tmp_path, story, broker, shipped=builds.earlier.tree)
         yield made
         made.close()
 

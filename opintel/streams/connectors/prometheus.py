@@ -12,8 +12,9 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal, TypeVar
 
 import httpx
 import msgspec
@@ -23,6 +24,7 @@ from opintel.finding import NS, digest, rfc3339
 from opintel.streams.connectors.prometheus_settings import PrometheusSettings
 from opintel.streams.log import LogUnavailable
 
+T = TypeVar("T")
 MAX_STEPS = 100
 """Steps of a stretch: what one question may cost Prometheus, and how often it can be halved."""
 MAX_BYTES, MAX_SAMPLES = 16 << 20, 100_000
@@ -78,7 +80,10 @@ class PrometheusSource:
             trust_env=False,
             verify=ssl.create_default_context(cafile=settings.ca_file or None),
         )
-        self._runner = asyncio.Runner()  # only there can a deadline be set for the whole of an answer
+        # only with asyncio can a deadline be set for the whole of an answer; in a thread of its own, as the caller may
+        # be in a loop himself
+        self._thread = ThreadPoolExecutor(1, "opintel-prometheus")
+        self._runner = asyncio.Runner()
 
     def read(self, position: Any, limit: int, first: int = 0) -> tuple[list[Message], Any]:
         """The next answer after `position` (plain data; None: at the beginning) and the position behind it; none where
@@ -105,8 +110,9 @@ class PrometheusSource:
 
     def close(self) -> None:
         """Closes the connection."""
-        self._runner.run(self._client.aclose())
-        self._runner.close()
+        self._run(self._client.aclose)
+        self._thread.submit(self._runner.close).result()
+        self._thread.shutdown()
 
     def _stands(self, position: Any, edge: int) -> dict[str, int]:
         """The position of the queries as they are now; a new one begins where the others are."""
@@ -143,7 +149,7 @@ class PrometheusSource:
         """The answer of one question, b'' where it has no series. Raises _Refused, LogUnavailable."""
         form = {"query": query, "start": begin / 1000, "end": end / 1000, "step": self._step / 1000}
         try:
-            status, body = self._runner.run(self._fetch(form))
+            status, body = self._run(lambda: self._fetch(form))
         except TimeoutError as error:
             raise LogUnavailable(f"{self._name} has not answered within {ANSWER:g} s") from error
         except httpx.HTTPError as error:
@@ -163,6 +169,9 @@ class PrometheusSource:
         if series * steps > MAX_SAMPLES:
             raise _Refused(_TOO_LARGE, shorter=True)
         return body if series else b""
+
+    def _run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        return self._thread.submit(lambda: self._runner.run(work())).result()
 
     async def _fetch(self, form: dict[str, Any]) -> tuple[int, bytes]:
         """Status and body, of which no more than a network's packet beyond MAX_BYTES is read."""
