@@ -6,6 +6,7 @@ forecast is made of it (`opintel.health.forecast`), and one that says so again a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -56,6 +57,8 @@ class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     def __post_init__(self) -> None:
         if (self.above is None) == (self.below is None):
             raise ValueError(f"a limit of {self.metric} is either `above` or `below` a number")
+        if not math.isfinite(self.value):
+            raise ValueError(f"a limit of {self.metric} is a finite number, got {self.value}")
 
     @property
     def value(self) -> float:

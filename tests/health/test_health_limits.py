@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import msgspec
@@ -98,7 +99,10 @@ def test_it_goes_on_from_its_state() -> None:
     assert expected
 
 
-@pytest.mark.parametrize("sides", [{}, {"above": 1.0, "below": 0.0}])
-def test_a_limit_has_one_side(sides: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="either `above` or `below`"):
+@pytest.mark.parametrize(
+    ("sides", "said"),
+    [({}, "either `above` or `below`"), ({"above": 1.0, "below": 0.0}, "either"), ({"above": math.nan}, "finite")],
+)
+def test_a_limit_is_one_number(sides: dict[str, float], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
         Limit(metric="avail", **sides)  # type: ignore[arg-type]
