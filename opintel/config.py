@@ -26,6 +26,7 @@ from opintel.durations import duration as duration
 from opintel.finding import NS
 from opintel.streams.connectors.prometheus_settings import PrometheusSettings
 from opintel.streams.connectors.stomp import StompSettings
+from opintel.streams.controls import NOT_PLAIN, is_plain
 from opintel.streams.kafka.settings import KafkaSettings, KafkaSourceSettings
 from opintel.yaml_places import (
     Document,
@@ -208,6 +209,8 @@ def detector_settings(site: Site, stream: str, known: Mapping[str, type[T]]) -> 
         settings = _struct(document, ("detectors", name), given.get(name) or {}, kind, problems)
         if settings is not None:
             out[name] = settings
+    if not problems and not is_plain(given):
+        problems.append(document.problem(("detectors",), f"travels as a control: {NOT_PLAIN}, numbers finite"))
     if problems:
         raise ConfigError(sorted(problems))
     return out

@@ -340,6 +340,16 @@ def test_detectors_have_their_settings(site_folder: Path) -> None:
     assert found == {"fts.links": Settings(cap=7), "fts.other": Settings()}
 
 
+@pytest.mark.parametrize("value", [".nan", "-.inf", f"[{'1000000, ' * 9000}1]"])
+def test_settings_that_cannot_travel_are_told(site_folder: Path, value: str) -> None:
+    class Loose(msgspec.Struct):
+        cap: float | list[int] = 0.0
+
+    write(site_folder, MINIMAL + f"detectors:\n  fts.loose: {{cap: {value}}}\n")
+    with pytest.raises(ConfigError, match="travels as a control"):
+        detector_settings(load_site(site_folder), "fts", {"fts.loose": Loose})
+
+
 def test_wrong_detectors_are_named(site_folder: Path) -> None:
     write(site_folder, MINIMAL + "detectors:\n  fts.link: {}\n  fts.other:\n    cap: many\n    fdrr: 1\n")
     with pytest.raises(ConfigError) as caught:

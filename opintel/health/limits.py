@@ -16,7 +16,7 @@ from opintel.detector import Closing
 from opintel.evidence import Band, Evidence, Series, Table, capped
 from opintel.finding import NS, Effect, Finding, Severity, Window, finding_id
 from opintel.health.forecast import Forecast, time_to_threshold
-from opintel.health.records import series_parts
+from opintel.health.records import series_parts, subject_of
 from opintel.health.units import shown, unit
 from opintel.health.windows import series_windows
 
@@ -44,7 +44,7 @@ AHEAD = 60
 class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a series should not reach; either `above` or `below`."""
 
-    metric: str
+    metric: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_:][A-Za-z0-9_:]*$")]
     labels: dict[str, str] = {}
     """Labels and their values that a series has; others are not asked for."""
     above: float | None = None
@@ -78,7 +78,7 @@ class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Settings of `LimitJudge`."""
 
     limits: tuple[Limit, ...] = ()
-    max_findings: int = 100
+    max_findings: Annotated[int, msgspec.Meta(ge=0)] = 100
     """At most so many a window, the soonest first."""
 
 
@@ -184,10 +184,10 @@ class LimitJudge:
 
     def _finding(self, closing: Closing, series: str, limit: Limit, past: _Past, forecast: Forecast | None) -> Finding:
         name, labels = series_parts(series)
-        subject = {"scope": closing.scope, "metric": name, **labels}
+        subject = subject_of(closing.scope, series)
         kind = "limit" if forecast is None else "forecast"
         return Finding(
-            id=finding_id(self.name, self.version, closing.model, {**subject, "kind": kind}, closing.window),
+            id=finding_id(self.name, self.version, closing.model, {**subject, "": kind}, closing.window),
             detector=self.name,
             kind=kind,
             subject=subject,

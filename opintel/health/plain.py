@@ -28,6 +28,8 @@ MAX_BYTES: Final = 64 * 1024
 """Of a model's state."""
 FEATURE: Final = "value"
 """The name of the one feature that a model sees."""
+LARGEST, MOST = 1_000_000, {"height": 15, "n_trees": 1000}
+"""Whole-number parameters of a model, and some by name: a forest of 2^40 leaves would be planted at once."""
 _NAME = re.compile(r"([a-z][a-z0-9_]*\.)+[A-Z][A-Za-z0-9]*")
 _DEEPEST = 100
 """Objects inside each other."""
@@ -153,6 +155,10 @@ def _made(model: Any, parameters: Any) -> Any:
     unknown = sorted(map(str, parameters.keys() - known.keys()))
     if unknown:
         raise ValueError(f"{model} has no parameter {unknown[0]}; it has {', '.join(known) or 'none'}")
+    for parameter, value in parameters.items():
+        most = MOST.get(parameter, LARGEST)
+        if isinstance(value, int) and abs(value) > most:
+            raise ValueError(f"{model}: {parameter} is at most {most}, got {value}")
     given = {name: _parameter(value) for name, value in parameters.items()}
     several = [n for n, p in known.items() if p.kind is inspect.Parameter.VAR_POSITIONAL]
     positional = [value for name in several for value in given.pop(name, [])]

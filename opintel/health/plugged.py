@@ -17,7 +17,7 @@ from opintel.detector import Closing
 from opintel.evidence import Series, Table, capped
 from opintel.finding import Effect, Finding, digest, finding_id
 from opintel.health.plain import RiverKind, river_kind
-from opintel.health.records import series_parts
+from opintel.health.records import series_parts, subject_of
 from opintel.health.windows import series_windows
 from opintel.streams.stage import CRASH, said
 
@@ -235,8 +235,8 @@ class PluggedJudge:
                 self._models.pop(series, None)
 
     def _finding(self, closing: Closing, log10_p: float, series: str, above: int, total: int) -> Finding:
-        name, labels = series_parts(series)
-        subject = {"scope": closing.scope, "metric": name, **labels}
+        name = series_parts(series)[0]
+        subject = subject_of(closing.scope, series)
         trail, window = self._known[series].trail, closing.window
         _, value, score = trail[-1]
         model = closing.settings.model

@@ -88,6 +88,23 @@ def key_of(scope: str, name: str, labels: Mapping[str, str]) -> str:
     return f"{scope.replace(SEPARATOR, '_')}{SEPARATOR}{series_text(name, labels)}"
 
 
+def subject_of(scope: str, series: str) -> dict[str, str]:
+    """What a finding about a series is about. Labels that are named as ours keep their text under Prometheus' name for
+    such (`exported_…`): a sample must not say whose fleet it is.
+
+    >>> subject_of("k8s", 'up{metric="m",scope="cluster"}')
+    {'scope': 'k8s', 'metric': 'up', 'exported_scope': 'cluster', 'exported_metric': 'm'}
+    """
+    name, labels = series_parts(series)
+    for ours in ("scope", "metric"):
+        text, theirs = labels.pop(ours, None), f"exported_{ours}"
+        while theirs in labels:
+            theirs = f"exported_{theirs}"
+        if text is not None:
+            labels[theirs] = text
+    return {"scope": scope, "metric": name, **labels}
+
+
 def parts_of(key: str) -> tuple[str, str]:
     """(scope, series)."""
     scope, _, series = key.partition(SEPARATOR)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -41,12 +41,12 @@ DRAWN_AS = "Series with samples, by window"
 class SilentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Settings of `SilentJudge`."""
 
-    emit: float = -4.0
+    emit: Annotated[float, msgspec.Meta(le=0)] = -4.0
     """Findings with log10 p at most this are emitted."""
-    max_findings: int = 100
+    max_findings: Annotated[int, msgspec.Meta(ge=0)] = 100
     """At most so many a window, the longest silent first."""
-    whole: float = 0.5
-    """Above this share of the steady instances it is the fleet, or what collects from it, that is silent."""
+    whole: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.5
+    """From this share of the steady instances on it is the fleet, or what collects from it, that is silent."""
 
 
 class _Instance(msgspec.Struct, array_like=True):
@@ -60,6 +60,8 @@ class _Instance(msgspec.Struct, array_like=True):
     """Empty windows since it spoke last."""
     usual: int = 0
     """Series that it sent then."""
+    last: int = 0
+    """End of the window in which it did, ns UTC: not all windows are judged."""
     counts: list[int] = []
 
 
@@ -110,11 +112,11 @@ class SilentJudge:
         self.tests = {"silent": 0}
         if not closing.complete:
             return []
-        self._note(_present(closing))
+        self._note(_present(closing), closing.window.end)
         steady = {name: i for name, i in sorted(self._known.items()) if _is_steady(i)}
         silent = {name: i for name, i in steady.items() if i.run >= SHORTEST}
         self.tests = {"silent": len(steady) + 1}
-        whole = len(silent) > max(1.0, closing.settings.whole * len(steady))
+        whole = len(silent) >= max(2.0, closing.settings.whole * len(steady))
         found = self._scope(closing, whole, silent, len(steady))
         if not whole:
             quiet = sorted(silent.items(), key=lambda item: (-item[1].run, item[0]))
@@ -136,8 +138,8 @@ class SilentJudge:
         self._one, self._all = (_Habit(windows, dict(map(tuple, ended))) for windows, ended in state["habits"])
         self._whole_run = state["whole"]
 
-    def _note(self, present: Mapping[str, int]) -> None:
-        """Carries every instance on by a window."""
+    def _note(self, present: Mapping[str, int], end: int) -> None:
+        """Carries every instance on by a window, which ends at `end`."""
         for name in sorted(present.keys() - self._known.keys()):
             if len(self._known) < CAP:
                 self._known[name] = _Instance()
@@ -154,7 +156,7 @@ class SilentJudge:
                 if _is_steady(i):
                     self._one.ended[i.run] = self._one.ended.get(i.run, 0) + 1
                 i.stopped += 1
-            i.windows, i.run, i.usual = i.windows + 1, 0, count
+            i.windows, i.run, i.usual, i.last = i.windows + 1, 0, count, end
 
     def _scope(self, closing: Closing, whole: bool, silent: Mapping[str, _Instance], steady: int) -> list[Finding]:
         """The finding about the whole scope, if most of it is silent."""
@@ -168,18 +170,19 @@ class SilentJudge:
         log10_p, basis = self._all.log10_p(self._whole_run)
         if log10_p > closing.settings.emit:
             return []
-        longest = max(i.run for i in silent.values())
+        since = min(i.last for i in silent.values())
         counts = [sum(column) for column in zip(*(_filled(i) for i in silent.values()), strict=True)]
         text = f"{len(silent)} of {steady} instances are silent: what collects from them, or their network"
         subject = {"scope": closing.scope}
-        return [self._made(closing, subject, text, counts, longest, log10_p, basis, "critical")]
+        return [self._made(closing, subject, text, counts, self._whole_run, since, log10_p, basis, "critical")]
 
     def _finding(self, closing: Closing, name: str, instance: _Instance, log10_p: float, basis: Basis) -> Finding:
-        size = closing.window.end - closing.window.start
-        since = rfc3339(closing.window.end - instance.run * size)[11:16]
-        text = f"{name} is silent since {since}: none of its {instance.usual} series has a sample"
+        text = (
+            f"{name} is silent since {rfc3339(instance.last)[11:16]}: none of its {instance.usual} series has a sample"
+        )
         subject = {"scope": closing.scope, ENTITY: name}
-        return self._made(closing, subject, text, _filled(instance), instance.run, log10_p, basis, "warning")
+        counts, run = _filled(instance), instance.run
+        return self._made(closing, subject, text, counts, run, instance.last, log10_p, basis, "warning")
 
     def _made(
         self,
@@ -188,6 +191,7 @@ class SilentJudge:
         text: str,
         counts: list[int],
         run: int,
+        since: int,
         log10_p: float,
         basis: Basis,
         severity: Severity,
@@ -195,7 +199,7 @@ class SilentJudge:
         window = closing.window
         size = window.end - window.start
         times = [window.start - (DRAWN - 1 - n) * size for n in range(DRAWN)]
-        silence = (max(window.end - run * size, times[0]), window.end)
+        silence = (max(since, times[0]), window.end)
         return Finding(
             id=finding_id(self.name, self.version, closing.model, subject, window),
             detector=self.name,

@@ -6,14 +6,14 @@ facts: which of them alarm is for the alert service's budget to say, which count
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from opintel.detector import Closing
 from opintel.evidence import Band, Series, Table, capped
 from opintel.finding import Effect, Finding, Window, finding_id
-from opintel.health.records import series_parts
+from opintel.health.records import series_parts, subject_of
 from opintel.health.units import shown, unit
 from opintel.health.windows import Point, SeriesWindow, series_windows
 
@@ -35,9 +35,9 @@ WORDS = {
 class UnusualSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Settings of `UnusualJudge`."""
 
-    emit: float = -4.0
+    emit: Annotated[float, msgspec.Meta(le=0)] = -4.0
     """Findings with log10 p at most this are emitted; above −3 there is no picture to show."""
-    max_findings: int = 200
+    max_findings: Annotated[int, msgspec.Meta(ge=0)] = 200
     """At most so many a window, the most surprising first."""
 
 
@@ -69,7 +69,7 @@ class UnusualJudge:
 
     def _finding(self, closing: Closing, key: str, window: SeriesWindow, log10_p: float) -> Finding:
         name, labels = series_parts(key)
-        subject = {"scope": closing.scope, "metric": name, **labels}
+        subject = subject_of(closing.scope, key)
         low, high = usual(window)
         inside = closing.window.start <= window.onset < closing.window.end
         return Finding(

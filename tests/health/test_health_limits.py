@@ -106,3 +106,11 @@ def test_it_goes_on_from_its_state() -> None:
 def test_a_limit_is_one_number(sides: dict[str, float], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         Limit(metric="avail", **sides)  # type: ignore[arg-type]
+
+
+def test_labels_named_as_ours_do_not_hide_a_series() -> None:
+    judge = LimitJudge()
+    two = {series_text("avail", {**DISK, "kind": kind, "scope": "other"}): -1.0 for kind in ("a", "b")}
+    found = judge.judge(closing(0, dict(two)))
+    assert len({f.id for f in found}) == 2
+    assert [(f.subject["scope"], f.subject["exported_scope"]) for f in found] == [("node", "other")] * 2

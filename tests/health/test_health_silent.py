@@ -7,7 +7,7 @@ import random
 import msgspec
 
 from opintel.detector import Closing, Controls, Record
-from opintel.finding import NS, Finding, Window
+from opintel.finding import NS, Finding, Window, rfc3339
 from opintel.health.silent import GIVEN_UP, LEAST_WINDOWS, SilentJudge, SilentSettings
 from opintel.health.windows import SERIES, Point, SeriesWindow
 
@@ -119,3 +119,11 @@ def test_the_end_of_the_input_is_no_silence_and_who_is_gone_for_a_day_is_forgott
     gone = play(judge, [HOSTS[1:]] * (GIVEN_UP + 1), at=110)
     assert gone[-2]
     assert gone[-1] == []
+
+
+def test_since_when_is_told_though_not_all_windows_are_judged() -> None:
+    judge = SilentJudge()
+    play(judge, [HOSTS] * 200)
+    told = play(judge, [HOSTS[1:]] * 30, at=200 + 600)
+    (finding,) = told[-1]
+    assert f"silent since {rfc3339(BEGIN + 200 * MINUTE)[11:16]}:" in finding.summary

@@ -78,6 +78,8 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     ),
     "too large": ("anomaly.HalfSpaceTrees", {}, rf"a state of \d+ bytes, at most {MAX_BYTES} are kept"),
     "unknown": ("anomaly.Nothing", {}, "river has no anomaly.Nothing"),
+    "a forest": ("anomaly.HalfSpaceTrees", {"n_trees": 10**8}, "n_trees is at most 1000, got 100000000"),
+    "a tall tree": ("anomaly.HalfSpaceTrees", {"n_trees": 1, "height": 40}, "height is at most 15, got 40"),
     "unknown room": ("nowhere.Nothing", {}, "river has no nowhere.Nothing"),
     "no detector": ("linear_model.LinearRegression", {}, "is no anomaly detector"),
     "no model": ("conf.Interval", {"lower": 0, "upper": 1}, "is no anomaly detector|is no model|cannot be"),
