@@ -12,7 +12,7 @@ demo-kafka: .venv/core.stamp
 	$(BIN)/opintel demo --bus kafka
 
 test: lint
-	$(BIN)/pytest -m "not soak"
+	$(BIN)/pytest -m "not soak" --durations=15
 
 lint: .venv/test.stamp
 	$(BIN)/ruff check .
