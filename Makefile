@@ -12,7 +12,7 @@ demo-kafka: .venv/core.stamp
 	$(BIN)/opintel demo --bus kafka
 
 test: lint
-	$(BIN)/pytest -m "not soak" --durations=15
+	$(BIN)/pytest -m "not soak" -n 2 --dist worksteal --durations=15
 
 lint: .venv/test.stamp
 	$(BIN)/ruff check .

@@ -66,7 +66,7 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     max_keys: Annotated[int, msgspec.Meta(ge=1)] = 4096
     """Keys a shard may hold; above it new keys are refused."""
     ttl: Duration = Duration(30 * 86_400 * NS)
-    """A key unseen for this long is forgotten."""
+    """A key unseen for this long is forgotten; in a shard that is full, for `quiet`."""
     quiet: Duration = Duration(21_600 * NS)
     """A scope without records for this long is no longer judged until one comes."""
     retention: Duration = Duration(14 * 86_400 * NS)

@@ -200,7 +200,10 @@ def _feed(
 
         def files() -> Feed:
             try:
-                return file_feed(lambda source: system.ingester(watched, source, live=False), paths, final=final)
+                # what is appended to a file that is tailed was written before now, whatever it says
+                return file_feed(
+                    lambda source: system.ingester(watched, source, live=not final, replayable=True), paths, final=final
+                )
             except (OSError, ValueError) as error:
                 raise UserError(str(error)) from error
 

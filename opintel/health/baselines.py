@@ -11,7 +11,7 @@ from typing import NamedTuple
 from opintel.health.arithmetic import Machine, Number, bounded
 
 COLUMNS = (
-    *("rows", "memory", "first_time", "time", "spacing", "jitter"),
+    *("rows", "memory", "first_time", "time", "spacing", "jitter", "longest"),
     *("mean", "fast", "deviation0", "deviation1", "deviation2"),
     *("square0", "square1", "square2", "product0", "product1", "product2"),
     *("error0", "error1", "error2", "error3", "scale", "residual"),
@@ -28,13 +28,17 @@ EARLY = 10.0
 SETTLED = 300.0
 """Rows from which on a disturbance slows learning down."""
 NO_LIMIT = 1e308
+FORGOTTEN = 0.002
+"""What a row takes from the longest step: an outage of a minute's series is forgotten in a day."""
 
 
 class Moment(NamedTuple):
-    """When a row came: usual spacings since the last one (bounded, and as it is), and its place in day and week."""
+    """When a row came, in time since the last one and in day and week."""
 
     gap: Number
-    raw_gap: Number
+    """Usual spacings since the last row, bounded."""
+    overdue: Number
+    """The same in the longest spacings of late: two senders of a series make a short and a long one by turns."""
     age: Number
     hour: Number
     share: Number
@@ -68,8 +72,8 @@ class Residual(NamedTuple):
 
 
 def moment(m: Machine, time: Number, state: tuple[Number, ...]) -> Moment:
-    """Places a row in time; `state` is the first six columns. Equal and earlier times count as one usual spacing."""
-    rows, memory, first_time, last, spacing, jitter = state
+    """Places a row in time; `state` is the first seven columns. Equal and earlier times count as one usual spacing."""
+    rows, memory, first_time, last, spacing, jitter, longest = state
     new = rows < 0.5
     first_time = m.where(new, time, first_time)
     step = m.where(new, 0.0, time - last)
@@ -78,6 +82,9 @@ def moment(m: Machine, time: Number, state: tuple[Number, ...]) -> Moment:
     gap = m.where(later, step / m.most(usual, 1e-300), 1.0)
     rate = m.where(later, 1.0 / (m.least(rows, 50.0) + 1.0), 0.0)
     off = bounded(m, gap - 1.0, 3.0)
+    overdue = m.where(later & (longest > 0.0), step / m.most(longest, 1e-300), 1.0)
+    # a step counts for twice the longest at most, so that one outage does not hide the next
+    longest = m.most(m.least(step, 2.0 * m.where(longest > 0.0, longest, usual)), longest - FORGOTTEN * longest)
     state = (
         rows + 1.0,
         memory + 1.0,
@@ -85,13 +92,14 @@ def moment(m: Machine, time: Number, state: tuple[Number, ...]) -> Moment:
         m.where(new, time, m.most(time, last)),
         usual + rate * bounded(m, step - usual, 0.5 * usual),
         jitter + 0.2 * rate * (m.size(off) - jitter),
+        longest,
     )
     clock = time / 3600.0 - 0.5
     hour = m.floor(clock)
     day = m.floor(time / DAY)
     return Moment(
         gap=m.most(m.least(gap, 20.0), 0.1),
-        raw_gap=gap,
+        overdue=overdue,
         age=time - first_time,
         hour=hour - 24.0 * m.floor(hour / 24.0),
         share=clock - hour,

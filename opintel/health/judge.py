@@ -81,7 +81,7 @@ def judge_rows(state: SeriesState, keys: Ints, time: Floats, x: Floats) -> Judge
     stuck = np.flatnonzero(t.run > 0.5)
     if len(stuck):
         z[_FLAT, stuck] = _stuck(t.run[stuck], t.repeats[stuck])
-    z[_SILENT] = verdict.silence(m, at.raw_gap, c[5], c[0])
+    z[_SILENT] = verdict.silence(m, at.overdue, c[5], c[0])
     v = verdict.verdict(m, np.abs(z).max(axis=0), c[0], c[1], tuple(c[VERDICT]))
     p = np.where(c[0] < verdict.WARM, np.nan, v.body_p)
     rare = np.flatnonzero(v.over & (c[0] >= verdict.WARM))
@@ -130,7 +130,7 @@ def judge_row(state: SeriesState, key: int, time: float, x: float) -> Judged:
         for (k, v), tail in zip(over, tails, strict=True):
             z[k] = tail if v >= 0.0 else -tail
     flat = float(_stuck(t.run, t.repeats)) if t.run > 0.5 else 0.0
-    z += (t.change, t.trend, t.spread, flat, verdict.silence(m, at.raw_gap, c[5], c[0]))
+    z += (t.change, t.trend, t.spread, flat, verdict.silence(m, at.overdue, c[5], c[0]))
     v = verdict.verdict(m, max(map(abs, z)), c[0], c[1], c[VERDICT])
     p = v.body_p
     if c[0] < verdict.WARM:

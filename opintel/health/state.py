@@ -19,7 +19,7 @@ RANKED = 3
 SIDES = 2 * RANKED
 TAILS = ("bound", "excess", "shape", "scale", "fit_bound", "count")
 
-BASELINES = slice(6, len(baselines.COLUMNS))
+BASELINES = slice(7, len(baselines.COLUMNS))
 CHARTS = slice(BASELINES.stop, BASELINES.stop + len(charts.COLUMNS))
 VERDICT = slice(CHARTS.stop, CHARTS.stop + len(verdict.COLUMNS))
 BOUNDS = VERDICT.stop

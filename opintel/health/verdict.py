@@ -65,9 +65,10 @@ def side(
     )
 
 
-def silence(m: Machine, gap: Number, jitter: Number, rows: Number) -> Number:
-    """z of a row that comes after `gap` usual spacings: as rare as by an exponential law of 1.4 times the jitter."""
-    energy = m.least((gap - 1.0) / (1.4 * (jitter + 0.25)), 100.0)
+def silence(m: Machine, overdue: Number, jitter: Number, rows: Number) -> Number:
+    """z of a row that comes after `overdue` of the longest spacings of late: as rare as by an exponential law of 1.4
+    times the jitter."""
+    energy = m.least((overdue - 1.0) / (1.4 * (jitter + 0.25)), 100.0)
     return m.where((energy > 1.0) & (rows > 20.0), m.root(m.most(2.0 * energy, 2.0)) - 0.6, 0.0)
 
 

@@ -48,9 +48,9 @@ class Unfinished(NamedTuple):
 
 
 class Ingester:
-    """Stamps the messages of one source of one stream. `live` sources have ticks and a cap on event times, files
-    have none. A live source that can be read again by position is `replayable`; another one sends again by itself
-    what was not acknowledged.
+    """Stamps the messages of one source of one stream. `live` sources may have ticks, and a cap on event times;
+    complete files have none. A live source that can be read again by position is `replayable`; another one sends again
+    by itself what was not acknowledged.
     """
 
     def __init__(

@@ -7,7 +7,7 @@ the others go on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -17,7 +17,7 @@ from opintel.evidence import MAX_BYTES
 from opintel.finding import Finding, Origin, Window
 from opintel.streams.controls import MAX_CONTROLS, NOT_PLAIN, ControlTable, is_plain
 from opintel.streams.findings import Found, Judged, encode
-from opintel.streams.log import Aside, Entry
+from opintel.streams.log import Aside, AsideKind, Entry
 from opintel.streams.records import NEVER, Closed, Forwarded, derived_codec
 from opintel.streams.stage import CRASH, Output, said
 from opintel.streams.stream import FINDINGS, Stream
@@ -124,10 +124,6 @@ class JudgeStage:
         if window.end <= self._due:
             self.repeated += 1
             return
-        if scope not in self._scopes:
-            if len(self._scopes) >= MAX_SCOPES:
-                raise ValueError(f"more than {MAX_SCOPES} scopes: {scope[:80]!r} is refused")
-            self._scopes[scope] = _Scope(self.pipeline)
         self._records.setdefault(window.start, {}).setdefault(scope, {})[record.kind, record.key] = record
 
     def _forwarded(self, record: Forwarded) -> None:
@@ -179,7 +175,6 @@ class JudgeStage:
         """Judges what all partitions have closed, at most WINDOWS of it: a gap in the input may span very many."""
         if not self.pending:
             return
-        self._forget(self.frontier)
         for n, end in enumerate(self._ends(self.frontier, self._due)):
             if n == WINDOWS:
                 return
@@ -187,16 +182,36 @@ class JudgeStage:
             window = Window(end - self.stream.window, end)
             controls = self._controls.at(window.start)
             records = self._records.pop(window.start, {})
+            self._admit(window, records, out)
             for name in sorted(self._scopes):
                 self._judge(name, window, records.get(name, {}), controls, end not in self._incomplete, out)
         self.frontier = self._due
+        self._incomplete = {end for end in self._incomplete if end > self.frontier}
 
-    def _forget(self, frontier: int) -> None:
-        """Scopes unseen for the TTL, and marks of windows that are judged."""
-        for name in [n for n, s in self._scopes.items() if s.last != NEVER and s.last + self.stream.ttl <= frontier]:
-            if not any(name in records for records in self._records.values()):
-                del self._scopes[name]
-        self._incomplete = {end for end in self._incomplete if end > frontier}
+    def _admit(self, window: Window, records: Mapping[str, Any], out: Output) -> None:
+        """Forgets scopes unseen for the TTL, makes those that are new; where there are too many, those that are silent
+        go first, and what then finds no room is refused.
+        """
+        self._forget(window.end - self.stream.ttl, ())
+        if len(self._scopes.keys() | records.keys()) > MAX_SCOPES:
+            self._forget(window.end - self.stream.quiet, records)
+        new = sorted(records.keys() - self._scopes.keys())
+        room = MAX_SCOPES - len(self._scopes)
+        for name in new[:room]:
+            self._scopes[name] = _Scope(self.pipeline)
+        if refused := new[room:]:
+            shown = ", ".join(repr(name[:80]) for name in refused[:3])
+            reason = f"more than {MAX_SCOPES} scopes: of window end {window.end} are refused {len(refused)}: {shown} …"
+            out.asides.append(self._of_window("refused", window, -1, reason))
+
+    def _forget(self, before: int, but: Container[str]) -> None:
+        for name in [name for name, scope in self._scopes.items() if scope.last < before and name not in but]:
+            del self._scopes[name]
+
+    def _of_window(self, kind: AsideKind, window: Window, line: int, reason: str) -> Aside:
+        """An aside about a window: where that stands in the log depends on the batch, its number does not."""
+        number = window.end // self.stream.window
+        return Aside(kind, self.stream.derived, self.partition, number, line, reason)
 
     def _ends(self, after: int, through: int) -> Iterator[int]:
         """Window ends in (after, through] that have records or a scope that is still judged, in order."""
@@ -223,8 +238,6 @@ class JudgeStage:
     ) -> None:
         scope = self._scopes[name]
         if records:
-            if scope.last != NEVER and window.end > scope.last + self.stream.ttl:
-                scope = self._scopes[name] = _Scope(self.pipeline)
             scope.last = window.end
         elif scope.last == NEVER or window.end > scope.last + self.stream.quiet:
             return
@@ -245,11 +258,8 @@ class JudgeStage:
                 )
                 scope.quarantined[judge.name] = window.end + self.stream.ttl
                 reason = f"{judge.name} on {name}, window end {window.end}: {said(error)}"
-                line = -1 - (n + len(scope.judges) * sorted(self._scopes).index(name))
-                # where it stands in the log depends on the batch, its window does not
-                at = window.end // self.stream.window
-                place = Aside("quarantined", self.stream.derived, self.partition, at, line, reason)
-                out.asides.append(place)
+                line = -2 - (n + len(scope.judges) * sorted(self._scopes).index(name))
+                out.asides.append(self._of_window("quarantined", window, line, reason))
                 continue
             out.records += [Entry(FINDINGS, 0, encode(Found(self.stream.name, f))) for f in findings]
         out.closing.append(Entry(FINDINGS, 0, encode(Judged(self.stream.name, name, window, tests, complete))))

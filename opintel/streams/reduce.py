@@ -205,7 +205,7 @@ class ReduceStage:
     def _advance(self, wm: int, position: int, out: Output, careful: bool) -> None:
         """Passes one window end or more."""
         self._flush(out, careful)
-        grid, size = self.stream.grid, self.stream.window
+        grid, size, before = self.stream.grid, self.stream.window, self.stream.grid.start(self.wm)
         self.wm = wm
         for start in sorted({s for s in (*self._open, *self._held) if s + size <= wm}):
             window = Window(start, start + size)
@@ -226,7 +226,7 @@ class ReduceStage:
                 by_partition.setdefault(shard_of(record.scope, self.derived_partitions), []).append(record)
             for partition, its in by_partition.items():
                 out.records += [Entry(self.stream.derived, partition, v) for v in self._derived.together(its)]
-        self._expire(grid.start(wm))
+        self._expire(before, grid.start(wm))
 
     def _close(self, window: Window, keys: list[str], controls: Controls) -> list[Record[Any]]:
         try:
@@ -267,9 +267,21 @@ class ReduceStage:
         del self._keys[key]
         self._in_shard[shard_of(key, self.stream.shards)] -= 1
 
-    def _expire(self, window_end: int) -> None:
-        # at every passed window end, whether or not this partition had a window there: all partition counts agree
+    def _expire(self, before: int, window_end: int) -> None:
+        """Forgets keys unseen for the TTL, in a full shard for `quiet`: what is gone must not keep out what comes."""
+        # at every window end in (before, window_end], whether or not this partition had a window there: all partition
+        # counts agree
         alive = set().union(*self._open.values())
+        full = {shard for shard, n in self._in_shard.items() if n >= self.stream.max_keys}
+        by_shard: dict[int, dict[str, int]] = {shard: {} for shard in full}
+        for key, last in self._keys.items() if full else ():
+            if (shard := shard_of(key, self.stream.shards)) in full and key not in alive:
+                by_shard[shard][key] = last + min(self.stream.quiet, self.stream.ttl)
+        for keys in by_shard.values():
+            first = max(min(keys.values(), default=window_end + 1), before + 1)
+            end = self.stream.grid.at_or_after(first)  # the first at which there is room again
+            for key in [k for k, until in keys.items() if until <= end <= window_end]:
+                self._forget(key)
         for key in [k for k, last in self._keys.items() if last + self.stream.ttl <= window_end and k not in alive]:
             self._forget(key)
         for key in [k for k, until in self._quarantined.items() if until <= window_end]:

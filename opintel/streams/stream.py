@@ -29,7 +29,7 @@ class Stream(NamedTuple):
     max_keys: int = 4096
     """Keys a shard may hold; above it new keys are refused."""
     ttl: int = 30 * 86_400 * NS
-    """A key unseen for this long is forgotten; a quarantined one gets another chance."""
+    """A key unseen for this long is forgotten (in a full shard, for `quiet`); a quarantined one gets another chance."""
     quiet: int = 21_600 * NS
     """A scope without records for this long is no longer judged until one comes."""
 

@@ -113,6 +113,30 @@ def test_sigterm_leaves_within_ten_seconds_and_a_tailed_folder_is_read_on(
     assert [i["title"] for i in found["incidents"]] == [i["title"] for i in whole["incidents"]]
 
 
+def test_a_sample_dated_far_ahead_in_a_tailed_file_does_not_make_the_rest_late(
+    site: Path, started: list[subprocess.Popen[str]]
+) -> None:
+    now = time.time()
+    (site / "ahead").mkdir()
+    times = [now - 600.0, now + 1e9, *(now - 500.0 + n for n in range(100))]
+    lines = [json.dumps({"timestamp": t, "value": 1.0, "name": "m", "labels": {"job": "j"}}) + "\n" for t in times]
+    (site / "ahead" / "a.jsonl").write_text("".join(lines[:3]))
+    child = start(site, started, "run", "--data", "ahead-data", "--port", "0", "--ingest", "health=ahead")
+    url = console_of(child)
+
+    def shows(*said: str) -> bool:
+        text = get(url + "/metrics")
+        return all(f"opintel_{one}\n" in text for one in said)
+
+    eventually(lambda: shows('messages_total{stream="health"} 3.0'))
+    with (site / "ahead" / "a.jsonl").open("a") as file:
+        file.writelines(lines[3:])
+    eventually(lambda: shows('messages_total{stream="health"} 102.0', 'lag_records{stream="health"} 0.0'))
+    assert shows('asides_total{kind="dead",stream="health"} 1.0', 'asides_total{kind="late",stream="health"} 0.0')
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(10) == 0
+
+
 def test_services_as_processes_over_one_folder_one_of_them_killed(
     site: Path, started: list[subprocess.Popen[str]]
 ) -> None:

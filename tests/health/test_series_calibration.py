@@ -106,6 +106,19 @@ def test_a_gap_in_time_is_silence() -> None:
     assert scores.p_value[701] > 1e-3
 
 
+@pytest.mark.parametrize("apart", [[0.005], [0.005, 0.01], [0.3, 1.0], [0.005, 0.01, 0.02, 1.0]])
+def test_senders_of_one_series_that_send_by_turns_make_no_silence(apart: list[float]) -> None:
+    rng = np.random.default_rng(6)
+    offsets = np.cumsum([0.0, *apart])
+    times = (60.0 * np.arange(800)[:, None] + offsets + rng.uniform(0.0, 0.004, (800, len(offsets)))).ravel()
+    scores = one(rng.standard_normal(len(times)), times)
+    assert scores.p_values[200:, STATISTICS.index("silent")].min() > 1e-3
+
+    times[1500:] += 3600.0
+    late = one(rng.standard_normal(len(times)), times)
+    assert late.p_values[1500, STATISTICS.index("silent")] < 1e-4
+
+
 def test_a_lasting_new_level_becomes_the_baseline() -> None:
     x = np.random.default_rng(3).standard_normal(2500)
     x[1000:] += 20.0

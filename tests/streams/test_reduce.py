@@ -19,7 +19,7 @@ from opintel.rows import Batch, Row
 from opintel.streams.records import NEVER, Control, Rows, Source, Tick, raw_codec, shard_of
 from opintel.streams.reduce import ReduceStage
 
-STREAM = TOY_STREAM._replace(partitions=1, shards=2, max_keys=3, ttl=90 * NS)
+STREAM = TOY_STREAM._replace(partitions=1, shards=2, max_keys=3, ttl=200 * NS, quiet=70 * NS)
 SOURCE = Source("x", 0, None, None, 0, 0, 0, 0)
 ROWS = st.lists(
     st.builds(
@@ -73,7 +73,7 @@ def test_columns_are_rows(records: list[tuple[int, list[Row]]], size: int) -> No
 @given(RECORDS)
 def test_what_becomes_of_a_row(records: list[tuple[int, list[Row]]]) -> None:
     """A slow model: late, refused, copy or taken, row by row, with nothing but sets and dicts."""
-    stream = STREAM._replace(ttl=10**6 * NS)
+    stream = STREAM._replace(ttl=10**6 * NS, quiet=10**6 * NS)
     fates: Counter[str] = Counter()
     wm, known, seen = NEVER, {}, set()  # type: ignore[var-annotated]
     stage = ReduceStage(stream, TOY, 0, "e", 1)
@@ -94,6 +94,57 @@ def test_what_becomes_of_a_row(records: list[tuple[int, list[Row]]]) -> None:
     out = stage.process(encoded(TOY, records), careful=False)
     found = Counter(aside.kind for aside in out.asides)
     assert (found["late"], found["refused"], stage.duplicates) == (fates["late"], fates["refused"], fates["copy"])
+
+
+NAMES = {shard: [k for k in (f"k{n}" for n in range(20)) if shard_of(k, STREAM.shards) == shard] for shard in (0, 1)}
+STEPS = st.lists(
+    st.tuples(st.sampled_from([0, 30, 60, 90, 120]), st.sampled_from([0, 0, 1]), st.integers(0, 4)),
+    min_size=5,
+    max_size=25,
+)
+
+
+@settings(deadline=None, max_examples=400)
+@given(STEPS)
+def test_what_a_shard_forgets_does_not_depend_on_the_shards_beside_it(steps: list[tuple[int, int, int]]) -> None:
+    """Another number of partitions: the other shard's records are not seen, and windows end in longer steps."""
+    second, came = 0, []
+    for n, (step, shard, key) in enumerate(steps):
+        second += step
+        came.append((shard, second, Row(NAMES[shard][key], START + second * NS, n, Value(1))))
+
+    def told(parts: list[tuple[int, int, Row]]) -> tuple[Any, ...]:
+        stage = ReduceStage(STREAM, TOY, 0, "e", 1)
+        codec = raw_codec(TOY.payload)
+        values = [Rows(START + s * NS, 0, SOURCE, Batch.of([row], TOY.payload)) for _, s, row in parts]
+        asides = stage.process([(n, codec.encode(v)) for n, v in enumerate(values)], careful=False).asides
+        rows = [(a.kind, *msgspec.json.decode(a.excerpt)[:3]) for a in sorted(asides, key=lambda a: a.where)]
+        keys = [key for key in stage.state()["keys"] if key[0] in NAMES[0]]
+        return [row for row in rows if row[1] in NAMES[0]], keys
+
+    last = (0, second, Row(NAMES[0][0], START + second * NS, -1, Value(1)))
+    assert told([*came, last]) == told([*(part for part in came if part[0] == 0), last])
+
+
+def test_a_full_shard_has_room_again_once_what_fills_it_is_gone() -> None:
+    stream = STREAM._replace(shards=1, max_keys=2, ttl=10**6 * NS, quiet=120 * NS)
+    stage = ReduceStage(stream, TOY, 0, "e", 1)
+    came = [
+        ("a", 0),
+        ("b", 10),
+        ("c", 20),
+        ("a", 70),
+        ("c", 80),
+        ("a", 130),
+        ("c", 140),
+        ("a", 190),
+        ("c", 200),
+        ("b", 210),
+    ]
+    records = [(t, [Row(f"s0.{key}", START + t * NS, t, Value(1))]) for key, t in came]
+    out = stage.process(encoded(TOY, records), careful=False)
+    # b was last in the window that ended at 60 s, so it goes at 180 s; when it comes back there is no room for it
+    assert [msgspec.json.decode(a.excerpt)[2] for a in out.asides] == [20, 80, 140, 210]
 
 
 def test_a_restored_stage_goes_on_bit_for_bit() -> None:
