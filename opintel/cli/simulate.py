@@ -9,7 +9,6 @@ import click
 from opintel.cli.errors import UserError
 
 MAX_HOURS = 24 * 366
-LATEST_START = 230 * 365 * 86_400 * 10**9
 
 
 @click.command(short_help="Write simulated messages and the truth about them.")
@@ -23,19 +22,20 @@ def command(stream: str, hours: float, seed: int, out: Path, start: str | None, 
     """Writes DIR/messages/ (what replay and --ingest read) and DIR/truth.json."""
     from opintel.cli.progress import share_progress
     from opintel.cli.story import simulator
-    from opintel.finding import parse_rfc3339
+    from opintel.finding import NS, parse_rfc3339
     from opintel.simulation import write
 
     module = simulator(stream)
-    kinds = module.FAULT_KINDS if faults is None else tuple(k for k in faults.split(",") if k and k != "none")
+    kinds = module.FAULT_KINDS if faults is None else () if faults == "none" else tuple(faults.split(","))
+    earliest, latest = map(parse_rfc3339, ("2000-01-01T00:00:00Z", "2100-01-01T00:00:00Z"))  # what the wires take
     try:
         began = module.DEFAULT_START if start is None else parse_rfc3339(start)
     except ValueError as error:
         raise UserError(f"--start: {error}") from error
     if out.exists() and any(out.iterdir()):
         raise UserError(f"{out} is not empty; simulate writes a new folder")
-    if not 0 < hours <= MAX_HOURS or not 0 <= began <= LATEST_START:
-        raise UserError(f"--hours is at most {MAX_HOURS}, --start lies between 1970 and 2200")
+    if not 0 < hours <= MAX_HOURS or not earliest <= began <= latest - (hours + 1) * 3600 * NS:
+        raise UserError(f"--hours is at most {MAX_HOURS}, and all lies between the years 2000 and 2100")
     try:
         simulation = module.Simulator(hours=hours, seed=seed, start=began, faults=kinds)
     except ValueError as error:

@@ -17,6 +17,7 @@ from opintel.evidence import Band, Evidence, Series, Table, capped
 from opintel.finding import NS, Effect, Finding, Severity, Window, finding_id
 from opintel.health.forecast import Forecast, time_to_threshold
 from opintel.health.records import series_parts, subject_of
+from opintel.health.refused import refused
 from opintel.health.units import shown, unit
 from opintel.health.windows import series_windows
 
@@ -34,7 +35,7 @@ COVERAGE, SURE = 0.9, 0.998
 """Of the interval that is told; of the one whose late end must lie within the time asked for, since a line through an
 hour of noise may point anywhere."""
 CAP = 5_000
-"""Series with a limit, a scope."""
+"""Series with a limit, a scope; those above it are told by a finding of kind `refused`."""
 GONE = 1440
 """Windows without a sample after which a series is forgotten."""
 AHEAD = 60
@@ -69,9 +70,9 @@ class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         """Whether a value has reached it."""
         return value <= self.value if self.above is None else value >= self.value
 
-    def concerns(self, name: str, labels: Mapping[str, str]) -> bool:
-        """Whether a series has this limit."""
-        return name == self.metric and all(labels.get(label) == text for label, text in self.labels.items())
+    def concerns(self, labels: Mapping[str, str]) -> bool:
+        """Whether a series of the metric has this limit."""
+        return all(labels.get(label) == text for label, text in self.labels.items())
 
 
 class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -119,7 +120,7 @@ class LimitJudge:
         if not limits:
             self._past.clear()
             return []
-        concerned = self._note(closing, limits)
+        concerned, without = self._note(closing, limits)
         found = []
         for series, limit in concerned.items():
             past = self._past[series]
@@ -133,7 +134,8 @@ class LimitJudge:
                 median, low, high = (max(0.0, at - now) for at in past.told)
                 forecast = Forecast(median, low, high)
                 found.append((median, series, self._finding(closing, series, limit, past, forecast)))
-        return [finding for _, _, finding in sorted(found, key=lambda f: f[:2])][: closing.settings.max_findings]
+        told = [finding for _, _, finding in sorted(found, key=lambda f: f[:2])][: closing.settings.max_findings]
+        return [*told, refused(self, closing, "series whose limit is not watched", without)] if without else told
 
     def state(self) -> dict[str, Any]:
         """Plain data: series → its past."""
@@ -143,17 +145,21 @@ class LimitJudge:
         """The inverse of `state`."""
         self._past = {series: msgspec.convert(plain, _Past) for series, plain in state.items()}
 
-    def _note(self, closing: Closing, limits: Sequence[Limit]) -> dict[str, Limit]:
-        """Remembers the window; series → limit of those with a value in it, in order."""
-        concerned = {}
+    def _note(self, closing: Closing, limits: Sequence[Limit]) -> tuple[dict[str, Limit], dict[str, str]]:
+        """Remembers the window; series → limit of those with a value in it, in order; those without room, and why."""
+        concerned, without = {}, {}
+        of_metric: dict[str, list[Limit]] = {}
+        for one in limits:
+            of_metric.setdefault(one.metric, []).append(one)
         for series, window in series_windows(closing.records).items():
             name, labels = series_parts(series)
-            limit = next((one for one in limits if one.concerns(name, labels)), None)
+            limit = next((one for one in of_metric.get(name, ()) if one.concerns(labels)), None)
             if limit is None or window.last.value is None:
                 continue
             past = self._past.get(series)
             if past is None:
                 if len(self._past) >= CAP:
+                    without[series] = f"more than {CAP} series with a limit in a scope: narrow `labels`"
                     continue
                 # not all series in the same window
                 past = self._past[series] = _Past(wait=LEAST + len(self._past) % EVERY)
@@ -165,7 +171,7 @@ class LimitJudge:
             self._past[series].absent += 1
             if self._past[series].absent > GONE:
                 del self._past[series]
-        return dict(sorted(concerned.items()))
+        return dict(sorted(concerned.items())), without
 
     def _look(self, past: _Past, limit: Limit) -> None:
         """Makes a forecast if one is due."""

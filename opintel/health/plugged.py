@@ -14,10 +14,11 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from opintel.detector import Closing
-from opintel.evidence import Series, Table, capped
+from opintel.evidence import Series, capped
 from opintel.finding import Effect, Finding, digest, finding_id
 from opintel.health.plain import RiverKind, river_kind
 from opintel.health.records import series_parts, subject_of
+from opintel.health.refused import refused
 from opintel.health.windows import series_windows
 from opintel.streams.stage import CRASH, said
 
@@ -31,8 +32,6 @@ DRAWN: Final = 60
 """Windows that a picture shows."""
 GONE: Final = 1440
 """Windows without a value after which a series is forgotten."""
-LISTED: Final = 20
-"""Series that are named where some have no model."""
 
 
 class PluggedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -135,7 +134,7 @@ class PluggedJudge:
         self.tests = {}
         if self._kind is None:
             return []
-        refused: dict[str, str] = {}
+        without: dict[str, str] = {}
         ranked: list[tuple[float, str, int, int]] = []
         seen = set()
         for series, window in series_windows(closing.records).items():
@@ -143,13 +142,13 @@ class PluggedJudge:
             if value is None or series_parts(series)[0] not in settings.metrics:
                 continue
             if series not in self._known and len(self._known) >= settings.max_series:
-                refused[series] = f"more than {settings.max_series} series: raise max_series"
+                without[series] = f"more than {settings.max_series} series: raise max_series"
                 continue
             seen.add(series)
             known = self._known.setdefault(series, _Known())
             score, why = self._step(series, known, window.last.time, value)
             if why:
-                refused[series] = why
+                without[series] = why
             if score is not None and known.values > LEAST:
                 above, total = known.rank(score)
                 known.add(score)
@@ -158,7 +157,9 @@ class PluggedJudge:
         self.tests = {"plugged": len(ranked)}
         strange = sorted(r for r in ranked if r[0] <= settings.emit)[: settings.max_findings]
         found = [self._finding(closing, *one) for one in strange]
-        return [*found, self._told(closing, refused)] if refused else found
+        if without:
+            found.append(refused(self, closing, f"series without a model of {settings.model}", without))
+        return found
 
     def state(self) -> Any:
         """Plain data: of which models, and each series with its model's state."""
@@ -259,24 +260,5 @@ class PluggedJudge:
                     Series(f"Scores of {model}", times, [s for _, _, s in trail], "", None, marked),
                 ]
             ),
-            model=closing.model,
-        )
-
-    def _told(self, closing: Closing, refused: Mapping[str, str]) -> Finding:
-        subject = {"scope": closing.scope}
-        series, why = next(iter(refused.items()))
-        rows: list[list[str | float | int | None]] = [[*one] for one in list(refused.items())[:LISTED]]
-        return Finding(
-            id=finding_id(self.name, self.version, closing.model, subject, closing.window),
-            detector=self.name,
-            kind="refused",
-            subject=subject,
-            window=closing.window,
-            log10_p=None,
-            basis="none",
-            effect=Effect(float(len(refused)), "series without a model"),
-            severity="info",
-            summary=f"{len(refused)} series have no model of {closing.settings.model}, as {series[:150]}: {why[:150]}",
-            evidence=capped([Table("Series without a model", ["series", "why"], rows)]),
             model=closing.model,
         )

@@ -16,6 +16,7 @@ from opintel.detector import QUARANTINED, Closing
 from opintel.evidence import Series, capped
 from opintel.finding import Basis, Effect, Finding, Severity, finding_id, rfc3339
 from opintel.health.records import parts_of, series_parts
+from opintel.health.refused import refused
 from opintel.health.windows import series_windows
 
 FLOOR = -9.0
@@ -33,7 +34,7 @@ TAIL = 4.0
 GIVEN_UP = 1440
 """Empty windows (a day of minutes) after which an instance is taken to have gone for good."""
 CAP = 20_000
-"""Instances of a scope."""
+"""Instances of a scope; those above it are told by a finding of kind `refused`."""
 DRAWN = 60
 DRAWN_AS = "Series with samples, by window"
 
@@ -112,7 +113,7 @@ class SilentJudge:
         self.tests = {"silent": 0}
         if not closing.complete:
             return []
-        self._note(_present(closing), closing.window.end)
+        without = self._note(_present(closing), closing.window.end)
         steady = {name: i for name, i in sorted(self._known.items()) if _is_steady(i)}
         silent = {name: i for name, i in steady.items() if i.run >= SHORTEST}
         self.tests = {"silent": len(steady) + 1}
@@ -122,7 +123,8 @@ class SilentJudge:
             quiet = sorted(silent.items(), key=lambda item: (-item[1].run, item[0]))
             judged = ((name, i, *self._one.log10_p(i.run)) for name, i in quiet)
             found += [self._finding(closing, *one) for one in judged if one[2] <= closing.settings.emit]
-        return found[: closing.settings.max_findings]
+        found = found[: closing.settings.max_findings]
+        return [*found, refused(self, closing, "instances whose silence is not seen", without)] if without else found
 
     def state(self) -> dict[str, Any]:
         """Plain data."""
@@ -138,11 +140,11 @@ class SilentJudge:
         self._one, self._all = (_Habit(windows, dict(map(tuple, ended))) for windows, ended in state["habits"])
         self._whole_run = state["whole"]
 
-    def _note(self, present: Mapping[str, int], end: int) -> None:
-        """Carries every instance on by a window, which ends at `end`."""
-        for name in sorted(present.keys() - self._known.keys()):
-            if len(self._known) < CAP:
-                self._known[name] = _Instance()
+    def _note(self, present: Mapping[str, int], end: int) -> dict[str, str]:
+        """Carries every instance on by a window, which ends at `end`; those for which there is no room, and why."""
+        new = sorted(present.keys() - self._known.keys())
+        room = CAP - len(self._known)
+        self._known |= {name: _Instance() for name in new[:room]}
         for name, i in list(self._known.items()):
             count = present.get(name, 0)
             i.counts = [*i.counts[-(DRAWN - 1) :], count]
@@ -157,6 +159,7 @@ class SilentJudge:
                     self._one.ended[i.run] = self._one.ended.get(i.run, 0) + 1
                 i.stopped += 1
             i.windows, i.run, i.usual, i.last = i.windows + 1, 0, count, end
+        return dict.fromkeys(new[room:], f"more than {CAP} instances in a scope: split it")
 
     def _scope(self, closing: Closing, whole: bool, silent: Mapping[str, _Instance], steady: int) -> list[Finding]:
         """The finding about the whole scope, if most of it is silent."""

@@ -102,7 +102,13 @@ def test_garbage_among_good_messages(shared_data: Path, tmp_path: Path) -> None:
         (("findings", "--data", "nowhere"), "no store there"),
         (("simulate", "dqm", "--hours", "1", "--seed", "1", "--out", "o"), "no stream 'dqm' can be simulated"),
         (("simulate", "fts", "--hours", "1", "--seed", "1", "--out", "o", "--faults", "fire"), "unknown fault kind"),
+        (
+            ("simulate", "fts", "--hours", "1", "--seed", "1", "--out", "o", "--faults", "none,fire"),
+            "unknown fault kind",
+        ),
+        (("simulate", "health", "--hours", "1", "--seed", "1", "--out", "o", "--faults", ","), "unknown fault kind ''"),
         (("simulate", "fts", "--hours", "1", "--seed", "1", "--out", "o", "--start", "noon"), "--start"),
+        (("simulate", "fts", "--hours", "9", "--seed", "1", "--out", "o", "--start", "2099-12-31T20:00:00Z"), "2100"),
         (("evaluate", "templates"), "at least one FILE.csv"),
         (("evaluate", "fts", "nowhere"), "nowhere: no such file or folder"),
         (("demo", "--for", "soon"), "expected a duration"),

@@ -11,6 +11,7 @@ import pytest
 
 from opintel.detector import Closing, Controls, Record
 from opintel.finding import NS, Finding, Window
+from opintel.health import limits
 from opintel.health.limits import Limit, LimitJudge, LimitSettings
 from opintel.health.records import series_text
 from opintel.health.windows import SERIES, Point, SeriesWindow
@@ -61,6 +62,16 @@ def test_a_disk_that_fills_is_told_hours_before_with_an_interval_that_holds() ->
     ahead = [n for n, v in enumerate(series.values) if v is None]  # type: ignore[union-attr]
     assert len(ahead) == 60
     assert series.expected.low[-1] == pytest.approx(0.0, abs=1e-9)  # type: ignore[union-attr]
+
+
+def test_series_without_room_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "CAP", 2)
+    judge = LimitJudge()
+    values: dict[str, float | None] = {series_text("avail", DISK | {"instance": f"d{n}"}): 0.0 for n in range(4)}
+    told = judge.judge(closing(0, {**values, series_text("other", DISK): 0.0}))
+    assert [(f.kind, f.subject.get("instance")) for f in told] == [("limit", "d0"), ("limit", "d1"), ("refused", None)]
+    assert told[-1].summary.startswith("2 series whose limit is not watched, as avail{")
+    assert len({f.id for f in told}) == 3
 
 
 def test_what_is_reached_is_critical_and_another_kind() -> None:

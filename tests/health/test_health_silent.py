@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 
 import msgspec
+import pytest
 
 from opintel.detector import Closing, Controls, Record
 from opintel.finding import NS, Finding, Window, rfc3339
+from opintel.health import silent
 from opintel.health.silent import GIVEN_UP, LEAST_WINDOWS, SilentJudge, SilentSettings
 from opintel.health.windows import SERIES, Point, SeriesWindow
 
@@ -65,6 +67,19 @@ def test_single_empty_windows_are_no_silence() -> None:
     judge = SilentJudge()
     assert not any(f.log10_p < -4 for found in play(judge, present) for f in found if f.log10_p is not None)
     assert judge.tests["silent"] > 15
+
+
+def test_instances_without_room_are_told_and_the_others_judged_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(silent, "CAP", 20)
+    judge = SilentJudge()
+    assert not any(play(judge, [HOSTS] * 100))
+    more = [*HOSTS[1:], "h98", "h99"]
+    told = play(judge, [more] * 20, at=100)
+    notice = told[0][-1]
+    assert (notice.kind, notice.severity, notice.log10_p, notice.effect.value) == ("refused", "info", None, 2.0)
+    assert notice.summary.startswith("2 instances whose silence is not seen, as h98: more than 20 instances")
+    assert [[f.kind for f in found] for found in told[-3:]] == [["silent", "refused"]] * 3
+    assert not play(judge, [HOSTS], at=120)[0]
 
 
 def test_most_of_the_fleet_is_one_finding_and_teaches_no_host() -> None:
