@@ -11,8 +11,8 @@ from typing import NamedTuple
 from opintel.health.arithmetic import Machine, Number, bounded
 
 COLUMNS = (
-    *("rows", "memory", "first_time", "time", "spacing", "jitter", "longest"),
-    *("mean", "fast", "deviation0", "deviation1", "deviation2"),
+    *("rows", "first_time", "time", "spacing", "jitter", "longest"),
+    *("memory", "mean", "fast", "deviation0", "deviation1", "deviation2"),
     *("square0", "square1", "square2", "product0", "product1", "product2"),
     *("error0", "error1", "error2", "error3", "scale", "residual"),
 )
@@ -23,6 +23,9 @@ BETTER = (1.0, 0.94, 0.88, 0.94)
 DAY = 86400.0
 SIGMA = 1.2533
 """Standard deviation over mean absolute deviation of a Gaussian: sqrt(π / 2)."""
+UNRIPE, FRESH = 0.5, 60.0
+"""Visits that a knot of the hour profile remembers in its first two days, while the mean still follows the day; rows
+that a series remembers when its profile is first believed: tails and mean were learned without it."""
 EARLY = 10.0
 """Rows during which nothing is cut off, for want of a scale."""
 SETTLED = 300.0
@@ -40,6 +43,8 @@ class Moment(NamedTuple):
     overdue: Number
     """The same in the longest spacings of late: two senders of a series make a short and a long one by turns."""
     age: Number
+    ripe: Number
+    """Whether this is the first row at which the hour profile may be believed."""
     hour: Number
     share: Number
     """The part of the hour profile's next knot (hour + 1); the rest is of knot `hour`."""
@@ -72,8 +77,8 @@ class Residual(NamedTuple):
 
 
 def moment(m: Machine, time: Number, state: tuple[Number, ...]) -> Moment:
-    """Places a row in time; `state` is the first seven columns. Equal and earlier times count as one usual spacing."""
-    rows, memory, first_time, last, spacing, jitter, longest = state
+    """Places a row in time; `state` is the first six columns. Equal and earlier times count as one usual spacing."""
+    rows, first_time, last, spacing, jitter, longest = state
     new = rows < 0.5
     first_time = m.where(new, time, first_time)
     step = m.where(new, 0.0, time - last)
@@ -87,7 +92,6 @@ def moment(m: Machine, time: Number, state: tuple[Number, ...]) -> Moment:
     longest = m.most(m.least(step, 2.0 * m.where(longest > 0.0, longest, usual)), longest - FORGOTTEN * longest)
     state = (
         rows + 1.0,
-        memory + 1.0,
         first_time,
         m.where(new, time, m.most(time, last)),
         usual + rate * bounded(m, step - usual, 0.5 * usual),
@@ -101,6 +105,7 @@ def moment(m: Machine, time: Number, state: tuple[Number, ...]) -> Moment:
         gap=m.most(m.least(gap, 20.0), 0.1),
         overdue=overdue,
         age=time - first_time,
+        ripe=(time - first_time >= 2.0 * DAY) & (last - first_time < 2.0 * DAY),
         hour=hour - 24.0 * m.floor(hour / 24.0),
         share=clock - hour,
         week_hour=24.0 * (day - 7.0 * m.floor(day / 7.0)) + m.floor((time - day * DAY) / 3600.0),
@@ -113,12 +118,12 @@ def residual(
 ) -> Residual:
     """The row x against the best expert, and the state after it.
 
-    `state` is the columns from `mean` on; `hourly`, `weekly` are the profiles' values now; `strangeness` is the
+    `state` is the columns from `memory` on; `hourly`, `weekly` are the profiles' values now; `strangeness` is the
     last row's z. AR(1) by moments with Kendall's correction of its bias (Kendall 1954, Biometrika 41, 403); over a gap
     g the coefficient φ becomes φ / (φ + g (1 − φ)), which is φ at g = 1, 1 for a random walk and needs no power.
     """
-    memory, g = at.state[1] - 1.0, at.gap
-    mean, fast, d0, d1, d2, c0, c1, c2, k0, k1, k2, q0, q1, q2, q3, scale, last = state
+    g = at.gap
+    memory, mean, fast, d0, d1, d2, c0, c1, c2, k0, k1, k2, q0, q1, q2, q3, scale, last = state
     new, early = memory < 0.5, memory < EARLY
     mean, fast = m.where(new, x, mean), m.where(new, x, fast)
     length = m.least(memory, LONG)
@@ -149,6 +154,7 @@ def residual(
     r2, p2, n2, nc2, nk2 = whiten(e2, d2, c2, k2, q2, pair1)
     r, phi, off, square, q, expert = r0, p0, e0, c0, q0, m.where(new, 0.0, 0.0)
     better = (q1 < q * BETTER[1]) & (at.age >= 2.0 * DAY)
+    remembered = m.where(at.ripe & better, m.least(memory, FRESH), memory) + 1.0
     r, phi, off, square = (
         m.where(better, r1, r),
         m.where(better, p1, phi),
@@ -177,9 +183,11 @@ def residual(
     rate = g / (g + m.least(memory, ERRORS))
     a0, a1, a2, a3 = m.size(r0), m.size(r1), m.size(r2), m.size(e3)
     nq0 = q0 + rate * (m.least(a0, cap) - q0)
-    # a profile in its first days is a moving average by another name: its error counts from the second visit on
+    # a profile in its first days is a moving average by another name: it counts from the second visit on
     nq1 = m.where(at.age < DAY, nq0, q1 + rate * (m.least(a1, cap) - q1))
     nq2 = m.where(at.age < 8.0 * DAY, nq1, q2 + rate * (m.least(a2, cap) - q2))
+    nc1, nk1 = m.where(at.age < DAY, 0.0, nc1), m.where(at.age < DAY, 0.0, nk1)
+    nc2, nk2 = m.where(at.age < 8.0 * DAY, 0.0, nc2), m.where(at.age < 8.0 * DAY, 0.0, nk2)
     nq3 = q3 + rate * (m.least(a3, cap) - q3)
     spread = m.root(square + 1e-280)
     judged = (expert < 2.5) & (length * (1.0 - phi) > 50.0 * (1.0 + phi))
@@ -196,6 +204,7 @@ def residual(
         hour_error=bounded(m, e1, m.where(early, NO_LIMIT, 6.0 * m.most(q1, scale))),
         week_error=bounded(m, e2, m.where(early, NO_LIMIT, 6.0 * m.most(q2, scale))),
         state=(
+            remembered,
             mean + learn * bounded(m, off, m.where(early, NO_LIMIT, 6.0 * m.most(q, scale))),
             fast + g / (g + m.least(memory, FAST)) * bounded(m, e3, m.where(early, NO_LIMIT, 6.0 * m.most(q3, scale))),
             *(n0, n1, n2, nc0, nc1, nc2, nk0, nk1, nk2, nq0, nq1, nq2, nq3),
@@ -210,12 +219,14 @@ def profiles(
 ) -> tuple[Number, ...]:
     """(value, weight) of the two hour knots and of the day × hour after a row, from those before it.
 
-    A knot learns in proportion to its share of the row; its weight is bounded by 20 (day × hour: 8) visits.
+    A knot learns in proportion to its share of the row; its weight is bounded by 20 (day × hour: 8) visits, by less in
+    the first two days.
     """
     low, high, extra = values
     low_weight, high_weight, extra_weight = weights
-    hourly = 3600.0 / m.most(at.state[4], 1.0)
-    most, most_extra = m.most(20.0 * hourly, 20.0), m.most(8.0 * hourly, 8.0)
+    hourly = 3600.0 / m.most(at.state[3], 1.0)
+    visits = m.where(at.age < 2.0 * DAY, UNRIPE, 20.0)
+    most, most_extra = m.most(visits * hourly, visits), m.most(8.0 * hourly, 8.0)
     rest = 1.0 - at.share
     low_weight = m.least(low_weight + rest, most)
     high_weight = m.least(high_weight + at.share, most)

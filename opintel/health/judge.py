@@ -13,7 +13,7 @@ from scipy.special import exp10, log1p, ndtri_exp, xlogy
 
 from opintel.health import baselines, charts, verdict
 from opintel.health.arithmetic import ARRAYS, FLOATS, Number
-from opintel.health.state import BASELINES, BOUNDS, CHARTS, LIVE, RANKED, SIDES, VERDICT, SeriesState
+from opintel.health.state import BASELINES, BOUNDS, CHARTS, LIVE, MEMORY, RANKED, SIDES, VERDICT, SeriesState
 from opintel.stats.counts import Floats, Ints
 
 STATISTICS = ("residual", "level", "shift", "change", "trend", "spread", "flat", "silent")
@@ -57,7 +57,7 @@ def judge_rows(state: SeriesState, keys: Ints, time: Floats, x: Floats) -> Judge
     r = baselines.residual(
         m, x, at, c[VERDICT.start], (1.0 - at.share) * low + at.share * high, extra, tuple(c[BASELINES])
     )
-    t = charts.charts(m, x, r.whitened, at.gap, c[1], r.trust, tuple(c[CHARTS]))
+    t = charts.charts(m, x, r.whitened, at.gap, c[MEMORY], r.trust, tuple(c[CHARTS]))
 
     z = np.empty((len(STATISTICS), n))
     bounds, over = [], []
@@ -65,7 +65,7 @@ def judge_rows(state: SeriesState, keys: Ints, time: Floats, x: Floats) -> Judge
     for k, (v, active) in enumerate(ranked):
         a, b = 2 * k, 2 * k + 1
         body, above, upper, lower = verdict.side(
-            m, v, active, c[1], (c[BOUNDS + a], tail_excess[a]), (c[BOUNDS + b], tail_excess[b])
+            m, v, active, c[MEMORY], (c[BOUNDS + a], tail_excess[a]), (c[BOUNDS + b], tail_excess[b])
         )
         np.copysign(body, v, out=z[k])
         bounds += [upper, lower]
@@ -81,8 +81,8 @@ def judge_rows(state: SeriesState, keys: Ints, time: Floats, x: Floats) -> Judge
     stuck = np.flatnonzero(t.run > 0.5)
     if len(stuck):
         z[_FLAT, stuck] = _stuck(t.run[stuck], t.repeats[stuck])
-    z[_SILENT] = verdict.silence(m, at.overdue, c[5], c[0])
-    v = verdict.verdict(m, np.abs(z).max(axis=0), c[0], c[1], tuple(c[VERDICT]))
+    z[_SILENT] = verdict.silence(m, at.overdue, c[4], c[0])
+    v = verdict.verdict(m, np.abs(z).max(axis=0), c[0], c[MEMORY], tuple(c[VERDICT]))
     p = np.where(c[0] < verdict.WARM, np.nan, v.body_p)
     rare = np.flatnonzero(v.over & (c[0] >= verdict.WARM))
     p[rare] = _told(v.log10_p[rare])
@@ -109,7 +109,7 @@ def judge_row(state: SeriesState, key: int, time: float, x: float) -> Judged:
     hours, weeks = state.hours[key], state.weeks[key]
     low, high, extra = hours.item(0, hour), hours.item(0, following), weeks.item(0, week)
     r = baselines.residual(m, x, at, c[VERDICT.start], (1.0 - at.share) * low + at.share * high, extra, c[BASELINES])
-    t = charts.charts(m, x, r.whitened, at.gap, c[1], r.trust, c[CHARTS])
+    t = charts.charts(m, x, r.whitened, at.gap, c[MEMORY], r.trust, c[CHARTS])
 
     z: list[float] = []
     bounds: list[float] = []
@@ -117,7 +117,7 @@ def judge_row(state: SeriesState, key: int, time: float, x: float) -> Judged:
     for k, v, active in ((0, r.whitened, True), (1, r.level, r.stationary), (2, t.shift, True)):
         a, b = 2 * k, 2 * k + 1
         body, above, upper, lower = verdict.side(
-            m, v, active, c[1], (c[BOUNDS + a], c[LIVE + a]), (c[BOUNDS + b], c[LIVE + b])
+            m, v, active, c[MEMORY], (c[BOUNDS + a], c[LIVE + a]), (c[BOUNDS + b], c[LIVE + b])
         )
         z.append(body if v >= 0.0 else -body)
         bounds += (upper, lower)
@@ -130,8 +130,8 @@ def judge_row(state: SeriesState, key: int, time: float, x: float) -> Judged:
         for (k, v), tail in zip(over, tails, strict=True):
             z[k] = tail if v >= 0.0 else -tail
     flat = float(_stuck(t.run, t.repeats)) if t.run > 0.5 else 0.0
-    z += (t.change, t.trend, t.spread, flat, verdict.silence(m, at.overdue, c[5], c[0]))
-    v = verdict.verdict(m, max(map(abs, z)), c[0], c[1], c[VERDICT])
+    z += (t.change, t.trend, t.spread, flat, verdict.silence(m, at.overdue, c[4], c[0]))
+    v = verdict.verdict(m, max(map(abs, z)), c[0], c[MEMORY], c[VERDICT])
     p = v.body_p
     if c[0] < verdict.WARM:
         p = float("nan")

@@ -19,7 +19,7 @@ RANKED = 3
 SIDES = 2 * RANKED
 TAILS = ("bound", "excess", "shape", "scale", "fit_bound", "count")
 
-BASELINES = slice(7, len(baselines.COLUMNS))
+BASELINES = slice(6, len(baselines.COLUMNS))
 CHARTS = slice(BASELINES.stop, BASELINES.stop + len(charts.COLUMNS))
 VERDICT = slice(CHARTS.stop, CHARTS.stop + len(verdict.COLUMNS))
 BOUNDS = VERDICT.stop
@@ -36,7 +36,7 @@ _FRESH = np.array(
     [*(0.0,) * len(baselines.COLUMNS), *charts.FRESH, *verdict.FRESH, *(x for x in _TAIL_FRESH for _ in range(SIDES))]
 )
 _EXCESS, _SHAPE, _SCALE, _FIT_BOUND, _COUNT = (BOUNDS + SIDES * k for k in range(1, 6))
-_MEMORY, _MEAN, _FAST = (COLUMNS.index(name) for name in ("memory", "mean", "fast"))
+MEMORY, _MEAN, _FAST = (COLUMNS.index(name) for name in ("memory", "mean", "fast"))
 _CHARTED = slice(COLUMNS.index("shift"), COLUMNS.index("spread") + 1)
 
 _AFRESH = 20.0
@@ -120,7 +120,7 @@ class SeriesState:
     def relearn(self, keys: Ints) -> None:
         """Begins these series afresh at their present level; their tails stay."""
         s = self.columns
-        s[_MEMORY, keys] = _AFRESH
+        s[MEMORY, keys] = _AFRESH
         s[_MEAN, keys] = s[_FAST, keys]
         s[_CHARTED, keys] = 0.0
 
