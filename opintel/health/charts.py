@@ -56,7 +56,7 @@ def charts(
     def chart(average: Number, square: Number, value: Number, tau: float) -> tuple[Number, Number, Number]:
         average = average + g / (g + tau) * (value - average)
         expected = 1.0 / (2.0 * tau + 1.0)
-        prior = 8.0 * tau
+        prior = 4.0 * tau
         var = (prior * expected + length * square) / (prior + length) + unsure
         energy = average * average
         return average, average / m.root(var), square + learn * (m.least(energy, 9.0 * var) - square)

@@ -21,7 +21,7 @@ STATISTICS = ("residual", "level", "shift", "change", "trend", "spread", "flat",
 VALIDATED = 4.0
 """−log10 of the p-value down to which calibration was measured."""
 SHAPE = 3.0
-"""Beyond what is known, p falls with this power of the surprise only (see `_told`)."""
+"""Beyond, p falls with this power of the surprise only (see `_told`)."""
 _LN10 = float(np.log(10.0))
 _FLAT, _SILENT = 6, 7
 _LOG_HALF = float(np.log(0.5))
@@ -85,7 +85,7 @@ def judge_rows(state: SeriesState, keys: Ints, time: Floats, x: Floats) -> Judge
     v = verdict.verdict(m, np.abs(z).max(axis=0), c[0], c[MEMORY], tuple(c[VERDICT]))
     p = np.where(c[0] < verdict.WARM, np.nan, v.body_p)
     rare = np.flatnonzero(v.over & (c[0] >= verdict.WARM))
-    p[rare] = _told(v.log10_p[rare], c[0][rare])
+    p[rare] = _told(v.log10_p[rare])
 
     weight = hours[keys, 1, hour].astype(np.float64), hours[keys, 1, following].astype(np.float64)
     learned = baselines.profiles(m, at, r, (low, high, extra), (*weight, weeks[keys, 1, week].astype(np.float64)))
@@ -136,7 +136,7 @@ def judge_row(state: SeriesState, key: int, time: float, x: float) -> Judged:
     if c[0] < verdict.WARM:
         p = float("nan")
     elif v.over:
-        p = float(_told(v.log10_p, c[0]))
+        p = float(_told(v.log10_p))
 
     learned = baselines.profiles(
         m, at, r, (low, high, extra), (hours.item(1, hour), hours.item(1, following), weeks.item(1, week))
@@ -154,14 +154,12 @@ def _stuck(run: Number, repeats: Number) -> Number:
     return -ndtri_exp(xlogy(run, repeats) + _LOG_HALF)
 
 
-def _told(decades: Number, rows: Number) -> Number:
-    """The p-value of a row whose learned law says 10^−decades, after so many rows.
+def _told(decades: Number) -> Number:
+    """The p-value of a row whose learned law says 10^−decades.
 
     The law's scale comes from a few hundred rows, and what is not exponential shows far out only: taken at its word,
-    1e-7 came 10 to 45 times too often, and on a first day with bursts of work 1e-5 11 times. Beyond one in `rows`, and
-    beyond what was measured, the excess is taken to have a Pareto law with `SHAPE`, as of an exponential whose rate is
-    known from so many values (Lomax 1954, JASA 49, 847).
+    1e-7 came 10 to 45 times too often. Beyond what was measured the excess is taken to have a Pareto law with `SHAPE`,
+    as of an exponential whose rate is known from so many values (Lomax 1954, JASA 49, 847).
     """
-    known = np.minimum(VALIDATED, np.log10(rows))
-    beyond = np.maximum(_LN10 * (decades - known), 0.0)
-    return exp10(-(np.minimum(decades, known) + SHAPE / _LN10 * log1p(beyond / SHAPE)))
+    beyond = np.maximum(_LN10 * (decades - VALIDATED), 0.0)
+    return exp10(-(np.minimum(decades, VALIDATED) + SHAPE / _LN10 * log1p(beyond / SHAPE)))

@@ -79,7 +79,7 @@ def verdict(m: Machine, z: Number, rows: Number, memory: Number, state: tuple[Nu
     over = energy > bound
     beyond = energy - bound
     log10_p = m.least(
-        m.where(over, LOG10_SHARE + beyond / (2.302585 * scale), LOG10_SHARE * energy / m.most(bound, 0.1)), 40.0
+        m.where(over, LOG10_SHARE + beyond / (2.302585 * scale), LOG10_SHARE * energy / m.most(bound, 0.1)), 300.0
     )
     ready = rows >= WARM
     loud = m.where(ready, log10_p, 0.0)

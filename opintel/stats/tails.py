@@ -23,7 +23,7 @@ RANKED = 8.0
 PRIOR_WEIGHT = 160.0
 """Exceedances that the prior of the shape is worth: a shape from 50 excesses alone is off by ± 0.2."""
 LOWEST, HIGHEST = -0.1, 0.5
-LEAST_LOG_P = -75.0
+LEAST_LOG_P = -700.0
 
 _LOG_SHARE = float(np.log(SHARE))
 
