@@ -47,13 +47,13 @@ class Simulation(Protocol):
 
 
 def write(out: Path, story: Simulation, progress: Callable[[float], None] = lambda share: None) -> None:
-    """Writes a story to `out`: messages/NNN.jsonl, a file for each hour of arrival, and truth.json.
+    """Writes a story to `out`: messages/NNNN.jsonl, a file for each hour of arrival, and truth.json.
 
     Files of an earlier story there are replaced. `progress` is told the finished share, 0 to 1.
     """
     folder = out / "messages"
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("[0-9][0-9][0-9].jsonl"):
+    for old in folder.glob("[0-9]*.jsonl"):
         old.unlink()
     truth = [{**msgspec.to_builtins(f), "start": rfc3339(f.start), "end": rfc3339(f.end)} for f in story.truth]
     (out / "truth.json").write_bytes(msgspec.json.format(msgspec.json.encode(truth), indent=2) + b"\n")
@@ -63,7 +63,7 @@ def write(out: Path, story: Simulation, progress: Callable[[float], None] = lamb
 
     def flush() -> None:
         if lines:
-            with (folder / f"{hour:03d}.jsonl").open("ab") as file:
+            with (folder / f"{hour:04d}.jsonl").open("ab") as file:
                 file.write(b"\n".join(lines) + b"\n")
             lines.clear()
 

@@ -67,7 +67,7 @@ def alert_step(state: AlertState, history: str, sign: Sign, rules: Persistence) 
     ('firing', 'S')
     >>> alert_step("pending", "w.w", "w", Persistence())
     ('firing', 'w.wW')
-    >>> alert_step("pending", "s.", "s", Persistence(strong_needed=2))
+    >>> alert_step("pending", "s.", "s", Persistence(strong_needed=2, weak_margin=0))
     ('firing', 's.S')
     """
     recent = (history + sign)[-rules.flap_within :]

@@ -103,6 +103,11 @@ class Persistence(Settings, frozen=True, kw_only=True):
             raise ValueError("1 <= clear_after <= flap_within <= 1000")
         if not 2 <= self.flap_rises <= self.flap_within:
             raise ValueError("2 <= flap_rises <= flap_within")
+        if self.strong_needed > 1:  # else findings would count twice, or weak ones for more than they cost: `budget`
+            if self.clear_after < self.weak_of - 1:
+                raise ValueError("with strong_needed above 1, clear_after >= weak_of - 1")
+            if self.strong_needed * 10**self.weak_margin > self.weak_needed:
+                raise ValueError("with strong_needed above 1, weak_needed >= strong_needed x 10^weak_margin")
 
 
 class Grouping(Settings, frozen=True, kw_only=True):

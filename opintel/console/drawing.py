@@ -6,6 +6,7 @@ a strict content security policy work.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ Json = dict[str, Any]
 
 SPARK_WIDTH, SPARK_HEIGHT = 96.0, 26.0
 HEAT_STEPS = 10
+_ADDRESS = re.compile(r"[0-9.]+(:\d+)?|.*:.*:.*")
 JOINED = 60
 """Findings whose series are joined to one."""
 POINTS = 600
@@ -152,12 +154,13 @@ def share(part: float, whole: float) -> float:
 
 
 def common_tail(names: Sequence[str]) -> str:
-    """The last parts of host names that all share, so that labels may leave them out; never a whole name.
+    """The last parts of host names that all share, so that labels may leave them out; never a whole name, and nothing
+    of addresses.
 
-    >>> common_tail(["a.x.example", "b.x.example"]), common_tail(["a.example"]), common_tail(["a", "b"])
+    >>> common_tail(["a.x.example", "b.x.example"]), common_tail(["a.example"]), common_tail(["1.0.0.5:9", "1.0.1.5:9"])
     ('.x.example', '', '')
     """
-    if len(set(names)) < 2:
+    if len(set(names)) < 2 or any(_ADDRESS.fullmatch(name) for name in names):
         return ""
     split = [name.split(".")[1:] for name in set(names)]
     shared: list[str] = []

@@ -11,7 +11,7 @@ MAX_BYTES: Final = 16 << 20
 MAX_RECORDS: Final = 100_000
 """Samples of one message."""
 LARGEST: Final = 1e30
-"""What is larger counts as no value, as to the detector."""
+"""What is larger counts as no value: profiles are kept in single precision."""
 MAX_KEY: Final = 1024
 """Characters of a row's key."""
 MAX_LABELS: Final = 64

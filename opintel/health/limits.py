@@ -16,7 +16,7 @@ from opintel.detector import Closing
 from opintel.evidence import Band, Evidence, Series, Table, capped
 from opintel.finding import NS, Effect, Finding, Severity, Window, finding_id
 from opintel.health.forecast import Forecast, time_to_threshold
-from opintel.health.records import series_parts, subject_of
+from opintel.health.records import named, series_parts, subject_of
 from opintel.health.refused import refused
 from opintel.health.units import shown, unit
 from opintel.health.windows import series_windows
@@ -95,6 +95,8 @@ class _Past(msgspec.Struct, array_like=True):
     told: list[float] = []
     """Median, low, high of the last forecast in s since 1970; empty where it did not reach the limit in time."""
     absent: int = 0
+    due: float = math.inf
+    """The earliest of the latest times that were told, s since 1970."""
 
 
 class LimitJudge:
@@ -125,9 +127,11 @@ class LimitJudge:
         for series, limit in concerned.items():
             past = self._past[series]
             if limit.beyond(past.values[-1]):
-                past.agreed, past.told = 0, []
+                past.agreed, past.told, past.due = 0, [], math.inf
                 found.append((0.0, series, self._finding(closing, series, limit, past, None)))
                 continue
+            if past.times[-1] > past.due:  # it did not come true: what it was made of is over
+                past = self._past[series] = _Past(past.times[-1:], past.values[-1:], LEAST)
             self._look(past, limit)
             if past.agreed >= AGREED:
                 now = past.times[-1]
@@ -183,13 +187,15 @@ class LimitJudge:
         made = (_forecast(past, span, limit, seconds) for span in SPANS if len(past.times) >= span)
         soon = [forecast for forecast in made if forecast is not None]
         if not soon:
-            past.agreed, past.told = 0, []
+            past.agreed, past.told, past.due = 0, [], math.inf
             return
         past.agreed += 1
         past.told = [now + x for x in min(soon)]
+        if past.agreed >= AGREED:
+            past.due = min(past.due, past.told[2])
 
     def _finding(self, closing: Closing, series: str, limit: Limit, past: _Past, forecast: Forecast | None) -> Finding:
-        name, labels = series_parts(series)
+        name = series_parts(series)[0]
         subject = subject_of(closing.scope, series)
         kind = "limit" if forecast is None else "forecast"
         return Finding(
@@ -202,7 +208,7 @@ class LimitJudge:
             basis="none",
             effect=Effect(0.0 if forecast is None else forecast.median / 3600.0, "hours until the limit"),
             severity=limit.reached if forecast is None else "warning",
-            summary=_summary(name, labels, limit, past, forecast),
+            summary=_summary(series, limit, past, forecast),
             evidence=capped(_drawn(name, limit, past, forecast, closing.window)),
             model=closing.model,
         )
@@ -221,10 +227,8 @@ def _forecast(past: _Past, span: int, limit: Limit, within: float) -> Forecast |
     return time_to_threshold(times, values, limit.value, coverage=COVERAGE)
 
 
-def _summary(name: str, labels: Mapping[str, str], limit: Limit, past: _Past, forecast: Forecast | None) -> str:
-    where = labels.get("instance", "")
-    rest = ", ".join(text for label, text in labels.items() if label not in ("instance", "job"))
-    what = f"{where + ': ' if where else ''}{name}{f' ({rest})' if rest else ''}"
+def _summary(series: str, limit: Limit, past: _Past, forecast: Forecast | None) -> str:
+    name, what = series_parts(series)[0], named(series)
     side = "below" if limit.above is None else "above"
     if forecast is None:
         return f"{what} is {shown(name, past.values[-1])}, {side} its limit {shown(name, limit.value)}"[:400]

@@ -97,10 +97,10 @@ class RiverKind:
         else:
             model.learn_one({FEATURE: value})
 
-    def plain(self, model: Any) -> list[Any]:
+    def plain(self, model: Any, most: float = MAX_BYTES) -> list[Any]:
         """The model's state in msgpack's types.
 
-        ValueError that names the attribute where it holds anything else, or says that it is larger than `MAX_BYTES`.
+        ValueError that names the attribute where it holds anything else, or says that it is larger than `most` bytes.
         """
         parts = _Parts()
         root = self._taken_apart(parts, model)
@@ -109,8 +109,8 @@ class RiverKind:
             raise ValueError(f"{self.model} has come to hold {new[0]}, which a model that begins does not")
         plain = [[[name, called, list(attributes)] for name, called, attributes in parts.shapes], root]
         size = len(msgspec.msgpack.encode(plain))
-        if size > MAX_BYTES:
-            raise ValueError(f"{self.model} cannot be saved: a state of {size} bytes, at most {MAX_BYTES} are kept")
+        if size > most:
+            raise ValueError(f"{self.model} cannot be saved: a state of {size} bytes, at most {most} are kept")
         return plain
 
     def restored(self, plain: Any) -> Any:

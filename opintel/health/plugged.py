@@ -188,8 +188,9 @@ class PluggedJudge:
     def _saved(self, kind: RiverKind, series: str, known: _Known) -> list[Any]:
         model = self._models.get(series)
         try:
-            return [series, msgspec.to_builtins(known), None if model is None else kind.plain(model)]
-        except ValueError as error:  # it has become so since `_step` looked; there it is given up in due course
+            # whether it is too large is asked in `_step`, at windows that do not depend on when a state is saved
+            return [series, msgspec.to_builtins(known), None if model is None else kind.plain(model, math.inf)]
+        except ValueError as error:  # it holds something else since `_step` looked; there it is given up in due course
             return [series, msgspec.to_builtins(msgspec.structs.replace(known, refused=str(error))), None]
 
     def _step(self, series: str, known: _Known, time: int, value: float) -> tuple[float | None, str]:

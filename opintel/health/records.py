@@ -19,6 +19,7 @@ from opintel.rows import Columns, Numbers
 
 SEPARATOR = "|"
 _LABEL = re.compile(r'([A-Za-z_][A-Za-z0-9_]*)="((?:[^"\\]|\\.)*)"(?:,|$)')
+_OURS = re.compile(r"(exported_)*(scope|metric)\Z")
 _ESCAPES = {"\\": "\\\\", "\n": "\\n", '"': '\\"'}
 
 
@@ -78,6 +79,15 @@ def series_parts(series: str) -> tuple[str, dict[str, str]]:
     return name, dict(labels)
 
 
+def number_of(text: str) -> float:
+    """The number that a text of at most 64 characters writes, NaN and +Inf among them; ValueError for none. What only
+    Python reads as one (1_000, digits of other scripts) is none.
+    """
+    if len(text) > 64 or not text.isascii() or "_" in text:
+        raise ValueError(f"a number is right, got {text[:100]!r}")
+    return float(text)
+
+
 def is_counter(name: str) -> bool:
     """Whether a metric only counts up, so that its rate is what can be judged."""
     return name.endswith(COUNTERS)
@@ -90,19 +100,27 @@ def key_of(scope: str, name: str, labels: Mapping[str, str]) -> str:
 
 def subject_of(scope: str, series: str) -> dict[str, str]:
     """What a finding about a series is about. Labels that are named as ours keep their text under Prometheus' name for
-    such (`exported_…`): a sample must not say whose fleet it is.
+    such (`exported_…`, and those that are named so already one more time): a sample must not say whose fleet it is, nor
+    two series be one.
 
-    >>> subject_of("k8s", 'up{metric="m",scope="cluster"}')
-    {'scope': 'k8s', 'metric': 'up', 'exported_scope': 'cluster', 'exported_metric': 'm'}
+    >>> subject_of("k8s", 'up{exported_metric="n",metric="m"}')
+    {'scope': 'k8s', 'metric': 'up', 'exported_exported_metric': 'n', 'exported_metric': 'm'}
     """
     name, labels = series_parts(series)
-    for ours in ("scope", "metric"):
-        text, theirs = labels.pop(ours, None), f"exported_{ours}"
-        while theirs in labels:
-            theirs = f"exported_{theirs}"
-        if text is not None:
-            labels[theirs] = text
-    return {"scope": scope, "metric": name, **labels}
+    theirs = {f"exported_{label}" if _OURS.match(label) else label: text for label, text in labels.items()}
+    return {"scope": scope, "metric": name, **theirs}
+
+
+def named(series: str) -> str:
+    """A series in words: where, what, and its other labels.
+
+    >>> named('avail{instance="a:9100",job="node",mountpoint="/data"}')
+    'a:9100: avail (/data)'
+    """
+    name, labels = series_parts(series)
+    where = labels.get("instance", "")
+    rest = ", ".join(text for label, text in labels.items() if label not in ("instance", "job"))
+    return f"{where + ': ' if where else ''}{name}{f' ({rest})' if rest else ''}"
 
 
 def parts_of(key: str) -> tuple[str, str]:

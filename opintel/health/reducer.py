@@ -36,7 +36,7 @@ class HealthReducer:
     """
 
     name = "health.series"
-    version = 1
+    version = 2
 
     def __init__(self) -> None:
         self._open: dict[int, list[Batch[Any]]] = {}

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
+from opintel.health.bounds import LARGEST
 from opintel.health.judge import STATISTICS, judge_row, judge_rows
 from opintel.health.state import SeriesState
 from opintel.stats.counts import Floats, Ints
@@ -23,8 +24,6 @@ _BLOCK = 2048
 """Series judged at once: their columns stay in the cache."""
 _FEW = 24
 """Fewer rows than this go one by one."""
-LARGEST = 1e30
-"""Larger values count as missing: profiles are kept in single precision."""
 
 
 _TYPES = (np.float64, np.float64, np.float64, np.float32, *(np.float64,) * 4, np.int8)
@@ -142,7 +141,7 @@ class MultiSeriesDetector:
         return self._state.snapshot(np.arange(len(self)) if keys is None else np.asarray(keys, dtype=np.int64))
 
     def restore(self, state: Mapping[str, ArrayLike]) -> None:
-        """Takes a snapshot's place; ValueError where its arrays are not of this version's shapes."""
+        """Takes a snapshot's place; ValueError where its arrays are not this version's."""
         self._state.restore(state)
 
 

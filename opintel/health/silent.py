@@ -64,6 +64,8 @@ class _Instance(msgspec.Struct, array_like=True):
     last: int = 0
     """End of the window in which it did, ns UTC: not all windows are judged."""
     counts: list[int] = []
+    shared: bool = False
+    """Whether its silence was part of the scope's."""
 
 
 class _Habit(msgspec.Struct):
@@ -82,7 +84,8 @@ class _Habit(msgspec.Struct):
         longest = max((r for r, n in usual.items() if n), default=SHORTEST)
         if run <= longest:
             later = sum(n * (r - run + 1) for r, n in usual.items() if r >= run)
-            return max(math.log10(min(1.0, (1 + later) / (1 + self.windows))), FLOOR), "ranked"
+            beyond = max(1.0, longest / (TAIL - 1.0))  # windows of silences longer still, as the tail counts them
+            return max(math.log10(min(1.0, (beyond + later) / (1 + self.windows))), FLOOR), "ranked"
         tail = TAIL * math.log10(longest / run) + math.log10(max(1.0, run / (TAIL - 1.0)))
         return max(tail - math.log10(1 + self.windows), FLOOR), "extrapolated"
 
@@ -90,10 +93,11 @@ class _Habit(msgspec.Struct):
 class SilentJudge:
     """Findings of kind `silent`: instances, or the whole scope where most of them are.
 
-    A run of r empty windows has p = (1 + windows that were the r-th or a later one of a silence) / (1 + all windows),
-    of all steady instances together: its rank, if instances are alike. Beyond the longest silence it is 1 / (1 + all
-    windows) · (longest / r)^4 · r / 3, the last factor for the windows in which such a run would be seen. The scope
-    has a habit of its own. Nothing is said of a window in which the input ended.
+    A run of r empty windows has p = (longest / 3 + windows that were the r-th or a later one of a silence) / (1 + all
+    windows), of all steady instances together: its rank, if instances are alike. Beyond the longest silence it is
+    1 / (1 + all windows) · (longest / r)^4 · r / 3, the last factor for the windows in which such a run would be seen.
+    The scope has a habit of its own; it is silent where most fell silent within `DRAWN` windows. Nothing is said of a
+    window in which the input ended.
     """
 
     name = "health.silence"
@@ -117,8 +121,10 @@ class SilentJudge:
         steady = {name: i for name, i in sorted(self._known.items()) if _is_steady(i)}
         silent = {name: i for name, i in steady.items() if i.run >= SHORTEST}
         self.tests = {"silent": len(steady) + 1}
-        whole = len(silent) >= max(2.0, closing.settings.whole * len(steady))
-        found = self._scope(closing, whole, silent, len(steady))
+        newest = min((i.run for i in silent.values()), default=0)
+        together = {name: i for name, i in silent.items() if i.run <= newest + DRAWN}
+        whole = len(together) >= max(2.0, closing.settings.whole * len(steady))
+        found = self._scope(closing, whole, together, len(steady))
         if not whole:
             quiet = sorted(silent.items(), key=lambda item: (-item[1].run, item[0]))
             judged = ((name, i, *self._one.log10_p(i.run)) for name, i in quiet)
@@ -150,15 +156,15 @@ class SilentJudge:
             i.counts = [*i.counts[-(DRAWN - 1) :], count]
             self._one.windows += _is_steady(i)
             if count == 0:
-                i.run += 1
+                i.run, i.shared = i.run + 1, i.shared or self._whole_run > 0
                 if i.run > GIVEN_UP:
                     del self._known[name]
                 continue
-            if i.run >= SHORTEST and not self._whole_run:  # of the fleet's silence no instance learns
+            if i.run >= SHORTEST and not (i.shared or self._whole_run):  # of the fleet's silence no instance learns
                 if _is_steady(i):
                     self._one.ended[i.run] = self._one.ended.get(i.run, 0) + 1
                 i.stopped += 1
-            i.windows, i.run, i.usual, i.last = i.windows + 1, 0, count, end
+            i.windows, i.run, i.usual, i.last, i.shared = i.windows + 1, 0, count, end, False
         return dict.fromkeys(new[room:], f"more than {CAP} instances in a scope: split it")
 
     def _scope(self, closing: Closing, whole: bool, silent: Mapping[str, _Instance], steady: int) -> list[Finding]:

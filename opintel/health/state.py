@@ -77,6 +77,7 @@ class SeriesState:
     def snapshot(self, keys: Ints) -> dict[str, NDArray[np.generic]]:
         """Copies of the arrays of these series, in this order."""
         return {
+            "names": np.array(COLUMNS),
             "columns": self.columns[:, keys],
             "rings": self.rings[keys],
             "hours": self.hours[keys],
@@ -84,7 +85,10 @@ class SeriesState:
         }
 
     def restore(self, state: Mapping[str, ArrayLike]) -> None:
-        """Takes a snapshot's place; ValueError where its arrays are not of this version's shapes."""
+        """Takes a snapshot's place; ValueError where its arrays are not this version's."""
+        names = [str(name) for name in np.asarray(state["names"])]
+        if names != list(COLUMNS):
+            raise ValueError(f"a state of the columns {', '.join(COLUMNS)} is right, got {', '.join(names)[:500]}")
         arrays = {name: np.asarray(state[name]) for name in ("columns", "rings", "hours", "weeks")}
         n = arrays["columns"].shape[-1] if arrays["columns"].ndim == 2 else -1
         shapes = {"columns": (len(COLUMNS), n), "rings": (n, SIDES, KEPT), "hours": (n, 2, 24), "weeks": (n, 2, 168)}

@@ -10,11 +10,13 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import Counter
 from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from opintel.detector import Message
+from opintel.health.records import number_of
 
 TIMES = ("timestamp", "time", "date", "datetime", "ts")
 """Headings of the column of times; the first that is there counts, whatever its case."""
@@ -95,7 +97,7 @@ def _plan(cells: tuple[str, ...]) -> _Plan | str:
     others = [(n, sanitised(cell)) for n, cell in enumerate(cells) if n not in (time, value, name)]
     others = [(n, other) for n, other in others if other]
     names = [other for _, other in others]
-    twice = sorted({other for other in names if names.count(other) > 1})
+    twice = sorted(other for other, n in Counter(names).items() if n > 1)
     if twice or (name is None and value is not None and "file" in names):
         return f"columns have names of their own; {', '.join(twice) or 'file'} comes twice"
     return _Plan(len(cells), time, value, name, others)
@@ -110,7 +112,7 @@ def _zoned(time: str) -> str:
 
 def _is_number(cell: str) -> bool:
     try:
-        float(cell)
+        number_of(cell)
     except ValueError:
         return False
     return True

@@ -13,12 +13,10 @@ import msgspec
 from opintel.detector import Closing
 from opintel.evidence import Band, Series, Table, capped
 from opintel.finding import Effect, Finding, Window, finding_id
-from opintel.health.records import series_parts, subject_of
+from opintel.health.records import named, series_parts, subject_of
 from opintel.health.units import shown, unit
 from opintel.health.windows import Point, SeriesWindow, series_windows
 
-FLOOR = -9.0
-"""log10 p below which findings tie: a tail is extrapolated by five decades at most."""
 WORDS = {
     "residual": "jumped to",
     "level": "is at",
@@ -68,7 +66,7 @@ class UnusualJudge:
         """Nothing to do."""
 
     def _finding(self, closing: Closing, key: str, window: SeriesWindow, log10_p: float) -> Finding:
-        name, labels = series_parts(key)
+        name = series_parts(key)[0]
         subject = subject_of(closing.scope, key)
         low, high = usual(window)
         inside = closing.window.start <= window.onset < closing.window.end
@@ -78,11 +76,11 @@ class UnusualJudge:
             kind="unusual",
             subject=subject,
             window=closing.window,
-            log10_p=max(log10_p, FLOOR),
+            log10_p=log10_p,
             basis="extrapolated" if window.extrapolated else "ranked",
             effect=Effect(departure(window.last.value, low, high), "standard deviations"),
             severity="warning",
-            summary=_summary(name, labels, window, low, high),
+            summary=_summary(key, window, low, high),
             evidence=capped([picture(name, window, closing.window), _said(window)]),
             model=closing.model,
             onset=window.onset if inside else None,
@@ -132,13 +130,11 @@ def _said(window: SeriesWindow) -> Table:
     return Table("The detector", ["", ""], rows)
 
 
-def _summary(name: str, labels: dict[str, str], window: SeriesWindow, low: float | None, high: float | None) -> str:
-    where = labels.get("instance", "")
-    rest = ", ".join(text for label, text in labels.items() if label not in ("instance", "job"))
-    what = f"{name} ({rest})" if rest else name
+def _summary(series: str, window: SeriesWindow, low: float | None, high: float | None) -> str:
+    name = series_parts(series)[0]
     band = f", usually {_range(name, low, high)}" if low is not None and high is not None else ""
     value = "no value" if window.last.value is None else shown(name, window.last.value)
-    text = f"{where + ': ' if where else ''}{what} {WORDS.get(window.statistic, 'is at')} {value}{band}"
+    text = f"{named(series)} {WORDS.get(window.statistic, 'is at')} {value}{band}"
     return " ".join(text.split())[:400]
 
 

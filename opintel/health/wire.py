@@ -21,7 +21,7 @@ from opintel.detector import Decoded, Message, each
 from opintel.finding import parse_rfc3339
 from opintel.health import arrow, smartctl, tables
 from opintel.health.bounds import EARLIEST, LARGEST, LATEST, MAX_BYTES, MAX_KEY, MAX_LABELS, MAX_RECORDS, UNITS
-from opintel.health.records import Sample, Samples, key_of
+from opintel.health.records import Sample, Samples, key_of, number_of
 from opintel.rows import Batch, Row
 
 EXCERPT = 4096
@@ -125,6 +125,8 @@ class HealthWire:
             raise ValueError(f"a metric's name is letters, digits, _ and :, got {str(name)[:100]!r}")
         if len(labels) > MAX_LABELS:
             raise ValueError(f"{len(labels)} labels; at most {MAX_LABELS}")
+        if sum(len(str(label)) + len(str(text)) for label, text in labels.items()) > 4 * MAX_KEY:
+            raise ValueError(f"labels of more than {4 * MAX_KEY} characters")
         plain: dict[str, str] = {}
         for label, text in labels.items():
             if not isinstance(label, str) or not _LABEL.match(label):
@@ -178,16 +180,14 @@ def _plain_samples(body: _Body | list[Any]) -> Iterator[tuple[Any, Any, Any, Any
 
 def _number(value: Any) -> float:
     """A value as a number, as Prometheus writes it: texts too, NaN and +Inf among them."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float | str)
-        or (isinstance(value, str) and len(value) > 64)
-    ):
-        raise ValueError(f"a value is a number, got {str(value)[:100]!r}")
     try:
-        return float(value)
+        if isinstance(value, str):
+            return number_of(value)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
     except (ValueError, OverflowError):
-        raise ValueError(f"a value is a number, got {str(value)[:100]!r}") from None
+        pass
+    raise ValueError(f"a value is a number, got {str(value)[:100]!r}")
 
 
 def _time(timestamp: Any) -> int:
@@ -201,7 +201,7 @@ def _time(timestamp: Any) -> int:
             number = parse_rfc3339(timestamp)
         except ValueError:
             number = float(timestamp) if _PLAIN_NUMBER.match(timestamp) else None
-    if isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number):
+    if isinstance(number, int | float) and not isinstance(number, bool) and abs(number) < math.inf:
         for unit in UNITS:
             if EARLIEST <= number * unit < LATEST:
                 whole = int(number)

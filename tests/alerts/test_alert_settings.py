@@ -40,6 +40,12 @@ def test_an_empty_folder_gives_the_defaults(tmp_path: Path) -> None:
         ("budgets.yaml", "streams: {fts: {other: {kinds: [x]}}}", "streams.fts: 'other' is the name of"),
         ("incidents.yaml", "reopen: 6", "incidents.yaml: reopen: a duration is written as 90s, 30m, 6h or 7d, got 6"),
         ("incidents.yaml", "persistence: {weak_needed: 5}", "persistence: 1 <= strong_needed <= weak_needed"),
+        (
+            "incidents.yaml",
+            "persistence: {strong_needed: 2, weak_margin: 0.1, weak_of: 6, clear_after: 4}",
+            "clear_after >= weak_of - 1",
+        ),
+        ("incidents.yaml", "persistence: {strong_needed: 2}", "weak_needed >= strong_needed x 10"),
         ("incidents.yaml", "persistence: {clear_after: x}", "persistence.clear_after: Expected `int`, got `str`"),
         ("routes.yaml", "routes: [{sinks: [x]}]", r"routes\[0\].sinks: no sink 'x' is configured \(there are: log\)"),
         ("routes.yaml", "routes: [{sinks: [log], ticket: yes}]", r"routes\[0\].ticket: "),

@@ -55,7 +55,7 @@ def test_every_pair_of_incident_state_and_input(state: str, given_: str) -> None
     [("s", None), ("ss", 1), ("s...s", None), ("s..s", 3), ("sw", None), ("swww", 2), ("s...w", None), ("wws", 2)],
 )
 def test_a_stream_may_want_more_than_one_finding(signs: str, fires_at: int | None) -> None:
-    rules = Persistence(strong_needed=2, weak_needed=3, weak_of=4, clear_after=10)
+    rules = Persistence(strong_needed=2, weak_needed=3, weak_of=4, weak_margin=0.1, clear_after=10)
     state, history = "pending", ""
     fired = []
     for n, sign in enumerate(signs):

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from seed import NOW, SETTINGS, open_seeded, stream_views
-from starlette.applications import Starlette
+from seed import make_app, open_seeded
 from starlette.testclient import TestClient
 
-from opintel.console.app import create_app, serve
+from opintel.console.app import serve
 from opintel.store import Store
 
 CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
@@ -27,20 +26,6 @@ def store(tmp_path: Path) -> Iterator[Store]:
     opened = open_seeded(tmp_path / "store.db")
     yield opened
     opened.close()
-
-
-def make_app(store: Store, token: str | None = None) -> Starlette:
-    """The console of a store."""
-    return create_app(
-        store,
-        grouping=SETTINGS.lifecycle.grouping,
-        streams=stream_views,
-        metrics=lambda: b"opintel_up 1\n",
-        healthy=lambda: (True, "ok"),
-        ready=lambda: (False, "fts is 12000 records behind"),
-        now=lambda: NOW,
-        token=token,
-    )
 
 
 @pytest.fixture

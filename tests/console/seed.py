@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from starlette.applications import Starlette
 
 from opintel.alerts.service import AlertService
 from opintel.alerts.settings import AlertSettings, Budget, Budgets, Grouping, Lifecycle, LogSink, Route, Routes
+from opintel.console.app import create_app
 from opintel.console.views import StreamView
 from opintel.evidence import Band, Evidence, Links, Matrix, Series, Table, Texts
 from opintel.finding import NS, Effect, Finding, Severity, Window, finding_id
@@ -158,3 +160,17 @@ def stream_views() -> list[StreamView]:
         ),
         StreamView(name="quiet", messages=0, freshness=None, watermark=None, state="idle", recent=[], **none),
     ]
+
+
+def make_app(store: Store, token: str | None = None) -> Starlette:
+    """The console of a store."""
+    return create_app(
+        store,
+        grouping=SETTINGS.lifecycle.grouping,
+        streams=stream_views,
+        metrics=lambda: b"opintel_up 1\n",
+        healthy=lambda: (True, "ok"),
+        ready=lambda: (False, "fts is 12000 records behind"),
+        now=lambda: NOW,
+        token=token,
+    )

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import make_app
-from seed import HOSTILE, SITES, endpoint, judge
+from seed import HOSTILE, SITES, endpoint, judge, make_app
 from starlette.testclient import TestClient
 
 from opintel.console.app import serve

@@ -11,8 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from conftest import make_app
-from seed import HOSTILE, SETTINGS, SITES, endpoint
+from seed import HOSTILE, SETTINGS, SITES, endpoint, make_app
 from seed import START as FTS_START
 from starlette.testclient import TestClient
 

@@ -237,7 +237,7 @@ def test_written_files(tmp_path: Path) -> None:
     write(tmp_path / "a", Simulator(hours=1.5, seed=4, faults=("disk-full",)), told.append)
     write(tmp_path / "b", Simulator(hours=1.5, seed=9))
     write(tmp_path / "b", Simulator(hours=1.5, seed=4, faults=("disk-full",)))
-    names = ["messages/000.jsonl", "messages/001.jsonl", "truth.json"]
+    names = ["messages/0000.jsonl", "messages/0001.jsonl", "truth.json"]
     for folder in ("a", "b"):
         assert sorted(str(p.relative_to(tmp_path / folder)) for p in (tmp_path / folder).rglob("*.json*")) == names
     assert all((tmp_path / "a" / n).read_bytes() == (tmp_path / "b" / n).read_bytes() for n in names)

@@ -125,3 +125,12 @@ def test_labels_named_as_ours_do_not_hide_a_series() -> None:
     found = judge.judge(closing(0, dict(two)))
     assert len({f.id for f in found}) == 2
     assert [(f.subject["scope"], f.subject["exported_scope"]) for f in found] == [("node", "other")] * 2
+    one, other = (series_text("avail", {**DISK, label: "a"}) for label in ("scope", "exported_scope"))
+    assert len({f.id for f in judge.judge(closing(1, {one: -1.0, other: -1.0}))}) == 2
+
+
+def test_a_forecast_that_does_not_come_true_is_given_up() -> None:
+    told = play(lambda n: max(2.0, falling(n)), 1300)
+    assert told[700]
+    last = max(n for n, found in enumerate(told) if found)
+    assert 890 <= last < 930

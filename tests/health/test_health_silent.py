@@ -82,6 +82,36 @@ def test_instances_without_room_are_told_and_the_others_judged_as_ever(monkeypat
     assert not play(judge, [HOSTS], at=120)[0]
 
 
+def test_who_comes_back_later_from_the_fleets_silence_learns_nothing_of_it() -> None:
+    first = {}
+    for late in (0, 1):
+        judge = SilentJudge()
+        back = [HOSTS[:8] + HOSTS[8 + 10 * late :]] * late
+        play(judge, [HOSTS] * 300 + [[]] * 60 + back + [HOSTS] * 200)
+        told = play(judge, [HOSTS[1:]] * 10, at=900)
+        first[late] = next(n for n, found in enumerate(told) if found)
+    assert first == {0: 1, 1: 1}
+
+
+def test_the_longer_a_silence_the_more_surprising_it_is() -> None:
+    """Also where it becomes longer than all before it."""
+    judge = SilentJudge()
+    long = [h for h in HOSTS if h not in ("h03", "h04", "h05")]
+    play(judge, [HOSTS] * 2000 + [long] * 60 + [HOSTS] * 2000)
+    told = play(judge, [HOSTS[1:]] * 200, at=5000)
+    first = next(n for n, found in enumerate(told) if found)
+    assert all(len(found) == 1 for found in told[first:])
+    log10_p = [f.log10_p for (f,) in told[first:] if f.log10_p is not None]
+    assert log10_p == sorted(log10_p, reverse=True)
+
+
+def test_two_that_failed_hours_apart_are_two() -> None:
+    judge, few = SilentJudge(), HOSTS[:4]
+    play(judge, [few] * 300 + [few[1:]] * 500)
+    told = play(judge, [few[2:]] * 12, at=800)
+    assert sorted(f.subject.get("instance", "") for f in told[-1]) == ["h00", "h01"]
+
+
 def test_most_of_the_fleet_is_one_finding_and_teaches_no_host() -> None:
     judge = SilentJudge()
     few = HOSTS[:4]

@@ -77,11 +77,15 @@ def test_what_is_no_number_to_reckon_with_is_a_sample_without_a_value(value: str
     [
         ({"timestamp": 5}, "2000 to 2100"),
         ({"timestamp": 1e300}, "2000 to 2100"),
+        ({"timestamp": 10**400}, "2000 to 2100"),
         ({"timestamp": "yesterday"}, "RFC 3339"),
         ({"timestamp": None}, "RFC 3339"),
         ({"timestamp": True}, "RFC 3339"),
         ({"value": "lots"}, "a value is a number"),
         ({"value": None}, "a value is a number"),
+        ({"value": "1_000"}, "a value is a number"),
+        ({"value": "١٢"}, "a value is a number"),
+        ({"value": "1" * 65}, "a value is a number"),
         ({"value": 10**400}, "not a sample|a number"),
         ({"name": "1up"}, "a metric's name"),
         ({"name": None}, "a metric's name"),
@@ -92,6 +96,8 @@ def test_what_is_no_number_to_reckon_with_is_a_sample_without_a_value(value: str
         ({"labels": {"a": ["x"]}}, "a text"),
         ({"labels": {"a": "x" * MAX_KEY}}, "at most 1024"),
         ({"labels": {f"l{n}": "x" for n in range(65)}}, "at most 64"),
+        ({"labels": {"l" * 5000: ""}}, "labels of more than 4096 characters"),
+        ({"labels": {"__name__": "x" * 5000}}, "labels of more than 4096 characters"),
     ],
 )
 def test_a_bad_sample_is_a_reason_and_its_neighbours_are_rows(change: dict[str, Any], said: str) -> None:

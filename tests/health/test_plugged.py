@@ -342,7 +342,12 @@ def test_a_model_that_grows_too_large_is_given_up_and_told() -> None:
         found = judge.judge(closing(n, {"load": value}, given))
         told += [n for f in found if f.kind == "refused" and "bytes, at most" in f.summary]
         if n % 256 == 0:
-            assert len(msgspec.msgpack.encode(judge.state())) < MAX_BYTES + 10_000
+            assert len(msgspec.msgpack.encode(judge.state())) < MAX_BYTES + 1024 * 16 + 20_000
+        if n == 4600:  # too large already, and not looked at yet
+            again = PluggedJudge()
+            again.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(judge.state())))
+        if n > 4600:
+            assert again.judge(closing(n, {"load": value}, given)) == found
     assert 4096 <= told[0] < 6000
     assert told == list(range(told[0], 6000)), "once a window"
     assert judge.tests == {"plugged": 0}

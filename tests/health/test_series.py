@@ -198,5 +198,12 @@ def test_a_foreign_state_is_refused() -> None:
         detector.restore(state)
 
 
+def test_a_state_of_other_columns_is_refused() -> None:
+    state = MultiSeriesDetector(2).state()
+    state["names"] = state["names"][::-1]
+    with pytest.raises(ValueError, match=r"a state of the columns rows, .* is right, got "):
+        MultiSeriesDetector(2).restore(state)
+
+
 def test_no_rows_give_no_scores() -> None:
     assert len(MultiSeriesDetector(1).update_many(np.zeros(0, dtype=int), [], []).score) == 0
