@@ -149,7 +149,7 @@ class SilentJudge:
     def _note(self, present: Mapping[str, int], end: int) -> dict[str, str]:
         """Carries every instance on by a window, which ends at `end`; those for which there is no room, and why."""
         new = sorted(present.keys() - self._known.keys())
-        room = CAP - len(self._known)
+        room = max(0, CAP - len(self._known))
         self._known |= {name: _Instance() for name in new[:room]}
         for name, i in list(self._known.items()):
             count = present.get(name, 0)

@@ -196,7 +196,7 @@ class JudgeStage:
         if len(self._scopes.keys() | records.keys()) > MAX_SCOPES:
             self._forget(window.end - self.stream.quiet, records)
         new = sorted(records.keys() - self._scopes.keys())
-        room = MAX_SCOPES - len(self._scopes)
+        room = max(0, MAX_SCOPES - len(self._scopes))
         for name in new[:room]:
             self._scopes[name] = _Scope(self.pipeline)
         if refused := new[room:]:
