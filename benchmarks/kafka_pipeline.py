@@ -26,7 +26,7 @@ from opintel.finding import NS
 from opintel.fts.simulate import Simulator
 from opintel.store.queries import finding_counts
 from opintel.streams.connectors.kafka import KafkaSource
-from opintel.streams.feeds import TopicFeed
+from opintel.streams.feeds import ReplayableFeed
 from opintel.streams.kafka.broker import Broker
 from opintel.streams.kafka.settings import KafkaSettings, KafkaSourceSettings
 from opintel.streams.loop import calm_collector
@@ -127,7 +127,7 @@ class Bench:
         system = System(self._folder / str(self._runs), site)
         watched = system.stream("fts")
         source = KafkaSource(KafkaSourceSettings(bootstrap=[self._bootstrap], topics=[topic.name]))
-        feed = TopicFeed(
+        feed = ReplayableFeed(
             source, system.ingester(watched, "kafka", live=True, replayable=True), lambda: self._end + 120 * NS
         )
         first = [system.sequencer(feed.ingester), feed]

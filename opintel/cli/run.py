@@ -191,7 +191,7 @@ def _feed(
     system: System, name: str, paths: list[Path] | None, final: bool, story: Story | None
 ) -> Callable[[], Feed] | None:
     """What gives a stream's source: files where given, else the broker, topics or server that are configured."""
-    from opintel.streams.feeds import BrokerFeed, TopicFeed, file_feed
+    from opintel.streams.feeds import BrokerFeed, ReplayableFeed, file_feed
 
     watched, settings = system.stream(name), system.stream(name).settings
     if story is not None:
@@ -222,7 +222,7 @@ def _feed(
 
         def topics() -> Feed:
             ingester = system.ingester(watched, "kafka", live=True, replayable=True)
-            return TopicFeed(KafkaSource(kafka, secret), ingester)
+            return ReplayableFeed(KafkaSource(kafka, secret), ingester)
 
         return topics
     if (prometheus := settings.prometheus) is not None:
@@ -234,7 +234,7 @@ def _feed(
         def answers() -> Feed:
             ingester = system.ingester(watched, "prometheus", live=True, replayable=True)
             source = PrometheusSource(prometheus, token, lateness=watched.stream.lateness)
-            return TopicFeed(source, ingester, delay=prometheus.delay)
+            return ReplayableFeed(source, ingester, delay=prometheus.delay)
 
         return answers
     return None

@@ -127,7 +127,7 @@ class Replayable(Protocol):
         """Leaves the source."""
 
 
-class TopicFeed:
+class ReplayableFeed:
     """Topics of a Kafka cluster, or answers of a Prometheus server: live, and read again from a position after a crash.
     While the source is away nothing is lost and nothing ticks.
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from opintel.detector import Message
 from opintel.finding import NS
 from opintel.streams.connectors.files import FileSource
-from opintel.streams.feeds import BrokerFeed, FileFeed, TopicFeed, file_feed
+from opintel.streams.feeds import BrokerFeed, FileFeed, ReplayableFeed, file_feed
 from opintel.streams.ingest import Ingester
 from opintel.streams.log import Entry, Log, LogUnavailable
 from opintel.streams.records import NEVER, Derived, Rows, Tick, derived_codec, raw_codec
@@ -470,7 +470,7 @@ def test_a_source_that_is_away_is_waited_for_and_nothing_ticks(
     monkeypatch.setattr("opintel.streams.feeds.FIRST_PAUSE", 0.0)
     bus, cluster = LOGS["sqlite"](tmp_path), Cluster()
     ingester = Ingester(bus, TOY_STREAM, TOY, ToyWire(), "kafka", live=True, replayable=True)
-    feed = TopicFeed(cluster, ingester, lambda: T0)  # type: ignore[arg-type]
+    feed = ReplayableFeed(cluster, ingester, lambda: T0)  # type: ignore[arg-type]
     assert feed.step()
     cluster.there = False
     ends = [bus.end(TOY_STREAM.topic, p) for p in range(4)]

@@ -21,7 +21,7 @@ from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from opintel.detector import Message
 from opintel.finding import NS
 from opintel.streams.connectors.kafka import KafkaSource
-from opintel.streams.feeds import TopicFeed
+from opintel.streams.feeds import ReplayableFeed
 from opintel.streams.ingest import CHUNK, Ingester
 from opintel.streams.kafka.broker import Broker
 from opintel.streams.kafka.settings import KafkaSourceSettings
@@ -191,7 +191,7 @@ def toy(n: int) -> bytes:
 def ingest(topic: Topic, bus: Log, clock: Callable[[], int]) -> None:
     """Takes all that is there, until a tick says so."""
     ingester = Ingester(bus, TOY_STREAM, TOY, ToyWire(), "kafka", live=True, replayable=True)
-    feed = TopicFeed(topic.source(), ingester, clock)
+    feed = ReplayableFeed(topic.source(), ingester, clock)
     while feed.step():
         pass
     feed.close()

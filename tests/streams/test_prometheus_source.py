@@ -29,7 +29,7 @@ from opintel.health.pipeline import PIPELINE
 from opintel.health.wire import HealthWire
 from opintel.streams.connectors.prometheus import PrometheusSource
 from opintel.streams.connectors.prometheus_settings import PrometheusSettings
-from opintel.streams.feeds import TopicFeed
+from opintel.streams.feeds import ReplayableFeed
 from opintel.streams.ingest import CHUNK, Ingester
 from opintel.streams.kafka.broker import free_port
 from opintel.streams.log import Entry, Log
@@ -306,12 +306,12 @@ class Torn:
             raise ConnectionError("torn")
 
 
-def feed_of(source: PrometheusSource, bus: Log, clock: Clock) -> TopicFeed:
+def feed_of(source: PrometheusSource, bus: Log, clock: Clock) -> ReplayableFeed:
     ingester = Ingester(bus, HEALTH_STREAM, PIPELINE, HealthWire(), "prometheus", live=True, replayable=True)
-    return TopicFeed(source, ingester, clock, delay=DELAY * NS)
+    return ReplayableFeed(source, ingester, clock, delay=DELAY * NS)
 
 
-def take_all(feed: TopicFeed) -> None:
+def take_all(feed: ReplayableFeed) -> None:
     while feed.step():
         pass
 
