@@ -21,6 +21,8 @@ SUBJECTS_KEPT = 100
 
 Lead = tuple[int, int, float, int, str]
 """How well a finding titles an incident, smallest best: about its very subject, severity, log10 p, window end, id."""
+BEST = -2e6
+"""Smaller than any log10 p."""
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from opintel.alerts import budget, outbox
 from opintel.alerts.grouping import entities, explains, place
 from opintel.alerts.lifecycle import ALARMING, LIVE, IncidentInput, alert_step, incident_step
 from opintel.alerts.records import (
+    BEST,
     SUBJECTS_KEPT,
     Alert,
     Incident,
@@ -364,8 +365,10 @@ class Round:
 
         def lead(finding: Finding) -> Lead:
             beside = int(self._entities(finding.subject) != about)
-            p = 0.0 if finding.log10_p is None else finding.log10_p
-            return beside, -severity_rank(finding.severity), p, finding.window.end, finding.id
+            p, end = finding.log10_p, finding.window.end
+            if p is None:  # what will be (a forecast, at its newest) says more than how surprising it is
+                p, end = BEST, -end
+            return beside, -severity_rank(finding.severity), p, end, finding.id
 
         best = min(findings, key=lead)
         return clean(best.summary, TITLE_LENGTH), lead(best)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Annotated, Any
 
 import msgspec
@@ -38,6 +39,8 @@ CAP = 5_000
 """Series with a limit, a scope; those above it are told by a finding of kind `refused`."""
 GONE = 1440
 """Windows without a sample after which a series is forgotten."""
+JUMP = 4.0
+"""Times the step that one in ten exceeds: a step of this size away from the limit ends a forecast."""
 AHEAD = 60
 """Points of the future that are drawn."""
 
@@ -130,7 +133,8 @@ class LimitJudge:
                 past.agreed, past.told, past.due = 0, [], math.inf
                 found.append((0.0, series, self._finding(closing, series, limit, past, None)))
                 continue
-            if past.times[-1] > past.due:  # it did not come true: what it was made of is over
+            if past.times[-1] > past.due or (past.told and _turned_back(past.values, limit)):
+                # it did not come true, or somebody made room: what it was made of is over
                 past = self._past[series] = _Past(past.times[-1:], past.values[-1:], LEAST)
             self._look(past, limit)
             if past.agreed >= AGREED:
@@ -212,6 +216,13 @@ class LimitJudge:
             evidence=capped(_drawn(name, limit, past, forecast, closing.window)),
             model=closing.model,
         )
+
+
+def _turned_back(values: Sequence[float], limit: Limit) -> bool:
+    """Whether the last step leads away from the limit, and is far larger than what steps are of late."""
+    steps = [later - earlier for earlier, later in pairwise(values[-LEAST:])]
+    away = steps[-1] if limit.above is None else -steps[-1]
+    return away > JUMP * sorted(map(abs, steps))[int(0.9 * len(steps))]
 
 
 def _forecast(past: _Past, span: int, limit: Limit, within: float) -> Forecast | None:

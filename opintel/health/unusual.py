@@ -28,6 +28,10 @@ WORDS = {
     "silent": "came late, at",
 }
 """The detector's statistic → what it means to an operator."""
+AROUND = ("spread", "flat", "silent")
+"""Those that say nothing of where the value is."""
+AWAY = 4.0
+"""Standard deviations of the band that a series has left if it is to be said to be back."""
 
 
 class UnusualSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,7 +44,9 @@ class UnusualSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class UnusualJudge:
-    """Findings of kind `unusual` about single series; it keeps no state."""
+    """Findings of kind `unusual` about single series; it keeps no state. That a series is back where it usually is, is
+    a surprise too, but of severity `info`: what went wrong before gives the incident its name.
+    """
 
     name = "health.unusual"
     version = 1
@@ -69,7 +75,7 @@ class UnusualJudge:
         name = series_parts(key)[0]
         subject = subject_of(closing.scope, key)
         low, high = usual(window)
-        inside = closing.window.start <= window.onset < closing.window.end
+        began_here = closing.window.start <= window.onset < closing.window.end
         return Finding(
             id=finding_id(self.name, self.version, closing.model, subject, closing.window),
             detector=self.name,
@@ -79,11 +85,11 @@ class UnusualJudge:
             log10_p=log10_p,
             basis="extrapolated" if window.extrapolated else "ranked",
             effect=Effect(departure(window.last.value, low, high), "standard deviations"),
-            severity="warning",
+            severity="info" if returned(window) else "warning",
             summary=_summary(key, window, low, high),
             evidence=capped([picture(name, window, closing.window), _said(window)]),
             model=closing.model,
-            onset=window.onset if inside else None,
+            onset=window.onset if began_here else None,
         )
 
 
@@ -91,6 +97,24 @@ def usual(window: SeriesWindow) -> tuple[float | None, float | None]:
     """The band before the disturbance: of the earliest window of the trail that has one."""
     points = [*window.trail, window.last]
     return next(((p.low, p.high) for p in points if p.low is not None and p.high is not None), (None, None))
+
+
+def inside(window: SeriesWindow) -> bool:
+    """Whether the value is inside the band before the disturbance, where it is the value that is unusual."""
+    low, high = usual(window)
+    value = window.last.value
+    return (
+        value is not None
+        and low is not None
+        and high is not None
+        and low <= value <= high
+        and (window.statistic not in AROUND)
+    )
+
+
+def returned(window: SeriesWindow) -> bool:
+    """Whether it is inside that band, and was far outside within the trail."""
+    return inside(window) and any(abs(departure(p.value, *usual(window))) > AWAY for p in window.trail)
 
 
 def departure(value: float | None, low: float | None, high: float | None) -> float:
@@ -132,9 +156,12 @@ def _said(window: SeriesWindow) -> Table:
 
 def _summary(series: str, window: SeriesWindow, low: float | None, high: float | None) -> str:
     name = series_parts(series)[0]
-    band = f", usually {_range(name, low, high)}" if low is not None and high is not None else ""
+    band = ""
+    if low is not None and high is not None:
+        band = f", {'inside its usual' if inside(window) else 'usually'} {_range(name, low, high)}"
     value = "no value" if window.last.value is None else shown(name, window.last.value)
-    text = f"{named(series)} {WORDS.get(window.statistic, 'is at')} {value}{band}"
+    does = "is back at" if returned(window) else WORDS.get(window.statistic, "is at")
+    text = f"{named(series)} {does} {value}{band}"
     return " ".join(text.split())[:400]
 
 

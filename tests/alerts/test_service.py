@@ -353,6 +353,21 @@ def test_what_gets_worse_in_the_window_that_opened_it_is_told_once(store: Store)
     ]
 
 
+def test_a_forecast_names_the_incident_at_its_newest(store: Store) -> None:
+    """What will be says more than what was surprising, and more than what is only worth a notice."""
+    story = {n: [finding(n, END_A, kind="endpoint", summary=f"odd {n}")] for n in (2, 3, 4, 5)}
+    for n in (3, 4):
+        story[n] += [finding(n, END_A, None, kind="new-template", summary=f"full in {9 - n} h")]
+    story[5] += [finding(5, END_A, None, kind="new-template", severity="info", summary="a notice")]
+    how = settings()
+    forecasts = {"ahead": Budget(kinds=["new-template"], unranked_a_week=20)}
+    budgets = {"fts": {**how.budgets.streams["fts"], **forecasts}}
+    how = msgspec.structs.replace(how, budgets=msgspec.structs.replace(how.budgets, streams=budgets))
+    play(store, windows(story, 6), how)
+    [told] = queries.incidents(store)
+    assert told["title"] == "full in 5 h"
+
+
 def test_a_title_is_one_bounded_line_without_controls(store: Store) -> None:
     play(store, windows({1: [finding(1, A_B, summary="a \x00\x1b[31m\u202e b" + "x" * 500)]}, 1))
     title = queries.incidents(store)[0]["title"]

@@ -134,3 +134,9 @@ def test_a_forecast_that_does_not_come_true_is_given_up() -> None:
     assert told[700]
     last = max(n for n, found in enumerate(told) if found)
     assert 890 <= last < 930
+
+
+def test_a_forecast_ends_when_somebody_makes_room() -> None:
+    told = play(lambda n: falling(n) if n < 700 else falling(0) - 100.0, 1000)
+    assert all(told[450:700])
+    assert not any(told[700:])

@@ -6,8 +6,10 @@ import pytest
 from contract.cases import CASES, START
 from contract.harness import Outcome, play
 
-from opintel.finding import NS, parse_rfc3339
-from opintel.health.unusual import departure
+from opintel.detector import Closing, Controls, Record
+from opintel.finding import NS, Window, parse_rfc3339
+from opintel.health.unusual import UnusualJudge, UnusualSettings, departure
+from opintel.health.windows import Point, SeriesWindow
 
 HEALTH = next(case for case in CASES if case.name == "health")
 
@@ -49,6 +51,23 @@ def test_bad_samples_are_dead_letters(told: Outcome) -> None:
     dead = [aside for aside in told.asides if aside[0] == "dead"]
     assert dead
     assert all("RFC 3339" in str(aside) for aside in dead)
+
+
+def test_a_series_that_is_back_is_said_to_be_and_names_no_incident() -> None:
+    def window(values: list[float | None], last: float | None) -> SeriesWindow:
+        trail = [Point(n, value, 9.0, 11.0) for n, value in enumerate(values)]
+        return SeriesWindow(1, 0, Point(9, last, 9.0, 11.0), -6.0, True, "residual", 1, 9, trail)
+
+    def found(given: SeriesWindow) -> tuple[str, str]:
+        record = Record(Window(0, 60), "series", 'm{instance="h"}', "s", given)
+        closing = Closing(Window(0, 60), "s", [record], Controls(), UnusualSettings(), "", True)
+        (finding,) = UnusualJudge().judge(closing)
+        return finding.severity, finding.summary
+
+    assert found(window([10.0, 2.0, 1.0], 10.5)) == ("info", "h: m is back at 10.5, inside its usual 9 to 11")
+    assert found(window([10.0, 2.0, 1.0], 1.5)) == ("warning", "h: m jumped to 1.5, usually 9 to 11")
+    assert found(window([10.0, 8.9, None], 10.5))[0] == "warning"  # it was never far away
+    assert found(window([10.0, 2.0], None))[0] == "warning"
 
 
 def test_the_departure_is_in_standard_deviations_of_the_band() -> None:
