@@ -252,15 +252,18 @@ class Pages:
         if incident is None:
             raise HTTPException(404, "There is no such incident.")
         found = incident["evidence_findings"]
-        titled = reading.lead_finding(self._store, id)
-        lead = next((f for f in found if f["id"] == titled), next(iter(found), None))
-        matter = [] if lead is None else reading.same_matter(self._store, id, lead)
+        titling = reading.lead_findings(self._store, id)
+        lead = next(iter([*titling, *found]), None)
+        beyond = [f | {"role": "alarm"} for f in titling if f["id"] not in {shown["id"] for shown in found}]
+        # a forecast is drawn as it is: earlier ones foresaw something else
+        matter = [] if lead is None or lead["basis"] == "none" else reading.same_matter(self._store, id, lead)
         through = dict(reading.judged_through(self._store)).get(incident["stream"], incident["last"])
         last = parse_rfc3339(incident["last"])
         end = parse_rfc3339(incident["resolved"] or max(incident["last"], through, key=parse_rfc3339))
         proposed = any(ticket["state"] == "proposed" for ticket in incident["tickets"])
         values: Json = {
             "incident": incident,
+            "matters": reading.matters([*beyond, *found]),
             "lead": lead,
             "blocks": [] if lead is None else drawing.blocks(lead, matter),
             "lasted": end - parse_rfc3339(incident["start"]),

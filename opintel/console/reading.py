@@ -159,11 +159,21 @@ def same_matter(store: Store, incident: str, finding: Json) -> list[Json]:
     return [f for f in findings_of(store, some) if f["subject"] == finding["subject"]]
 
 
-def lead_finding(store: Store, incident: str) -> str | None:
-    """The id of the finding that gave an incident its title."""
+def lead_findings(store: Store, incident: str) -> list[Json]:
+    """The finding that gave an incident its title, if it is still there."""
     with store.read() as connection:
         lead = connection.execute(sa.select(t.incident.c.lead).where(t.incident.c.id == incident)).scalar()
-    return None if lead is None else _lead_id(lead)
+    return [] if lead is None else findings_of(store, [_lead_id(lead)])
+
+
+def matters(findings: Sequence[Json]) -> list[list[Json]]:
+    """The findings by role, kind and subject, each matter at the place of its first one: hours of the same are one
+    line and what is behind it.
+    """
+    told: dict[tuple[str, str, str], list[Json]] = {}
+    for f in findings:
+        told.setdefault((f["role"], f["kind"], str(sorted(f["subject"].items()))), []).append(f)
+    return list(told.values())
 
 
 def ticket_preview(store: Store, incident: Json) -> str:

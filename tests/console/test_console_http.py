@@ -10,6 +10,7 @@ import pytest
 from seed import HOSTILE, SITES, endpoint, judge, make_app
 from starlette.testclient import TestClient
 
+from opintel.console import reading
 from opintel.console.app import serve
 from opintel.console.security import LOOPBACK
 from opintel.finding import rfc3339
@@ -216,6 +217,18 @@ def test_a_served_console_stops(store: Store) -> None:
     console.stop()
     with pytest.raises(httpx.ConnectError):
         httpx.get(console.url)
+
+
+def test_findings_of_one_matter_are_one_line_and_what_is_behind_it(client: TestClient, store: Store) -> None:
+    id = open_incident(store)
+    found = (queries.incident(store, id) or {})["evidence_findings"]
+    matters = reading.matters(found)
+    assert sorted(f["id"] for matter in matters for f in matter) == sorted(f["id"] for f in found)
+    assert any(len(matter) > 1 for matter in matters)
+    assert all(len({(f["role"], f["kind"], str(f["subject"])) for f in matter}) == 1 for matter in matters)
+    page = client.get(f"/incidents/{id}").text
+    assert page.count("more like it") == sum(len(matter) > 1 for matter in matters)
+    assert all(f'href="/findings/{f["id"]}"' in page for f in found)
 
 
 def test_the_json_forms(client: TestClient, store: Store) -> None:
