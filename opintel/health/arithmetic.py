@@ -25,9 +25,19 @@ class Machine(NamedTuple):
     root: Callable[[Number], Number]
     floor: Callable[[Number], Number]
     size: Callable[[Number], Number]
+    bounded: Callable[[Number, Number], Number]
+    """(x, limit): x cut off at ± limit."""
 
 
-ARRAYS = Machine(np.where, np.minimum, np.maximum, np.sqrt, np.floor, np.abs)
+ARRAYS = Machine(
+    where=np.where,
+    least=np.minimum,
+    most=np.maximum,
+    root=np.sqrt,
+    floor=np.floor,
+    size=np.abs,
+    bounded=lambda x, limit: np.maximum(np.minimum(x, limit), -limit),
+)
 FLOATS = Machine(
     where=lambda c, a, b: a if c else b,
     least=lambda a, b: a if a < b else b,
@@ -35,9 +45,5 @@ FLOATS = Machine(
     root=math.sqrt,
     floor=math.floor,
     size=abs,
+    bounded=lambda x, limit: limit if x > limit else x if x > -limit else -limit,
 )
-
-
-def bounded(m: Machine, x: Number, limit: Number) -> Number:
-    """x cut off at ± limit."""
-    return m.most(m.least(x, limit), -limit)

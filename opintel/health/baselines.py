@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from opintel.health.arithmetic import Machine, Number, bounded
+from opintel.health.arithmetic import Machine, Number
 
 COLUMNS = (
     *("rows", "first_time", "time", "spacing", "jitter", "longest"),
@@ -86,7 +86,7 @@ def moment(m: Machine, time: Number, state: tuple[Number, ...]) -> Moment:
     usual = m.where(later & (spacing <= 0.0), step, spacing)
     gap = m.where(later, step / m.most(usual, 1e-300), 1.0)
     rate = m.where(later, 1.0 / (m.least(rows, 50.0) + 1.0), 0.0)
-    off = bounded(m, gap - 1.0, 3.0)
+    off = m.bounded(gap - 1.0, 3.0)
     overdue = m.where(later & (longest > 0.0), step / m.most(longest, 1e-300), 1.0)
     # a step counts for twice the longest at most, so that one outage does not hide the next
     longest = m.most(m.least(step, 2.0 * m.where(longest > 0.0, longest, usual)), longest - FORGOTTEN * longest)
@@ -94,7 +94,7 @@ def moment(m: Machine, time: Number, state: tuple[Number, ...]) -> Moment:
         rows + 1.0,
         first_time,
         m.where(new, time, m.most(time, last)),
-        usual + rate * bounded(m, step - usual, 0.5 * usual),
+        usual + rate * m.bounded(step - usual, 0.5 * usual),
         jitter + 0.2 * rate * (m.size(off) - jitter),
         longest,
     )
@@ -146,7 +146,7 @@ def residual(
         size = m.size(phi)
         carried = phi / (size + g * (1.0 - size) + 1e-300) * d
         r = e - carried
-        filtered = carried + bounded(m, r, m.where(early, NO_LIMIT, 6.0 * m.most(q, scale) + floor))
+        filtered = carried + m.bounded(r, m.where(early, NO_LIMIT, 6.0 * m.most(q, scale) + floor))
         return r, phi, filtered, c + pair * (d * d - c), k + pair * (filtered * d - k)
 
     r0, p0, n0, nc0, nk0 = whiten(e0, d0, c0, k0, q0, pair0)
@@ -192,8 +192,8 @@ def residual(
     spread = m.root(square + 1e-280)
     judged = (expert < 2.5) & (length * (1.0 - phi) > 50.0 * (1.0 + phi))
     return Residual(
-        whitened=bounded(m, r / (SIGMA * sigma), 1e6),
-        level=m.where(judged, bounded(m, off / spread, 1e6), 0.0),
+        whitened=m.bounded(r / (SIGMA * sigma), 1e6),
+        level=m.where(judged, m.bounded(off / spread, 1e6), 0.0),
         stationary=judged,
         expected=x - r,
         band=SIGMA * sigma,
@@ -201,15 +201,15 @@ def residual(
         spread=spread,
         expert=expert,
         trust=trust,
-        hour_error=bounded(m, e1, m.where(early, NO_LIMIT, 6.0 * m.most(q1, scale))),
-        week_error=bounded(m, e2, m.where(early, NO_LIMIT, 6.0 * m.most(q2, scale))),
+        hour_error=m.bounded(e1, m.where(early, NO_LIMIT, 6.0 * m.most(q1, scale))),
+        week_error=m.bounded(e2, m.where(early, NO_LIMIT, 6.0 * m.most(q2, scale))),
         state=(
             remembered,
-            mean + learn * bounded(m, off, m.where(early, NO_LIMIT, 6.0 * m.most(q, scale))),
-            fast + g / (g + m.least(memory, FAST)) * bounded(m, e3, m.where(early, NO_LIMIT, 6.0 * m.most(q3, scale))),
+            mean + learn * m.bounded(off, m.where(early, NO_LIMIT, 6.0 * m.most(q, scale))),
+            fast + g / (g + m.least(memory, FAST)) * m.bounded(e3, m.where(early, NO_LIMIT, 6.0 * m.most(q3, scale))),
             *(n0, n1, n2, nc0, nc1, nc2, nk0, nk1, nk2, nq0, nq1, nq2, nq3),
             scale + g / (g + m.least(memory, SCALE)) * (m.least(change, cap) - scale),
-            bounded(m, r, m.where(early, NO_LIMIT, 2.0 * limit)),
+            m.bounded(r, m.where(early, NO_LIMIT, 2.0 * limit)),
         ),
     )
 

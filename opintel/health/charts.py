@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from opintel.health.arithmetic import Machine, Number, bounded
+from opintel.health.arithmetic import Machine, Number
 
 COLUMNS = (
     *("center", "variance", "root_center", "root_variance", "root_skewness"),
@@ -43,7 +43,7 @@ def charts(
     """One row: value x, whitened residual u, gap g, rows before it that count."""
     center, variance, root_center, root_variance, skewness = state[:5]
     shift, change, trend, spread, change_square, trend_square, spread_square, value, run, repeats = state[5:]
-    cut = bounded(m, u, 3.0)
+    cut = m.bounded(u, 3.0)
     learn = trust * g / (g + m.least(memory + 50.0, MEMORY))
     off = cut - center
     z = off / m.root(variance)
@@ -66,8 +66,8 @@ def charts(
     trend, trend_z, trend_square = chart(trend, trend_square, z, TREND)
     spread, spread_z, spread_square = chart(spread, spread_square, h, SPREAD)
     # first term of Cornish & Fisher 1938 for the skewness that is left in an average
-    inner = bounded(m, spread_z, 8.0)
-    spread_z = spread_z - 0.02177 * bounded(m, skewness, 2.0) * (inner * inner - 1.0)
+    inner = m.bounded(spread_z, 8.0)
+    spread_z = spread_z - 0.02177 * m.bounded(skewness, 2.0) * (inner * inner - 1.0)
     same = m.where((x == value) & (memory > 0.5), 1.0, 0.0)
     run = (run + 1.0) * same
     count = m.least(memory + 1.0, MEMORY)

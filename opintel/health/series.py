@@ -25,8 +25,6 @@ _BLOCK = 2048
 _FEW = 24
 """Fewer rows than this go one by one."""
 
-
-_TYPES = (np.float64, np.float64, np.float64, np.float32, *(np.float64,) * 4, np.int8)
 _PLAIN = (0, 1, 2, 4, 5, 6, 7, 8)
 """Fields of `Scores` that are (N,)."""
 
@@ -112,7 +110,10 @@ class MultiSeriesDetector:
         state.grow(highest + 1)
         if n == 1 and isfinite(time.item(0)) and abs(value.item(0)) <= LARGEST:
             judged = judge_row(state, lowest, time.item(0), value.item(0))
-            return Scores(*(np.array((x,), dtype) for x, dtype in zip(judged, _TYPES, strict=True)))
+            score, latched, p, z, expected, band, baseline, spread, expert = judged
+            floats = np.array((score, latched, p, expected, band, baseline, spread))[:, None]
+            statistics, experts = np.array((z,), dtype=np.float32), np.array((expert,), dtype=np.int8)
+            return Scores._make((*floats[:3], statistics, *floats[3:], experts))
         scores = _empty(n)
         key = key.astype(np.int64, copy=False)
         good = np.isfinite(time) & (np.abs(value) <= LARGEST)
