@@ -170,10 +170,13 @@ class LinkJudge:
         suspects = self._endpoint_p(groups, np.ones(len(n), dtype=np.bool_), k, n, mean, rho)
         candidates = [g for g in np.flatnonzero(suspects <= settings.emit).tolist() if len(groups[g]) > 1]
         found = self._blame([groups[g] for g in candidates], k, n, mean, rho, settings.emit)
-        blamed = [
-            _Suspect(*names[candidates[g]], groups[candidates[g]], float(found.p[g]))
-            for g in np.flatnonzero(found.blamed).tolist()
-        ]
+        guilty = [candidates[g] for g in np.flatnonzero(found.blamed).tolist()]
+        # a link between two that fail says nothing of either: not since when, nor with which errors
+        claims = np.zeros(len(n), dtype=np.int64)
+        for g in guilty:
+            claims[groups[g]] += 1
+        alone = self._endpoint_p(groups, claims < 2, k, n, mean, rho)
+        blamed = [_Suspect(*names[g], groups[g][claims[groups[g]] < 2], float(alone[g])) for g in guilty]
         surprising = (log_p <= SURPRISING) | (found.by >= 0)
         self._windows += 1
         self.tests = {"endpoint": len(names), "link": len(links)}
@@ -259,25 +262,22 @@ class LinkJudge:
         return np.where(used, np.maximum(log_p, FLOOR), 0.0)
 
     def _blame(self, groups: list[Ints], k: Ints, n: Ints, mean: Floats, rho: Floats, emit: float) -> Blame:
-        """Blame among the candidates; its `p` is log10 p of the total that no other endpoint explains."""
+        """Blame among the candidates."""
         if not groups:
             return Blame(np.ones(0), np.ones(0), np.zeros(0, dtype=np.bool_), np.full(len(n), -1))
         touched = np.unique(np.concatenate(groups))
         few = scores(k[touched], n[touched], *shape(mean[touched], rho[touched]))
         local = [np.searchsorted(touched, g) for g in groups]
-        last = np.zeros(len(groups))
 
-        def log_p(free: Bools) -> Floats:
+        def significant(_: Floats, free: Bools) -> Bools:
             everywhere = np.zeros(len(n), dtype=np.bool_)
             everywhere[touched] = free
-            return self._endpoint_p(groups, everywhere, k, n, mean, rho)
+            return self._endpoint_p(groups, everywhere, k, n, mean, rho) <= emit
 
-        found = blame(local, Scores(few.level, few.pmf), lambda _, free: log_p(free) <= emit)
+        found = blame(local, Scores(few.level, few.pmf), significant)
         by = np.full(len(n), -1)
         by[touched] = found.by
-        for g in np.flatnonzero(found.blamed).tolist():
-            last[g] = log_p((found.by < 0) | (found.by == g))[g]
-        return Blame(last, found.rest_p, found.blamed, by)
+        return found._replace(by=by)
 
     def _learn(
         self, rows: Ints, k: Ints, n: Ints, mean: Floats, groups: list[Ints], surprising: Bools, window: Window

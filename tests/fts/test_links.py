@@ -289,6 +289,32 @@ def test_onset_is_the_slice_in_which_it_began() -> None:
     assert found.onset == 100 * SIZE + 6 * (SIZE // SLICES)
 
 
+def test_a_link_between_two_that_fail_is_in_the_story_of_neither() -> None:
+    """The heaviest sender to D has failed for an hour when D's disk fills, in the middle of a window."""
+    judged = LinkJudge()
+
+    def link(source: str, destination: str, fails_from: int, why: str, files: int = 3) -> LinkWindow:
+        slices = [(at, *((files, 0) if at < fails_from else (0, files)), 0, 0.0) for at in range(SLICES)]
+        ok, failed = files * fails_from, files * (SLICES - fails_from)
+        forms = [(why, why, failed, why)] if failed else []
+        return LinkWindow(source, destination, ok, failed, 0, ok + failed, 0, slices, (0, 0.0, 0.0), forms)
+
+    def network(w: int) -> list[LinkWindow]:
+        full = 6 if w == 106 else SLICES
+        expired = [link("S", f"d{i}", 0 if w >= 100 else SLICES, "certificate expired") for i in range(8)]
+        filling = [link(f"s{i}", "D", full, "no space left") for i in range(8)]
+        both = link("S", "D", 0 if w >= 100 else SLICES, "certificate expired", files=30)
+        return [*expired, *filling, both, *others(w)]
+
+    found = [judged.judge(closing(judged, Window(w * SIZE, (w + 1) * SIZE), network(w))) for w in range(107)]
+    by_name = {f.subject["endpoint"]: f for f in found[106]}
+    assert set(by_name) == {"S", "D"}
+    assert by_name["D"].onset == 106 * SIZE + 6 * (SIZE // SLICES)
+    assert "96 of 240 files" in by_name["D"].summary
+    assert "no space left" in by_name["D"].summary
+    assert "certificate expired" in by_name["S"].summary
+
+
 def test_emission_level_and_cap() -> None:
     judged = LinkJudge()
     few = LinkSettings(emit=-2.0, max_findings=1)
