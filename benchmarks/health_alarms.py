@@ -16,7 +16,7 @@ from opintel.alerts.budget import decide
 from opintel.alerts.lifecycle import ALARMING, AlertState, alert_step
 from opintel.alerts.settings import load_alerts
 from opintel.finding import NS, Effect, Finding, Window
-from opintel.health.series import MultiSeriesDetector
+from opintel.health import MultiSeriesDetector
 from opintel.streams.findings import Judged
 
 SERIES, HOUR = 40, 60

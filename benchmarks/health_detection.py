@@ -14,9 +14,9 @@ import time
 
 import numpy as np
 
+from opintel.health import MultiSeriesDetector, Scores
 from opintel.health.judge import STATISTICS
 from opintel.health.processes import FAULTS, NAMES, Process, inject, simulate
-from opintel.health.series import MultiSeriesDetector, Scores
 
 LEVELS = (1e-2, 1e-3, 1e-4)
 FAR = (1e-4, 1e-5, 1e-6, 1e-7)

@@ -17,9 +17,9 @@ from rich.progress import track
 
 from opintel.detector import Message
 from opintel.finding import NS
+from opintel.health import MultiSeriesDetector
 from opintel.health.judge import STATISTICS
 from opintel.health.records import is_counter, parts_of, series_parts
-from opintel.health.series import MultiSeriesDetector
 from opintel.health.simulate import Simulator
 from opintel.health.wire import HealthWire
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from opintel.health.series import MultiSeriesDetector
+from opintel.health import MultiSeriesDetector
 
 WARM, ROUNDS, SINGLE, RIVER = 300, 30, 3000, 1000
 

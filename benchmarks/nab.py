@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from opintel.health.series import MultiSeriesDetector
+from opintel.health import MultiSeriesDetector
 
 PROFILES = {"standard": (1.0, 0.11, 1.0), "reward low FP": (1.0, 0.22, 1.0), "reward low FN": (1.0, 0.11, 2.0)}
 """Weights of a true positive, a false positive, a false negative."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from opintel.health import MultiSeriesDetector
 from opintel.health.faces import RiverDetector, SklearnDetector
-from opintel.health.series import MultiSeriesDetector
 
 
 def rows() -> np.ndarray:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opintel.health.series import MultiSeriesDetector, Scores
+from opintel.health import MultiSeriesDetector, Scores
 
 KEYS = 4
 WARM = 130

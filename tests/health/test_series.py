@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opintel.health import MultiSeriesDetector, Scores
 from opintel.health.judge import STATISTICS
-from opintel.health.series import MultiSeriesDetector, Scores
 
 SERIES = 40
 

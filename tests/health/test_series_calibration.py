@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from opintel.health import MultiSeriesDetector, Scores
 from opintel.health.judge import STATISTICS
 from opintel.health.processes import FAULTS, NAMES, inject, simulate
-from opintel.health.series import MultiSeriesDetector, Scores
 
 SERIES = 150
 WARM, ROWS = 1000, 1800
