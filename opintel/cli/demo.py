@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from opintel.cli.demo_report import HISTORY, farewell, report, story_is_over, welcome
+from opintel.cli.demo_report import HISTORY, farewell, report, show, story_is_over, welcome
 from opintel.cli.errors import UserError
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def play(data: Path, story: Story, length: float | None, *, headless: bool) -> d
             where = "one process over an embedded log"
             welcome(console.url, receiver.url, length, story, where)
             if not headless:
-                click.launch(console.url)
+                show(console.url)
             clock.start()
             began = time.monotonic()
             ends = None if length is None else began + length

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from opintel.cli.demo_report import HISTORY, report, story_is_over, welcome
+from opintel.cli.demo_report import HISTORY, report, show, story_is_over, welcome
 from opintel.cli.demo_site import make_site
 from opintel.cli.errors import UserError
 from opintel.cli.fleet import Fleet
@@ -80,7 +80,7 @@ def play(data: Path, story: Story, length: float | None, *, headless: bool, boot
         url = f"http://127.0.0.1:{port}"
         welcome(url, receiver.url, length, story, where)
         if not headless:
-            click.launch(url)
+            show(url)
         clock.start()
         began = time.monotonic()
         _live(story, length, fleet, stop)

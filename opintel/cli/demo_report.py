@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +79,12 @@ def welcome(console: str, tickets: str, length: float | None, story: Story, wher
         "",
     ]
     click.echo("\n".join(lines), err=True)
+
+
+def show(console: str) -> None:
+    """Opens the console in a browser, where there is a screen: on a server, xdg-open only prints what it misses."""
+    if sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+        click.launch(console)
 
 
 def story_is_over() -> None:

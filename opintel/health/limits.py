@@ -210,7 +210,7 @@ class LimitJudge:
             window=closing.window,
             log10_p=None,
             basis="none",
-            effect=Effect(0.0 if forecast is None else forecast.median / 3600.0, "hours until the limit"),
+            effect=_until(0.0 if forecast is None else forecast.median),
             severity=limit.reached if forecast is None else "warning",
             summary=_summary(series, limit, past, forecast),
             evidence=capped(_drawn(name, limit, past, forecast, closing.window)),
@@ -248,10 +248,18 @@ def _summary(series: str, limit: Limit, past: _Past, forecast: Forecast | None) 
 
 
 def _time(seconds: float) -> str:
-    for name, size in (("d", 86_400.0), ("h", 3600.0)):
-        if seconds >= 2.0 * size:
-            return f"{seconds / size:.1f} {name}"
-    return f"{seconds / 60.0:.0f} min"
+    size, _, name = _scale(seconds)
+    return f"{seconds / size:.{0 if name == 'min' else 1}f} {name}"
+
+
+def _until(seconds: float) -> Effect:
+    size, name, _ = _scale(seconds)
+    return Effect(seconds / size, f"{name} until the limit")
+
+
+def _scale(seconds: float) -> tuple[float, str, str]:
+    scales = (86_400.0, "days", "d"), (3600.0, "hours", "h"), (60.0, "minutes", "min")
+    return next((scale for scale in scales if seconds >= 2.0 * scale[0]), scales[-1])
 
 
 def _drawn(name: str, limit: Limit, past: _Past, forecast: Forecast | None, window: Window) -> list[Evidence]:
@@ -272,7 +280,7 @@ def _drawn(name: str, limit: Limit, past: _Past, forecast: Forecast | None, wind
         ["limit", shown(name, limit.value)],
         ["in the middle", _time(forecast.median)],
         [f"{COVERAGE:.0%} between", f"{_time(forecast.low)} and {_time(forecast.high)}"],
-        ["windows looked at", len(past.times)],
+        ["windows looked at", str(len(past.times))],
     ]
     drawn = [*times, *(int((now + t) * NS) for t in ahead)]
     values: list[float | None] = [*past.values, *([None] * AHEAD)]
