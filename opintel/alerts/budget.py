@@ -13,13 +13,13 @@ and q is near 1, n weak signs of p <= n T keep the half by the same count as str
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from opintel.alerts.lifecycle import Sign
-from opintel.alerts.records import fingerprint
+from opintel.alerts.records import OF_SCOPE, OF_STREAM, fingerprint
 from opintel.alerts.settings import Budgets, Persistence, Rate, severity_rank
 from opintel.finding import NS, Finding
 from opintel.store import schema as t
@@ -29,6 +29,17 @@ WEEK = 7 * 86_400 * NS
 LEAST_FACTOR = 1 / 16
 """Operators' 'false alarm' halves the budget of a kind in a scope down to this share; 'confirmed' doubles it up to
 1."""
+
+
+# Asked in every window; made once, because to make a statement costs more than to run it.
+_FACTORS = sa.select(t.tuning).where(t.tuning.c.stream == OF_STREAM, t.tuning.c.scope == OF_SCOPE)
+_SPENT_HERE = (
+    t.budget_spend.c.stream == OF_STREAM,
+    t.budget_spend.c.scope == OF_SCOPE,
+    t.budget_spend.c.week == sa.bindparam("of_week"),
+)
+_SPENT = sa.select(t.budget_spend).where(*_SPENT_HERE)
+_SPEND = sa.update(t.budget_spend).where(*_SPENT_HERE, t.budget_spend.c.budget == sa.bindparam("of_budget"))
 
 
 class Signal(NamedTuple):
@@ -44,6 +55,22 @@ class Spending(NamedTuple):
     budget: str
     rate: Rate
     spent: float
+
+
+class Spent(NamedTuple):
+    """What a budget has cost in a week so far: expected false alarms; alarms, of these without a p-value."""
+
+    spent: float
+    alarms: int
+    unranked: int
+
+
+class Bill(NamedTuple):
+    """What a window cost a budget, the alarms that rose in it, and of these those without a p-value."""
+
+    spending: Spending
+    alarms: int
+    unranked: int
 
 
 class Verdict(NamedTuple):
@@ -128,8 +155,8 @@ def surprise(finding: Finding) -> tuple[float, int, str]:
 
 def load_factors(connection: sa.Connection, stream: str, scope: str) -> dict[str, float]:
     """Kind → share of its budget that operators' answers left it, where it is not 1."""
-    here = (t.tuning.c.stream == stream) & (t.tuning.c.scope == scope)
-    return {row.kind: row.factor for row in connection.execute(sa.select(t.tuning).where(here))}
+    here = {"of_stream": stream, "of_scope": scope}
+    return {row.kind: row.factor for row in connection.execute(_FACTORS, here)}
 
 
 def retune(connection: sa.Connection, stream: str, kind: str, scope: str, by: float) -> float:
@@ -144,36 +171,36 @@ def retune(connection: sa.Connection, stream: str, kind: str, scope: str, by: fl
     return new
 
 
-def unranked_left(connection: sa.Connection, judged: Judged, budgets: Budgets) -> dict[str, int]:
-    """Budget → alarms without a p-value that it may still raise in this window's week."""
-    rates = budgets.streams.get(judged.stream, {})
+def load_spent(connection: sa.Connection, judged: Judged) -> dict[str, Spent]:
+    """Budget → what this window's week has cost it so far."""
+    here = {"of_stream": judged.stream, "of_scope": judged.scope, "of_week": week_of(judged)}
+    return {row.budget: Spent(row.spent, row.alarms, row.unranked) for row in connection.execute(_SPENT, here)}
+
+
+def unranked_left(stream: str, spent: Mapping[str, Spent], budgets: Budgets) -> dict[str, int]:
+    """Budget → alarms without a p-value that it may still raise, of which `spent` says those of the week."""
+    rates = budgets.streams.get(stream, {})
     left = {"other": budgets.default.unranked_a_week} | {name: b.unranked_a_week for name, b in rates.items()}
-    query = sa.select(t.budget_spend.c.budget, t.budget_spend.c.unranked).where(
-        t.budget_spend.c.stream == judged.stream,
-        t.budget_spend.c.scope == judged.scope,
-        t.budget_spend.c.week == week_of(judged),
-    )
-    for name, unranked in connection.execute(query):
-        left[name] = left.get(name, 0) - unranked
-    return left
+    return left | {name: left.get(name, 0) - week.unranked for name, week in spent.items()}
 
 
-def spend(connection: sa.Connection, judged: Judged, spending: Spending, alarms: int, unranked: int) -> None:
-    """Books what a window cost and how many alarms rose in it, of these `unranked` without a p-value."""
-    table = t.budget_spend
-    key = {"stream": judged.stream, "budget": spending.budget, "scope": judged.scope, "week": week_of(judged)}
-    here = sa.and_(*(table.c[name] == value for name, value in key.items()))
-    old = connection.execute(sa.select(table).where(here)).first()
-    values = {
-        "allowed": spending.rate.false_alarms_a_week,
-        "spent": spending.spent + (old.spent if old else 0.0),
-        "alarms": alarms + (old.alarms if old else 0),
-        "unranked": unranked + (old.unranked if old else 0),
-    }
-    if old is None:
-        connection.execute(sa.insert(table).values(key | values))
-    else:
-        connection.execute(sa.update(table).where(here).values(values))
+def book(connection: sa.Connection, judged: Judged, spent: Mapping[str, Spent], bills: Iterable[Bill]) -> None:
+    """Adds what a window cost to what its week has `spent` before."""
+    here = {"of_stream": judged.stream, "of_scope": judged.scope, "of_week": week_of(judged)}
+    new, more = [], []
+    for (name, rate, cost), alarms, unranked in bills:
+        old = spent.get(name, Spent(0.0, 0, 0))
+        sums = {"spent": cost + old.spent, "alarms": alarms + old.alarms, "unranked": unranked + old.unranked}
+        values = {"allowed": rate.false_alarms_a_week, **sums}
+        if name in spent:
+            more.append({**here, "of_budget": name, **values})
+        else:
+            key = {"stream": judged.stream, "budget": name, "scope": judged.scope, "week": week_of(judged)}
+            new.append(key | values)
+    if new:
+        connection.execute(sa.insert(t.budget_spend), new)
+    if more:
+        connection.execute(_SPEND, more)
 
 
 def week_of(judged: Judged) -> int:

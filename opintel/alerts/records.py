@@ -69,6 +69,17 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     lead: Lead
 
 
+# Asked in every window; made once, because to make a statement costs more than to run it.
+OF_STREAM: sa.BindParameter[str] = sa.bindparam("of_stream")
+OF_SCOPE: sa.BindParameter[str] = sa.bindparam("of_scope")
+_ALERTS = sa.select(t.alert).where(t.alert.c.stream == OF_STREAM, t.alert.c.scope == OF_SCOPE, t.alert.c.history != "")
+_INCIDENTS = (
+    sa.select(t.incident)
+    .where(t.incident.c.stream == OF_STREAM, t.incident.c.scope == OF_SCOPE, t.incident.c.state != "closed")
+    .with_for_update()
+)
+
+
 def fingerprint(stream: str, finding: Finding) -> str:
     """What an alert is recognised by: no version enters, so that a deployment does not break an incident."""
     return digest([stream, finding.kind, sorted(finding.subject.items())])
@@ -79,16 +90,21 @@ def incident_id(fingerprint: str, opened: int) -> str:
     return digest(["incident", fingerprint, opened])[:20]
 
 
+def load_scope(connection: sa.Connection, stream: str, scope: str) -> tuple[dict[str, Alert], dict[str, Incident]]:
+    """A scope's alerts that have a history, its incidents that are not closed; locked as `load_incidents` does."""
+    here = {"of_stream": stream, "of_scope": scope}
+    alerts, incidents = (connection.execute(query, here) for query in (_ALERTS, _INCIDENTS))
+    return _alerts(alerts), _incidents(incidents)
+
+
 def load_alerts(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> dict[str, Alert]:
     """Fingerprint → alert of those that meet a condition on the alert table."""
-    rows = connection.execute(sa.select(t.alert).where(condition))
-    return {row.fingerprint: _record(row, Alert) for row in rows}
+    return _alerts(connection.execute(sa.select(t.alert).where(condition)))
 
 
 def load_incidents(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> dict[str, Incident]:
     """Id → incident of those that meet a condition, locked against other writers where the database can."""
-    rows = connection.execute(sa.select(t.incident).where(condition).with_for_update())
-    return {row.id: _record(row, Incident) for row in rows}
+    return _incidents(connection.execute(sa.select(t.incident).where(condition).with_for_update()))
 
 
 def save(connection: sa.Connection, before: Alert | Incident | None, after: Alert | Incident) -> None:
@@ -137,6 +153,14 @@ def note(connection: sa.Connection, home: str, at: int, by: str, what: str, **de
     """A line in an incident's history; it is also the audit trail, so lines are never changed."""
     text = msgspec.json.encode(detail).decode()
     connection.execute(sa.insert(t.event).values(incident=home, at=at, by=by, kind=what, detail=text))
+
+
+def _alerts(rows: Iterable[Any]) -> dict[str, Alert]:
+    return {row.fingerprint: _record(row, Alert) for row in rows}
+
+
+def _incidents(rows: Iterable[Any]) -> dict[str, Incident]:
+    return {row.id: _record(row, Incident) for row in rows}
 
 
 _JSON = ("subject", "findings", "about", "subjects", "lead")

@@ -16,6 +16,7 @@ from opintel.alerts.grouping import entities, explains, place
 from opintel.alerts.lifecycle import ALARMING, LIVE, IncidentInput, alert_step, incident_step
 from opintel.alerts.records import (
     BEST,
+    OF_STREAM,
     SUBJECTS_KEPT,
     Alert,
     Incident,
@@ -24,7 +25,7 @@ from opintel.alerts.records import (
     fingerprint,
     incident_id,
     load_alerts,
-    load_incidents,
+    load_scope,
     note,
     save,
 )
@@ -35,6 +36,10 @@ from opintel.store import schema as t
 from opintel.store.queries import read_finding
 from opintel.streams.findings import Judged
 
+# asked in every window; made once, because to make a statement costs more than to run it
+_SILENCES = sa.select(t.silence.c.subject).where(
+    t.silence.c.stream == OF_STREAM, t.silence.c.until > sa.bindparam("now")
+)
 SERVICE = "opintel"
 """Who did it, in the history."""
 TITLE_LENGTH = 200
@@ -48,12 +53,9 @@ class Round:
         self.settings = settings
         self.judged = judged
         self.now = judged.window.end
-        here = (t.alert.c.stream == judged.stream) & (t.alert.c.scope == judged.scope)
-        self._alerts = load_alerts(connection, here & (t.alert.c.history != ""))
-        self._stored_alerts = dict(self._alerts)
-        there = (t.incident.c.stream == judged.stream) & (t.incident.c.scope == judged.scope)
-        self._incidents = load_incidents(connection, there & (t.incident.c.state != "closed"))
-        self._stored_incidents = dict(self._incidents)
+        self._alerts, self._incidents = load_scope(connection, judged.stream, judged.scope)
+        self._stored_alerts, self._stored_incidents = dict(self._alerts), dict(self._incidents)
+        self._spent = budget.load_spent(connection, judged)
         self._fresh: list[str] = []
         self._silences = list(self._in_force())
 
@@ -85,7 +87,7 @@ class Round:
             budgets,
             budget.load_factors(self.connection, judged.stream, judged.scope),
             {a.fingerprint for a in self._alerts.values() if a.state in ALARMING},
-            budget.unranked_left(self.connection, judged, budgets),
+            budget.unranked_left(judged.stream, self._spent, budgets),
             self.settings.lifecycle.rules(judged.stream),
         )
 
@@ -162,14 +164,15 @@ class Round:
         )
 
     def _book(self, verdict: budget.Verdict, rose: Sequence[str]) -> None:
+        bills = []
         for spending in verdict.spending:
             paid = [
                 self._alerts[m]
                 for m in rose
                 if self.settings.budgets.of(self.judged.stream, self._alerts[m].kind)[0] == spending.budget
             ]
-            unranked = sum(a.log10_p is None for a in paid)
-            budget.spend(self.connection, self.judged, spending, len(paid), unranked)
+            bills.append(budget.Bill(spending, len(paid), sum(a.log10_p is None for a in paid)))
+        budget.book(self.connection, self.judged, self._spent, bills)
 
     def _place(self, rose: Sequence[str]) -> None:
         """Finds an incident for every alert that alarms and has none, endpoints first."""
@@ -381,10 +384,8 @@ class Round:
         return any(labels_agree(wanted, subject) for wanted in self._silences)
 
     def _in_force(self) -> Iterable[dict[str, str]]:
-        query = sa.select(t.silence.c.subject).where(
-            t.silence.c.stream == self.judged.stream, t.silence.c.until > self.now
-        )
-        for text in self.connection.execute(query).scalars():
+        silences = self.connection.execute(_SILENCES, {"of_stream": self.judged.stream, "now": self.now})
+        for text in silences.scalars():
             yield msgspec.json.decode(text, type=dict[str, str])
         for planned in self.settings.calendar.maintenance:
             if planned.stream == self.judged.stream and planned.start <= self.now < planned.end:

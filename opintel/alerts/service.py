@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 import sqlalchemy as sa
 
+from opintel.alerts.records import OF_SCOPE, OF_STREAM
 from opintel.alerts.round import Round, in_scope
 from opintel.alerts.settings import AlertSettings
 from opintel.finding import Finding, same_content
@@ -18,6 +19,17 @@ from opintel.store import Store
 from opintel.store import schema as t
 from opintel.store.queries import read_finding
 from opintel.streams.findings import Found, Judged
+
+# Asked in every window; made once, because to make a statement costs more than to run it.
+_END: sa.BindParameter[int] = sa.bindparam("end")
+_HERE = (t.judged.c.stream == OF_STREAM) & (t.judged.c.scope == OF_SCOPE)
+_THROUGH = sa.select(t.judged.c.through).where(_HERE)
+_PASS = sa.update(t.judged).where(_HERE).values(through=_END)
+_WAITING = (
+    sa.select(t.finding.c.content)
+    .where(t.finding.c.pending == 1, t.finding.c.stream == OF_STREAM, t.finding.c.window_end <= _END)
+    .order_by(t.finding.c.id)
+)
 
 
 class PositionMoved(RuntimeError):
@@ -90,13 +102,12 @@ def _advance(connection: sa.Connection, consumer: str, old: int, new: int) -> No
 
 def _first_time(connection: sa.Connection, judged: Judged) -> bool:
     """Whether the window is newer than all that were decided on; notes that it is decided on now."""
-    here = (t.judged.c.stream == judged.stream) & (t.judged.c.scope == judged.scope)
-    through = connection.execute(sa.select(t.judged.c.through).where(here)).scalar()
-    end = judged.window.end
+    here, end = {"of_stream": judged.stream, "of_scope": judged.scope}, judged.window.end
+    through = connection.execute(_THROUGH, here).scalar()
     if through is None:
         connection.execute(sa.insert(t.judged).values(stream=judged.stream, scope=judged.scope, through=end))
     elif through < end:
-        connection.execute(sa.update(t.judged).where(here).values(through=end))
+        connection.execute(_PASS, here | {"end": end})
     return through is None or through < end
 
 
@@ -144,13 +155,8 @@ def _row(record: Found, decided: dict[tuple[str, str], int]) -> dict[str, object
 
 def _claim(connection: sa.Connection, judged: Judged) -> list[Finding]:
     """The findings that waited for this window, in order of id."""
-    query = (
-        sa.select(t.finding.c.content)
-        .where(t.finding.c.pending == 1, t.finding.c.stream == judged.stream)
-        .where(t.finding.c.window_end <= judged.window.end)
-        .order_by(t.finding.c.id)
-    )
-    found = [f for f in map(read_finding, connection.execute(query).scalars()) if in_scope(f, judged.scope)]
+    rows = connection.execute(_WAITING, {"of_stream": judged.stream, "end": judged.window.end}).scalars()
+    found = [f for f in map(read_finding, rows) if in_scope(f, judged.scope)]
     for part in _parts([f.id for f in found]):
         connection.execute(sa.update(t.finding).where(t.finding.c.id.in_(part)).values(pending=0))
     return found
