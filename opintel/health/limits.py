@@ -243,7 +243,8 @@ def _summary(series: str, limit: Limit, past: _Past, forecast: Forecast | None) 
     side = "below" if limit.above is None else "above"
     if forecast is None:
         return f"{what} is {shown(name, past.values[-1])}, {side} its limit {shown(name, limit.value)}"[:400]
-    when = f"in {_time(forecast.median)} ({_time(forecast.low)} to {_time(forecast.high)})"
+    median, low, high = (_time(t) for t in (forecast.median, forecast.low, forecast.high))
+    when = f"in {median}" if low == high else f"in {median} ({low} to {high})"
     return f"{what} reaches its limit {shown(name, limit.value)} {when}, now {shown(name, past.values[-1])}"[:400]
 
 
