@@ -180,7 +180,7 @@ def residual(
     # by successive differences: a shifted level must not pass for a larger scale
     change = r - last
     change = 0.70710678 * m.size(change)
-    rate = g / (g + m.least(memory, ERRORS))
+    rate = trust * g / (g + m.least(memory, ERRORS))
     a0, a1, a2, a3 = m.size(r0), m.size(r1), m.size(r2), m.size(e3)
     nq0 = q0 + rate * (m.least(a0, cap) - q0)
     # a profile in its first days is a moving average by another name: it counts from the second visit on
@@ -190,7 +190,7 @@ def residual(
     nc2, nk2 = m.where(at.age < 8.0 * DAY, 0.0, nc2), m.where(at.age < 8.0 * DAY, 0.0, nk2)
     nq3 = q3 + rate * (m.least(a3, cap) - q3)
     spread = m.root(square + 1e-280)
-    judged = (expert < 2.5) & (length * (1.0 - phi) > 50.0 * (1.0 + phi))
+    judged = length * (1.0 - phi) > 50.0 * (1.0 + phi)
     return Residual(
         whitened=m.bounded(r / (SIGMA * sigma), 1e6),
         level=m.where(judged, m.bounded(off / spread, 1e6), 0.0),

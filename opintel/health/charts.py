@@ -19,6 +19,8 @@ FRESH = (0.0, 0.95, 0.82, 0.12, *(0.0,) * 11)
 SHIFT, CHANGE, TREND, SPREAD = 3.0, 25.0, 100.0, 12.0
 """Memories of the charts, in rows."""
 MEMORY = 2000.0
+OVER = 1.5
+"""A mean shift of so many standard deviations over 25 rows, and hardly any over 3, has ended: four standard errors."""
 INFLATION = 1.1
 """What a slow chart's standard deviation grows by for learning less while it is high."""
 
@@ -65,6 +67,9 @@ def charts(
     change, change_z, change_square = chart(change, change_square, z, CHANGE)
     trend, trend_z, trend_square = chart(trend, trend_square, z, TREND)
     spread, spread_z, spread_square = chart(spread, spread_square, h, SPREAD)
+    # what is clearly over starts again
+    change = m.where((m.size(change - shift) > OVER) & (m.size(shift) < 0.5 * m.size(change)), 0.0, change)
+    trend = m.where((m.size(trend - change) > 0.4 * OVER) & (m.size(change) < 0.5 * m.size(trend)), 0.0, trend)
     # first term of Cornish & Fisher 1938 for the skewness that is left in an average
     inner = m.bounded(spread_z, 8.0)
     spread_z = spread_z - 0.02177 * m.bounded(skewness, 2.0) * (inner * inner - 1.0)

@@ -13,7 +13,7 @@ from scipy.special import exp10, log1p, ndtri_exp, xlogy
 
 from opintel.health import baselines, charts, verdict
 from opintel.health.arithmetic import ARRAYS, FLOATS, Number
-from opintel.health.state import BASELINES, BOUNDS, CHARTS, LIVE, MEMORY, RANKED, SIDES, VERDICT, SeriesState
+from opintel.health.state import BASELINES, BOUNDS, CHARTS, LIVE, MEMORY, RANKED, SIDES, TROUBLE, VERDICT, SeriesState
 from opintel.stats.counts import Floats, Ints
 
 STATISTICS = ("residual", "level", "shift", "change", "trend", "spread", "flat", "silent")
@@ -59,13 +59,16 @@ def judge_rows(state: SeriesState, keys: Ints, time: Floats, x: Floats) -> Judge
     )
     t = charts.charts(m, x, r.whitened, at.gap, c[MEMORY], r.trust, tuple(c[CHARTS]))
 
+    teach, teach_law = (
+        verdict.teaches(m, at.age, c[MEMORY], c[TROUBLE], most) for most in (verdict.FIRST, verdict.BURST)
+    )
     z = np.empty((len(STATISTICS), n))
     bounds, over = [], []
     ranked = ((r.whitened, np.True_), (r.level, r.stationary), (t.shift, np.True_))
     for k, (v, active) in enumerate(ranked):
         a, b = 2 * k, 2 * k + 1
         body, above, upper, lower = verdict.side(
-            m, v, active, c[MEMORY], (c[BOUNDS + a], tail_excess[a]), (c[BOUNDS + b], tail_excess[b])
+            m, v, active, c[MEMORY], teach, (c[BOUNDS + a], tail_excess[a]), (c[BOUNDS + b], tail_excess[b])
         )
         np.copysign(body, v, out=z[k])
         bounds += [upper, lower]
@@ -74,7 +77,7 @@ def judge_rows(state: SeriesState, keys: Ints, time: Floats, x: Floats) -> Judge
     if len(rows):
         kind = np.repeat(np.arange(RANKED), [len(o) for o in over])
         v = np.concatenate([ranked[k][0][o] for k, o in enumerate(over)])
-        tails = state.exceed(keys[rows], 2 * kind + (v < 0.0), np.abs(v))
+        tails = state.exceed(keys[rows], 2 * kind + (v < 0.0), np.abs(v), teach[rows] > 0.5)
         z[kind, rows] = np.copysign(tails, v)
     z[3], z[4], z[5] = t.change, t.trend, t.spread
     z[_FLAT] = 0.0
@@ -82,7 +85,7 @@ def judge_rows(state: SeriesState, keys: Ints, time: Floats, x: Floats) -> Judge
     if len(stuck):
         z[_FLAT, stuck] = _stuck(t.run[stuck], t.repeats[stuck])
     z[_SILENT] = verdict.silence(m, at.overdue, c[4], c[0])
-    v = verdict.verdict(m, np.abs(z).max(axis=0), c[0], c[MEMORY], tuple(c[VERDICT]))
+    v = verdict.verdict(m, np.abs(z).max(axis=0), c[0], c[MEMORY], teach_law, tuple(c[VERDICT]))
     p = np.where(c[0] < verdict.WARM, np.nan, v.body_p)
     rare = np.flatnonzero(v.over & (c[0] >= verdict.WARM))
     p[rare] = _told(v.log10_p[rare])
@@ -111,13 +114,16 @@ def judge_row(state: SeriesState, key: int, time: float, x: float) -> Judged:
     r = baselines.residual(m, x, at, c[VERDICT.start], (1.0 - at.share) * low + at.share * high, extra, c[BASELINES])
     t = charts.charts(m, x, r.whitened, at.gap, c[MEMORY], r.trust, c[CHARTS])
 
+    teach, teach_law = (
+        verdict.teaches(m, at.age, c[MEMORY], c[TROUBLE], most) for most in (verdict.FIRST, verdict.BURST)
+    )
     z: list[float] = []
     bounds: list[float] = []
     over: list[tuple[int, float]] = []
     for k, v, active in ((0, r.whitened, True), (1, r.level, r.stationary), (2, t.shift, True)):
         a, b = 2 * k, 2 * k + 1
         body, above, upper, lower = verdict.side(
-            m, v, active, c[MEMORY], (c[BOUNDS + a], c[LIVE + a]), (c[BOUNDS + b], c[LIVE + b])
+            m, v, active, c[MEMORY], teach, (c[BOUNDS + a], c[LIVE + a]), (c[BOUNDS + b], c[LIVE + b])
         )
         z.append(body if v >= 0.0 else -body)
         bounds += (upper, lower)
@@ -126,12 +132,13 @@ def judge_row(state: SeriesState, key: int, time: float, x: float) -> Judged:
     if over:
         kind = np.array([k for k, _ in over])
         signed = np.array([v for _, v in over])
-        tails = state.exceed(np.full(len(over), key), 2 * kind + (signed < 0.0), np.abs(signed)).tolist()
+        side, taught = 2 * kind + (signed < 0.0), np.full(len(over), teach > 0.5)
+        tails = state.exceed(np.full(len(over), key), side, np.abs(signed), taught).tolist()
         for (k, v), tail in zip(over, tails, strict=True):
             z[k] = tail if v >= 0.0 else -tail
     flat = float(_stuck(t.run, t.repeats)) if t.run > 0.5 else 0.0
     z += (t.change, t.trend, t.spread, flat, verdict.silence(m, at.overdue, c[4], c[0]))
-    v = verdict.verdict(m, max(map(abs, z)), c[0], c[MEMORY], c[VERDICT])
+    v = verdict.verdict(m, max(map(abs, z)), c[0], c[MEMORY], teach_law, c[VERDICT])
     p = v.body_p
     if c[0] < verdict.WARM:
         p = float("nan")

@@ -36,7 +36,7 @@ _FRESH = np.array(
     [*(0.0,) * len(baselines.COLUMNS), *charts.FRESH, *verdict.FRESH, *(x for x in _TAIL_FRESH for _ in range(SIDES))]
 )
 _EXCESS, _SHAPE, _SCALE, _FIT_BOUND, _COUNT = (BOUNDS + SIDES * k for k in range(1, 6))
-MEMORY, _MEAN, _FAST = (COLUMNS.index(name) for name in ("memory", "mean", "fast"))
+MEMORY, TROUBLE, _MEAN, _FAST = (COLUMNS.index(name) for name in ("memory", "trouble", "mean", "fast"))
 _CHARTED = slice(COLUMNS.index("shift"), COLUMNS.index("spread") + 1)
 
 _AFRESH = 20.0
@@ -101,13 +101,16 @@ class SeriesState:
         self.hours = np.array(arrays["hours"], dtype=np.float32, order="C")
         self.weeks = np.array(arrays["weeks"], dtype=np.float32, order="C")
 
-    def exceed(self, keys: Ints, sides: Ints, x: Floats) -> Floats:
-        """z (n,) of values x (n,) above the bounds of these tails, which learn them; no tail twice."""
+    def exceed(self, keys: Ints, sides: Ints, x: Floats, taught: NDArray[np.bool_]) -> Floats:
+        """z (n,) of values x (n,) above the bounds of these tails, which learn those that are `taught`; none twice."""
         s = self.columns
         excess, count, bound = s[_EXCESS + sides, keys], s[_COUNT + sides, keys], s[BOUNDS + sides, keys]
         flat = self.rings.reshape(-1, KEPT)
         rows = keys * SIDES + sides
         z = tail_z(x, flat[rows], count, s[_FIT_BOUND + sides, keys], s[_SHAPE + sides, keys], s[_SCALE + sides, keys])
+        if not taught.all():
+            keys, sides, rows, x = keys[taught], sides[taught], rows[taught], x[taught]
+            excess, count, bound = excess[taught], count[taught], bound[taught]
         s[_EXCESS + sides, keys] = excess + (np.minimum(x - bound, 6.0 * excess) - excess) / np.minimum(
             count + 20.0, KEPT
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from opintel.health.arithmetic import Machine, Number
+from opintel.health.baselines import DAY, SETTLED
 from opintel.stats.tails import SHARE
 
 COLUMNS = ("strangeness", "energy_bound", "energy_scale", "energy_count", "trouble", "hold", "peak")
@@ -22,6 +23,10 @@ PRIOR = 300.0
 LOG10_SHARE = 1.30103
 ALARM = 3.0
 """−log10 p from which a row is a disturbance."""
+FIRST, BURST = 1.0, 10.0
+"""Rows of disturbance, less two for each that is none, before which a row may still teach the tails (as of a cluster of
+exceedances only one counts: Coles 2001, An Introduction to Statistical Modeling of Extreme Values, 5.3.2), and the law
+of rows, which has to know how long clusters are where they are usual."""
 LASTING = 200.0
 """Rows of disturbance after which it is the new normal, and is learned afresh."""
 HOLD = 60.0
@@ -44,8 +49,20 @@ class Verdict(NamedTuple):
     state: tuple[Number, ...]
 
 
+def teaches(m: Machine, age: Number, memory: Number, trouble: Number, most: float) -> Number:
+    """1 where a row may teach how rare values are, 0 where it comes after `most` rows of a disturbance: one fault must
+    not make the next one usual. In the first two days (s of `age`) all rows do: most of what is new then is usual."""
+    return m.where((age < 2.0 * DAY) | (memory < SETTLED) | (trouble < most), 1.0, 0.0)
+
+
 def side(
-    m: Machine, v: Number, active: Number, memory: Number, upper: tuple[Number, ...], lower: tuple[Number, ...]
+    m: Machine,
+    v: Number,
+    active: Number,
+    memory: Number,
+    teach: Number,
+    upper: tuple[Number, ...],
+    lower: tuple[Number, ...],
 ) -> tuple[Number, ...]:
     """(z in the body, over the bound?, new upper bound, new lower bound) of a signed statistic with two tails.
 
@@ -56,7 +73,7 @@ def side(
     bound = m.where(up, upper[0], lower[0])
     active = active & (memory >= START)
     over = active & (size > bound)
-    step = m.where(active, 20.0 / m.least(memory + 50.0, 1000.0), 0.0)
+    step = m.where(active, teach * 20.0 / m.least(memory + 50.0, 1000.0), 0.0)
     return (
         1.6448536 * m.least(size / m.most(bound, 0.2), 1.0),
         over,
@@ -72,7 +89,7 @@ def silence(m: Machine, overdue: Number, jitter: Number, rows: Number) -> Number
     return m.where((energy > 1.0) & (rows > 20.0), m.root(m.most(2.0 * energy, 2.0)) - 0.6, 0.0)
 
 
-def verdict(m: Machine, z: Number, rows: Number, memory: Number, state: tuple[Number, ...]) -> Verdict:
+def verdict(m: Machine, z: Number, rows: Number, memory: Number, teach: Number, state: tuple[Number, ...]) -> Verdict:
     """Judges the strongest z of a row; `rows` are those before it, `memory` those that count."""
     _, bound, scale, count, trouble, hold, peak = state
     energy = 0.5 * z * z
@@ -83,8 +100,8 @@ def verdict(m: Machine, z: Number, rows: Number, memory: Number, state: tuple[Nu
     )
     ready = rows >= WARM
     loud = m.where(ready, log10_p, 0.0)
-    teach = over & ready
-    step = m.where(memory >= START, 20.0 / m.least(memory + 50.0, 1000.0), 0.0)
+    taught = over & ready & (teach > 0.5)
+    step = m.where(memory >= START, teach * 20.0 / m.least(memory + 50.0, 1000.0), 0.0)
     alarm = loud >= ALARM
     held = hold > 0.5
     rise = alarm & (loud > RISE * peak)
@@ -101,8 +118,10 @@ def verdict(m: Machine, z: Number, rows: Number, memory: Number, state: tuple[Nu
         state=(
             z,
             m.most(bound + step * scale * (m.where(over, 1.0, 0.0) - SHARE), 0.3),
-            m.where(teach, scale + (m.least(beyond, 5.0 * scale) - scale) / m.least(count + PRIOR, 2.0 * PRIOR), scale),
-            m.where(teach, count + 1.0, count),
+            m.where(
+                taught, scale + (m.least(beyond, 5.0 * scale) - scale) / m.least(count + PRIOR, 2.0 * PRIOR), scale
+            ),
+            m.where(taught, count + 1.0, count),
             m.where(trouble > LASTING, 0.0, trouble),
             hold,
             m.where(hold > 0.5, m.most(m.where(held, peak, 0.0), loud), 0.0),
