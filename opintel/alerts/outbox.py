@@ -18,7 +18,7 @@ from opintel.alerts.settings import Routes
 from opintel.alerts.ticket import FINDINGS_TOLD, render
 from opintel.finding import digest, rfc3339
 from opintel.store import schema as t
-from opintel.store.queries import incidents_json, read_finding
+from opintel.store.queries import incidents_json, telling
 
 Kind = Literal["created", "updated", "resolved"]
 TicketState = Literal["proposed", "queued", "sent", "failed", "withdrawn"]
@@ -103,16 +103,7 @@ def _body(connection: sa.Connection, incident: str, key: str, sequence: int, kin
     row = connection.execute(sa.select(t.incident).where(t.incident.c.id == incident)).one()
     [told] = incidents_json(connection, [row])
     del told["tickets"]
-    link = t.incident_finding
-    query = (
-        sa.select(t.finding.c.content)
-        .join(link, link.c.finding == t.finding.c.id)
-        .where(link.c.incident == incident, link.c.role == "alarm")
-        .order_by(sa.func.coalesce(t.finding.c.log10_p, 0.0), t.finding.c.window_end, t.finding.c.id)
-        .limit(FINDINGS_TOLD)
-    )
-    findings = [read_finding(content) for content in connection.execute(query).scalars()]
-    text = render(told, findings)
+    text = render(told, telling(connection, incident, FINDINGS_TOLD))
     return {
         "type": f"incident.{kind}",
         "timestamp": rfc3339(at),

@@ -100,6 +100,6 @@ def _samples(findings: Sequence[Finding]) -> list[tuple[str, list[str]]]:
             if isinstance(block, Texts):
                 told[block.title] = [f"{count} x {text}" for text, count in block.samples[:SAMPLES_TOLD]]
             elif isinstance(block, Table):
-                head = " | ".join(block.columns)
-                told[block.title] = [head, *(" | ".join(map(str, row)) for row in block.rows[:ROWS_TOLD])]
+                head = [" | ".join(block.columns)] if any(block.columns) else []
+                told[block.title] = [*head, *(" | ".join(map(str, row)) for row in block.rows[:ROWS_TOLD])]
     return list(told.items())

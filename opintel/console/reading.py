@@ -19,7 +19,7 @@ from opintel.evidence import Series
 from opintel.finding import finding_json, rfc3339
 from opintel.store import Store
 from opintel.store import schema as t
-from opintel.store.queries import incidents, incidents_json, read_finding
+from opintel.store.queries import incidents, incidents_json, read_finding, telling
 
 Json = dict[str, Any]
 
@@ -178,17 +178,8 @@ def matters(findings: Sequence[Json]) -> list[list[Json]]:
 
 def ticket_preview(store: Store, incident: Json) -> str:
     """The text that a proposed ticket would carry if it were sent now."""
-    link = t.incident_finding
-    query = (
-        sa.select(t.finding.c.content)
-        .join(link, link.c.finding == t.finding.c.id)
-        .where(link.c.incident == incident["id"], link.c.role == "alarm")
-        .order_by(sa.func.coalesce(t.finding.c.log10_p, 0.0), t.finding.c.window_end, t.finding.c.id)
-        .limit(FINDINGS_TOLD)
-    )
     with store.read() as connection:
-        findings = [read_finding(content) for content in connection.execute(query).scalars()]
-    return render(incident, findings).text
+        return render(incident, telling(connection, incident["id"], FINDINGS_TOLD)).text
 
 
 def tunings(store: Store) -> list[Json]:

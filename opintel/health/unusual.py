@@ -26,12 +26,13 @@ WORDS = {
     "spread": "scatters as it never did, now at",
     "flat": "is stuck at",
     "silent": "came late, at",
+    "inside": "moves as it never did, now at",
 }
 """The detector's statistic → what it means to an operator."""
 AROUND = ("spread", "flat", "silent")
 """Those that say nothing of where the value is."""
-AWAY = 4.0
-"""Standard deviations of the band that a series has left if it is to be said to be back."""
+AWAY, NEAR = 4.0, 3.0
+"""Standard deviations of the band that a series has left, and comes to, if it is to be said to be back."""
 
 
 class UnusualSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -113,8 +114,14 @@ def inside(window: SeriesWindow) -> bool:
 
 
 def returned(window: SeriesWindow) -> bool:
-    """Whether it is inside that band, and was far outside within the trail."""
-    return inside(window) and any(abs(departure(p.value, *usual(window))) > AWAY for p in window.trail)
+    """Whether it is near that band, and was far outside within the trail."""
+    band = usual(window)
+    return (
+        window.last.value is not None
+        and window.statistic not in AROUND
+        and abs(departure(window.last.value, *band)) <= NEAR
+        and any(abs(departure(p.value, *band)) > AWAY for p in window.trail)
+    )
 
 
 def departure(value: float | None, low: float | None, high: float | None) -> float:
@@ -160,9 +167,16 @@ def _summary(series: str, window: SeriesWindow, low: float | None, high: float |
     if low is not None and high is not None:
         band = f", {'inside its usual' if inside(window) else 'usually'} {_range(name, low, high)}"
     value = "no value" if window.last.value is None else shown(name, window.last.value)
-    does = "is back at" if returned(window) else WORDS.get(window.statistic, "is at")
+    does = "is back at" if returned(window) else WORDS.get(_says(window, low, high), "is at")
     text = f"{named(series)} {does} {value}{band}"
     return " ".join(text.split())[:400]
+
+
+def _says(window: SeriesWindow, low: float | None, high: float | None) -> str:
+    """What spoke; far outside the band, scatter is no news beside the level, and inside it a step is none of level."""
+    if window.statistic == "spread" and abs(departure(window.last.value, low, high)) > AWAY:
+        return "level"
+    return "inside" if inside(window) else window.statistic
 
 
 def _range(name: str, low: float, high: float) -> str:

@@ -155,6 +155,32 @@ def read_finding(content: str) -> Finding:
 
 
 _finding = msgspec.json.Decoder(Finding)
+_SURPRISE = (
+    t.finding.c.severity == "info",
+    sa.func.coalesce(t.finding.c.log10_p, 0.0),
+    t.finding.c.window_end,
+    t.finding.c.id,
+)
+"""The most surprising first; what says that something is over comes last, however surprising."""
+
+
+def telling(connection: sa.Connection, incident: str, most: int) -> list[Finding]:
+    """The alarms that tell most of an incident: the one that titles it, then the most surprising of each kind and
+    subject; that something is over comes last."""
+    rank = connection.execute(sa.select(t.incident.c.lead).where(t.incident.c.id == incident)).scalar_one()
+    *_, lead = msgspec.json.decode(rank)
+    link = t.incident_finding
+    query = (
+        sa.select(t.finding.c.content)
+        .join(link, link.c.finding == t.finding.c.id)
+        .where(link.c.incident == incident, link.c.role == "alarm")
+        .order_by(t.finding.c.id != lead, *_SURPRISE)
+        .limit(FINDINGS_SHOWN)
+    )
+    told: dict[tuple[str, str], Finding] = {}
+    for found in map(read_finding, connection.execute(query).scalars()):
+        told.setdefault((found.kind, str(sorted(found.subject.items()))), found)
+    return list(told.values())[:most]
 
 
 def incidents_json(connection: sa.Connection, rows: Sequence[Any]) -> list[Json]:
@@ -234,7 +260,7 @@ def _evidence(connection: sa.Connection, incident: str) -> list[Json]:
         sa.select(t.finding.c.content, link.c.role)
         .join(link, link.c.finding == t.finding.c.id)
         .where(link.c.incident == incident)
-        .order_by(link.c.role, sa.func.coalesce(t.finding.c.log10_p, 0.0), t.finding.c.window_end, t.finding.c.id)
+        .order_by(link.c.role, *_SURPRISE)
         .limit(FINDINGS_SHOWN)
     )
     return [finding_json(read_finding(row.content)) | {"role": row.role} for row in connection.execute(query)]

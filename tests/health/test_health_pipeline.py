@@ -53,21 +53,30 @@ def test_bad_samples_are_dead_letters(told: Outcome) -> None:
     assert all("RFC 3339" in str(aside) for aside in dead)
 
 
+def window(values: list[float | None], last: float | None, statistic: str = "residual") -> SeriesWindow:
+    trail = [Point(n, value, 9.0, 11.0) for n, value in enumerate(values)]
+    return SeriesWindow(1, 0, Point(9, last, 9.0, 11.0), -6.0, True, statistic, 1, 9, trail)
+
+
+def found(given: SeriesWindow) -> tuple[str, str]:
+    record = Record(Window(0, 60), "series", 'm{instance="h"}', "s", given)
+    closing = Closing(Window(0, 60), "s", [record], Controls(), UnusualSettings(), "", True)
+    (finding,) = UnusualJudge().judge(closing)
+    return finding.severity, finding.summary
+
+
 def test_a_series_that_is_back_is_said_to_be_and_names_no_incident() -> None:
-    def window(values: list[float | None], last: float | None) -> SeriesWindow:
-        trail = [Point(n, value, 9.0, 11.0) for n, value in enumerate(values)]
-        return SeriesWindow(1, 0, Point(9, last, 9.0, 11.0), -6.0, True, "residual", 1, 9, trail)
-
-    def found(given: SeriesWindow) -> tuple[str, str]:
-        record = Record(Window(0, 60), "series", 'm{instance="h"}', "s", given)
-        closing = Closing(Window(0, 60), "s", [record], Controls(), UnusualSettings(), "", True)
-        (finding,) = UnusualJudge().judge(closing)
-        return finding.severity, finding.summary
-
     assert found(window([10.0, 2.0, 1.0], 10.5)) == ("info", "h: m is back at 10.5, inside its usual 9 to 11")
     assert found(window([10.0, 2.0, 1.0], 1.5)) == ("warning", "h: m jumped to 1.5, usually 9 to 11")
+    assert found(window([10.0, 2.0, 1.0], 8.8)) == ("info", "h: m is back at 8.8, usually 9 to 11")
     assert found(window([10.0, 8.9, None], 10.5))[0] == "warning"  # it was never far away
     assert found(window([10.0, 2.0], None))[0] == "warning"
+
+
+def test_words_say_where_a_series_is() -> None:
+    assert found(window([10.0, 10.1], 99.0, "spread")) == ("warning", "h: m is at 99, usually 9 to 11")
+    assert found(window([10.0, 7.5], 12.0, "spread"))[1] == "h: m scatters as it never did, now at 12, usually 9 to 11"
+    assert found(window([9.1], 10.9))[1] == "h: m moves as it never did, now at 10.9, inside its usual 9 to 11"
 
 
 def test_the_departure_is_in_standard_deviations_of_the_band() -> None:

@@ -128,6 +128,30 @@ def test_a_lasting_new_level_becomes_the_baseline() -> None:
     assert abs(np.median(scores.expected[1600:]) - 20.0) < 1.0
 
 
+def two_faults(first: float, second: float, rows: int = 90) -> np.ndarray:
+    """p (rows, 60) of minutes of Gaussian series, three days old, from the first fault on: two of `rows`, 300 apart."""
+    rng, detector, start = np.random.default_rng(8), MultiSeriesDetector(60), 3 * 1440
+    told = []
+    for n in range(start + 2 * rows + 360):
+        x = rng.standard_normal(60)
+        x += first * (start <= n < start + rows) + second * (start + rows + 300 <= n < start + 2 * rows + 300)
+        told.append(detector.update_many(np.arange(60), np.full(60, 1.6e9 + 60.0 * n), x).p_value)
+    return np.array(told[start:])
+
+
+@pytest.mark.parametrize("size", [4.0, 16.0])
+def test_a_fault_is_found_while_it_lasts_and_is_over_when_it_ends(size: float) -> None:
+    p = two_faults(size, 0.0)
+    assert (p[15:90] <= 1e-4).mean() > 0.98
+    assert (p[120:] <= 1e-4).mean() < 1e-3
+
+
+def test_a_fault_does_not_make_the_next_and_smaller_one_usual() -> None:
+    p = two_faults(16.0, 6.0)[390:480]
+    assert (p[:5].min(axis=0) <= 1e-4).mean() > 0.9
+    assert (p[15:] <= 1e-4).mean() > 0.98
+
+
 def test_outliers_do_not_become_the_baseline() -> None:
     x = np.random.default_rng(4).standard_normal(1500)
     x[500::50] += 1e6
