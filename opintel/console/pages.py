@@ -239,6 +239,7 @@ class Pages:
             "live": sum(i["state"] in LIVE for i in told),
             "total": len(told),
             "through": through,
+            "silent": [stream.name for stream in self._streams() if stream.state == "stale"],
             "ended": ended,
             "budget": {name: sum(b[name] for b in budgets) for name in ("allowed", "spent", "alarms")},
             "filters": _choices(told, asked),

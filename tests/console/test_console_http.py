@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+import seed
 from seed import HOSTILE, SITES, endpoint, judge, make_app
 from starlette.testclient import TestClient
 
@@ -308,6 +310,17 @@ def test_quiet_is_said_in_words(tmp_path: Path) -> None:
     assert "All is quiet" in text
     assert f'Since <time datetime="{rfc3339(endpoint(4).window.end)}"' in text
     store.close()
+
+
+def test_silence_of_a_source_is_not_called_quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stale = [msgspec.structs.replace(view, state="stale") for view in seed.stream_views()[:1]]
+    monkeypatch.setattr(seed, "stream_views", lambda: stale)
+    store = open_store(sqlite_url(tmp_path / "stale.db"))
+    judge(store, 0, 3, {})
+    text = TestClient(make_app(store), "http://127.0.0.1").get("/").text
+    store.close()
+    assert "No incident, but nothing is heard from fts" in text
+    assert "All is quiet" not in text
 
 
 @pytest.mark.parametrize("path", ["/incidents/none", "/findings/none", "/nowhere"])

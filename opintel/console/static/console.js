@@ -91,7 +91,7 @@ function connected(well) {
   const link = document.getElementById("link");
   if (!link) return;
   link.classList.toggle("lost", !well);
-  link.querySelector(".text").textContent = well ? "live" : "connection lost, trying again";
+  link.querySelector(".text").textContent = well ? "connected" : "connection lost, trying again";
 }
 
 const unfolded = new Map();
