@@ -30,6 +30,7 @@ from opintel.streams.controls import NOT_PLAIN, is_plain
 from opintel.streams.kafka.settings import KafkaSettings, KafkaSourceSettings
 from opintel.yaml_places import (
     Document,
+    Loader,
     Path_,
     Place,
     Problem,
@@ -317,7 +318,7 @@ def _set(document: Document, variable: str, parts: list[str], kind: type[msgspec
         below = level.get(path[-1])
         level = below if isinstance(below, dict) else {}
     try:
-        insert(document, tuple(path), yaml.safe_load(os.environ[variable]), Place(variable, 0))
+        insert(document, tuple(path), yaml.load(os.environ[variable], Loader), Place(variable, 0))  # noqa: S506
     except (yaml.YAMLError, ValueError) as error:
         return [Problem(variable, 0, ".".join(path), " ".join(str(error).split()))]
     return []

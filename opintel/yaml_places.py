@@ -6,6 +6,7 @@ twice, which YAML parsers usually let pass, are problems here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -52,6 +53,14 @@ class Document(NamedTuple):
         return Problem(place.file, place.line, ".".join(map(str, at)), message)
 
 
+class Loader(yaml.SafeLoader):
+    """Takes numbers as `300e9` too, which YAML 1.1 reads as text."""
+
+
+_EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+\Z")
+Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))
+
+
 def read_yaml(path: Path, name: str) -> tuple[Document, list[Problem]]:
     """The mapping in a YAML file, shown as `name` in problems; an unreadable file gives an empty document and why."""
     document = Document({}, {(): Place(name, 0)})
@@ -61,7 +70,7 @@ def read_yaml(path: Path, name: str) -> tuple[Document, list[Problem]]:
         if len(text) > MAX_BYTES:
             return document, [Problem(name, 0, "", f"more than {MAX_BYTES} bytes; this is no settings file")]
         refuse_aliases(text.decode())
-        loader = yaml.SafeLoader(text.decode())
+        loader = Loader(text.decode())
         node = loader.get_single_node()
     except UnicodeDecodeError as error:
         return document, [Problem(name, 0, "", f"not UTF-8 at byte {error.start}")]

@@ -26,6 +26,7 @@ from opintel.config import (
 )
 from opintel.finding import NS
 from opintel.streams.kafka.settings import KafkaSettings, KafkaSourceSettings
+from opintel.yaml_places import read_yaml
 
 MINIMAL = "name: fts\ndomain: fts\ntopic: fts.transfers\n"
 
@@ -131,6 +132,13 @@ def test_folder_comes_from_the_environment(site_folder: Path, monkeypatch: pytes
 def test_a_problem_names_file_line_key_and_what_is_right(site_folder: Path, text: str, expected: str) -> None:
     write(site_folder, MINIMAL + text + "\n")
     assert any(line.startswith(expected) for line in problems(site_folder)), problems(site_folder)
+
+
+def test_large_numbers_may_be_written_with_an_exponent(tmp_path: Path) -> None:
+    (tmp_path / "limits.yaml").write_text("below: 300e9\nabove: -1.5E+3\nname: e9\n")
+    document, problems = read_yaml(tmp_path / "limits.yaml", "limits.yaml")
+    assert problems == []
+    assert document.data == {"below": 300e9, "above": -1500.0, "name": "e9"}
 
 
 def test_every_problem_is_told(site_folder: Path) -> None:

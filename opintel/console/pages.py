@@ -241,7 +241,7 @@ class Pages:
             "through": through,
             "silent": [stream.name for stream in self._streams() if stream.state == "stale"],
             "ended": ended,
-            "budget": {name: sum(b[name] for b in budgets) for name in ("allowed", "spent", "alarms")},
+            "budget": {name: sum(b[name] for b in budgets if b["spent"]) for name in ("allowed", "spent", "alarms")},
             "filters": _choices(told, asked),
             "query": asked.query(),
         }
@@ -264,6 +264,7 @@ class Pages:
         proposed = any(ticket["state"] == "proposed" for ticket in incident["tickets"])
         values: Json = {
             "incident": incident,
+            "thing": reading.thing_of(self._store, id),
             "matters": reading.matters([*beyond, *found]),
             "lead": lead,
             "blocks": [] if lead is None else drawing.blocks(lead, matter),

@@ -166,6 +166,14 @@ def lead_findings(store: Store, incident: str) -> list[Json]:
     return [] if lead is None else findings_of(store, [_lead_id(lead)])
 
 
+def thing_of(store: Store, incident: str) -> Thing:
+    """What an incident is about."""
+    table = t.incident.c
+    with store.read() as connection:
+        row = connection.execute(sa.select(table.stream, table.scope, table.about).where(table.id == incident)).one()
+    return Thing(row.stream, row.scope, tuple(msgspec.json.decode(row.about, type=list[str])))
+
+
 def matters(findings: Sequence[Json]) -> list[list[Json]]:
     """The findings by role, kind and subject, each matter at the place of its first one: hours of the same are one
     line and what is behind it.

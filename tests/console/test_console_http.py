@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from pathlib import Path
 from typing import Any
@@ -310,6 +311,12 @@ def test_quiet_is_said_in_words(tmp_path: Path) -> None:
     assert "All is quiet" in text
     assert f'Since <time datetime="{rfc3339(endpoint(4).window.end)}"' in text
     store.close()
+
+
+def test_an_incident_leads_to_the_past_of_what_it_is_about(client: TestClient, store: Store) -> None:
+    page = client.get(f"/incidents/{open_incident(store)}").text
+    link = html.unescape(re.findall('href="(/things[^"]*)"', page)[0])
+    assert client.get(link).status_code == 200
 
 
 def test_silence_of_a_source_is_not_called_quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,8 @@ function draw(box) {
   // zero belongs in the picture unless all is far from it
   const far = lowest > highest / 2, most = Math.max(highest, 0), least = far ? lowest - 0.06 * (highest - lowest) : Math.min(lowest, 0);
   const line = { stroke: color("--accent"), width: 2, points: { show: true, size: 5, fill: color("--accent") } };
-  const edge = { stroke: "transparent", points: { show: false } };
+  // a band may be thinner than a pixel: a forecast just before its limit
+  const edge = { stroke: color("--band"), width: 1, points: { show: false } };
   const options = {
     width: box.clientWidth, height: box.clientHeight, legend: { show: false }, padding: [8, 16, 0, 0],
     tzDate: (s) => uPlot.tzDate(new Date(s * 1000), "Etc/UTC"),
