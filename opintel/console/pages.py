@@ -233,18 +233,26 @@ class Pages:
         budgets = queries.budgets(self._store)
         through = reading.judged_through(self._store)
         ended = max((i["last"] for i in told), default=None, key=parse_rfc3339)
+        live = sum(i["state"] in LIVE for i in told)
         return {
             "groups": [(name, rows) for name, rows in groups if rows],
             "open": sum(i["state"] == "open" for i in told),
-            "live": sum(i["state"] in LIVE for i in told),
+            "live": live,
             "total": len(told),
             "through": through,
-            "silent": [stream.name for stream in self._streams() if stream.state == "stale"],
+            "silent": [] if live else self._silent(),
             "ended": ended,
             "budget": {name: sum(b[name] for b in budgets if b["spent"]) for name in ("allowed", "spent", "alarms")},
             "filters": _choices(told, asked),
             "query": asked.query(),
         }
+
+    def _silent(self) -> list[str]:
+        """Streams that are heard no more; none where the log is away, which is told on every page."""
+        try:
+            return [] if self._trouble() else [view.name for view in self._streams() if view.state == "stale"]
+        except HTTPException:
+            return []
 
     def _incident(self, request: Request, notice: str, refused: str) -> tuple[Json, dict[str, str]]:
         """What the page shows, and its parts rendered."""

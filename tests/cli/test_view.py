@@ -52,6 +52,7 @@ def test_the_console_stays_up_and_says_that_the_log_is_away(view: View) -> None:
 
 
 def test_the_console_takes_back_that_the_log_was_away(view: View, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(View, "streams", lambda self: [])
     client = TestClient(view.app(), base_url="http://localhost")
     assert AWAY in client.get("/").text
     monkeypatch.setattr(Away, "__getattr__", lambda self, name: lambda *_: 0)
