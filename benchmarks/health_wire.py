@@ -30,18 +30,18 @@ def main() -> None:
     parser.add_argument("--series", type=int, default=5000)
     parser.add_argument("--repeat", type=int, default=5)
     options = parser.parse_args()
-    samples = _samples(options.series)
+    given = samples(options.series, POINTS)
     forms = {
-        "JSON sample": _messages([json.dumps(sample).encode() for sample in samples[: len(samples) // 5]]),
-        "JSON list": _messages([json.dumps(part).encode() for part in _parts(samples, 500)]),
-        "Prometheus matrix": _messages([_matrix(part) for part in _parts(sorted(samples, key=_series), 500)]),
-        "Arrow, map": _messages([_arrow(part, _map) for part in _parts(samples, 20_000)]),
-        "Arrow, JSON labels": _messages([_arrow(part, _text) for part in _parts(samples, 20_000)]),
-        "Arrow, label columns": _messages([_arrow(part, _columns) for part in _parts(samples, 20_000)]),
-        "Arrow, 500 a message": _messages([_arrow(part, _map) for part in _parts(samples, 500)]),
-        "CSV row": _messages([_row(sample) for sample in samples[: len(samples) // 5]], "table"),
+        "JSON sample": _messages([json.dumps(sample).encode() for sample in given[: len(given) // 5]]),
+        "JSON list": _messages([json.dumps(part).encode() for part in parts(given, 500)]),
+        "Prometheus matrix": _messages([_matrix(part) for part in parts(sorted(given, key=_series), 500)]),
+        "Arrow, map": _messages([arrow(part, _map) for part in parts(given, 20_000)]),
+        "Arrow, JSON labels": _messages([arrow(part, _text) for part in parts(given, 20_000)]),
+        "Arrow, label columns": _messages([arrow(part, columns) for part in parts(given, 20_000)]),
+        "Arrow, 500 a message": _messages([arrow(part, _map) for part in parts(given, 500)]),
+        "CSV row": _messages([_row(sample) for sample in given[: len(given) // 5]], "table"),
     }
-    print(f"{len(samples)} samples of {options.series} series, {options.repeat} repeats: median (range)")
+    print(f"{len(given)} samples of {options.series} series, {options.repeat} repeats: median (range)")
     for name, messages in forms.items():
         wire, rates = HealthWire(), []
         for _ in range(options.repeat + 1):
@@ -58,7 +58,8 @@ def _rate(wire: HealthWire, messages: Sequence[Message]) -> float:
     return rows / (time.process_time() - begun)
 
 
-def _samples(series: int) -> list[dict[str, Any]]:
+def samples(series: int, points: int) -> list[dict[str, Any]]:
+    """A value a minute of each series, 50 metrics a host, minute by minute."""
     rng = np.random.default_rng(1)
     names = [f"node_metric_{n}" for n in range(50)]
     return [
@@ -68,7 +69,7 @@ def _samples(series: int) -> list[dict[str, Any]]:
             "name": names[n % len(names)],
             "labels": {"job": "node", "instance": f"host{n // 50:04}.example.org:9100", "device": f"sd{n % 7}"},
         }
-        for point in range(POINTS)
+        for point in range(points)
         for n, value in enumerate(rng.standard_normal(series))
     ]
 
@@ -77,7 +78,8 @@ def _series(sample: dict[str, Any]) -> tuple[str, str]:
     return sample["name"], sample["labels"]["instance"]
 
 
-def _parts(samples: Sequence[dict[str, Any]], size: int) -> list[Sequence[dict[str, Any]]]:
+def parts(samples: Sequence[dict[str, Any]], size: int) -> list[Sequence[dict[str, Any]]]:
+    """Runs of at most `size`."""
     return [samples[at : at + size] for at in range(0, len(samples), size)]
 
 
@@ -95,7 +97,8 @@ def _matrix(samples: Sequence[dict[str, Any]]) -> bytes:
     return json.dumps({"status": "success", "data": data}).encode()
 
 
-def _arrow(samples: Sequence[dict[str, Any]], labels: Any) -> bytes:
+def arrow(samples: Sequence[dict[str, Any]], labels: Any) -> bytes:
+    """An Arrow stream; `labels` makes their columns."""
     columns = {name: pa.array([sample[name] for sample in samples]) for name in ("timestamp", "value", "name")}
     table = pa.table({**columns, **labels([sample["labels"] for sample in samples])})
     sink = pa.BufferOutputStream()
@@ -112,7 +115,8 @@ def _text(labels: Sequence[dict[str, str]]) -> dict[str, Any]:
     return {"labels": pa.array([json.dumps(one) for one in labels])}
 
 
-def _columns(labels: Sequence[dict[str, str]]) -> dict[str, Any]:
+def columns(labels: Sequence[dict[str, str]]) -> dict[str, Any]:
+    """A column a label."""
     return {name: pa.array([one[name] for one in labels]) for name in labels[0]}
 
 

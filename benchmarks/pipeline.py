@@ -103,9 +103,9 @@ class Given:
         """Nothing to do."""
 
 
-def memory(system: System, messages: list[bytes], chunk: int = CHUNK) -> None:
+def memory(system: System, messages: list[bytes], chunk: int = CHUNK, stream: str = "fts") -> None:
     """The pipeline in one process, from messages in memory to the store."""
-    watched = system.stream("fts")
+    watched = system.stream(stream)
     given = Given(system.ingester(watched, "given", live=False), messages, chunk)
     team = [system.sequencer(given.ingester), given, *system.stage1(watched), *system.stage2(watched)]
     drain([*team, system.alerting()])

@@ -17,7 +17,7 @@ from opintel.detector import Closing
 from opintel.evidence import Band, Evidence, Series, Table, capped
 from opintel.finding import NS, Effect, Finding, Severity, Window, finding_id
 from opintel.health.forecast import Forecast, time_to_threshold
-from opintel.health.records import named, series_parts, subject_of
+from opintel.health.records import metric_of, named, series_parts, subject_of
 from opintel.health.refused import refused
 from opintel.health.units import shown, unit
 from opintel.health.windows import series_windows
@@ -160,8 +160,9 @@ class LimitJudge:
         for one in limits:
             of_metric.setdefault(one.metric, []).append(one)
         for series, window in series_windows(closing.records).items():
-            name, labels = series_parts(series)
-            limit = next((one for one in of_metric.get(name, ()) if one.concerns(labels)), None)
+            named_so = of_metric.get(metric_of(series))
+            labels = series_parts(series)[1] if named_so else {}
+            limit = next((one for one in named_so or () if one.concerns(labels)), None)
             if limit is None or window.last.value is None:
                 continue
             past = self._past.get(series)
@@ -199,7 +200,7 @@ class LimitJudge:
             past.due = min(past.due, past.told[2])
 
     def _finding(self, closing: Closing, series: str, limit: Limit, past: _Past, forecast: Forecast | None) -> Finding:
-        name = series_parts(series)[0]
+        name = metric_of(series)
         subject = subject_of(closing.scope, series)
         kind = "limit" if forecast is None else "forecast"
         return Finding(
@@ -239,7 +240,7 @@ def _forecast(past: _Past, span: int, limit: Limit, within: float) -> Forecast |
 
 
 def _summary(series: str, limit: Limit, past: _Past, forecast: Forecast | None) -> str:
-    name, what = series_parts(series)[0], named(series)
+    name, what = metric_of(series), named(series)
     side = "below" if limit.above is None else "above"
     if forecast is None:
         return f"{what} is {shown(name, past.values[-1])}, {side} its limit {shown(name, limit.value)}"[:400]

@@ -17,7 +17,7 @@ from opintel.detector import Closing
 from opintel.evidence import Series, capped
 from opintel.finding import Effect, Finding, digest, finding_id
 from opintel.health.plain import RiverKind, river_kind
-from opintel.health.records import series_parts, subject_of
+from opintel.health.records import metric_of, subject_of
 from opintel.health.refused import refused
 from opintel.health.windows import series_windows
 from opintel.streams.stage import CRASH, said
@@ -139,7 +139,7 @@ class PluggedJudge:
         seen = set()
         for series, window in series_windows(closing.records).items():
             value = window.last.value
-            if value is None or series_parts(series)[0] not in settings.metrics:
+            if value is None or metric_of(series) not in settings.metrics:
                 continue
             if series not in self._known and len(self._known) >= settings.max_series:
                 without[series] = f"more than {settings.max_series} series: raise max_series"
@@ -237,7 +237,7 @@ class PluggedJudge:
                 self._models.pop(series, None)
 
     def _finding(self, closing: Closing, log10_p: float, series: str, above: int, total: int) -> Finding:
-        name = series_parts(series)[0]
+        name = metric_of(series)
         subject = subject_of(closing.scope, series)
         trail, window = self._known[series].trail, closing.window
         _, value, score = trail[-1]

@@ -79,6 +79,15 @@ def series_parts(series: str) -> tuple[str, dict[str, str]]:
     return name, dict(labels)
 
 
+def metric_of(series: str) -> str:
+    """The name alone.
+
+    >>> metric_of('up{instance="a:9100"}')
+    'up'
+    """
+    return series.partition("{")[0]
+
+
 def number_of(text: str) -> float:
     """The number that a text of at most 64 characters writes, NaN and +Inf among them; ValueError for none. What only
     Python reads as one (1_000, digits of other scripts) is none.

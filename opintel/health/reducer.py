@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from opintel.detector import Controls, Record
 from opintel.finding import NS, Window
 from opintel.health.judge import STATISTICS, VALIDATED
-from opintel.health.records import Samples, is_counter, parts_of, series_parts
+from opintel.health.records import Samples, is_counter, metric_of, parts_of
 from opintel.health.series import MultiSeriesDetector, Scores
 from opintel.health.windows import EMITTED, SERIES, Point, SeriesWindow
 from opintel.rows import Batch, Packed
@@ -66,7 +66,7 @@ class HealthReducer:
         slots = np.array([self._slot_of(name) for name in names], dtype=np.int64)
         begin = np.searchsorted(code, np.arange(len(names) + 1))
         value = np.where(payload.missing == 0, payload.value, np.nan)
-        counter = np.array([is_counter(series_parts(parts_of(name)[1])[0]) for name in names], dtype=np.bool_)
+        counter = np.array([is_counter(metric_of(parts_of(name)[1])) for name in names], dtype=np.bool_)
         if counter.any():
             value = self._rates(slots, counter, code, time, value)
         scores = self._detector.update_many(slots[code], time / NS, value)
@@ -171,54 +171,44 @@ class HealthReducer:
     def _records(
         self, window: Window, names: list[str], slots: Ints, begin: Ints, time: Ints, value: Floats, scores: Scores
     ) -> list[Record[Any]]:
+        # by row: the band, and p with what has none above all that have one
         low, high = scores.baseline - BAND * scores.baseline_spread, scores.baseline + BAND * scores.baseline_spread
-        ready = np.isfinite(scores.p_value)
+        there, ready = np.isfinite(value), np.isfinite(scores.p_value)
         p = np.where(ready, scores.p_value, 2.0)
-        there = np.isfinite(value)
-        statistic, direction = scores.statistic, scores.direction
+        # by series: its most surprising row, its last one with a value (or at all), how many there are
+        first, rows, size = begin[:-1], np.arange(len(value)), np.diff(begin)
+        worst = np.lexsort((p, np.repeat(np.arange(len(names)), size)))[first]
+        last = np.maximum.reduceat(np.where(there, rows, -1), first)
+        last = np.where(last < 0, begin[1:] - 1, last)
+        counted, judged = np.add.reduceat(there, first, dtype=np.int64), np.add.reduceat(ready, first, dtype=np.int64)
+        band = there[last] & ready[last]
+        drawn = np.c_[time[last], value[last], np.where(band, low[last], np.nan), np.where(band, high[last], np.nan)]
+        drawn[~np.isfinite(drawn)] = np.nan
         place = (window.start // (window.end - window.start)) % TRAIL
+        columns = (
+            *(slots, size, counted, judged, p[worst], scores.statistic[worst], scores.direction[worst]),
+            *(time[worst], time[last]),
+        )
         records = []
-        for k, key in enumerate(names):
-            span = slice(int(begin[k]), int(begin[k + 1]))
-            worst = span.start + int(np.argmin(p[span]))
-            counted = np.flatnonzero(there[span])
-            last = span.start + int(counted[-1]) if len(counted) else span.stop - 1
-            judged = int(ready[span].sum())
-            log10_p = _sidak(float(p[worst]), judged) if judged else None
-            has_band = bool(there[last] and ready[last])
-            point = Point(
-                int(time[last]),
-                _plain(value[last]),
-                _plain(low[last]) if has_band else None,
-                _plain(high[last]) if has_band else None,
+        for key, at, slot, n, valued, tested, p_value, spoke, way, onset, when in zip(
+            names, drawn[:, 1:].tolist(), *(column.tolist() for column in columns), strict=True
+        ):
+            log10_p = _sidak(p_value, tested) if tested else None
+            said = SeriesWindow(
+                samples=valued,
+                missing=n - valued,
+                last=Point(when, *map(_plain, at)),
+                log10_p=log10_p,
+                extrapolated=p_value < 10.0**-VALIDATED,
+                statistic=STATISTICS[spoke] if tested else "",
+                direction=way if tested else 0,
+                onset=onset,
+                trail=self._trail(slot, place, window) if log10_p is not None and log10_p <= EMITTED else [],
             )
-            unusual = log10_p is not None and log10_p <= EMITTED
-            trail = self._trail(slots[k], place, window) if unusual else []
-            self._trails[slots[k], place] = [
-                point.time,
-                *(np.nan if x is None else x for x in (point.value, point.low, point.high)),
-            ]
             scope, series = parts_of(key)
-            records.append(
-                Record(
-                    window,
-                    SERIES,
-                    series,
-                    scope,
-                    SeriesWindow(
-                        samples=len(counted),
-                        missing=span.stop - span.start - len(counted),
-                        last=point,
-                        log10_p=log10_p,
-                        extrapolated=bool(p[worst] < 10.0**-VALIDATED),
-                        statistic=STATISTICS[statistic[worst]] if judged else "",
-                        direction=int(direction[worst]) if judged else 0,
-                        onset=int(time[worst]),
-                        trail=trail,
-                    ),
-                )
-            )
-        return sorted(records, key=lambda r: (r.kind, r.key, r.scope))
+            records.append(Record(window, SERIES, series, scope, said))
+        self._trails[slots, place] = drawn
+        return sorted(records, key=lambda r: (r.key, r.scope))
 
     def _trail(self, slot: int, place: int, window: Window) -> list[Point]:
         """The windows before, oldest first."""
@@ -232,8 +222,8 @@ def _sidak(p: float, n: int) -> float:
     return min(0.0, math.log10(-math.expm1(n * math.log1p(-p))) if p < 1.0 else 0.0)
 
 
-def _plain(x: Any) -> float | None:
-    return float(x) if math.isfinite(x) else None
+def _plain(x: float) -> float | None:
+    return x if math.isfinite(x) else None
 
 
 def _longer(array: NDArray[np.float64], n: int) -> NDArray[np.float64]:

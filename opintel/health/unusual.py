@@ -13,7 +13,7 @@ import msgspec
 from opintel.detector import Closing
 from opintel.evidence import Band, Series, Table, capped
 from opintel.finding import Effect, Finding, Window, finding_id
-from opintel.health.records import named, series_parts, subject_of
+from opintel.health.records import metric_of, named, subject_of
 from opintel.health.units import shown, unit
 from opintel.health.windows import Point, SeriesWindow, series_windows
 
@@ -73,7 +73,7 @@ class UnusualJudge:
         """Nothing to do."""
 
     def _finding(self, closing: Closing, key: str, window: SeriesWindow, log10_p: float) -> Finding:
-        name = series_parts(key)[0]
+        name = metric_of(key)
         subject = subject_of(closing.scope, key)
         low, high = usual(window)
         began_here = closing.window.start <= window.onset < closing.window.end
@@ -162,7 +162,7 @@ def _said(window: SeriesWindow) -> Table:
 
 
 def _summary(series: str, window: SeriesWindow, low: float | None, high: float | None) -> str:
-    name = series_parts(series)[0]
+    name = metric_of(series)
     band = ""
     if low is not None and high is not None:
         band = f", {'inside its usual' if inside(window) else 'usually'} {_range(name, low, high)}"

@@ -115,7 +115,7 @@ class JudgeStage:
 
     def _upsert_one(self, record: Record[Any]) -> None:
         window, scope = record.window, record.scope
-        if window != self.stream.grid.window(self.stream.grid.start(window.start)):
+        if window.start % self.stream.window or window.end - window.start != self.stream.window:
             raise ValueError(f"window [{window.start}, {window.end}) is not on the grid of {self.stream.window} ns")
         if isinstance(record.payload, int) != (record.kind == QUARANTINED):
             raise ValueError(
