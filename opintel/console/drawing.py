@@ -44,16 +44,20 @@ class Heat(NamedTuple):
     long: str
 
 
-def blocks(finding: Json, others: Sequence[Json] = ()) -> list[Json]:
+def blocks(finding: Json, others: Sequence[Json] = (), since: int | None = None) -> list[Json]:
     """The evidence of a finding, ready to draw: each block with `draw` beside its own fields.
 
     `others`: findings about the same subject, the newest last. Each shows its own part of a series: these are joined,
-    from the beginning of the first to the end of the last, with all of their spans marked.
+    from the beginning of the first to the end of the last, with all of their spans marked. `since` (ns UTC) is
+    where the marked span begins, if not with them.
     """
     drawn = []
     for block in finding["evidence"]:
         if block["type"] == "series":
             block = {"expected": None, "marked": None} | _joined(block, others)
+            if since is not None and block["marked"] is not None and block["times"]:
+                begin, end = block["marked"]
+                block["marked"] = (min(begin, max(since, block["times"][0])), end)
             drawn.append(block | {"draw": chart(msgspec.convert(block, Series))})
         elif block["type"] == "matrix":
             drawn.append(block | {"draw": heat(msgspec.convert(block, Matrix), set(finding["subject"].values()))})

@@ -23,7 +23,7 @@ from opintel.store import Store, queries
 
 Json = dict[str, Any]
 
-FINDINGS_LISTED = 200
+FINDINGS_LISTED = 500
 MATTERS_SHOWN = 12
 """Findings that a thing's page draws: the latest of each kind and metric."""
 SPAN = "12h"
@@ -174,14 +174,19 @@ class Pages:
         return self._polled(request, "streams", streams=[(s, _through(s)) for s in self._streams()])
 
     def findings(self, request: Request) -> Response:
-        """`/findings`: the latest, of one stream or kind if asked."""
-        stream, kind = (request.query_params.get(name) or None for name in ("stream", "kind"))
-        found = reading.latest_findings(self._store, stream=stream, kind=kind, limit=FINDINGS_LISTED)
+        """`/findings`: the latest, of one stream, kind or incident if asked; those of one matter are one line."""
+        stream, kind, id = (request.query_params.get(name) or None for name in ("stream", "kind", "incident"))
+        incident = None if id is None else queries.incident(self._store, id)
+        if id is not None and incident is None:
+            raise HTTPException(404, "There is no such incident.")
+        found = reading.latest_findings(self._store, stream=stream, kind=kind, incident=id, limit=FINDINGS_LISTED)
         counts = sorted(queries.finding_counts(self._store).items())
         return self._renderer.page(
             request,
             "findings.html",
-            findings=found,
+            incident=incident,
+            matters=reading.matters(found, "stream"),
+            listed=len(found),
             counts=[(s, k, n, f"?{urlencode({'stream': s, 'kind': k})}") for (s, k), n in counts],
             stream=stream,
             kind=kind,
@@ -265,18 +270,19 @@ class Pages:
         lead = next(iter([*titling, *found]), None)
         beyond = [f | {"role": "alarm"} for f in titling if f["id"] not in {shown["id"] for shown in found}]
         # a forecast is drawn as it is: earlier ones foresaw something else
-        matter = [] if lead is None or lead["basis"] == "none" else reading.same_matter(self._store, id, lead)
+        forecast = lead is not None and lead["basis"] == "none"
+        matter = [] if lead is None or forecast else reading.same_matter(self._store, id, lead)
         through = dict(reading.judged_through(self._store)).get(incident["stream"], incident["last"])
-        last = parse_rfc3339(incident["last"])
+        began, last = parse_rfc3339(incident["start"]), parse_rfc3339(incident["last"])
         end = parse_rfc3339(incident["resolved"] or max(incident["last"], through, key=parse_rfc3339))
         proposed = any(ticket["state"] == "proposed" for ticket in incident["tickets"])
         values: Json = {
             "incident": incident,
             "thing": reading.thing_of(self._store, id),
-            "matters": reading.matters([*beyond, *found]),
+            "matters": reading.matters([*beyond, *found], "role"),
             "lead": lead,
-            "blocks": [] if lead is None else drawing.blocks(lead, matter),
-            "lasted": end - parse_rfc3339(incident["start"]),
+            "blocks": [] if lead is None else drawing.blocks(lead, matter, began if forecast else None),
+            "lasted": end - began,
             "legal": set(INCIDENT[incident["state"]]),
             "live": incident["state"] in LIVE,
             "known_until": rfc3339((max(self._now(), last) + KNOWN_FOR) // (60 * NS) * 60 * NS)[:16],

@@ -95,9 +95,14 @@ def judged_through(store: Store) -> list[tuple[str, str]]:
         return [(stream, rfc3339(through)) for stream, through in connection.execute(query.order_by(t.judged.c.stream))]
 
 
-def latest_findings(store: Store, *, stream: str | None, kind: str | None, limit: int) -> list[Json]:
-    """The newest findings, newest first, in JSON form with their `stream`."""
+def latest_findings(
+    store: Store, *, stream: str | None, kind: str | None, incident: str | None, limit: int
+) -> list[Json]:
+    """The newest findings, of a stream, kind or incident if asked; newest first, in JSON form with their `stream`."""
     query = sa.select(t.finding.c.content, t.finding.c.stream)
+    if incident is not None:
+        link = t.incident_finding
+        query = query.join(link, link.c.finding == t.finding.c.id).where(link.c.incident == incident)
     if stream is not None:
         query = query.where(t.finding.c.stream == stream)
     if kind is not None:
@@ -174,13 +179,13 @@ def thing_of(store: Store, incident: str) -> Thing:
     return Thing(row.stream, row.scope, tuple(msgspec.json.decode(row.about, type=list[str])))
 
 
-def matters(findings: Sequence[Json]) -> list[list[Json]]:
-    """The findings by role, kind and subject, each matter at the place of its first one: hours of the same are one
-    line and what is behind it.
+def matters(findings: Sequence[Json], by: str) -> list[list[Json]]:
+    """The findings by role (or stream), kind and subject, each matter at the place of its first one: hours of the same
+    are one line and what is behind it.
     """
     told: dict[tuple[str, str, str], list[Json]] = {}
     for f in findings:
-        told.setdefault((f["role"], f["kind"], str(sorted(f["subject"].items()))), []).append(f)
+        told.setdefault((f[by], f["kind"], str(sorted(f["subject"].items()))), []).append(f)
     return list(told.values())
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Annotated, Any
 
@@ -246,7 +247,10 @@ def _summary(series: str, limit: Limit, past: _Past, forecast: Forecast | None) 
         return f"{what} is {shown(name, past.values[-1])}, {side} its limit {shown(name, limit.value)}"[:400]
     median, low, high = (_time(t) for t in (forecast.median, forecast.low, forecast.high))
     when = f"in {median}" if low == high else f"in {median} ({low} to {high})"
-    return f"{what} reaches its limit {shown(name, limit.value)} {when}, now {shown(name, past.values[-1])}"[:400]
+    # the hour is still true when the incident is read later
+    hour = datetime.fromtimestamp(past.times[-1] + forecast.median, UTC).strftime("%-d %b %H:%M")
+    value = shown(name, past.values[-1])
+    return f"{what} reaches its limit {shown(name, limit.value)} about {hour} UTC, {when}, now {value}"[:400]
 
 
 def _time(seconds: float) -> str:

@@ -13,12 +13,13 @@ import msgspec
 from opintel.detector import Closing
 from opintel.evidence import Band, Series, Table, capped
 from opintel.finding import Effect, Finding, Window, finding_id
-from opintel.health.records import metric_of, named, subject_of
+from opintel.health.records import is_counter, metric_of, named, subject_of
 from opintel.health.units import shown, unit
 from opintel.health.windows import Point, SeriesWindow, series_windows
 
 WORDS = {
     "residual": "jumped to",
+    "below": "dropped to",
     "level": "is at",
     "shift": "has shifted to",
     "change": "has changed to",
@@ -174,11 +175,15 @@ def _summary(series: str, window: SeriesWindow, low: float | None, high: float |
 
 def _says(window: SeriesWindow, low: float | None, high: float | None) -> str:
     """What spoke; far outside the band, scatter is no news beside the level, and inside it a step is none of level."""
-    if window.statistic == "spread" and abs(departure(window.last.value, low, high)) > AWAY:
+    off = departure(window.last.value, low, high)
+    if window.statistic == "spread" and abs(off) > AWAY:
         return "level"
-    return "inside" if inside(window) else window.statistic
+    if inside(window):
+        return "inside"
+    return "below" if window.statistic == "residual" and off < 0.0 else window.statistic
 
 
 def _range(name: str, low: float, high: float) -> str:
+    low = max(low, 0.0) if is_counter(name) else low  # no rate is below 0, whatever the arithmetic of the band says
     first, last = shown(name, low), shown(name, high)
     return first if first == last else f"{first} to {last}"

@@ -69,7 +69,10 @@ def chromium(part: Callable[[str], Path]) -> Iterator[Any]:
 
 @pytest.fixture
 def page(chromium: Any) -> Iterator[Any]:
-    """A page of 1440x900 that may show no error, run no foreign script and break no policy."""
+    """A page of 1440x900 that may show no error, run no foreign script and break no policy.
+
+    What serves it is asked for before it, so that it is there until the page is closed.
+    """
     context = chromium.new_context(viewport={"width": 1440, "height": 900})
     context.add_init_script(WATCH)
     context.set_default_timeout(15_000)

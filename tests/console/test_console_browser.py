@@ -22,7 +22,7 @@ def titled(store: Store, word: str) -> dict[str, Any]:
     return told
 
 
-def test_hostile_texts_are_text(page: Any, url: str, store: Store) -> None:
+def test_hostile_texts_are_text(url: str, page: Any, store: Store) -> None:
     paths = [*HOSTILE_PAGES, *(f"/incidents/{i['id']}" for i in queries.incidents(store))]
     paths += [f"/findings/{f['id']}" for f in queries.findings(store)[-2:]]
     for path in paths:
@@ -40,7 +40,7 @@ def test_hostile_texts_are_text(page: Any, url: str, store: Store) -> None:
     assert page.locator(".dead pre").all_inner_texts() == [visible(text) for text in HOSTILE]
 
 
-def test_evidence_is_drawn(page: Any, url: str, store: Store) -> None:
+def test_evidence_is_drawn(url: str, page: Any, store: Store) -> None:
     page.goto(f"{url}/incidents/{titled(store, SITES[0])['id']}")
     page.wait_for_selector(".chart canvas")
     box = page.locator(".chart canvas").bounding_box()
@@ -61,7 +61,7 @@ def test_evidence_is_drawn(page: Any, url: str, store: Store) -> None:
     assert link.get_attribute("rel") == "noopener noreferrer"
 
 
-def test_the_list_renews_itself(page: Any, url: str, store: Store) -> None:
+def test_the_list_renews_itself(url: str, page: Any, store: Store) -> None:
     page.goto(url)
     assert page.locator(".incidents li.open").count() == 2
     page.evaluate("window.stayed = true")
@@ -74,7 +74,7 @@ def test_the_list_renews_itself(page: Any, url: str, store: Store) -> None:
     assert page.title().startswith("(3)")
 
 
-def test_what_is_being_written_is_kept(page: Any, url: str, store: Store) -> None:
+def test_what_is_being_written_is_kept(url: str, page: Any, store: Store) -> None:
     page.goto(f"{url}/incidents/{titled(store, SITES[0])['id']}")
     page.get_by_text("Known until", exact=True).click()
     page.locator("#pop-confirm summary").click()
@@ -88,7 +88,7 @@ def test_what_is_being_written_is_kept(page: Any, url: str, store: Store) -> Non
     page.wait_for_selector("text=5 findings")
 
 
-def test_operators_act_by_clicking(page: Any, url: str, store: Store) -> None:
+def test_operators_act_by_clicking(url: str, page: Any, store: Store) -> None:
     id = titled(store, SITES[0])["id"]
 
     def now() -> dict[str, Any]:
@@ -135,7 +135,7 @@ def test_operators_act_by_clicking(page: Any, url: str, store: Store) -> None:
     assert (now()["state"], now()["answer"]) == ("closed", "false-alarm")
 
 
-def test_pages_renew_in_place(page: Any, url: str, store: Store) -> None:
+def test_pages_renew_in_place(url: str, page: Any, store: Store) -> None:
     page.goto(f"{url}/incidents/{titled(store, SITES[0])['id']}")
     assert page.locator("#facts").get_by_text("Findings").first.inner_text() == "Findings 4"
     judge(store, 16, 16, {16: [endpoint(16)]})
@@ -144,7 +144,7 @@ def test_pages_renew_in_place(page: Any, url: str, store: Store) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_needs_no_sideways_scrolling(page: Any, url: str, store: Store, scheme: str) -> None:
+def test_a_phone_needs_no_sideways_scrolling(url: str, page: Any, store: Store, scheme: str) -> None:
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({"width": 390, "height": 844})
     paths = [*HOSTILE_PAGES, "/budgets"]

@@ -225,13 +225,19 @@ def test_a_served_console_stops(store: Store) -> None:
 def test_findings_of_one_matter_are_one_line_and_what_is_behind_it(client: TestClient, store: Store) -> None:
     id = open_incident(store)
     found = (queries.incident(store, id) or {})["evidence_findings"]
-    matters = reading.matters(found)
+    matters = reading.matters(found, "role")
     assert sorted(f["id"] for matter in matters for f in matter) == sorted(f["id"] for f in found)
     assert any(len(matter) > 1 for matter in matters)
     assert all(len({(f["role"], f["kind"], str(f["subject"])) for f in matter}) == 1 for matter in matters)
     page = client.get(f"/incidents/{id}").text
     assert page.count("more like it") == sum(len(matter) > 1 for matter in matters)
     assert all(f'href="/findings/{f["id"]}"' in page for f in found)
+    page = client.get(f"/findings?incident={id}").text
+    assert set(re.findall(r'href="/findings/([^"]+)"', page)) == {f["id"] for f in found}
+    assert f'href="/incidents/{id}"' in page
+    assert page.count("more like it") == sum(len(matter) > 1 for matter in matters)
+    assert client.get("/findings?incident=none").status_code == 404
+    assert page.count("more like it") < client.get("/findings").text.count("<li>")
 
 
 def test_the_json_forms(client: TestClient, store: Store) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from html import unescape
 from itertools import pairwise
 from pathlib import Path
@@ -301,10 +302,16 @@ def test_thinning_keeps_the_extremes() -> None:
     assert {0, 4999} <= told.keys()
 
 
-def test_a_cell_leads_to_the_thing(page: Any, empty: Store) -> None:
-    watch(empty, 179, [unusual(k, "a", log10_p=-12.0) for k in range(100, 140)] + [unusual(170, "b")])
+@pytest.fixture
+def empty_url(empty: Store) -> Iterator[str]:
     console = serve(make_app(empty))
-    page.goto(f"{console.url}/map?span=3h")
+    yield console.url
+    console.stop()
+
+
+def test_a_cell_leads_to_the_thing(empty_url: str, page: Any, empty: Store) -> None:
+    watch(empty, 179, [unusual(k, "a", log10_p=-12.0) for k in range(100, 140)] + [unusual(170, "b")])
+    page.goto(f"{empty_url}/map?span=3h")
     row = page.locator(".map tbody tr", has_text="a").first
     row.locator(".strip a").first.click()
     page.wait_for_url("**/things?**at=2026-03-02T07%3A39%3A00Z")
@@ -318,11 +325,10 @@ def test_a_cell_leads_to_the_thing(page: Any, empty: Store) -> None:
     page.locator(".map .name").first.focus()
     page.keyboard.press("Enter")
     page.wait_for_url("**/things?**")
-    console.stop()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_scale_grows_steadily_in_greyscale(page: Any, url: str, scheme: str) -> None:
+def test_the_scale_grows_steadily_in_greyscale(url: str, page: Any, scheme: str) -> None:
     page.emulate_media(color_scheme=scheme)
     page.goto(f"{url}/map")
     read = "all => all.map(i => getComputedStyle(i).backgroundColor)"
@@ -333,10 +339,19 @@ def test_the_scale_grows_steadily_in_greyscale(page: Any, url: str, scheme: str)
     assert min(steps) > 8
 
 
-def test_map_and_thing_fit_a_phone(page: Any, url: str, store: Store) -> None:
+def test_map_and_thing_fit_a_phone(url: str, page: Any, store: Store) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     for path in ("/map?span=3h", f"/things?stream=fts&scope={endpoint(1).subject['scope']}&about={SITES[0]}"):
         page.goto(url + path)
         assert page.locator(".strip").count() > 0
         page.wait_for_timeout(200)
         assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
+
+
+def test_a_forecast_is_marked_from_where_its_incident_began() -> None:
+    [block] = drawing.blocks(piece(0, 40), since=12)
+    assert block["marked"] == (12, 40)
+    [block] = drawing.blocks(piece(20, 40), since=12)
+    assert block["marked"] == (20, 40)
+    [block] = drawing.blocks(piece(0, 40))
+    assert block["marked"] == (39, 40)

@@ -56,7 +56,7 @@ def test_a_disk_that_fills_is_told_hours_before_with_an_interval_that_holds() ->
     (finding,) = told[600]
     assert (finding.kind, finding.basis, finding.log10_p, finding.severity) == ("forecast", "none", None, "warning")
     assert finding.effect.value == pytest.approx(5.0, rel=0.1)
-    assert finding.summary == "disk01: avail (/data) reaches its limit 0 in 5.0 h, now 498.8"
+    assert finding.summary == "disk01: avail (/data) reaches its limit 0 about 15 Nov 13:13 UTC, in 5.0 h, now 498.8"
     series = finding.evidence[0]
     assert series.expected is not None  # type: ignore[union-attr]
     ahead = [n for n, v in enumerate(series.values) if v is None]  # type: ignore[union-attr]

@@ -67,7 +67,7 @@ def found(given: SeriesWindow) -> tuple[str, str]:
 
 def test_a_series_that_is_back_is_said_to_be_and_names_no_incident() -> None:
     assert found(window([10.0, 2.0, 1.0], 10.5)) == ("info", "h: m is back at 10.5, inside its usual 9 to 11")
-    assert found(window([10.0, 2.0, 1.0], 1.5)) == ("warning", "h: m jumped to 1.5, usually 9 to 11")
+    assert found(window([10.0, 2.0, 1.0], 1.5)) == ("warning", "h: m dropped to 1.5, usually 9 to 11")
     assert found(window([10.0, 2.0, 1.0], 8.8)) == ("info", "h: m is back at 8.8, usually 9 to 11")
     assert found(window([10.0, 8.9, None], 10.5))[0] == "warning"  # it was never far away
     assert found(window([10.0, 2.0], None))[0] == "warning"
@@ -82,3 +82,11 @@ def test_words_say_where_a_series_is() -> None:
 def test_the_departure_is_in_standard_deviations_of_the_band() -> None:
     assert departure(3.92, -1.96, 1.96) == pytest.approx(3.92)
     assert departure(None, 0.0, 1.0) == departure(1.0, None, None) == departure(1.0, 2.0, 2.0) == 0.0
+
+
+def test_no_rate_is_said_to_be_usually_below_zero() -> None:
+    trail = [Point(n, 0.1, -0.4, 0.4) for n in range(9)]
+    given = SeriesWindow(1, 0, Point(9, 7.0, -0.4, 0.4), -6.0, True, "residual", 1, 9, trail)
+    record = Record(Window(0, 60), "series", 'errors_total{instance="h"}', "s", given)
+    (finding,) = UnusualJudge().judge(Closing(Window(0, 60), "s", [record], Controls(), UnusualSettings(), "", True))
+    assert finding.summary == "h: errors_total jumped to 7 /s, usually 0 /s to 0.4 /s"

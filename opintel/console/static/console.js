@@ -15,7 +15,8 @@ function amount(value, unit) {
   const size = Math.abs(value);
   if (size >= 1e6 || (size > 0 && size < 1e-2)) {
     const [by, prefix] = prefixes.find(([least]) => size >= least) || prefixes.at(-1);
-    return `${Number((value / by).toPrecision(3))}\u202f${prefix}`;
+    const base = prefix && /^(B|s|Hz|W|V)(\/s)?$/.test(unit) ? unit : "";
+    return `${Number((value / by).toPrecision(3))}\u202f${prefix}${base}`;
   }
   return size >= 1000 ? Math.round(value).toLocaleString("en") : String(Number(value.toPrecision(3)));
 }
