@@ -61,11 +61,20 @@ def rows(past: Past, known: Judged, live: Mapping[Thing, Live], streams: Sequenc
     surprise = np.where(best < 0, 0.0, marks.surprises[best] if len(marks.ids) else 0.0)
     lately = surprise @ 2.0 ** (HALVES * (np.arange(span.columns) - span.columns + 1) / span.columns)
     order = sorted(range(len(present)), key=lambda r: (-float(lately[r]), things[present[r]]))[:ROWS_SHOWN]
-    tail = common_tail([text for r in order for text in things[present[r]].about])
+    shown = [things[present[r]] for r in order]
+    tails = {
+        stream: common_tail([text for thing in shown if thing.stream == stream for text in thing.about])
+        for stream in sorted({thing.stream for thing in shown})
+    }
     drawn = [_drawn(things[present[r]], marks, best[r], counts[r], known, live, span, end) for r in order]
     for told in drawn:
-        told["label"] = " → ".join(text.removesuffix(tail) for text in told["thing"].about) or told["thing"].name
-    return {"rows": drawn, "tail": tail, "more": len(present) - len(order)}
+        thing = told["thing"]
+        told["label"] = " → ".join(text.removesuffix(tails[thing.stream]) for text in thing.about) or thing.name
+    return {
+        "rows": drawn,
+        "tails": [(stream, tail) for stream, tail in tails.items() if tail],
+        "more": len(present) - len(order),
+    }
 
 
 def row(thing: Thing, marks: Marks, known: Judged, live: Mapping[Thing, Live], span: Span, end: int) -> Json:

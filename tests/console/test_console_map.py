@@ -355,3 +355,13 @@ def test_a_forecast_is_marked_from_where_its_incident_began() -> None:
     assert block["marked"] == (20, 40)
     [block] = drawing.blocks(piece(0, 40))
     assert block["marked"] == (39, 40)
+
+
+def test_what_all_names_of_a_stream_end_in_is_said_once(empty: Store) -> None:
+    hosts = [f"n{k}.farm.example:9100" for k in range(3)]
+    watch(empty, 179, [unusual(170 + k, host) for k, host in enumerate(hosts)])
+    page = asking(empty).get("/map").text
+    names = re.findall(r'class="name"[^>]*title="([^"]+)"><bdi>(.*?)</bdi>', page)
+    assert sorted(short for _, short in names) == ["n0", "n1", "n2"]
+    assert sorted(long for long, _ in names) == [f"{host} (health, {SCOPE})" for host in hosts]
+    assert "All names end in <bdi>.farm.example:9100</bdi>." in page
