@@ -18,7 +18,7 @@ Traps, each of which breaks "the same findings online, after a crash and in a ba
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Annotated, Any, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 import numpy as np
@@ -28,6 +28,11 @@ from opintel.finding import Finding, Label, Window, digest
 from opintel.rows import Batch, Row
 
 P = TypeVar("P")
+
+Emit = Annotated[float, msgspec.Meta(ge=-300, le=0)]
+"""Setting of a judge: findings with log10 p at most this are emitted."""
+Most = Annotated[int, msgspec.Meta(ge=0, le=100_000)]
+"""Setting: at most so many."""
 
 
 class Reject(NamedTuple):

@@ -115,6 +115,17 @@ def digest(value: Any) -> str:
     return hashlib.blake2b(msgspec.json.encode(value, order="deterministic"), digest_size=16).hexdigest()
 
 
+def clock(ns: int, now: int) -> str:
+    """HH:MM in UTC as of `now` (both ns UTC), with the day before it where that is another one.
+
+    >>> clock(1_577_922_422 * NS, 1_577_923_000 * NS), clock(1_577_922_422 * NS, 1_577_996_000 * NS)
+    ('23:47', '1 Jan 23:47')
+    """
+    then = datetime.fromtimestamp(ns // NS, UTC)
+    same = then.date() == datetime.fromtimestamp(now // NS, UTC).date()
+    return then.strftime("%H:%M" if same else "%-d %b %H:%M")
+
+
 def rfc3339(ns: int) -> str:
     """RFC 3339 text, UTC, as many decimals as needed (none, 3, 6 or 9).
 

@@ -25,6 +25,7 @@ from opintel.config import (
     wire_settings,
 )
 from opintel.finding import NS
+from opintel.fts.links import LinkSettings
 from opintel.streams.kafka.settings import KafkaSettings, KafkaSourceSettings
 from opintel.yaml_places import read_yaml
 
@@ -356,6 +357,13 @@ def test_settings_that_cannot_travel_are_told(site_folder: Path, value: str) -> 
     write(site_folder, MINIMAL + f"detectors:\n  fts.loose: {{cap: {value}}}\n")
     with pytest.raises(ConfigError, match="travels as a control"):
         detector_settings(load_site(site_folder), "fts", {"fts.loose": Loose})
+
+
+@pytest.mark.parametrize("line", ["emit: -.inf", "emit: .nan", f"max_findings: {10**30}", "max_findings: -1"])
+def test_no_setting_of_a_judge_is_beyond_all_measure(site_folder: Path, line: str) -> None:
+    write(site_folder, MINIMAL + f"detectors:\n  fts.links:\n    {line}\n")
+    with pytest.raises(ConfigError, match=rf"fts.yaml:6: detectors.fts.links.{line.split(':')[0]}: "):
+        detector_settings(load_site(site_folder), "fts", {"fts.links": LinkSettings})
 
 
 def test_wrong_detectors_are_named(site_folder: Path) -> None:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 import numpy as np
 
 from opintel.evidence import Band, Evidence, Matrix, Series, Table, Texts, capped
-from opintel.finding import NS, Window
+from opintel.finding import Window
 from opintel.fts.records import LinkWindow
 
 SIDE = 12
@@ -117,11 +116,6 @@ def main_error(own: Sequence[LinkWindow], width: int = 60) -> str:
     top = _most(counts, 1)
     text = " ".join("".join(c if c.isprintable() else " " for c in top[0]).split()) if top else ""
     return text if len(text) <= width else text[: width - 1] + "…"
-
-
-def clock(ns: int) -> str:
-    """HH:MM of an event time, UTC."""
-    return datetime.fromtimestamp(ns // NS, UTC).strftime("%H:%M")
 
 
 def percent(share: float) -> str:

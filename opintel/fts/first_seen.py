@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from opintel.detector import Closing, Record
+from opintel.detector import Closing, Most, Record
 from opintel.evidence import Evidence, Table, Texts, capped
 from opintel.finding import NS, Effect, Finding, finding_id
 from opintel.fts.records import LINK, MESSAGES, LinkWindow, read_window
@@ -32,16 +32,11 @@ DAY: Final = 86_400 * NS
 class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Caps on the findings of one scope; what exceeds them is learned and named in the last finding's evidence."""
 
-    per_window: int = 10
-    per_day: int = 40
+    per_window: Most = 10
+    per_day: Most = 40
     """Per UTC day of the windows' start."""
-    warm_up_windows: int = 0
+    warm_up_windows: Most = 0
     """So many first windows are learned from and give no finding."""
-
-    def __post_init__(self) -> None:
-        for name in self.__struct_fields__:
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is not negative")
 
 
 class FirstSeen:

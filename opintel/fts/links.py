@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.special import expit, logit
 
-from opintel.detector import Closing
-from opintel.finding import Effect, Finding, Severity, Window, finding_id
-from opintel.fts.explain import Past, Usual, clock, explain_failures, main_error, percent
+from opintel.detector import Closing, Emit, Most
+from opintel.finding import Effect, Finding, Severity, Window, clock, finding_id
+from opintel.fts.explain import Past, Usual, explain_failures, main_error, percent
 from opintel.fts.records import SLICES, LinkWindow, link_windows
 from opintel.stats.counts import Floats, Ints, log_mid_p, shape
 from opintel.stats.dispersion import fit_healthy
@@ -118,11 +118,11 @@ def judge(counts: pa.Table, fdr: float = 0.05) -> pa.Table:
 class LinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Settings of `LinkJudge`."""
 
-    emit: float = -4.0
+    emit: Emit = -4.0
     """Findings with log10 p at most this are emitted."""
-    max_findings: int = 100
+    max_findings: Most = 100
     """At most so many a window, the most surprising first."""
-    warm_up: int = 6
+    warm_up: Most = 6
     """First windows of a scope, which only teach."""
 
 
@@ -140,7 +140,7 @@ class LinkJudge:
     """
 
     name = "fts.failures"
-    version = 1
+    version = 2
     Settings = LinkSettings
     controls: tuple[str, ...] = ()
 
@@ -338,7 +338,7 @@ class LinkJudge:
             basis="exact" if subject.log10_p >= VALIDATED else "extrapolated",
             effect=Effect(k / n, "failed share"),
             severity=_severity(subject.role, k, n),
-            summary=f"{what} since {clock(since)} (usual {percent(usual)})"
+            summary=f"{what} since {clock(since, window.end)} (usual {percent(usual)})"
             + (f"; mostly '{mostly}'" if mostly else ""),
             evidence=explain_failures(own, view.seen, list(self._past), window, Usual(usual, rho)),
             model=closing.model,

@@ -14,10 +14,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from opintel.detector import QUARANTINED, Closing
+from opintel.detector import QUARANTINED, Closing, Emit, Most
 from opintel.evidence import Band, Series, capped
-from opintel.finding import Effect, Finding, Window, finding_id
-from opintel.fts.explain import clock
+from opintel.finding import Effect, Finding, Window, clock, finding_id
 from opintel.fts.records import LinkWindow, link_windows
 from opintel.stats.counts import Floats, Ints, log_zero
 from opintel.stats.habits import Habits
@@ -52,9 +51,9 @@ _RING = tuple(f"drawn{i:02d}" for i in range(DRAWN))
 class SilentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Settings of `SilentJudge`."""
 
-    emit: float = -4.0
+    emit: Emit = -4.0
     """Findings with log10 p at most this are emitted."""
-    max_findings: int = 100
+    max_findings: Most = 100
     """At most so many a window, the most surprising first."""
 
 
@@ -70,7 +69,7 @@ class SilentJudge:
     """
 
     name = "fts.silence"
-    version = 1
+    version = 2
     Settings = SilentSettings
     controls: tuple[str, ...] = ()
 
@@ -244,7 +243,8 @@ class SilentJudge:
             basis="extrapolated",
             effect=Effect(missed, "files missing"),
             severity="warning",
-            summary=f"{what} is silent since {clock(since)}: no file where about {missed:.0f} were usual{waiting}",
+            summary=f"{what} is silent since {clock(since, window.end)}:"
+            f" no file where about {missed:.0f} were usual{waiting}",
             evidence=capped(
                 [Series("Files by window", times, [*values, 0.0], "files", band, (max(since, times[0]), window.end))]
             ),

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 from scipy.special import stdtr
 
-from opintel.detector import Closing
+from opintel.detector import Closing, Emit, Most
 from opintel.evidence import Band, Series, capped
-from opintel.finding import Effect, Finding, Window, finding_id
-from opintel.fts.explain import clock, table
+from opintel.finding import Effect, Finding, Window, clock, finding_id
+from opintel.fts.explain import table
 from opintel.fts.records import SLICES, LinkWindow, link_windows
 from opintel.stats.counts import Floats, Ints
 from opintel.stats.habits import Habits
@@ -57,11 +57,11 @@ _RING = tuple(f"drawn{i:02d}" for i in range(DRAWN))
 class SlowSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Settings of `SlowJudge`."""
 
-    emit: float = -4.0
+    emit: Emit = -4.0
     """Findings with log10 p at most this are emitted."""
-    max_findings: int = 100
+    max_findings: Most = 100
     """At most so many a window, the most surprising first."""
-    times_slower: float = 1.5
+    times_slower: Annotated[float, msgspec.Meta(ge=1, le=1e6)] = 1.5
     """Less than this is no finding, however certain."""
 
 
@@ -75,7 +75,7 @@ class SlowJudge:
     """
 
     name = "fts.throughput"
-    version = 1
+    version = 2
     Settings = SlowSettings
     controls: tuple[str, ...] = ()
 
@@ -202,7 +202,7 @@ class SlowJudge:
             effect=Effect(slower, "times slower"),
             severity="warning",
             summary=(
-                f"{link.source} to {link.destination} is {slower:.1f} times slower since {clock(since)}:"
+                f"{link.source} to {link.destination} is {slower:.1f} times slower since {clock(since, window.end)}:"
                 f" {now:.3g} MB/s a file, usually {then:.3g} MB/s ({files} files)"
             ),
             evidence=capped([self._drawn(at, window, usual, scale, total / files), table([link])]),

@@ -31,6 +31,8 @@ EARLY = 10.0
 SETTLED = 300.0
 """Rows from which on a disturbance slows learning down."""
 NO_LIMIT = 1e308
+SHORTEST = 1e-9
+"""s between two rows that count as one spacing at least."""
 FORGOTTEN = 0.002
 """What a row takes from the longest step: an outage of a minute's series is forgotten in a day."""
 
@@ -84,10 +86,10 @@ def moment(m: Machine, time: Number, state: tuple[Number, ...]) -> Moment:
     step = m.where(new, 0.0, time - last)
     later = step > 0.0
     usual = m.where(later & (spacing <= 0.0), step, spacing)
-    gap = m.where(later, step / m.most(usual, 1e-300), 1.0)
+    gap = m.where(later, step / m.most(usual, SHORTEST), 1.0)
     rate = m.where(later, 1.0 / (m.least(rows, 50.0) + 1.0), 0.0)
     off = m.bounded(gap - 1.0, 3.0)
-    overdue = m.where(later & (longest > 0.0), step / m.most(longest, 1e-300), 1.0)
+    overdue = m.where(later & (longest > 0.0), step / m.most(longest, SHORTEST), 1.0)
     # a step counts for twice the longest at most, so that one outage does not hide the next
     longest = m.most(m.least(step, 2.0 * m.where(longest > 0.0, longest, usual)), longest - FORGOTTEN * longest)
     state = (

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from opintel.health.bounds import LARGEST
 from opintel.stats.counts import Floats
 
 POINTS = 240
@@ -46,16 +47,19 @@ class _Line(NamedTuple):
 def time_to_threshold(times: ArrayLike, values: ArrayLike, limit: float, *, coverage: float = 0.9) -> Forecast:
     """(median, low, high) of when the level of a series passes `limit`; times (N,) in s, in any order.
 
-    Values that are not finite are left out; fewer than 8 rows, or no spread in time, say nothing: (inf, 0, inf). For a
-    line the level is the line itself, for a random walk its first passage (inverse Gaussian: Schrödinger 1915,
-    Phys. Z. 16, 289). The same rows give the same answer. ValueError for wrong shapes or a coverage outside (0, 1).
+    Values that are not finite, or beyond 1e30, are left out; fewer than 8 rows, or no spread in time, say nothing:
+    (inf, 0, inf). For a line the level is the line itself, for a random walk its first passage (inverse Gaussian:
+    Schrödinger 1915, Phys. Z. 16, 289). The same rows give the same answer. ValueError for wrong shapes, a limit
+    that is not finite or a coverage outside (0, 1).
     """
     t, y = np.asarray(times, dtype=np.float64), np.asarray(values, dtype=np.float64)
     if t.ndim != 1 or t.shape != y.shape:
         raise ValueError(f"times and values must be (N,), not {t.shape} and {y.shape}")
+    if not np.isfinite(limit):
+        raise ValueError(f"a limit is a finite number, got {limit}")
     if not 0.0 < coverage < 1.0:
         raise ValueError(f"coverage must be between 0 and 1, not {coverage}")
-    good = np.isfinite(t) & np.isfinite(y)
+    good = np.isfinite(t) & (np.abs(y) <= LARGEST)
     order = np.argsort(t[good], kind="stable")
     t, y = t[good][order], y[good][order]
     if len(t) < FEWEST or t[-1] <= t[0]:

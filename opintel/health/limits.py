@@ -14,21 +14,23 @@ from typing import Annotated, Any
 
 import msgspec
 
-from opintel.detector import Closing
+from opintel.detector import Closing, Most
 from opintel.evidence import Band, Evidence, Series, Table, capped
 from opintel.finding import NS, Effect, Finding, Severity, Window, finding_id
 from opintel.health.forecast import Forecast, time_to_threshold
 from opintel.health.records import metric_of, named, series_parts, subject_of
 from opintel.health.refused import refused
-from opintel.health.units import shown, unit
+from opintel.health.units import shown, shown_apart, unit
 from opintel.health.windows import series_windows
 
 KEPT = 240
 """Windows of a series that are remembered."""
 LEAST = 60
 """Windows without which nothing is forecast."""
-SPANS = (LEAST, KEPT)
+SPANS = (LEAST // 2, LEAST, KEPT)
 """A forecast is made from the last so many windows: a drift may have begun lately, or long ago."""
+HOURS = 48
+"""Hours whose means are remembered, so that what comes every day is no drift."""
 EVERY = 5
 """Windows between two forecasts of a series."""
 AGREED = 3
@@ -83,7 +85,7 @@ class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Settings of `LimitJudge`."""
 
     limits: tuple[Limit, ...] = ()
-    max_findings: Annotated[int, msgspec.Meta(ge=0)] = 100
+    max_findings: Most = 100
     """At most so many a window, the soonest first."""
 
 
@@ -101,6 +103,17 @@ class _Past(msgspec.Struct, array_like=True):
     absent: int = 0
     due: float = math.inf
     """The earliest of the latest times that were told, s since 1970."""
+    hours: list[tuple[int, float, int]] = []
+    """(hours since 1970, sum of its values, how many) of the last hours that had any."""
+
+    def note(self, time: float, value: float) -> None:
+        """Takes the last sample of a window."""
+        self.times = [*self.times[-(KEPT - 1) :], time]
+        self.values = [*self.values[-(KEPT - 1) :], value]
+        hour, total, n = int(time // 3600), 0.0, 0
+        if self.hours and self.hours[-1][0] == hour:
+            _, total, n = self.hours.pop()
+        self.hours = [*self.hours[-(HOURS - 1) :], (hour, total + value, n + 1)]
 
 
 class LimitJudge:
@@ -111,7 +124,7 @@ class LimitJudge:
     """
 
     name = "health.limits"
-    version = 1
+    version = 2
     Settings = LimitSettings
     controls: tuple[str, ...] = ()
 
@@ -136,7 +149,7 @@ class LimitJudge:
                 continue
             if past.times[-1] > past.due or (past.told and _turned_back(past.values, limit)):
                 # it did not come true, or somebody made room: what it was made of is over
-                past = self._past[series] = _Past(past.times[-1:], past.values[-1:], LEAST)
+                past = self._past[series] = _Past(past.times[-1:], past.values[-1:], LEAST, hours=past.hours)
             self._look(past, limit)
             if past.agreed >= AGREED:
                 now = past.times[-1]
@@ -173,8 +186,7 @@ class LimitJudge:
                     continue
                 # not all series in the same window
                 past = self._past[series] = _Past(wait=LEAST + len(self._past) % EVERY)
-            past.times = [*past.times[-(KEPT - 1) :], window.last.time / NS]
-            past.values = [*past.values[-(KEPT - 1) :], window.last.value]
+            past.note(window.last.time / NS, window.last.value)
             past.absent = 0
             concerned[series] = limit
         for series in [s for s, past in self._past.items() if s not in concerned]:
@@ -196,7 +208,8 @@ class LimitJudge:
             past.agreed, past.told, past.due = 0, [], math.inf
             return
         past.agreed += 1
-        past.told = [now + x for x in min(soon)]
+        # the surest
+        past.told = [now + x for x in min(soon, key=lambda f: f.high - f.low)]
         if past.agreed >= AGREED:
             past.due = min(past.due, past.told[2])
 
@@ -237,14 +250,32 @@ def _forecast(past: _Past, span: int, limit: Limit, within: float) -> Forecast |
         return None  # not on its way there, or slowly: not worth the arithmetic
     if time_to_threshold(times, values, limit.value, coverage=SURE).high > within:
         return None
+    if _as_yesterday(past, max(1, round((times[-1] - times[0]) / 3600.0)), limit):
+        return None
     return time_to_threshold(times, values, limit.value, coverage=COVERAGE)
+
+
+def _as_yesterday(past: _Past, back: int, limit: Limit) -> bool:
+    """Whether the way of the last `back` hours is half or more what it was at this time yesterday, and the limit would
+    not be reached in time if every day went on as yesterday did."""
+    mean = {hour: total / n for hour, total, n in past.hours}
+    now = past.hours[-1][0]
+    if any(hour not in mean for hour in (now - back, now - 24, now - 24 - back)):
+        return False
+    today, yesterday = mean[now] - mean[now - back], mean[now - 24] - mean[now - 24 - back]
+    if today * yesterday <= 0.0 or abs(yesterday) < 0.5 * abs(today):
+        return False
+    course = [mean[hour] - mean[now - 24] for hour in range(now - 23, now + 1) if hour in mean]
+    farthest = (min if limit.above is None else max)(course)
+    return not limit.beyond(past.values[-1] + farthest + int(limit.hours // 24) * course[-1])
 
 
 def _summary(series: str, limit: Limit, past: _Past, forecast: Forecast | None) -> str:
     name, what = metric_of(series), named(series)
-    side = "below" if limit.above is None else "above"
     if forecast is None:
-        return f"{what} is {shown(name, past.values[-1])}, {side} its limit {shown(name, limit.value)}"[:400]
+        value, edge = shown_apart(name, past.values[-1], [limit.value])
+        side = "at" if past.values[-1] == limit.value else "below" if limit.above is None else "above"
+        return f"{what} is {value}, {side} its limit {edge}"[:400]
     median, low, high = (_time(t) for t in (forecast.median, forecast.low, forecast.high))
     when = f"in {median}" if low == high else f"in {median} ({low} to {high})"
     # the hour is still true when the incident is read later

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from opintel.detector import Closing
+from opintel.detector import Closing, Most
 from opintel.evidence import Series, capped
 from opintel.finding import Effect, Finding, digest, finding_id
 from opintel.health.plain import RiverKind, river_kind
@@ -43,9 +43,9 @@ class PluggedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of its constructor; one that is itself a model is written {model: …, parameters: …}."""
     metrics: tuple[str, ...] = ()
     """Names of the metrics whose series are given to it."""
-    emit: Annotated[float, msgspec.Meta(le=-3.0)] = -3.0
+    emit: Annotated[float, msgspec.Meta(ge=-300, le=-3.0)] = -3.0
     """Findings with log10 p at most this are emitted."""
-    max_findings: int = 100
+    max_findings: Most = 100
     """At most so many a window, the most surprising first."""
     max_series: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 2000
     """Series of a scope that have a model, first come first served; of the others one finding a window tells."""

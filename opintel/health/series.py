@@ -8,7 +8,6 @@ every series has one row, so that a batch gives what its rows one by one would g
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from math import isfinite
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +21,8 @@ from opintel.stats.counts import Floats, Ints
 
 _BLOCK = 2048
 """Series judged at once: their columns stay in the cache."""
+_LATEST = 1e15
+"""s; beyond it a double does not know the hour any more."""
 _FEW = 24
 """Fewer rows than this go one by one."""
 
@@ -84,6 +85,8 @@ class MultiSeriesDetector:
     """
 
     def __init__(self, n_series: int) -> None:
+        if n_series < 0:
+            raise ValueError(f"a number of series is right, got {n_series}")
         self._state = SeriesState(n_series)
 
     def __len__(self) -> int:
@@ -93,7 +96,7 @@ class MultiSeriesDetector:
         """Judges rows (N,) in order of arrival and learns from them; times in seconds since 1970.
 
         Raises ValueError for other shapes, keys that are no integers or below 0. A value that is not finite, or beyond
-        1e30, is missing: it changes nothing.
+        1e30, is missing: it changes nothing. So is one at a time beyond 1e15 s.
         """
         key, time, value = np.asarray(keys), np.asarray(times, dtype=np.float64), np.asarray(values, dtype=np.float64)
         if key.ndim != 1 or key.shape != time.shape or key.shape != value.shape:
@@ -108,7 +111,7 @@ class MultiSeriesDetector:
         if lowest < 0:
             raise ValueError("keys must not be negative")
         state.grow(highest + 1)
-        if n == 1 and isfinite(time.item(0)) and abs(value.item(0)) <= LARGEST:
+        if n == 1 and abs(time.item(0)) <= _LATEST and abs(value.item(0)) <= LARGEST:
             judged = judge_row(state, lowest, time.item(0), value.item(0))
             score, latched, p, z, expected, band, baseline, spread, expert = judged
             floats = np.array((score, latched, p, expected, band, baseline, spread))[:, None]
@@ -116,7 +119,7 @@ class MultiSeriesDetector:
             return Scores._make((*floats[:3], statistics, *floats[3:], experts))
         scores = _empty(n)
         key = key.astype(np.int64, copy=False)
-        good = np.isfinite(time) & (np.abs(value) <= LARGEST)
+        good = (np.abs(time) <= _LATEST) & (np.abs(value) <= LARGEST)
         for rows in _rounds(key, None if good.all() else np.flatnonzero(good)):
             if len(rows) < _FEW:
                 for row in rows.tolist():
@@ -134,16 +137,23 @@ class MultiSeriesDetector:
         return scores
 
     def forget(self, keys: ArrayLike) -> None:
-        """Lets go of series (n,): their keys may become those of others."""
-        self._state.forget(np.asarray(keys, dtype=np.int64))
+        """Lets go of series (n,): their keys may become those of others. IndexError for one that is not there."""
+        self._state.forget(self._known(keys))
 
     def state(self, keys: ArrayLike | None = None) -> dict[str, NDArray[np.generic]]:
-        """A snapshot: plain arrays, no longer tied to the detector; of these keys (n,), which become 0 … n − 1."""
-        return self._state.snapshot(np.arange(len(self)) if keys is None else np.asarray(keys, dtype=np.int64))
+        """A snapshot: plain arrays, no longer tied to the detector; of these keys (n,), which become 0 … n − 1.
+        IndexError for one that is not there."""
+        return self._state.snapshot(np.arange(len(self)) if keys is None else self._known(keys))
 
     def restore(self, state: Mapping[str, ArrayLike]) -> None:
         """Takes a snapshot's place; ValueError where its arrays are not this version's."""
         self._state.restore(state)
+
+    def _known(self, keys: ArrayLike) -> Ints:
+        known = np.asarray(keys, dtype=np.int64)
+        if known.size and not 0 <= known.min() <= known.max() < len(self):
+            raise IndexError(f"keys from 0 to {len(self) - 1} are right, got {known.min()} to {known.max()}")
+        return known
 
 
 def _rounds(keys: Ints, good: Ints | None) -> Iterator[Ints]:

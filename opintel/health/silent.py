@@ -12,9 +12,9 @@ from typing import Annotated, Any
 
 import msgspec
 
-from opintel.detector import QUARANTINED, Closing
+from opintel.detector import QUARANTINED, Closing, Emit, Most
 from opintel.evidence import Series, capped
-from opintel.finding import Basis, Effect, Finding, Severity, finding_id, rfc3339
+from opintel.finding import Basis, Effect, Finding, Severity, clock, finding_id
 from opintel.health.records import parts_of, series_parts
 from opintel.health.refused import refused
 from opintel.health.windows import series_windows
@@ -42,9 +42,9 @@ DRAWN_AS = "Series with samples, by window"
 class SilentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Settings of `SilentJudge`."""
 
-    emit: Annotated[float, msgspec.Meta(le=0)] = -4.0
+    emit: Emit = -4.0
     """Findings with log10 p at most this are emitted."""
-    max_findings: Annotated[int, msgspec.Meta(ge=0)] = 100
+    max_findings: Most = 100
     """At most so many a window, the longest silent first."""
     whole: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.5
     """From this share of the steady instances on it is the fleet, or what collects from it, that is silent."""
@@ -101,7 +101,7 @@ class SilentJudge:
     """
 
     name = "health.silence"
-    version = 1
+    version = 2
     Settings = SilentSettings
     controls: tuple[str, ...] = ()
 
@@ -186,9 +186,8 @@ class SilentJudge:
         return [self._made(closing, subject, text, counts, self._whole_run, since, log10_p, basis, "critical")]
 
     def _finding(self, closing: Closing, name: str, instance: _Instance, log10_p: float, basis: Basis) -> Finding:
-        text = (
-            f"{name} is silent since {rfc3339(instance.last)[11:16]}: none of its {instance.usual} series has a sample"
-        )
+        since = clock(instance.last, closing.window.end)
+        text = f"{name} is silent since {since}: none of its {instance.usual} series has a sample"
         subject = {"scope": closing.scope, ENTITY: name}
         counts, run = _filled(instance), instance.run
         return self._made(closing, subject, text, counts, run, instance.last, log10_p, basis, "warning")

@@ -6,15 +6,15 @@ facts: which of them alarm is for the alert service's budget to say, which count
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
-from opintel.detector import Closing
+from opintel.detector import Closing, Emit, Most
 from opintel.evidence import Band, Series, Table, capped
 from opintel.finding import Effect, Finding, Window, finding_id
 from opintel.health.records import is_counter, metric_of, named, subject_of
-from opintel.health.units import shown, unit
+from opintel.health.units import shown_apart, unit
 from opintel.health.windows import Point, SeriesWindow, series_windows
 
 WORDS = {
@@ -39,9 +39,9 @@ AWAY, NEAR = 4.0, 3.0
 class UnusualSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Settings of `UnusualJudge`."""
 
-    emit: Annotated[float, msgspec.Meta(le=0)] = -4.0
+    emit: Emit = -4.0
     """Findings with log10 p at most this are emitted; above −3 there is no picture to show."""
-    max_findings: Annotated[int, msgspec.Meta(ge=0)] = 200
+    max_findings: Most = 200
     """At most so many a window, the most surprising first."""
 
 
@@ -51,7 +51,7 @@ class UnusualJudge:
     """
 
     name = "health.unusual"
-    version = 1
+    version = 2
     Settings = UnusualSettings
     controls: tuple[str, ...] = ()
 
@@ -137,7 +137,8 @@ def picture(name: str, window: SeriesWindow, span: Window) -> Series:
     points = [*window.trail, window.last]
     middle = [p for p in points if p.low is not None and p.high is not None]
     fallback = middle[0] if middle else Point(0, 0.0, 0.0, 0.0)
-    band = Band([_or(p.low, fallback.low) for p in points], [_or(p.high, fallback.high) for p in points], 0.95)
+    lows = [_possible(name, _or(p.low, fallback.low)) for p in points]
+    band = Band(lows, [_or(p.high, fallback.high) for p in points], 0.95)
     return Series(
         name,
         [p.time for p in points],
@@ -163,11 +164,12 @@ def _said(window: SeriesWindow) -> Table:
 
 
 def _summary(series: str, window: SeriesWindow, low: float | None, high: float | None) -> str:
-    name = metric_of(series)
-    band = ""
-    if low is not None and high is not None:
-        band = f", {'inside its usual' if inside(window) else 'usually'} {_range(name, low, high)}"
-    value = "no value" if window.last.value is None else shown(name, window.last.value)
+    name, last, band = metric_of(series), window.last.value, ""
+    edges = () if low is None or high is None else (_possible(name, low), high)
+    value, *texts = shown_apart(name, 0.0 if last is None else last, edges)
+    if texts:
+        band = f", {'inside its usual' if inside(window) else 'usually'} {' to '.join(dict.fromkeys(texts))}"
+    value = "no value" if last is None else value
     does = "is back at" if returned(window) else WORDS.get(_says(window, low, high), "is at")
     text = f"{named(series)} {does} {value}{band}"
     return " ".join(text.split())[:400]
@@ -183,7 +185,6 @@ def _says(window: SeriesWindow, low: float | None, high: float | None) -> str:
     return "below" if window.statistic == "residual" and off < 0.0 else window.statistic
 
 
-def _range(name: str, low: float, high: float) -> str:
-    low = max(low, 0.0) if is_counter(name) else low  # no rate is below 0, whatever the arithmetic of the band says
-    first, last = shown(name, low), shown(name, high)
-    return first if first == last else f"{first} to {last}"
+def _possible(name: str, low: float) -> float:
+    """The lower edge of a band as people see it: no rate is below 0, whatever the band's arithmetic says."""
+    return max(low, 0.0) if is_counter(name) else low

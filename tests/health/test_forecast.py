@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -89,3 +91,16 @@ def test_bad_arguments_are_refused() -> None:
         time_to_threshold([0.0], [0.0], 1.0, coverage=1.0)
     with pytest.raises(ValueError, match="times"):
         time_to_threshold([0.0, 1.0], [0.0], 1.0)
+
+
+@pytest.mark.parametrize("limit", [math.nan, math.inf, -math.inf])
+def test_a_limit_is_a_number(limit: float) -> None:
+    with pytest.raises(ValueError, match="finite number"):
+        time_to_threshold([0.0, 60.0], [1.0, 2.0], limit)
+
+
+def test_values_beyond_all_measure_are_left_out() -> None:
+    t = 60.0 * np.arange(40)
+    values = 100.0 - np.arange(40.0)
+    wild = np.where(np.arange(40) % 7 == 3, 1e308 * (-1.0) ** np.arange(40), values)
+    assert time_to_threshold(t, wild, 0.0).median == pytest.approx(61 * 60.0, rel=0.05)

@@ -91,6 +91,28 @@ def test_steady_series_and_others_are_not_told() -> None:
     assert not any(play(falling, 800, labels={"instance": "disk01", "mountpoint": "/"})), "not the one of the limit"
 
 
+def daily(n: int) -> float:
+    """A smooth daily course: hours of it point at the limit as if they would reach it in half a day."""
+    return 1000.0 + 300.0 * math.sin(math.tau * n / 1440) + float(np.random.default_rng(n).normal(0, 1))
+
+
+def test_what_comes_every_day_is_no_drift() -> None:
+    told = play(daily, 3 * 1440)
+    assert any(told[: 28 * 60]), "yesterday is not known on the first day"
+    assert not any(told[29 * 60 :])
+
+
+def test_what_goes_on_every_day_is_told_and_what_comes_on_top_of_the_day() -> None:
+    # full after 100 hours, quickest in the morning: in the last day each afternoon is like yesterday's
+    filling = play(lambda n: 1000.0 - n / 6.0 + 15.0 * math.sin(math.tau * n / 1440), 5 * 1440)
+    first = next(n for n, found in enumerate(filling) if found and n > 1440)
+    assert 6000 - 24 * 60 - 6 * 60 < first < 6000 - 12 * 60
+    leak = 2 * 1440 + 400
+    leaking = play(lambda n: daily(n) - 4.0 * max(0, n - leak), leak + 120)
+    assert not any(leaking[29 * 60 : leak])
+    assert any(leaking[leak : leak + 60])
+
+
 def test_gaps_are_waited_for_and_values_missing_say_nothing() -> None:
     told = play(lambda n: None if n % 3 else falling(n), 800)
     assert any(told)
@@ -140,3 +162,15 @@ def test_a_forecast_ends_when_somebody_makes_room() -> None:
     told = play(lambda n: falling(n) if n < 700 else falling(0) - 100.0, 1000)
     assert all(told[450:700])
     assert not any(told[700:])
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (0.0, "disk01: avail (/data) is 0, at its limit 0"),
+        (-3.0, "disk01: avail (/data) is -3, below its limit 0"),
+    ],
+)
+def test_what_is_said_of_a_limit_that_is_reached_is_true(value: float, told: str) -> None:
+    [[finding]] = play(lambda n: value, 1)
+    assert finding.summary == told

@@ -90,3 +90,24 @@ def test_no_rate_is_said_to_be_usually_below_zero() -> None:
     record = Record(Window(0, 60), "series", 'errors_total{instance="h"}', "s", given)
     (finding,) = UnusualJudge().judge(Closing(Window(0, 60), "s", [record], Controls(), UnusualSettings(), "", True))
     assert finding.summary == "h: errors_total jumped to 7 /s, usually 0 /s to 0.4 /s"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "low", "high", "words"),
+    [
+        ("cert_expiry", 1_799_300_000.0, 1_799_000_000.0, 1_799_000_004.0, "jumped to 1.7993e+09, usually 1.799e+09"),
+        ("x_bytes", 1.00002e12, 999_999_999_990.0, 1_000_000_000_010.0, "jumped to 1.00002 TB, usually 1 TB"),
+        (
+            "node_boot_time_seconds",
+            1_790_000_600.0,
+            1_790_000_000.0,
+            1_790_000_000.0,
+            "jumped to 2026-09-21 14:23:20 UTC, usually 2026-09-21 14:13:20 UTC",
+        ),
+    ],
+)
+def test_a_value_is_told_from_what_is_usual(name: str, value: float, low: float, high: float, words: str) -> None:
+    given = SeriesWindow(1, 0, Point(9, value, low, high), -6.0, True, "residual", 1, 9, [Point(8, low, low, high)])
+    record = Record(Window(0, 60), "series", f'{name}{{instance="h"}}', "s", given)
+    (finding,) = UnusualJudge().judge(Closing(Window(0, 60), "s", [record], Controls(), UnusualSettings(), "", True))
+    assert finding.summary == f"h: {name} {words}"

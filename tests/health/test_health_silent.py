@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from opintel.detector import Closing, Controls, Record
-from opintel.finding import NS, Finding, Window, rfc3339
+from opintel.finding import NS, Finding, Window, clock, rfc3339
 from opintel.health import silent
 from opintel.health.silent import GIVEN_UP, LEAST_WINDOWS, SilentJudge, SilentSettings
 from opintel.health.windows import SERIES, Point, SeriesWindow
@@ -172,3 +172,12 @@ def test_since_when_is_told_though_not_all_windows_are_judged() -> None:
     told = play(judge, [HOSTS[1:]] * 30, at=200 + 600)
     (finding,) = told[-1]
     assert f"silent since {rfc3339(BEGIN + 200 * MINUTE)[11:16]}:" in finding.summary
+
+
+def test_a_silence_of_days_is_told_with_its_day() -> None:
+    judge = SilentJudge()
+    play(judge, [HOSTS] * 200)
+    told = play(judge, [HOSTS[1:]] * 1438, at=200)
+    [finding] = told[-1]
+    assert f"silent since {clock(BEGIN + 200 * MINUTE, finding.window.end)}:" in finding.summary
+    assert " Nov " in finding.summary

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -207,3 +208,30 @@ def test_a_state_of_other_columns_is_refused() -> None:
 
 def test_no_rows_give_no_scores() -> None:
     assert len(MultiSeriesDetector(1).update_many(np.zeros(0, dtype=int), [], []).score) == 0
+
+
+@pytest.mark.parametrize("key", [-1, 2])
+def test_keys_that_are_not_there_are_refused(key: int) -> None:
+    detector = MultiSeriesDetector(2)
+    before = detector.state()
+    with pytest.raises(IndexError, match="keys from 0 to 1"):
+        detector.forget([key])
+    with pytest.raises(IndexError, match="keys from 0 to 1"):
+        detector.state([key])
+    assert all(np.array_equal(before[name], array) for name, array in detector.state().items())
+    with pytest.raises(ValueError, match="number of series"):
+        MultiSeriesDetector(-1)
+
+
+@pytest.mark.parametrize("n", [1, 30])
+@pytest.mark.parametrize("time", [1e16, 1e23, 1e300, -1e300, math.inf])
+@pytest.mark.filterwarnings("error")
+def test_a_time_that_is_none_changes_nothing_and_years_are_no_harm(n: int, time: float) -> None:
+    keys, detector = np.arange(n), MultiSeriesDetector(n)
+    for t in (0.0, 60.0):
+        detector.update_many(keys, np.full(n, t), np.ones(n))
+    before = detector.state()
+    assert np.isnan(detector.update_many(keys, np.full(n, time), np.ones(n)).p_value).all()
+    assert all(np.array_equal(before[name], array) for name, array in detector.state().items())
+    for t in (3e9, -3e9, 1e15):
+        assert np.isfinite(detector.update_many(keys, np.full(n, t), np.ones(n)).expected).all()
