@@ -6,46 +6,65 @@ from __future__ import annotations
 from typing import Any
 
 SHOWN = 40
+PIPED = 200
+"""Columns where the output is no terminal."""
 
 
 def print_incidents(incidents: list[dict[str, Any]]) -> None:
-    """A table of incidents, the newest first."""
+    """A table of incidents, the newest first: the title, and below it what became of it."""
+    from rich.text import Text
+
     rows = [
         [
-            i["severity"],
-            i["state"],
-            i["start"][:16],
-            i["title"],
-            str(i["findings"]),
-            ", ".join(t["state"] for t in i["tickets"]),
+            _clean(i["start"][:16]),
+            _clean(i["severity"]),
+            Text("\n").join([_clean(i["title"]), Text(_fate(i), style="dim")]),
         ]
         for i in incidents[:SHOWN]
     ]
-    _print("incidents", ["severity", "state", "began", "title", "findings", "tickets"], rows, len(incidents))
+    _print("incidents", ["began", "severity", "incident"], rows, len(incidents))
 
 
 def print_findings(findings: list[dict[str, Any]]) -> None:
     """A table of findings, the newest last."""
     rows = [
-        [f["window"]["end"][:16], f["kind"], "" if f["log10_p"] is None else f"{f['log10_p']:.1f}", f["summary"]]
+        [
+            _clean(f["window"]["end"][:16]),
+            _clean(f["kind"]),
+            _clean("" if f["log10_p"] is None else f"{f['log10_p']:.1f}"),
+            _clean(f["summary"]),
+        ]
         for f in findings[-SHOWN:]
     ]
     _print("findings", ["window end", "kind", "log10 p", "summary"], rows, len(findings))
 
 
-def _print(title: str, columns: list[str], rows: list[list[str]], total: int) -> None:
+def _fate(incident: dict[str, Any]) -> str:
+    n, tickets = incident["findings"], ", ".join(f"ticket {ticket['state']}" for ticket in incident["tickets"])
+    told = [incident["state"], f"{n} finding" if n == 1 else f"{n} findings", tickets]
+    return " · ".join(part for part in told if part)
+
+
+def _clean(text: str) -> Any:
+    from rich.text import Text
+
+    return Text("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text))
+
+
+def _print(title: str, columns: list[str], rows: list[list[Any]], total: int) -> None:
     if not rows:
         return
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     shown = f"{title} ({total})" if len(rows) == total else f"{title} ({len(rows)} of {total})"
-    table = Table(title=shown, title_justify="left", header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column in ("window end", "began", "log10 p"))
+    table = Table(title=shown, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    for column in columns[:-1]:
+        table.add_column(column, no_wrap=True)
+    table.add_column(columns[-1], overflow="fold")
     for row in rows:
-        table.add_row(
-            *(Text("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in cell)) for cell in row)
-        )
-    Console().print(table)
+        table.add_row(*row)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=PIPED)
+    console.print(table)

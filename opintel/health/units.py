@@ -58,7 +58,7 @@ def shown_apart(name: str, value: float, others: Sequence[float]) -> list[str]:
     """The value and the others, with as many digits as it takes to tell it from those that it is not.
 
     >>> shown_apart("x", 1799000100.0, [1799000000.0, 1799000004.0])
-    ['1799000100', '1799000000', '1799000004']
+    ['1.7990001e+09', '1.799e+09', '1.799e+09']
     >>> shown_apart("x", 3.0, [1.0001, 1.0002])
     ['3', '1', '1']
     """

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
@@ -101,6 +102,28 @@ def test_a_store_that_is_away_is_said_so_and_found_again(store: Store) -> None:
 def test_a_missing_bucket_is_said_so(store: Store) -> None:
     with pytest.raises(CheckpointError, match="nowhere"):
         Checkpoints("s3://nowhere/opintel", "s", "t", 0).put(1, {})
+
+
+def test_what_is_swept_while_it_is_listed_has_a_successor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fsspec.implementations.local import LocalFileSystem
+
+    mine, other = (Checkpoints(str(tmp_path), "s", "t", 0) for _ in range(2))
+    for position in range(KEPT):
+        mine.put(position, {"at": position})
+    listed, sweeps = LocalFileSystem.ls, [range(2 * KEPT, 3 * KEPT), range(KEPT, 2 * KEPT)]
+
+    def ls(self: Any, *args: Any, **more: Any) -> Any:
+        """What is there; then the other owner goes on, the first two times."""
+        names = listed(self, *args, **more)
+        if sweeps:
+            monkeypatch.setattr(LocalFileSystem, "ls", listed)
+            for position in sweeps.pop():
+                other.put(position, {"at": position})
+            monkeypatch.setattr(LocalFileSystem, "ls", ls)
+        return names
+
+    monkeypatch.setattr(LocalFileSystem, "ls", ls)
+    assert mine.newest(99) == (3 * KEPT - 1, {"at": 3 * KEPT - 1})
 
 
 def test_two_owners_of_a_shared_folder_write_the_same_and_do_not_disturb_each_other(tmp_path: Path) -> None:
