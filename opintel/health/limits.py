@@ -265,9 +265,11 @@ def _as_yesterday(past: _Past, back: int, limit: Limit) -> bool:
     today, yesterday = mean[now] - mean[now - back], mean[now - 24] - mean[now - 24 - back]
     if today * yesterday <= 0.0 or abs(yesterday) < 0.5 * abs(today):
         return False
-    course = [mean[hour] - mean[now - 24] for hour in range(now - 23, now + 1) if hour in mean]
-    farthest = (min if limit.above is None else max)(course)
-    return not limit.beyond(past.values[-1] + farthest + int(limit.hours // 24) * course[-1])
+    next_hours = range(now - 23, now - 23 + min(24, math.ceil(limit.hours)))
+    course = [mean[hour] - mean[now - 24] for hour in next_hours if hour in mean]
+    farthest = (min if limit.above is None else max)(course, default=0.0)
+    days = int(limit.hours // 24) * (mean[now] - mean[now - 24])
+    return not limit.beyond(past.values[-1] + farthest + days)
 
 
 def _summary(series: str, limit: Limit, past: _Past, forecast: Forecast | None) -> str:

@@ -180,10 +180,13 @@ def _plain_samples(body: _Body | list[Any]) -> Iterator[tuple[Any, Any, Any, Any
 
 def _number(value: Any) -> float:
     """A value as a number, as Prometheus writes it: texts too, NaN and +Inf among them."""
+    kind = type(value)  # JSON has no subtypes of a number; a bool is none
     try:
-        if isinstance(value, str):
+        if kind is float:
+            return value  # type: ignore[no-any-return]
+        if kind is str:
             return number_of(value)
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        if kind is int:
             return float(value)
     except (ValueError, OverflowError):
         pass
@@ -201,9 +204,9 @@ def _time(timestamp: Any) -> int:
             number = parse_rfc3339(timestamp)
         except ValueError:
             number = float(timestamp) if _PLAIN_NUMBER.match(timestamp) else None
-    if isinstance(number, int | float) and not isinstance(number, bool) and abs(number) < math.inf:
+    if type(number) in (int, float) and abs(number) < math.inf:
         for unit in UNITS:
             if EARLIEST <= number * unit < LATEST:
                 whole = int(number)
-                return whole * unit + round((number - whole) * 1000) * unit // 1000
+                return whole * unit + (0 if whole == number else round((number - whole) * 1000) * unit // 1000)
     raise ValueError(f"a time is RFC 3339 or s, ms, us, ns in 2000 to 2100, got {str(timestamp)[:100]!r}")

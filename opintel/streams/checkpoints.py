@@ -137,6 +137,7 @@ class Checkpoints:
 
     def _names(self) -> dict[str, bool]:
         """What is in the folder, and whether it is a file: not a folder, a pipe, a loop of links."""
+        seen: set[str] = set()
         while True:
             self._fs.invalidate_cache()  # other owners write there too
             try:  # a local listing with details fails when a file is swept meanwhile
@@ -147,9 +148,9 @@ class Checkpoints:
                 return {str(entry["name"]).rstrip("/").rsplit("/", 1)[-1]: entry["type"] == "file" for entry in there}
             kinds = {path.rsplit("/", 1)[-1]: _is_file(path) for path in there}
             known = {name: is_file for name, is_file in kinds.items() if is_file is not None}
-            if len(known) == len(kinds):
+            if len(known) == len(kinds) or set(kinds) == seen:  # a link to nowhere stays
                 return known
-            # swept meanwhile: what came in its place may not be in this list
+            seen = set(kinds)  # swept meanwhile: what came in its place may not be in this list
 
     def _remove(self, name: str) -> None:
         try:
