@@ -128,7 +128,12 @@ class View:
             gaps=asides["gap"],
             state="idle" if age is None or not status.live else "stale" if stale else "live",
             recent=[
-                (a.place or f"{a.topic}-{a.partition}@{a.position}", a.reason, a.excerpt.decode("utf-8", "replace"))
+                (
+                    a.place or f"{a.topic}-{a.partition}@{a.position}",
+                    a.reason,
+                    a.excerpt.decode("utf-8", "replace"),
+                    a.count,
+                )
                 for a in dead[:20]
             ],
         )

@@ -57,7 +57,8 @@ class Api:
         for view in self._streams():
             plain = msgspec.to_builtins(view)
             plain["watermark"] = None if view.watermark is None else rfc3339(view.watermark)
-            plain["recent"] = [{"place": p, "reason": r, "excerpt": e} for p, r, e in view.recent]
+            keys = ("place", "reason", "excerpt", "rows")
+            plain["recent"] = [dict(zip(keys, aside, strict=True)) for aside in view.recent]
             told.append(plain)
         return _json({"streams": told})
 

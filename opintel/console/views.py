@@ -28,5 +28,5 @@ class StreamView(msgspec.Struct, frozen=True, kw_only=True):
     gaps: int
     state: StreamState
     """`stale`: a live source that has fallen silent; `idle`: there is none (files, or nothing yet)."""
-    recent: list[tuple[str, str, str]]
-    """Dead letters, (place, reason, excerpt): as sent, so escaped where they are shown."""
+    recent: list[tuple[str, str, str, int]]
+    """Dead letters, (place, reason, excerpt, rows that it stands for): as sent, so escaped where they are shown."""

@@ -14,13 +14,15 @@ doing the same work, correctness never depends on it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import Annotated, Literal, NamedTuple, Protocol
 
 import msgspec
 
 AsideKind = Literal["late", "dead", "refused", "quarantined", "gap"]
 EXCERPT = 4096
 """Bytes of an aside's content that are kept."""
+MAX_COUNT = 1 << 32
+"""Rows that one aside stands for at most."""
 REFUSED = b"\xff"
 """First byte of a value that the log's reader puts in place of what it refused to read, at the last position of the
 refused range; the rest says why (UTF-8). No record begins with it, so that it ends as a dead letter."""
@@ -46,8 +48,10 @@ class Entry(NamedTuple):
 
 
 class Aside(msgspec.Struct, frozen=True):
-    """What was set aside, keyed (kind, topic, partition, position, row); `place` says where it came from, for
-    people.
+    """What was set aside, keyed (kind, topic, partition, position, row).
+
+    One aside may stand for `count` rows that were set aside for one reason; `row` is then the first of them. `place`
+    says where they came from, for people: of several rows the first places.
     """
 
     kind: AsideKind
@@ -58,6 +62,7 @@ class Aside(msgspec.Struct, frozen=True):
     reason: str
     place: str = ""
     excerpt: bytes = b""
+    count: Annotated[int, msgspec.Meta(ge=1, le=MAX_COUNT)] = 1
 
     @property
     def where(self) -> tuple[str, str, int, int, int]:
@@ -120,7 +125,7 @@ class Log(Protocol):
         """The asides, by place."""
 
     def aside_counts(self) -> dict[tuple[str, AsideKind], int]:
-        """(topic, kind) → how many."""
+        """(topic, kind) → how many rows the asides stand for."""
 
     def commit(self, group: str, topic: str, partition: int, position: int) -> None:
         """Notes how far a reader is; for lag tools only, so it may be late or fail silently."""

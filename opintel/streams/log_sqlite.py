@@ -14,7 +14,6 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from opintel.streams.asides import SCHEMA as ASIDES
 from opintel.streams.asides import AsideTable
 from opintel.streams.log import Aside, AsideKind, Entry, LogError, Membership, Topic
 
@@ -48,7 +47,7 @@ class SqliteLog:
             version = self._db.execute("pragma user_version").fetchone()[0]
             if version not in (0, FORMAT):
                 raise LogError(f"{path}: written by a newer version (log format {version}, this one reads {FORMAT})")
-            self._db.executescript(SCHEMA + ASIDES)
+            self._db.executescript(SCHEMA)
             self._asides = AsideTable(self._db)
             self._db.execute(f"pragma user_version={FORMAT}")
             self._check_heads()
@@ -192,7 +191,7 @@ class SqliteLog:
         if not asides:
             return
         with self._lock, _Transaction(self._db):
-            self._asides.put(asides)
+            self._asides.put(asides, time.time_ns())
 
     def asides(self, topic: str | None = None, kind: AsideKind | None = None, limit: int = 100) -> list[Aside]:
         with self._lock:

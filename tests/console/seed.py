@@ -152,8 +152,9 @@ def matrix() -> Matrix:
 def stream_views() -> list[StreamView]:
     """One stream with hostile dead letters, one that has not begun."""
     none = {"findings": 0, "lag": 0, "dead_letters": 0, "late": 0, "refused": 0, "quarantined": 0, "gaps": 0}
-    counts = {**none, "findings": 10, "lag": 4, "dead_letters": len(HOSTILE), "late": 12}
-    dead = [(f"messages/7.jsonl:{n}{text}", f"not JSON {text}", text) for n, text in enumerate(HOSTILE)]
+    counts = {**none, "findings": 10, "lag": 4, "dead_letters": len(HOSTILE) + 1999, "late": 12}
+    dead = [(f"messages/7.jsonl:{n}{text}", f"not JSON {text}", text, 1) for n, text in enumerate(HOSTILE)]
+    dead[-1] = (*dead[-1][:3], 2000)
     return [
         StreamView(
             name="fts", messages=60_562, freshness=12.4, watermark=window(15).end, state="live", recent=dead, **counts

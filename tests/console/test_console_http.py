@@ -257,7 +257,9 @@ def test_the_json_forms(client: TestClient, store: Store) -> None:
     assert get("/api/findings?stream=none") == {"findings": []}
     streams = get("/api/streams")["streams"]
     assert [s["name"] for s in streams] == ["fts", "quiet"]
-    assert streams[0]["recent"][0].keys() == {"place", "reason", "excerpt"}
+    assert streams[0]["recent"][-1].keys() == {"place", "reason", "excerpt", "rows"}
+    assert (streams[0]["recent"][-1]["rows"], streams[0]["dead_letters"]) == (2000, len(HOSTILE) + 1999)
+    assert "(2,000 rows)" in html.unescape(client.get("/streams").text)
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=x", "limit=10001", "limit=-1", "limit=²", "state=odd"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 import time
@@ -100,6 +101,39 @@ def test_asides_are_upserted_by_their_place(make_log: MakeLog, tmp_path: Path) -
     ]
     assert log.aside_counts() == {("t", "dead"): 2, ("t", "late"): 1}
     assert log.asides(kind="late")[0].place == ""
+
+
+def test_an_aside_counts_the_rows_that_it_stands_for(make_log: MakeLog, tmp_path: Path) -> None:
+    log = make_log(tmp_path)
+    many = Aside("late", "t", 0, 5, 3, "its window was closed", "rows 3, 4, 7", count=100_000)
+    log.put_asides([many, Aside("late", "t", 0, 6, 0, "its window was closed"), many])
+    assert log.asides("t")[0] == many
+    assert log.aside_counts() == {("t", "late"): 100_001}
+
+
+EARLIER_ASIDES = (
+    "create table if not exists aside (kind text, topic text, partition integer, position integer, line integer,"
+    " reason text, place text, excerpt blob, primary key (kind, topic, partition, position, line)) without rowid"
+)
+"""As builds made it before asides had a count, which put and asked for all columns."""
+
+
+def test_builds_from_before_counts_share_a_file_with_this_one(tmp_path: Path) -> None:
+    SqliteLog(tmp_path / "log.db").close()
+    earlier = sqlite3.connect(tmp_path / "log.db", isolation_level=None)
+    earlier.executescript("drop view aside; drop table set_aside;" + EARLIER_ASIDES)
+    put = "insert or replace into aside values ('dead', 't', 0, ?, 0, 'no JSON', 'f:1', x'ff')"
+    earlier.execute(put, (1,))
+    log = SqliteLog(tmp_path / "log.db")
+    log.put_asides([Aside("dead", "t", 0, 2, 0, "no JSON", "f:2", count=10)])
+    earlier.executescript(EARLIER_ASIDES)
+    earlier.executemany(put, [(3,), (3,)])
+    assert [row[3] for row in earlier.execute("select * from aside")] == [1, 2, 3]
+    assert log.asides()[0] == Aside("dead", "t", 0, 1, 0, "no JSON", "f:1", b"\xff")
+    assert log.aside_counts() == {("t", "dead"): 12}
+    earlier.close()
+    log.close()
+    assert len(SqliteLog(tmp_path / "log.db").asides()) == 3
 
 
 def test_offsets_are_noted(make_log: MakeLog, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import msgspec
 
-from opintel.streams.asides import SCHEMA, AsideTable
+from opintel.streams.asides import AsideTable
 from opintel.streams.kafka.reader import Reader
 from opintel.streams.log import Aside, LogError, LogUnavailable
 
@@ -30,7 +30,6 @@ class AsidesView:
         self._reader, self._topic = reader, topic
         self._lock = threading.Lock()
         self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-        self._db.executescript(SCHEMA)
         self._table = AsideTable(self._db)
         self._epoch, self._position = "", 0
 
@@ -57,7 +56,7 @@ class AsidesView:
             asides = [aside for _, value in batch if (aside := _decoded(value)) is not None]
             self._db.execute("begin")
             try:
-                self._table.put(asides)
+                self._table.put(asides, self._position)
             finally:
                 self._db.execute("commit")
             self._position = batch[-1][0] + 1
