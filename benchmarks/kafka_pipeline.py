@@ -20,10 +20,10 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from msgspec import structs
 from rooms import batches, rooms
 
-from opintel.cli.system import System
-from opintel.config import load_site
 from opintel.finding import NS
 from opintel.fts.simulate import Simulator
+from opintel.site.config import load_site
+from opintel.site.system import System
 from opintel.store.queries import finding_counts
 from opintel.streams.connectors.kafka import KafkaSource
 from opintel.streams.feeds import ReplayableFeed

@@ -19,9 +19,9 @@ from pathlib import Path
 import msgspec
 from rooms import batches, rooms
 
-from opintel.cli.system import System, drain
 from opintel.detector import Message
 from opintel.fts.simulate import Simulator
+from opintel.site.system import System, drain
 from opintel.streams.feeds import file_feed
 from opintel.streams.ingest import CHUNK, Ingester
 

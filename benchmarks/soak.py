@@ -24,8 +24,8 @@ from firehose import SOURCE, Hose, make_source
 
 from opintel.cli.demo_site import make_site
 from opintel.cli.fleet import Fleet
-from opintel.cli.system import System
-from opintel.config import load_site
+from opintel.site.config import load_site
+from opintel.site.system import System
 from opintel.store.queries import finding_counts
 from opintel.streams.kafka.broker import Broker
 from opintel.streams.records import Control, raw_codec

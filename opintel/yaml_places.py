@@ -1,6 +1,6 @@
 """YAML files read together with the place of every key, so that a problem can name file, line and key.
 
-`opintel.config` reads the YAML folders of a site through it. Only plain data come out (safe tags); keys that stand
+`opintel.site.config` reads the YAML folders of a site through it. Only plain data come out (safe tags); keys that stand
 twice, which YAML parsers usually let pass, are problems here.
 """
 

@@ -107,7 +107,8 @@ def _show(error: click.ClickException) -> None:
 
 def _explain(error: Exception) -> int:
     """One line for what no command caught: the configuration's problems, a missing library, else an internal error."""
-    from opintel.config import ConfigError
+    from opintel.site.config import ConfigError
+    from opintel.site.errors import UserError
 
     if os.environ.get("OPINTEL_TRACEBACK") == "1":
         import traceback
@@ -115,6 +116,9 @@ def _explain(error: Exception) -> int:
         traceback.print_exception(error)
     if isinstance(error, ConfigError):
         click.echo("\n".join(map(str, error.problems)), err=True)
+        return 1
+    if isinstance(error, UserError):
+        click.echo(f"opintel: {' '.join(str(error).split())}", err=True)
         return 1
     if isinstance(error, ModuleNotFoundError) and not (error.name or "opintel").startswith("opintel"):
         click.echo(f"opintel: {error}", err=True)

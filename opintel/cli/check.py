@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
-from opintel.config import (
+from opintel.detector import Pipeline
+from opintel.loopback import is_loopback
+from opintel.site.config import (
     ConfigError,
     Site,
     bus_password,
@@ -23,8 +23,8 @@ from opintel.config import (
     stomp_password,
     wire_settings,
 )
-from opintel.detector import Pipeline
-from opintel.loopback import is_loopback
+from opintel.site.domains import pipeline_of
+from opintel.site.errors import UserError
 from opintel.yaml_places import Problem, read_yaml
 
 
@@ -69,25 +69,14 @@ def check(directory: Path | None) -> tuple[Site | None, list[Problem], list[str]
     problems += _checkpoint_problems(site)
     for stream in site.streams:
         try:
-            pipeline = pipeline_of(site, stream)
-        except ConfigError as error:
-            problems += error.problems
+            pipeline = pipeline_of(site.streams[stream].domain)
+        except UserError as error:
+            problems.append(site.documents[stream].problem(("domain",), str(error)))
             continue
         problems += _domain_problems(site, stream, pipeline)
         notes.append(public_key_warning(site, stream, pipeline.wire))
     problems += _alert_problems(site)
     return site, problems, [note for note in notes if note]
-
-
-def pipeline_of(site: Site, stream: str) -> Pipeline:
-    """The two stages of a stream's domain. Raises ConfigError where there is no such domain."""
-    domain = site.streams[stream].domain
-    if find_spec(f"opintel.{domain}") is None or find_spec(f"opintel.{domain}.pipeline") is None:
-        known = sorted(path.parent.name for path in Path(__file__).parent.parent.glob("*/pipeline.py"))
-        text = f"no domain {domain!r}; there is {', '.join(known) or 'none'}"
-        raise ConfigError([site.documents[stream].problem(("domain",), text)])
-    pipeline: Pipeline = import_module(f"opintel.{domain}.pipeline").PIPELINE
-    return pipeline
 
 
 def _domain_problems(site: Site, stream: str, pipeline: Pipeline) -> Iterator[Problem]:

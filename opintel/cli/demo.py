@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from opintel.cli.demo_report import HISTORY, farewell, report, show, story_is_over, welcome
-from opintel.cli.errors import UserError
+from opintel.site.errors import UserError
 
 if TYPE_CHECKING:
-    from opintel.cli.story import Story
-    from opintel.cli.system import System
+    from opintel.site.story import Story
+    from opintel.site.system import System
 
 SPEED = 480.0
 QUIET_HOURS = {"fts": 4.0, "health": 6.0}
@@ -38,7 +38,7 @@ class Seconds(click.ParamType):  # type: ignore[type-arg]
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        from opintel.config import duration
+        from opintel.site.config import duration
 
         try:
             return value if isinstance(value, float) else duration(value) / 1e9
@@ -107,7 +107,7 @@ def command(
 
 def tell(data: Path, length: float | None, seed: int, clean: bool) -> Story:
     """The story of a demo."""
-    from opintel.cli.story import Chapter, Story, simulator
+    from opintel.site.story import Chapter, Story, simulator
 
     chapters = tuple(Chapter(n, h, () if clean else simulator(n).FAULT_KINDS) for n, h in QUIET_HOURS.items())
     hours = STORY_HOURS if length is None else length * SPEED / 3600
@@ -118,12 +118,12 @@ def play(data: Path, story: Story, length: float | None, *, headless: bool) -> d
     """Runs the demo in this process; the report."""
     from opintel.cli.demo_site import make_site
     from opintel.cli.progress import share_progress
-    from opintel.cli.services import Delivery
-    from opintel.cli.story import StoryFeed
-    from opintel.cli.system import System, drain
-    from opintel.cli.view import View
-    from opintel.config import load_site
     from opintel.console.app import serve
+    from opintel.console.running import View
+    from opintel.site.config import load_site
+    from opintel.site.services import Delivery
+    from opintel.site.story import StoryFeed
+    from opintel.site.system import System, drain
     from opintel.streams.loop import Service, Stop, Watchdog, run, stop_on_signals
 
     stop, watchdog = Stop(), Watchdog()

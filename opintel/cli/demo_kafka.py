@@ -19,12 +19,12 @@ import msgspec
 
 from opintel.cli.demo_report import HISTORY, report, show, story_is_over, welcome
 from opintel.cli.demo_site import make_site
-from opintel.cli.errors import UserError
 from opintel.cli.fleet import Fleet
 from opintel.cli.progress import share_progress
-from opintel.cli.system import System
-from opintel.config import load_site
 from opintel.simulation import HOUR
+from opintel.site.config import load_site
+from opintel.site.errors import UserError
+from opintel.site.system import System
 from opintel.store.queries import outbox_empty
 from opintel.streams.kafka.broker import Broker, BrokerError
 from opintel.streams.log import LogUnavailable
@@ -33,7 +33,7 @@ from opintel.streams.stream import Stream
 from opintel.streams.vitals import stream_status
 
 if TYPE_CHECKING:
-    from opintel.cli.story import Story
+    from opintel.site.story import Story
 
 KILL_AFTER = 0.4
 """Share of the demo after which a service is killed …"""

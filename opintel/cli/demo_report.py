@@ -10,8 +10,8 @@ import click
 
 if TYPE_CHECKING:
     from opintel.alerts.receiver import Receiver
-    from opintel.cli.story import Story
-    from opintel.cli.system import System
+    from opintel.site.story import Story
+    from opintel.site.system import System
 
 HISTORY = "history: the quiet hours before"
 
@@ -20,7 +20,7 @@ def report(
     system: System, receiver: Receiver, story: Story, through: int, seconds: float, services: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """The demo report; `through`: how much of the story was told, ns."""
-    from opintel.cli.story import injected, match
+    from opintel.site.story import injected, match
     from opintel.store.queries import incidents
 
     faults = [

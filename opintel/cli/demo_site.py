@@ -8,8 +8,8 @@ from pathlib import Path
 
 from opintel.alerts.receiver import Receiver
 from opintel.alerts.sinks.webhook import read_secret
-from opintel.cli.errors import UserError
-from opintel.cli.init import copy_shipped
+from opintel.site.errors import UserError
+from opintel.site.shipped import copy_shipped
 
 RECEIVER_PORT = 8096
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from opintel.cli.errors import UserError
 from opintel.cli.stored import json_option, print_json
+from opintel.site.errors import UserError
 
 SEEDS, HOURS = (1, 2, 3), {"fts": 6.0, "health": 24.0}
 """What is simulated where no folders are given."""
@@ -49,8 +49,8 @@ def _templates(paths: tuple[Path, ...]) -> dict[str, Any]:
 
 
 def _stories(stream: str, folders: tuple[Path, ...]) -> dict[str, Any]:
-    from opintel.cli.story import simulator
     from opintel.simulation import write
+    from opintel.site.story import simulator
 
     with tempfile.TemporaryDirectory(prefix="opintel-evaluate-") as name:
         if not folders:
@@ -65,8 +65,8 @@ def _story(stream: str, folder: Path, data: Path) -> dict[str, Any]:
     import msgspec
 
     from opintel.cli.replay import replay
-    from opintel.cli.story import match
     from opintel.finding import parse_rfc3339
+    from opintel.site.story import match
 
     truth = folder / "truth.json"
     if not truth.exists():

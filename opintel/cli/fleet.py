@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from opintel.cli.errors import UserError
+from opintel.site.errors import UserError
 from opintel.streams.loop import LEAVE
 
 TRIES = 5

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from opintel.cli.errors import UserError
 from opintel.cli.stored import config_option, json_option, print_json
+from opintel.site.errors import UserError
 
 
 @click.command(short_help="Judge real files through the real pipeline.")
@@ -49,8 +49,8 @@ def replay(
 ) -> dict[str, Any]:
     """The document of `opintel replay --json`."""
     from opintel.cli.progress import bytes_progress
-    from opintel.cli.system import System, drain
-    from opintel.config import load_site
+    from opintel.site.config import load_site
+    from opintel.site.system import System, drain
     from opintel.store.queries import findings, incidents
     from opintel.streams.connectors.files import FileSource
     from opintel.streams.feeds import file_feed

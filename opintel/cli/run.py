@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from opintel.cli.errors import UserError
 from opintel.cli.stored import config_option, data_option
+from opintel.site.errors import UserError
 
 if TYPE_CHECKING:
-    from opintel.cli.story import Story
-    from opintel.cli.system import Feed, System
     from opintel.console.app import Console
-    from opintel.streams.loop import Service, Stop, Watchdog
+    from opintel.site.story import Story
+    from opintel.site.system import System
+    from opintel.streams.loop import Stop, Watchdog
 
 CHATTY = {
     "alembic": logging.WARNING,
@@ -77,8 +77,9 @@ def command(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for name, level in CHATTY.items():
         logging.getLogger(name).setLevel(level)
-    from opintel.cli.system import System
-    from opintel.config import load_site
+    from opintel.site.config import load_site
+    from opintel.site.system import System
+    from opintel.site.team import team
     from opintel.streams.loop import Stop, Watchdog, run, stop_on_signals
 
     chosen = set(services or SERVICES)
@@ -91,7 +92,7 @@ def command(
         for warning in system.warnings:
             logging.warning(warning)
         told = _story(story, stop) if story else None
-        team = _team(system, chosen, _paths(system, ingest), until_idle, told)
+        members = team(system, chosen, _paths(system, ingest), final=until_idle, story=told)
         now = told.clock().now if told else time.time_ns
         if "console" in chosen and not until_idle:
             console = _console(system, watchdog, now, host, port, token_file)
@@ -101,14 +102,14 @@ def command(
             probes = _probes(system, watchdog, now, host, metrics_port, stored=bool(chosen & {"alerts", "delivery"}))
             leaving.callback(probes.stop)
             click.echo(f"metrics: {probes.url}/metrics", err=True)
-        run(team, stop, until_idle=until_idle, watchdog=watchdog)
+        run(members, stop, until_idle=until_idle, watchdog=watchdog)
 
 
 def _console(
     system: System, watchdog: Watchdog, now: Callable[[], int], host: str, port: int, token_file: Path | None
 ) -> Console:
-    from opintel.cli.view import View
     from opintel.console.app import serve
+    from opintel.console.running import View
 
     try:
         token = token_file.read_text().strip() if token_file else None
@@ -124,8 +125,8 @@ def _probes(
     system: System, watchdog: Watchdog, now: Callable[[], int], host: str, port: int, *, stored: bool
 ) -> Console:
     """/metrics, /healthz, /readyz; `stored`: with what is in the store, for a process that has to do with it."""
-    from opintel.cli.view import View
     from opintel.console.app import serve
+    from opintel.console.running import View
 
     try:
         return serve(View(system, watchdog, now, stored=stored).probes(), host, port)
@@ -137,7 +138,7 @@ def _story(file: Path, stop: Stop) -> Story:
     """A demo's story. The demo holds our stdin open: we leave when it dies."""
     import msgspec
 
-    from opintel.cli.story import Story
+    from opintel.site.story import Story
 
     def wait() -> None:
         while os.read(0, 1):
@@ -160,90 +161,3 @@ def _paths(system: System, given: tuple[str, ...]) -> dict[str, list[Path]]:
             raise UserError(f"--ingest {option}: no such file or folder")
         found.setdefault(stream, []).append(Path(path))
     return found
-
-
-def _team(
-    system: System, chosen: set[str], paths: dict[str, list[Path]], final: bool, story: Story | None
-) -> list[Service]:
-    from opintel.cli.services import Delivery, Look, Retention
-
-    team: list[Service] = []
-    for name, watched in system.streams.items():
-        feed = _feed(system, name, paths.get(name), final, story) if "ingest" in chosen else None
-        if feed is not None:
-            team.append(system.ingest(watched, feed))
-        if "stage1" in chosen:
-            team += system.stage1(watched)
-        if "stage2" in chosen:
-            team += system.stage2(watched)
-    if "alerts" in chosen:
-        team.append(system.alerting(warm_until=story.live_from if story else 0))
-    if "delivery" in chosen:
-        team.append(Delivery(system))
-    if system.site.settings.bus is not None:
-        team.append(Look(system))
-    elif "ingest" in chosen:
-        team.append(Retention(system))  # a cluster's topics have their own
-    return team
-
-
-def _feed(
-    system: System, name: str, paths: list[Path] | None, final: bool, story: Story | None
-) -> Callable[[], Feed] | None:
-    """What gives a stream's source: files where given, else the broker, topics or server that are configured."""
-    from opintel.streams.feeds import BrokerFeed, ReplayableFeed, file_feed
-
-    watched, settings = system.stream(name), system.stream(name).settings
-    if story is not None:
-        return _told(system, name, story)
-    if paths:
-
-        def files() -> Feed:
-            try:
-                # what is appended to a file that is tailed was written before now, whatever it says
-                return file_feed(
-                    lambda source: system.ingester(watched, source, live=not final, replayable=True), paths, final=final
-                )
-            except (OSError, ValueError) as error:
-                raise UserError(str(error)) from error
-
-        return files
-    if (stomp := settings.stomp) is not None:
-        from opintel.config import stomp_password
-        from opintel.streams.connectors.stomp import StompSource
-
-        password = stomp_password(system.site, name)
-        return lambda: BrokerFeed(StompSource(stomp, password), system.ingester(watched, "stomp", live=True))
-    if (kafka := settings.kafka) is not None:
-        from opintel.config import kafka_password
-        from opintel.streams.connectors.kafka import KafkaSource
-
-        secret = kafka_password(system.site, name)
-
-        def topics() -> Feed:
-            ingester = system.ingester(watched, "kafka", live=True, replayable=True)
-            return ReplayableFeed(KafkaSource(kafka, secret), ingester)
-
-        return topics
-    if (prometheus := settings.prometheus) is not None:
-        from opintel.config import prometheus_secret
-        from opintel.streams.connectors.prometheus import PrometheusSource
-
-        token = prometheus_secret(system.site, name)
-
-        def answers() -> Feed:
-            ingester = system.ingester(watched, "prometheus", live=True, replayable=True)
-            source = PrometheusSource(prometheus, token, lateness=watched.stream.lateness)
-            return ReplayableFeed(source, ingester, delay=prometheus.delay)
-
-        return answers
-    return None
-
-
-def _told(system: System, name: str, story: Story) -> Callable[[], Feed] | None:
-    from opintel.cli.story import StoryFeed
-
-    watched, chapter = system.stream(name), story.chapter(name)
-    if chapter is None:
-        return None
-    return lambda: StoryFeed(story, chapter, system.ingester(watched, story.source, live=True, replayable=True))

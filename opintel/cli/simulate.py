@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from opintel.cli.errors import UserError
+from opintel.site.errors import UserError
 
 MAX_HOURS = 24 * 366
 
@@ -21,9 +21,9 @@ MAX_HOURS = 24 * 366
 def command(stream: str, hours: float, seed: int, out: Path, start: str | None, faults: str | None) -> None:
     """Writes DIR/messages/ (what replay and --ingest read) and DIR/truth.json."""
     from opintel.cli.progress import share_progress
-    from opintel.cli.story import simulator
     from opintel.finding import NS, parse_rfc3339
     from opintel.simulation import write
+    from opintel.site.story import simulator
 
     module = simulator(stream)
     kinds = module.FAULT_KINDS if faults is None else () if faults == "none" else tuple(faults.split(","))

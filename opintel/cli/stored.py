@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from opintel.cli.errors import UserError
+from opintel.site.errors import UserError
 
 if TYPE_CHECKING:
     from opintel.store.database import Store
@@ -42,7 +42,7 @@ def show(
     import msgspec
     from sqlalchemy.exc import SQLAlchemyError
 
-    from opintel.config import load_site
+    from opintel.site.config import load_site
     from opintel.store.database import open_store, sqlite_url
 
     url, path = load_site(config).settings.store, data / "store.db"

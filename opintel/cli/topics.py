@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from opintel.cli.errors import UserError
 from opintel.cli.stored import config_option, json_option, print_json
+from opintel.site.errors import UserError
 
 if TYPE_CHECKING:
-    from opintel.config import Site
+    from opintel.site.config import Site
     from opintel.streams.kafka.acls import RightChange
     from opintel.streams.kafka.topics import Change
 
@@ -55,7 +55,7 @@ def apply(bootstrap: str | None, acls: bool, config: Path | None, as_json: bool)
 def _run(bootstrap: str | None, acls: bool, config: Path | None, as_json: bool, *, change: bool) -> None:
     from kafka.errors import SecurityDisabledError
 
-    from opintel.config import bus_password, load_site
+    from opintel.site.config import bus_password, load_site
     from opintel.streams.kafka import acls as access
     from opintel.streams.kafka import topics
     from opintel.streams.kafka.reach import administer

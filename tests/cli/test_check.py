@@ -51,7 +51,7 @@ def test_every_problem_is_printed(site: Path, capsys: pytest.CaptureFixture) -> 
         "streams/fts.yaml:5: wire.instnace: unknown key; did you mean `instance`?",
         "streams/fts.yaml:7: detectors.fts.silense: unknown detector; did you mean `fts.silence`?",
         "streams/fts.yaml:11: stomp.password_file: nowhere cannot be read",
-        "streams/other.yaml:2: domain: no domain 'otherworld'; there is fts",
+        "streams/other.yaml:2: domain: no domain 'otherworld'; known here: fts, health",
         "alerts/budgets.yaml:2: ",
     ]
     for start in expected:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from opintel.cli import invoke
-from opintel.config import load_site, shipped_folder, shipped_site
+from opintel.site.config import load_site
+from opintel.site.shipped import shipped_folder, shipped_site
 
 
 def test_init_copies_what_check_accepts_and_never_overwrites(

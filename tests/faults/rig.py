@@ -27,10 +27,10 @@ from kafka import KafkaAdminClient
 
 from opintel.alerts.receiver import Receiver
 from opintel.alerts.sinks.webhook import read_secret
-from opintel.cli.init import copy_shipped
-from opintel.cli.system import System
-from opintel.config import load_site
 from opintel.fts.simulate import Simulator
+from opintel.site.config import load_site
+from opintel.site.shipped import copy_shipped
+from opintel.site.system import System
 from opintel.store.database import open_store, sqlite_url
 from opintel.store.queries import findings, incidents, outbox_empty
 from opintel.streams.feeds import file_feed

@@ -20,7 +20,6 @@ from contract.harness import LOGS, Case, Outcome, drain, feed, outcome, workers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opintel.config import ConfigError, detector_settings, load_site, shipped_folder
 from opintel.detector import Closing, Controls, Record
 from opintel.evidence import Series, Table
 from opintel.finding import NS, Finding, Window
@@ -29,6 +28,8 @@ from opintel.health.plain import MAX_BYTES, RiverKind, river_kind
 from opintel.health.plugged import BLOCK, LEAST, PluggedJudge, PluggedSettings
 from opintel.health.windows import SERIES, Point, SeriesWindow
 from opintel.health.wire import HealthWire
+from opintel.site.config import ConfigError, detector_settings, load_site
+from opintel.site.shipped import shipped_folder
 from opintel.streams.ingest import Ingester
 from opintel.streams.records import Control
 

@@ -8,7 +8,7 @@ import time
 
 from opintel.alerts.delivery import Deliverer
 from opintel.alerts.sinks import Sink, open_sinks
-from opintel.cli.system import System
+from opintel.site.system import System
 from opintel.store.queries import outbox_empty
 from opintel.streams.log import LogError, LogUnavailable
 

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opintel.config import (
+from opintel.finding import NS
+from opintel.fts.links import LinkSettings
+from opintel.site.config import (
     ConfigError,
     SiteSettings,
     bus_password,
@@ -20,12 +22,10 @@ from opintel.config import (
     load_site,
     prometheus_secret,
     public_key_warning,
-    shipped_folder,
     stomp_password,
     wire_settings,
 )
-from opintel.finding import NS
-from opintel.fts.links import LinkSettings
+from opintel.site.shipped import shipped_folder
 from opintel.streams.kafka.settings import KafkaSettings, KafkaSourceSettings
 from opintel.yaml_places import read_yaml
 

@@ -9,10 +9,10 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
-from opintel.cli.system import System
 from opintel.console.api import metrics_endpoint, probe
 from opintel.console.app import create_app
 from opintel.console.views import StreamView
+from opintel.site.system import System
 from opintel.store.queries import finding_counts, incident_counts
 from opintel.streams.log import LogError, LogUnavailable
 from opintel.streams.loop import Watchdog

@@ -3,7 +3,6 @@ common."""
 
 from __future__ import annotations
 
-import importlib
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -16,9 +15,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from opintel.alerts.service import AlertService
 from opintel.alerts.settings import AlertSettings, load_alerts
-from opintel.cli.errors import UserError
-from opintel.cli.turns import Alerting, Lineage, Turn
-from opintel.config import (
+from opintel.detector import Pipeline, Wire
+from opintel.finding import Origin
+from opintel.site.config import (
     Site,
     StreamSettings,
     bus_password,
@@ -27,8 +26,9 @@ from opintel.config import (
     public_key_warning,
     wire_settings,
 )
-from opintel.detector import Pipeline, Wire
-from opintel.finding import Origin
+from opintel.site.domains import pipeline_of
+from opintel.site.errors import UserError
+from opintel.site.turns import Alerting, Lineage, Turn
 from opintel.store.database import Store, open_store, sqlite_url
 from opintel.streams.ingest import Ingester
 from opintel.streams.judging import SETTINGS, JudgeStage
@@ -247,18 +247,6 @@ def drain(
         if all(service.idle() for service in services):
             return
         time.sleep(0.01)
-
-
-def pipeline_of(domain: str) -> Pipeline:
-    """The pipeline of a domain, its libraries imported only now; UserError where there is none."""
-    try:
-        module = importlib.import_module(f"opintel.{domain}.pipeline")
-    except ModuleNotFoundError as error:
-        if error.name in (f"opintel.{domain}", f"opintel.{domain}.pipeline"):
-            raise UserError(f"no domain {domain!r} in this build of opintel") from error
-        raise
-    pipeline: Pipeline = module.PIPELINE
-    return pipeline
 
 
 def _watched(site: Site, name: str) -> Watched:

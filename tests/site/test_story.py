@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from opintel.cli.errors import UserError
-from opintel.cli.story import Chapter, Story, match, simulator
 from opintel.finding import rfc3339
 from opintel.simulation import HOUR
+from opintel.site.errors import UserError
+from opintel.site.story import Chapter, Story, match, simulator
 
 START = 1_772_445_600_000_000_000
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 
-from opintel.cli.errors import UserError
 from opintel.detector import Message
 from opintel.finding import NS, parse_rfc3339, rfc3339
 from opintel.simulation import DEFAULT_START, HOUR, Fault, Simulation
+from opintel.site.errors import UserError
 from opintel.streams.ingest import CHUNK, Ingester
 
 EARLY, AFTERWARDS = 60 * NS, 3 * 3600 * NS

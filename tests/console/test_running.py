@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from opintel.cli.system import System
-from opintel.cli.view import ASKED_EVERY, View
+from opintel.console.running import ASKED_EVERY, View
+from opintel.site.system import System
 from opintel.streams.log import Log, LogUnavailable
 from opintel.streams.loop import Watchdog
 
@@ -57,7 +57,7 @@ def test_the_console_takes_back_that_the_log_was_away(view: View, monkeypatch: p
     assert AWAY in client.get("/").text
     monkeypatch.setattr(Away, "__getattr__", lambda self, name: lambda *_: 0)
     later = time.monotonic() + 2 * ASKED_EVERY
-    monkeypatch.setattr("opintel.cli.view.time.monotonic", lambda: later)
+    monkeypatch.setattr("opintel.console.running.time.monotonic", lambda: later)
     assert AWAY not in client.get("/").text
 
 

@@ -24,6 +24,7 @@ import yaml
 from opintel.durations import Duration as Duration
 from opintel.durations import duration as duration
 from opintel.finding import NS
+from opintel.site.shipped import shipped_folder
 from opintel.streams.connectors.prometheus_settings import PrometheusSettings
 from opintel.streams.connectors.stomp import StompSettings
 from opintel.streams.controls import NOT_PLAIN, is_plain
@@ -162,17 +163,6 @@ def load_site(directory: Path | None = None) -> Site:
     if settings.checkpoints and given and not _URL.match(settings.checkpoints):
         settings = msgspec.structs.replace(settings, checkpoints=str(folder / os.path.expanduser(settings.checkpoints)))
     return Site(folder, streams, folder / "alerts", documents, settings, written)
-
-
-def shipped_folder() -> Path:
-    """The folder of the shipped YAML: inside an installed wheel, or the checkout of an editable install."""
-    here = Path(__file__).resolve().parent
-    return next((f for f in (here / "_defaults", here.parent) if (f / "streams").is_dir()), here / "_defaults")
-
-
-def shipped_site() -> Path:
-    """The `site.yaml` that `opintel init` copies."""
-    return next(f for f in (shipped_folder() / "site.yaml", shipped_folder() / "deploy" / "site.yaml") if f.exists())
 
 
 def wire_settings(site: Site, stream: str, constructor: Callable[..., Any]) -> dict[str, Any]:

@@ -11,11 +11,11 @@ import pytest
 import yaml
 from kafka import KafkaAdminClient
 
-from opintel.cli.errors import UserError
-from opintel.cli.init import copy_shipped
-from opintel.cli.services import LOOK_EVERY, Look
-from opintel.cli.system import System
-from opintel.config import load_site
+from opintel.site.config import load_site
+from opintel.site.errors import UserError
+from opintel.site.services import LOOK_EVERY, Look
+from opintel.site.shipped import copy_shipped
+from opintel.site.system import System
 from opintel.streams.kafka.broker import Broker
 from opintel.streams.log import Entry, LogUnavailable
 
@@ -89,7 +89,7 @@ def test_who_only_looks_at_topics_finds_one_that_was_made_anew(
 
     eventually(unavailable)  # its going has come round
     later = time.monotonic()
-    monkeypatch.setattr("opintel.cli.services.time.monotonic", lambda: later)
+    monkeypatch.setattr("opintel.site.services.time.monotonic", lambda: later)
 
     def found() -> bool:
         nonlocal later

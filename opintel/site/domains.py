@@ -1,0 +1,23 @@
+"""The domains of this build: a domain is a folder with a `pipeline.py`, and one line here."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from opintel.detector import Pipeline
+from opintel.site.errors import UserError
+from opintel.yaml_places import did_you_mean
+
+DOMAINS = {
+    "fts": "opintel.fts.pipeline",
+    "health": "opintel.health.pipeline",
+}
+"""Domain → the module of its `PIPELINE`, imported only when a stream needs it."""
+
+
+def pipeline_of(domain: str) -> Pipeline:
+    """The pipeline of a domain. Raises UserError with the nearest name where there is none."""
+    if domain not in DOMAINS:
+        raise UserError(f"no domain {domain!r}{did_you_mean(domain, DOMAINS)}")
+    pipeline: Pipeline = import_module(DOMAINS[domain]).PIPELINE
+    return pipeline

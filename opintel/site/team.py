@@ -1,0 +1,55 @@
+"""The services of a process, in the order in which they take turns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+
+from opintel.site import sources
+from opintel.site.services import Delivery, Look, Retention
+from opintel.site.story import Story
+from opintel.site.system import Feed, System, Watched
+from opintel.streams.loop import Service
+
+
+def team(
+    system: System,
+    chosen: Collection[str],
+    paths: Mapping[str, list[Path]] | None = None,
+    *,
+    final: bool = False,
+    story: Story | None = None,
+) -> list[Service]:
+    """The services that `chosen` names: ingest, stage1, stage2, alerts, delivery.
+
+    `paths`: stream → files to read instead of its live source; with `final` they are complete. `story` replaces every
+    source. Raises UserError or ConfigError where one cannot be opened.
+    """
+    services: list[Service] = []
+    for watched in system.streams.values():
+        feed = _feed(system, watched, paths or {}, final, story) if "ingest" in chosen else None
+        if feed is not None:
+            services.append(system.ingest(watched, feed))
+        if "stage1" in chosen:
+            services += system.stage1(watched)
+        if "stage2" in chosen:
+            services += system.stage2(watched)
+    if "alerts" in chosen:
+        services.append(system.alerting(warm_until=story.live_from if story else 0))
+    if "delivery" in chosen:
+        services.append(Delivery(system))
+    if system.site.settings.bus is not None:
+        services.append(Look(system))
+    elif "ingest" in chosen:
+        services.append(Retention(system))  # a cluster's topics have their own
+    return services
+
+
+def _feed(
+    system: System, watched: Watched, paths: Mapping[str, list[Path]], final: bool, story: Story | None
+) -> Callable[[], Feed] | None:
+    if story is not None:
+        return sources.simulated(system, watched, story)
+    if given := paths.get(watched.stream.name):
+        return sources.files(system, watched, given, final=final)
+    return sources.configured(system, watched)
