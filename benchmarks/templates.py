@@ -13,9 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from opintel.detector import Controls
+from opintel.detector import Controls, NoSettings, WindowRows
 from opintel.finding import NS, Window
 from opintel.fts.masking import mask
 from opintel.fts.records import FAILED, OK, Transfer, Transfers
@@ -51,11 +49,8 @@ def make_rows(errors: list[str] | None) -> list[Row[Transfer]]:
 
 def reduce(rows: list[Row[Transfer]]) -> None:
     reducer = FtsReducer()
-    window = Window(0, 600 * NS)
-    for start in range(0, len(rows), 1000):
-        part = rows[start : start + 1000]
-        reducer.update(Batch.of(part, Transfers), np.zeros(len(part), dtype=np.int64))
-    reducer.close(window, sorted({row.key for row in rows}), Controls())
+    batch, none = Batch.of(rows, Transfers).by_key(), Batch.of([], Transfers)
+    reducer.close(WindowRows(Window(0, 600 * NS), batch, none, Controls(), NoSettings(), {}))
 
 
 def report(name: str, items: int, work: Callable[..., Any], *arguments: Any) -> None:

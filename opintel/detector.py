@@ -8,12 +8,14 @@ neither ever reads a clock, a file or the network.
 
 Traps, each of which breaks "the same findings online, after a crash and in a backfill":
 
-* Do no arithmetic on *the batch*: how rows are split into `update` calls is chance. Add up, do it at `close`.
+* `close` gets all rows of a window at once, sorted by (key, time, id). After a fault it gets some of the keys only: a
+  key's output depends on its own rows only, and what needs several keys is a judge's work.
 * `state()` must hold everything that later output depends on, as plain data (msgpack's types), sets as sorted
-  lists.
+  lists; arrays as few large `bytes`. The rows of open windows are not part of it: the stage holds them.
 * Emit in a fixed order; iterate over sorted keys, never over a set.
 * Rows come as columns (`opintel.rows`): a loop over them in Python costs more than all else in stage 1.
-* A key's output depends on its own rows only. What needs several keys is a judge's work."""
+* Emit records of the window that closes and of no other. What happened inside it has its own time in the payload.
+"""
 
 from __future__ import annotations
 
@@ -127,29 +129,73 @@ class Controls:
         return sorted((k, s, version) for (k, s), (version, _) in self._in_force.items() if k in wanted)
 
 
+class Artefact(NamedTuple):
+    """A file that was learned or agreed on elsewhere (weights, a table), known by its content."""
+
+    sha256: str
+    """Hexadecimal."""
+    data: bytes
+
+
+class NoSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Settings of what has none."""
+
+
+class WindowRows(NamedTuple, Generic[P]):
+    """One closed window of some keys, as a reducer sees it."""
+
+    window: Window
+    rows: Batch[P]
+    """The rows of the window, sorted by (key, time, id); `rows.key.values` are the keys in order."""
+    context: Batch[P]
+    """Rows of the same keys beside the window, likewise sorted, as far as `Pipeline.context` reaches and as they were
+    there when the window closed; none where the pipeline asks for none."""
+    controls: Controls
+    settings: Any
+    """The reducer's own `Settings`, those in force for this window."""
+    artefacts: Mapping[str, Artefact]
+    """Name → what is in force of the `models` that the reducer asks for; one that no control names is missing."""
+
+
+class Reduced(NamedTuple):
+    """What a reducer says of a closed window."""
+
+    records: Sequence[Record[Any]]
+    """All of that window."""
+    tested: Mapping[str, Mapping[str, int]] = {}
+    """Scope → finding kind → how many hypotheses were tested for these records; the stage adds up over calls, stage 2
+    over partitions."""
+
+
 class Reducer(Protocol[P]):
     """Stage 1: rows by key → records of closed windows."""
 
     name: str
     version: int
     """Major version: raised when the same rows give other records, or `state()` changes its form."""
+    controls: tuple[str, ...] = ()
+    """Kinds of control that change what it says (besides settings); their versions go into `model`."""
+    models: tuple[str, ...] = ()
+    """Names of the artefacts it asks for; their SHA-256 goes into `model`."""
 
-    def update(self, rows: Batch[P], window_starts: NDArray[np.int64]) -> None:
-        """Takes rows in order of arrival, with the start of each one's window; any split into calls gives the same."""
+    @property
+    def Settings(self) -> type[msgspec.Struct]:
+        """Typed settings with defaults (a class attribute); the stream's YAML may override them."""
+        return NoSettings
 
-    def close(self, window: Window, keys: Sequence[str], controls: Controls) -> list[Record[Any]]:
-        """The records of `keys` (sorted; those with rows in `window`), and forgets what belonged to the window."""
+    def close(self, closing: WindowRows[P]) -> Reduced:
+        """What is to be said of each key with rows in the window."""
 
     def scope(self, key: str) -> str:
         """The scope a key belongs to."""
 
     def drop(self, key: str) -> None:
-        """Forgets a key altogether (expired or quarantined)."""
+        """Forgets a key altogether (expired or quarantined). Here: nothing is kept of keys."""
 
-    def state(self) -> dict[str, Any]:
-        """key → plain values; a snapshot that later updates do not change."""
+    def state(self) -> Any:
+        """Plain values, a snapshot that later calls do not change. Here: there is none."""
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: Any) -> None:
         """The inverse of `state`, on a fresh reducer."""
 
 
@@ -167,6 +213,10 @@ class Closing(NamedTuple):
     """Hash of settings and control versions in force: goes into each finding."""
     complete: bool
     """False where the input ended inside the window (end of a file): nothing may be declared missing or silent."""
+    tested: Mapping[str, int] = {}
+    """Finding kind → how many hypotheses stage 1 tested for these records."""
+    artefacts: Mapping[str, Artefact] = {}
+    """Name → what is in force of the `models` that the judge asks for; one that no control names is missing."""
 
 
 class Judge(Protocol):
@@ -176,12 +226,15 @@ class Judge(Protocol):
     version: int
     controls: tuple[str, ...]
     """Kinds of control that change what it says (besides settings); their versions go into `model`."""
+    models: tuple[str, ...] = ()
+    """Names of the artefacts it asks for; their SHA-256 goes into `model`."""
     tests: dict[str, int]
     """Finding kind → how many hypotheses the last `judge` call tested: what an alarm budget is divided by."""
 
     @property
     def Settings(self) -> type[msgspec.Struct]:
         """Typed settings with defaults (a class attribute); the stream's YAML may override them."""
+        return NoSettings
 
     def judge(self, closing: Closing) -> list[Finding]:
         """The findings of one closed window. Called for windows without records too, as long as the scope lives."""
@@ -205,6 +258,11 @@ class Pipeline(NamedTuple):
     """Called with the stream's `wire:` settings."""
     reducer: Callable[[], Reducer[Any]]
     judges: tuple[Callable[[], Judge], ...]
+    ends: Callable[[Batch[Any]], NDArray[np.int64]] | None = None
+    """(rows,) the end (ns UTC) of each row's window, which starts at the row's time: windows that come with the data,
+    as runs and lumisections do. None: the stream's grid. Two ends for one start are two windows."""
+    context: tuple[int, int] = (0, 0)
+    """ns before and after a window on the grid from which a reducer sees rows too; `after` at most the lateness."""
 
 
 def each(decode: Callable[[Message], Sequence[Row[P] | str]], messages: Sequence[Message], payload: type) -> Decoded[P]:
@@ -223,11 +281,24 @@ def each(decode: Callable[[Message], Sequence[Row[P] | str]], messages: Sequence
     return Decoded(Batch.of(rows, payload), place[:, 0], place[:, 1], rejects)
 
 
-def model_hash(judge: Judge, stream: str, settings: msgspec.Struct, controls: Controls) -> str:
-    """The `model` of a judge's findings: the stream, its settings' values and the versions of the controls it reads.
+def model_hash(
+    judge: Judge,
+    stream: str,
+    settings: msgspec.Struct,
+    controls: Controls,
+    reducer: Reducer[Any] | None = None,
+    reducing: msgspec.Struct | None = None,
+    artefacts: Iterable[str] = (),
+) -> str:
+    """The `model` of a judge's findings: the stream, its settings' values, the versions of the controls that it or the
+    reducer before it reads, and what else is not as shipped: the reducer's settings (`reducing`), SHA-256 of artefacts.
 
     The stream is part of it because two streams may see the same scope (two feeds of one FTS instance).
     """
-    return digest(
-        [stream, judge.name, judge.version, msgspec.to_builtins(settings), controls.versions(judge.controls)]
-    )[:16]
+    kinds = {*judge.controls, *(reducer.controls if reducer is not None else ())}
+    said = [stream, judge.name, judge.version, msgspec.to_builtins(settings), controls.versions(kinds)]
+    if reducing is not None and reducing != type(reducing)():
+        said.append(["reducer", msgspec.to_builtins(reducing)])
+    if shas := sorted(artefacts):
+        said.append(["artefacts", shas])
+    return digest(said)[:16]

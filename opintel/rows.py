@@ -8,6 +8,7 @@ decoded from a topic is checked here: lengths agree, codes lie in their dictiona
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar, get_type_hints
@@ -70,8 +71,15 @@ class Texts(NamedTuple):
         """The texts at these rows; values that none of them has are dropped."""
         return Texts(self.values, self.code[index]).compact()
 
+    def cut(self, begin: int, end: int) -> Texts:
+        """The texts of rows [begin, end); values that none of them has are dropped."""
+        return Texts(self.values, self.code[begin:end]).compact()
+
     def compact(self) -> Texts:
         """The same without values that no row has."""
+        if 8 * len(self.code) < len(self.values):
+            kept, code = np.unique(self.code, return_inverse=True)
+            return Texts([self.values[n] for n in kept.tolist()], code.astype(np.int32).reshape(-1))
         used = np.zeros(len(self.values), dtype=bool)
         used[self.code] = True
         if used.all():
@@ -82,6 +90,8 @@ class Texts(NamedTuple):
     def ordered(self) -> Texts:
         """The same with its values in order, each once and in use: one form for one content."""
         here = self.compact()
+        if all(map(operator.lt, here.values, here.values[1:])):
+            return here
         values = sorted(set(here.values))
         place = {value: n for n, value in enumerate(values)}
         places = np.array([place[value] for value in here.values], dtype=np.int32)
@@ -93,31 +103,110 @@ class Texts(NamedTuple):
         return [values[n] for n in self.code.tolist()]
 
 
+class Arrays(NamedTuple):
+    """A column of n one-dimensional arrays, each of its own length: row i holds `values[start[i] : start[i + 1]]`.
+
+    >>> column = Arrays.of([[1.0, 2.0], [3.0]], "<f4")
+    >>> column.at(0).tolist(), column.sizes.tolist()
+    ([1.0, 2.0], [2, 1])
+    """
+
+    values: NDArray[Any]
+    """(all entries,) one row after the other."""
+    start: NDArray[np.int64]
+    """(n + 1,), from 0 to `len(values)`."""
+
+    @classmethod
+    def of(cls, arrays: Sequence[Any], dtype: str) -> Arrays:
+        """The column of these arrays or lists of numbers."""
+        parts = [np.asarray(array, dtype=dtype).reshape(-1) for array in arrays]
+        start = np.zeros(len(parts) + 1, dtype=np.int64)
+        np.cumsum([len(part) for part in parts], out=start[1:])
+        return cls(np.concatenate(parts) if parts else np.empty(0, dtype=dtype), start)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Arrays]) -> Arrays:
+        """One column after the other."""
+        sizes = np.concatenate([part.sizes for part in parts])
+        return cls(np.concatenate([part.values for part in parts]), _starts(sizes))
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """(n,) entries of each row."""
+        return np.diff(self.start)
+
+    def at(self, n: int) -> NDArray[Any]:
+        """The entries of row n, a view."""
+        return self.values[self.start[n] : self.start[n + 1]]
+
+    def table(self) -> NDArray[Any] | None:
+        """(n, size) view of all rows where each has the same size; None where they differ."""
+        rows = len(self.start) - 1
+        size = len(self.values) // rows if rows else 0
+        return self.values.reshape(rows, size) if np.array_equal(self.start, np.arange(rows + 1) * size) else None
+
+    def take(self, index: Index) -> Arrays:
+        """The rows at these places."""
+        table = self.table()
+        if table is not None:
+            return Arrays(table[index].reshape(-1), np.arange(len(index) + 1) * table.shape[1])
+        if not len(index):
+            return Arrays(self.values[:0], np.zeros(1, dtype=np.int64))
+        begin, end = self.start[index], self.start[index + 1]
+        # neighbours that stay neighbours are copied in one go
+        first = np.ones(len(index), dtype=bool)
+        first[1:] = begin[1:] != end[:-1]
+        runs = np.flatnonzero(first)
+        spans = zip(begin[runs].tolist(), end[np.r_[runs[1:], len(index)] - 1].tolist(), strict=True)
+        parts = [self.values[a:b] for a, b in spans]
+        return Arrays(np.concatenate(parts), _starts(end - begin))
+
+    def cut(self, begin: int, end: int) -> Arrays:
+        """Rows [begin, end), a view."""
+        start = self.start[begin : end + 1]
+        return Arrays(self.values[start[0] : start[-1]], start - start[0])
+
+    def tolist(self) -> list[list[Any]]:
+        """The rows as lists of plain numbers."""
+        return [self.at(n).tolist() for n in range(len(self.start) - 1)]
+
+
+def _starts(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    start = np.zeros(len(sizes) + 1, dtype=np.int64)
+    np.cumsum(sizes, out=start[1:])
+    return start
+
+
 class Numbers(NamedTuple):
-    """How a column of numbers is kept: its little-endian dtype and the range that all of it lies in."""
+    """How a column of numbers, or of arrays of them, is kept: its little-endian dtype and what all of it keeps to."""
 
     dtype: str
     low: float = -math.inf
     high: float = math.inf
+    most: int = 1 << 24
+    """Entries of one row at most; of `Arrays`."""
+    finite: bool = True
+    """Whether NaN and infinities are refused; where they are not, `low` and `high` bind the finite numbers only."""
 
 
 class Columns(msgspec.Struct, eq=False):
     """Payloads of n rows as columns. A domain's form of it lists them, in the order in which they are encoded:
 
-    each field is `Texts` or `Annotated[NDArray[…], Numbers(…)]`, of n entries.
+    each field is `Texts`, `Annotated[NDArray[…], Numbers(…)]` or `Annotated[Arrays, Numbers(…)]`, of n entries.
     """
 
-    ROW: ClassVar[type]
-    """The struct that says the same of one row."""
+    ROW: ClassVar[type[msgspec.Struct]]
+    """The struct that says the same of one row, its fields named alike: str, int, float, bool, lists of numbers."""
 
     @classmethod
     def of(cls, payloads: Sequence[Any]) -> Self:
         """The columns of these `ROW`s."""
-        raise NotImplementedError
+        return cls(*[_column([getattr(p, name) for p in payloads], form, kind) for name, form, kind in _kinds(cls)])
 
     def row(self, n: int, key: str) -> Any:
-        """Row n, which has this key, as a `ROW`."""
-        raise NotImplementedError
+        """Row n, which has this key, as a `ROW`: plain data."""
+        plain = {name: _entry(getattr(self, name), n) for name in self.__struct_fields__}
+        return self.ROW(**{name: bool(value) if name in _flags(self.ROW) else value for name, value in plain.items()})
 
     def take(self, index: Index) -> Self:
         """The rows at these places, in this order."""
@@ -128,17 +217,30 @@ class Columns(msgspec.Struct, eq=False):
         """The rows of all parts, one part after the other."""
         return cls(*[_joined([getattr(part, name) for part in parts]) for name in cls.__struct_fields__])
 
+    def cut(self, begin: int, end: int) -> Self:
+        """Rows [begin, end); numbers are views."""
+        return type(self)(*[_cut(getattr(self, name), begin, end) for name in self.__struct_fields__])
+
+    def weights(self) -> NDArray[np.int64]:
+        """(n,) bytes that each row takes encoded, at most: a text counts in each row that has it."""
+        rows = [_weights(getattr(self, name), kind) for name, _, kind in _kinds(type(self))]
+        total: NDArray[np.int64] = np.sum(rows, axis=0, dtype=np.int64)
+        return total
+
     def packed(self) -> list[Any]:
-        """A value of msgpack for each column: little-endian numbers as bytes, texts as [values, bytes of the codes]."""
-        return [_packed(getattr(self, name), kind) for name, kind in _kinds(type(self))]
+        """A value of msgpack for each column: little-endian numbers as bytes, texts as [values, bytes of the codes],
+        arrays as [bytes of the sizes, bytes of the numbers].
+        """
+        return [_packed(getattr(self, name), kind) for name, _, kind in _kinds(type(self))]
 
     @classmethod
     def unpacked(cls, rows: int, packed: Sequence[Any]) -> Self:
         """The inverse of `packed` for n rows; ValueError names the column in which anything is wrong."""
         kinds = _kinds(cls)
         if len(packed) != len(kinds):
-            raise ValueError(f"{len(kinds)} columns are right, got {len(packed)}")
-        return cls(*[_unpacked(name, column, rows, kind) for (name, kind), column in zip(kinds, packed, strict=True)])
+            raise ValueError(f"expected {len(kinds)} columns, got {len(packed)}")
+        pairs = zip(kinds, packed, strict=True)
+        return cls(*[_unpacked(name, column, rows, form, kind) for (name, form, kind), column in pairs])
 
     def ordered(self) -> Self:
         """The same with the values of its texts in order."""
@@ -156,7 +258,7 @@ class Packed(msgspec.Struct, Generic[P], array_like=True):
     """Payloads, or columns."""
 
 
-_CODES, _IDS = Numbers("<i4", 0), Numbers("<i8")
+_CODES, _SIZES, _IDS = Numbers("<i4", 0), Numbers("<i4", 0), Numbers("<i8")
 _TIMES = Numbers("<i8", -(1 << 62), 1 << 62)
 
 
@@ -194,9 +296,42 @@ class Batch(msgspec.Struct, Generic[P], eq=False):
         """The rows at these places, in this order; keys that none of them has are dropped."""
         return Batch(*[_taken(getattr(self, name), index) for name in self.__struct_fields__])
 
+    def cut(self, begin: int, end: int) -> Batch[P]:
+        """Rows [begin, end); numbers are views."""
+        return Batch(*[_cut(getattr(self, name), begin, end) for name in self.__struct_fields__])
+
     def ordered(self) -> Batch[P]:
         """The same with the values of its texts in order: one form for one content, however it was put together."""
         return Batch(*[_ordered(getattr(self, name)) for name in self.__struct_fields__])
+
+    def by_key(self) -> Batch[P]:
+        """The rows sorted by (key, time, id), `key.values` in order, so that `key.code` never falls."""
+        key = self.key.ordered()
+        same, later = key.code[1:] == key.code[:-1], self.time[1:] > self.time[:-1]
+        next_id = (self.time[1:] == self.time[:-1]) & (self.id[1:] >= self.id[:-1])
+        rows = Batch[P](key, self.time, self.id, self.payload)
+        if ((key.code[1:] > key.code[:-1]) | (same & (later | next_id))).all():
+            return rows
+        return rows.take(np.lexsort((self.id, self.time, key.code)))
+
+    def spans(self) -> Iterator[tuple[str, int, int]]:
+        """(key, its first row, one past its last) of rows that are sorted by key.
+
+        >>> list(Batch.of([Row("a", 1, 1, 0), Row("a", 2, 2, 0), Row("b", 1, 3, 0)], int).spans())
+        [('a', 0, 2), ('b', 2, 3)]
+        """
+        bounds = np.searchsorted(self.key.code, np.arange(len(self.key.values) + 1)).tolist()
+        yield from zip(self.key.values, bounds, bounds[1:], strict=False)
+
+    def weights(self) -> NDArray[np.int64]:
+        """(n,) bytes that each row takes encoded, at most."""
+        if isinstance(self.payload, Columns):
+            payload = self.payload.weights()
+        else:
+            sizes = [len(msgspec.msgpack.encode(one)) for one in self.payload]
+            payload = np.array(sizes, dtype=np.int64)
+        total: NDArray[np.int64] = payload + _weights(self.key, None) + 16
+        return total
 
     def packed(self) -> Packed[Any]:
         """As msgpack keeps it."""
@@ -210,13 +345,23 @@ class Batch(msgspec.Struct, Generic[P], eq=False):
         rows = len(packed.time) // 8
         columnar = isinstance(payload, type) and issubclass(payload, Columns)
         if not columnar and len(packed.payload) != rows:
-            raise ValueError(f"{rows} payloads are right, got {len(packed.payload)}")
+            raise ValueError(f"expected {rows} payloads, got {len(packed.payload)}")
         return cls(
-            _unpacked("key", [packed.keys, packed.key], rows, None),
-            _unpacked("time", packed.time, rows, _TIMES),
-            _unpacked("id", packed.id, rows, _IDS),
+            _unpacked("key", [packed.keys, packed.key], rows, Texts, None),
+            _unpacked("time", packed.time, rows, np.ndarray, _TIMES),
+            _unpacked("id", packed.id, rows, np.ndarray, _IDS),
             payload.unpacked(rows, packed.payload) if columnar else packed.payload,
         )
+
+    def plain(self) -> Any:
+        """The rows as plain data, as a state keeps them: the same for the same rows, however they were put together."""
+        return msgspec.to_builtins(self.ordered().packed(), builtin_types=(bytes,))
+
+    @classmethod
+    def from_plain(cls, plain: Any, payload: Any) -> Batch[Any]:
+        """The inverse of `plain`."""
+        columnar = isinstance(payload, type) and issubclass(payload, Columns)
+        return cls.unpacked(msgspec.convert(plain, Packed[Any if columnar else payload]), payload)  # type: ignore[misc]
 
     def row(self, n: int) -> Row[P]:
         """Row n by itself."""
@@ -244,49 +389,89 @@ class _Table(dict[V, int]):
         return found
 
 
-def _packed(column: Any, kind: Numbers | None) -> Any:
+def _column(values: list[Any], form: type, kind: Numbers | None) -> Any:
     if kind is None:
+        return Texts.of(values)
+    return Arrays.of(values, kind.dtype) if form is Arrays else np.array(values, dtype=kind.dtype)
+
+
+def _entry(column: Any, n: int) -> Any:
+    """Row n of a column as plain data."""
+    if isinstance(column, Texts):
+        return column.values[column.code[n]]
+    return column.at(n).tolist() if isinstance(column, Arrays) else column[n].item()
+
+
+@cache
+def _flags(row: type[msgspec.Struct]) -> frozenset[str]:
+    """The fields of a `ROW` that are true or false."""
+    return frozenset(name for name, kind in get_type_hints(row).items() if kind is bool)
+
+
+def _weights(column: Any, kind: Numbers | None) -> NDArray[Any]:
+    if isinstance(column, Texts):
+        sizes = [len(value.encode("utf-8", "surrogatepass")) + 5 for value in column.values]
+        return np.array(sizes, dtype=np.int64)[column.code] + 4
+    assert kind is not None
+    size = np.dtype(kind.dtype).itemsize
+    return column.sizes * size + 4 if isinstance(column, Arrays) else np.full(len(column), size)
+
+
+def _packed(column: Any, kind: Numbers | None) -> Any:
+    if isinstance(column, Texts):
         return [column.values, _packed(column.code, _CODES)]
+    assert kind is not None
+    if isinstance(column, Arrays):
+        return [_packed(column.sizes, _SIZES), column.values.astype(kind.dtype, copy=False).tobytes()]
     return column.astype(kind.dtype, copy=False).tobytes()
 
 
-def _unpacked(name: str, packed: Any, rows: int, kind: Numbers | None) -> Any:
-    if kind is not None:
+def _unpacked(name: str, packed: Any, rows: int, form: type, kind: Numbers | None) -> Any:
+    if form is np.ndarray and kind is not None:
         return _numbers(name, packed, rows, kind)
-    if not (isinstance(packed, list | tuple) and len(packed) == 2 and isinstance(packed[0], list)):
-        raise ValueError(f"{name}: a list of texts and their codes are right")
+    if not (isinstance(packed, list | tuple) and len(packed) == 2):
+        raise ValueError(f"{name}: expected two parts, got {type(packed).__name__}")
+    if form is Arrays and kind is not None:
+        sizes = _numbers(f"{name}: sizes", packed[0], rows, _SIZES._replace(high=kind.most)).astype(np.int64)
+        return Arrays(_numbers(name, packed[1], int(sizes.sum()), kind), _starts(sizes))
     values = packed[0]
-    if not all(type(text) is str and len(text) <= MAX_TEXT for text in values):
-        raise ValueError(f"{name}: texts of at most {MAX_TEXT} characters are right")
+    if not isinstance(values, list) or not all(type(text) is str and len(text) <= MAX_TEXT for text in values):
+        raise ValueError(f"{name}: expected texts of at most {MAX_TEXT} characters")
     return Texts(values, _numbers(name, packed[1], rows, _CODES._replace(high=len(values) - 1)))
 
 
 def _numbers(name: str, packed: Any, rows: int, kind: Numbers) -> NDArray[Any]:
     if not isinstance(packed, bytes):
-        raise ValueError(f"{name}: bytes are right, got {type(packed).__name__}")
+        raise ValueError(f"{name}: expected bytes, got {type(packed).__name__}")
     size = np.dtype(kind.dtype).itemsize
     if len(packed) != rows * size:
-        raise ValueError(f"{name}: {rows} rows of {size} bytes are right, got {len(packed)} bytes")
+        raise ValueError(f"{name}: expected {rows} numbers of {size} bytes, got {len(packed)} bytes")
     found = np.frombuffer(packed, dtype=kind.dtype)
-    if rows:
-        if found.dtype.kind == "f" and not np.isfinite(found).all():
-            raise ValueError(f"{name}: holds a number that is not finite")
-        low, high = found.min().item(), found.max().item()
+    checked = found
+    if found.dtype.kind == "f":
+        finite = np.isfinite(found)
+        if kind.finite and not finite.all():
+            raise ValueError(f"{name}: expected finite numbers, got {found[~finite][0]}")
+        checked = found if kind.finite else found[finite]
+    if len(checked) and (kind.low, kind.high) != (-math.inf, math.inf):
+        low, high = checked.min().item(), checked.max().item()
         if low < kind.low or high > kind.high:
-            raise ValueError(f"{name}: {kind.low} to {kind.high} are right, got {low} to {high}")
+            raise ValueError(f"{name}: expected {kind.low} to {kind.high}, got {low} to {high}")
     return found
 
 
 @cache
-def _kinds(columns: type[Columns]) -> list[tuple[str, Numbers | None]]:
-    """(name, how it is kept; None for texts) of each column."""
+def _kinds(columns: type[Columns]) -> list[tuple[str, type, Numbers | None]]:
+    """(name, Texts, Arrays or ndarray, how its numbers are kept; None for texts) of each column."""
     hints = get_type_hints(columns, include_extras=True)
-    found = []
+    found: list[tuple[str, type, Numbers | None]] = []
     for name in columns.__struct_fields__:
-        kind = next((m for m in getattr(hints[name], "__metadata__", ()) if isinstance(m, Numbers)), None)
-        if kind is None and hints[name] is not Texts:
-            raise TypeError(f"{columns.__name__}.{name}: Texts or an array with its Numbers are right")
-        found.append((name, kind))
+        hint = hints[name]
+        kind = next((m for m in getattr(hint, "__metadata__", ()) if isinstance(m, Numbers)), None)
+        if kind is None and hint is not Texts:
+            raise TypeError(f"{columns.__name__}.{name}: expected Texts, or an array or Arrays annotated with Numbers")
+        form = Texts if kind is None else Arrays if hint.__origin__ is Arrays else np.ndarray
+        found.append((name, form, kind))
     return found
 
 
@@ -294,6 +479,10 @@ def _taken(column: Any, index: Index) -> Any:
     if isinstance(column, list):
         return [column[n] for n in index.tolist()]
     return column[index] if isinstance(column, np.ndarray) else column.take(index)
+
+
+def _cut(column: Any, begin: int, end: int) -> Any:
+    return column[begin:end] if isinstance(column, list | np.ndarray) else column.cut(begin, end)
 
 
 def _ordered(column: Any) -> Any:

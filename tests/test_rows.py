@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -12,9 +12,10 @@ import pytest
 from contract.toy import Value
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from opintel.fts.records import ABORTED, FAILED, OK, Transfer, Transfers
-from opintel.rows import Batch, Packed, Row, Texts
+from opintel.rows import Arrays, Batch, Columns, Numbers, Packed, Row, Texts
 
 INT64 = st.sampled_from([0, 1, -1, 2**63 - 1, -(2**63)]) | st.integers(-(2**63), 2**63 - 1)
 COUNT = st.integers(0, 2**63 - 1)
@@ -45,7 +46,35 @@ VALUES = st.lists(
     st.builds(Row, st.sampled_from(["a", "b", ""]), st.integers(0, 9), INT64, st.builds(Value, INT64)),
     max_size=12,
 )
-EITHER = TRANSFERS.map(lambda rows: (rows, Transfers)) | VALUES.map(lambda rows: (rows, Value))
+
+
+class Histogram(msgspec.Struct, array_like=True):
+    path: str
+    counts: list[float]
+    cumulative: bool
+
+
+class Histograms(Columns):
+    ROW = Histogram
+    path: Texts
+    counts: Annotated[Arrays, Numbers("<f4", 0.0, 1e30, most=6, finite=False)]
+    cumulative: Annotated[NDArray[np.int8], Numbers("<i1", 0, 1)]
+
+
+COUNTS = st.lists(st.floats(0, 2**20, width=32), max_size=6) | st.just([1.0, 2.0, 3.0])
+HISTOGRAMS = st.lists(
+    st.builds(
+        Row,
+        *(st.sampled_from(["a", "b", ""]), st.integers(0, 9), INT64),
+        st.builds(Histogram, HOST, COUNTS, st.booleans()),
+    ),
+    max_size=12,
+)
+EITHER = (
+    TRANSFERS.map(lambda rows: (rows, Transfers))
+    | VALUES.map(lambda rows: (rows, Value))
+    | HISTOGRAMS.map(lambda rows: (rows, Histograms))
+)
 
 
 def through_msgpack(packed: Packed[Any], payload: type) -> Packed[Any]:
@@ -71,6 +100,8 @@ def test_take_and_join_do_to_columns_what_they_do_to_rows(either: tuple[list[Row
     places = st.lists(st.integers(0, len(rows) - 1), max_size=8) if rows else st.just([])
     picks = [data.draw(places) for _ in range(3)]
     parts = [batch.take(np.array(pick, dtype=np.int64)) for pick in picks]
+    begin, end = sorted(data.draw(st.tuples(st.integers(0, len(rows)), st.integers(0, len(rows)))))
+    assert list(batch.cut(begin, end).rows()) == rows[begin:end]
     for part, pick in zip(parts, picks, strict=True):
         assert list(part.rows()) == [rows[n] for n in pick]
         assert set(part.key.values) == {rows[n].key for n in pick}
@@ -87,6 +118,52 @@ def test_the_ordered_form_does_not_know_how_it_was_put_together(rows: list[Row],
     )
 
 
+@given(EITHER)
+def test_rows_by_key_are_sorted_and_the_same(either: tuple[list[Row], type]) -> None:
+    rows, payload = either
+    found = Batch.of(rows, payload).by_key()
+    place = lambda row: (row.key, row.time, row.id)  # noqa: E731
+    assert [place(row) for row in found.rows()] == sorted(map(place, rows))
+    assert sorted(map(repr, found.rows())) == sorted(map(repr, rows))
+    assert [(key, [r.key for r in list(found.rows())[a:b]]) for key, a, b in found.spans()] == [
+        (key, [key] * sum(row.key == key for row in rows)) for key in sorted({row.key for row in rows})
+    ]
+
+
+@given(EITHER)
+def test_a_row_weighs_at_most_what_is_said(either: tuple[list[Row], type]) -> None:
+    rows, payload = either
+    batch = Batch.of(rows, payload)
+    bound = batch.weights()
+    assert bound.shape == (len(rows),)
+    empty = len(msgspec.msgpack.encode(Batch.of([], payload).packed()))
+    assert len(msgspec.msgpack.encode(batch.packed())) <= empty + 40 + bound.sum()
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ([np.array([7], "<i4").tobytes(), b"\0" * 28], "counts: sizes: expected 0 to 6, got 7 to 7"),
+        ([np.array([-1], "<i4").tobytes(), b""], "counts: sizes: expected 0 to 6, got -1"),
+        ([np.array([2], "<i4").tobytes(), b"\0" * 4], "counts: expected 2 numbers of 4 bytes, got 4 bytes"),
+        ([np.array([1], "<i4").tobytes(), np.array([-2], "<f4").tobytes()], "counts: expected 0.0 to 1e"),
+        (b"", "counts: expected two parts"),
+    ],
+)
+def test_what_is_wrong_with_arrays_is_told(counts: Any, said: str) -> None:
+    packed = Batch.of([Row("a", 1, 2, Histogram("p", [1.0], False))], Histograms).packed()
+    packed.payload[1] = counts
+    with pytest.raises(ValueError, match=said):
+        Batch.unpacked(packed, Histograms)
+
+
+def test_nan_travels_where_it_may() -> None:
+    row = Row("a", 1, 2, Histogram("p", [1.0, math.nan, math.inf], False))
+    batch = Batch.unpacked(through_msgpack(Batch.of([row], Histograms).packed(), Histograms), Histograms)
+    assert np.array_equal(batch.payload.counts.at(0), [1.0, math.nan, math.inf], equal_nan=True)
+    assert msgspec.json.encode(batch.row(0)) == b'["a",1,2,["p",[1.0,null,null],false]]'
+
+
 def sound() -> Packed[Any]:
     payload = Transfer("complete", "fts", "a", "b", 5, FAILED, "boom", 1, 2.0, 3.0, 4, 5)
     return Batch.of([Row("fts|a|b", 7, 8, payload), Row("fts|a|c", 9, 10, payload)], Transfers).packed()
@@ -98,19 +175,19 @@ COLUMNS = ["kind", "file", "outcome", "error", "bytes", "throughput", "duration"
 @pytest.mark.parametrize(
     ("name", "column", "said"),
     [
-        ("kind", b"\x04\x00", "kind: 0 to 3"),
-        ("outcome", b"\x02\x00", "outcome: -1 to 1"),
-        ("bytes", (-1).to_bytes(8, "little", signed=True) * 2, "bytes: 0 to inf"),
-        ("file", b"\0" * 24, "file: 2 rows of 8 bytes"),
-        ("throughput", np.array([math.nan, 1.0]).tobytes(), "throughput: holds a number that is not finite"),
-        ("duration", np.array([1.0, -1.0]).tobytes(), "duration: 0.0 to inf"),
-        ("error", [["boom"], np.array([0, 1], "<i4").tobytes()], "error: 0 to 0 are right"),
-        ("error", [[], np.array([0, 0], "<i4").tobytes()], "error: 0 to -1 are right"),
-        ("error", [["boom", 5], np.array([0, 1], "<i4").tobytes()], "error: texts"),
-        ("error", [["x" * 70_000], np.array([0, 0], "<i4").tobytes()], "error: texts"),
-        ("error", b"", "error: a list of texts"),
-        ("active", "text", "active: bytes are right, got str"),
-        ("active", None, "9 columns are right, got 8"),
+        ("kind", b"\x04\x00", "kind: expected 0 to 3, got 0 to 4"),
+        ("outcome", b"\x02\x00", "outcome: expected -1 to 1, got 0 to 2"),
+        ("bytes", (-1).to_bytes(8, "little", signed=True) * 2, "bytes: expected 0 to inf"),
+        ("file", b"\0" * 24, "file: expected 2 numbers of 8 bytes, got 24"),
+        ("throughput", np.array([math.nan, 1.0]).tobytes(), "throughput: expected finite numbers, got nan"),
+        ("duration", np.array([1.0, -1.0]).tobytes(), "duration: expected 0.0 to inf"),
+        ("error", [["boom"], np.array([0, 1], "<i4").tobytes()], "error: expected 0 to 0"),
+        ("error", [[], np.array([0, 0], "<i4").tobytes()], "error: expected 0 to -1"),
+        ("error", [["boom", 5], np.array([0, 1], "<i4").tobytes()], "error: expected texts"),
+        ("error", [["x" * 70_000], np.array([0, 0], "<i4").tobytes()], "error: expected texts"),
+        ("error", b"", "error: expected two parts"),
+        ("active", "text", "active: expected bytes, got str"),
+        ("active", None, "expected 9 columns, got 8"),
     ],
 )
 def test_what_is_wrong_with_a_column_is_told(name: str, column: Any, said: str) -> None:

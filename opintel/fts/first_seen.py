@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from opintel.detector import Closing, Most, Record
+from opintel.detector import Closing, Judge, Most, Record
 from opintel.evidence import Evidence, Table, Texts, capped
 from opintel.finding import NS, Effect, Finding, finding_id
 from opintel.fts.records import LINK, MESSAGES, LinkWindow, read_window
@@ -39,7 +39,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """So many first windows are learned from and give no finding."""
 
 
-class FirstSeen:
+class FirstSeen(Judge):
     """`Judge`: a finding of kind `new-template` for each form that the scope has not sent before, most frequent first.
 
     State: form → start of the window in which it was first seen, at most `CAPACITY` forms.

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.special import expit, logit
 
-from opintel.detector import Closing, Emit, Most
+from opintel.detector import Closing, Emit, Judge, Most
 from opintel.finding import Effect, Finding, Severity, Window, clock, finding_id
 from opintel.fts.explain import Past, Usual, explain_failures, main_error, percent
 from opintel.fts.records import SLICES, LinkWindow, link_windows
@@ -126,7 +126,7 @@ class LinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """First windows of a scope, which only teach."""
 
 
-class LinkJudge:
+class LinkJudge(Judge):
     """Endpoints and links that fail more than they usually do, endpoints first.
 
     Each link has a habit: decayed failed and ok files, shrunk to the instance's Beta prior (empirical Bayes). Failures

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Final
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from opintel.detector import Controls, Record
+from opintel.detector import Record, Reduced, Reducer, WindowRows
 from opintel.finding import Window
 from opintel.fts.masking import form_id, mask
 from opintel.fts.records import (
@@ -32,7 +31,7 @@ from opintel.fts.records import (
     Transfers,
     parts_of,
 )
-from opintel.rows import Batch, Index, Packed, Texts
+from opintel.rows import Batch, Index, Texts
 
 FORMS: Final = 30
 """Error forms listed in one link-window; the rest is counted in `other_forms`."""
@@ -44,77 +43,29 @@ _Ints = NDArray[np.int64]
 _Reals = NDArray[np.float64]
 
 
-class FtsReducer:
-    """`Reducer[Transfer]`: keeps the rows of open windows, does everything else when a window closes.
+class FtsReducer(Reducer[Transfer]):
+    """`Reducer[Transfer]`: has no state, what it says of a window follows from the window's rows.
 
-    The records depend on the set of rows in the window, not on their order: the last outcome of a file is the largest
-    (time, row id), an example the smallest. Memory: 70 bytes a row, and its error text if it failed, while its window
-    is open, which the stream's lateness bounds. The cap on keys is the worker's.
+    The last outcome of a file is the largest (time, row id), an example the smallest.
     """
 
     name = "fts.links-and-errors"
-    version = 2
+    version = 3
 
-    def __init__(self) -> None:
-        self._open: dict[int, list[Batch[Transfer]]] = {}
-        """Window start → its rows in order of arrival."""
-
-    def update(self, rows: Batch[Transfer], window_starts: _Ints) -> None:
-        """Takes rows with the start (ns UTC) of each one's window."""
-        starts = np.unique(window_starts).tolist()
-        for start in starts:
-            part = rows if len(starts) == 1 else rows.take(np.flatnonzero(window_starts == start))
-            self._open.setdefault(start, []).append(part)
-
-    def close(self, window: Window, keys: Sequence[str], controls: Controls) -> list[Record[Any]]:
-        """One record a key with rows in `window`, by (kind, key); forgets the window."""
-        rows = self._pop(window.start, set(keys))
+    def close(self, closing: WindowRows[Transfer]) -> Reduced:
+        """One record a key with rows in the window, by (kind, key)."""
+        window = closing.window
         records = []
-        for key, payload in _link_windows(rows, window) if rows is not None else ():
+        for key, payload in _link_windows(closing.rows, window):
             scope, source, destination = parts_of(key)
             bare = not source and not destination
             name = "" if bare else f"{source}|{destination}"
             records.append(Record(window, MESSAGES if bare else LINK, name, scope, payload))
-        return sorted(records, key=lambda r: (r.kind, r.key, r.scope))
+        return Reduced(sorted(records, key=lambda r: (r.kind, r.key, r.scope)))
 
     def scope(self, key: str) -> str:
         """The FTS instance."""
         return parts_of(key)[0]
-
-    def drop(self, key: str) -> None:
-        """Forgets a key."""
-        for start in list(self._open):
-            self._pop(start, {key})
-
-    def state(self) -> dict[str, Any]:
-        """Window start → its rows in order of arrival, packed as columns."""
-        return {
-            str(start): msgspec.to_builtins(Batch.joined(parts).ordered().packed(), builtin_types=(bytes,))
-            for start, parts in sorted(self._open.items())
-        }
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """The inverse of `state`, on a fresh reducer."""
-        self._open = {
-            int(start): [Batch.unpacked(msgspec.convert(packed, Packed[Any]), Transfers)]
-            for start, packed in state.items()
-        }
-
-    def _pop(self, start: int, keys: set[str]) -> Batch[Transfer] | None:
-        """Takes the rows of these keys out of an open window."""
-        parts = self._open.pop(start, None)
-        if parts is None:
-            return None
-        rows = Batch.joined(parts)
-        wanted = np.array([key in keys for key in rows.key.values])
-        if wanted.all():
-            return rows
-        if not wanted.any():
-            self._open[start] = [rows]
-            return None
-        mine = wanted[rows.key.code]
-        self._open[start] = [rows.take(np.flatnonzero(~mine))]
-        return rows.take(np.flatnonzero(mine))
 
 
 def _link_windows(rows: Batch[Transfer], window: Window) -> Iterator[tuple[str, LinkWindow]]:

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from opintel.detector import QUARANTINED, Closing, Emit, Most
+from opintel.detector import QUARANTINED, Closing, Emit, Judge, Most
 from opintel.evidence import Band, Series, capped
 from opintel.finding import Effect, Finding, Window, clock, finding_id
 from opintel.fts.records import LinkWindow, link_windows
@@ -57,7 +57,7 @@ class SilentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """At most so many a window, the most surprising first."""
 
 
-class SilentJudge:
+class SilentJudge(Judge):
     """Silence against one's own habit, endpoints first; nothing is said of a window in which the input ended.
 
     A run is measured in windows in which something was due: each counts with 1 − P(0) of a negative binomial (mean and

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from scipy.special import stdtr
 
-from opintel.detector import Closing, Emit, Most
+from opintel.detector import Closing, Emit, Judge, Most
 from opintel.evidence import Band, Series, capped
 from opintel.finding import Effect, Finding, Window, clock, finding_id
 from opintel.fts.explain import table
@@ -65,7 +65,7 @@ class SlowSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Less than this is no finding, however certain."""
 
 
-class SlowJudge:
+class SlowJudge(Judge):
     """One-sided Student-t prediction of a window's mean ln(rate) from the link's earlier windows.
 
     The variance of a window's mean is tau² (between windows, of the instance) + sigma² / files (within, of the link),

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from opintel.detector import Closing, Most
+from opintel.detector import Closing, Judge, Most
 from opintel.evidence import Band, Evidence, Series, Table, capped
 from opintel.finding import NS, Effect, Finding, Severity, Window, finding_id
 from opintel.health.forecast import Forecast, time_to_threshold
@@ -116,7 +116,7 @@ class _Past(msgspec.Struct, array_like=True):
         self.hours = [*self.hours[-(HOURS - 1) :], (hour, total + value, n + 1)]
 
 
-class LimitJudge:
+class LimitJudge(Judge):
     """Findings of kind `forecast` (it will be reached: `warning`) and `limit` (it is reached).
 
     They have no p-value: an interval says how sure the time is (`COVERAGE`), and a budget's `unranked_a_week` how many

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from opintel.detector import Closing, Most
+from opintel.detector import Closing, Judge, Most
 from opintel.evidence import Series, capped
 from opintel.finding import Effect, Finding, digest, finding_id
 from opintel.health.plain import RiverKind, river_kind
@@ -102,7 +102,7 @@ class _Known(msgspec.Struct, array_like=True):
         self.now.add(score)
 
 
-class PluggedJudge:
+class PluggedJudge(Judge):
     """Findings of kind `plugged`: a window that river's model finds stranger than (nearly) all before it.
 
     p = (1 + past scores at least as high) / (1 + past scores) of the same series, if those are alike; it is never

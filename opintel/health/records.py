@@ -7,7 +7,7 @@ so that an operator can paste it into a query. `opintel.health.wire` makes rows,
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Annotated
 
@@ -41,16 +41,6 @@ class Samples(Columns):
     ROW = Sample
     value: Annotated[NDArray[np.float64], Numbers("<f8")]
     missing: Annotated[NDArray[np.int8], Numbers("<i1", 0, 1)]
-
-    @classmethod
-    def of(cls, payloads: Sequence[Sample]) -> Samples:
-        return cls(
-            np.array([p.value for p in payloads], dtype=np.float64),
-            np.array([p.missing for p in payloads], dtype=np.int8),
-        )
-
-    def row(self, n: int, key: str) -> Sample:
-        return Sample(float(self.value[n]), bool(self.missing[n]))
 
 
 def series_text(name: str, labels: Mapping[str, str]) -> str:

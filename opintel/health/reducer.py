@@ -7,20 +7,18 @@ series' own in order of time, through the `MultiSeriesDetector`; a counter goes 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from opintel.detector import Controls, Record
+from opintel.detector import Record, Reduced, Reducer, WindowRows
 from opintel.finding import NS, Window
 from opintel.health.judge import STATISTICS, VALIDATED
-from opintel.health.records import Samples, is_counter, metric_of, parts_of
+from opintel.health.records import Sample, Samples, is_counter, metric_of, parts_of
 from opintel.health.series import MultiSeriesDetector, Scores
 from opintel.health.windows import EMITTED, SERIES, Point, SeriesWindow
-from opintel.rows import Batch, Packed
 from opintel.stats.counts import Floats, Ints
 
 TRAIL: Final = 60
@@ -29,18 +27,16 @@ BAND: Final = 1.96
 """Standard deviations of a band that holds 95 %."""
 
 
-class HealthReducer:
-    """`Reducer[Sample]`: keeps the samples of open windows, judges them when a window closes.
+class HealthReducer(Reducer[Sample]):
+    """`Reducer[Sample]`: judges the samples of a window against what it knows of each series.
 
-    Memory: 40 bytes a sample while its window is open, and about 7 kB a series. The cap on series is the worker's.
+    Memory: about 7 kB a series. The cap on series is the worker's.
     """
 
     name = "health.series"
-    version = 2
+    version = 3
 
     def __init__(self) -> None:
-        self._open: dict[int, list[Batch[Any]]] = {}
-        """Window start → its rows in order of arrival."""
         self._detector = MultiSeriesDetector(0)
         self._slot: dict[str, int] = {}
         self._free: list[int] = []
@@ -49,28 +45,19 @@ class HealthReducer:
         self._counted = np.empty((0, 2))
         """Series, (time in s, raw value) of the last sample of a counter."""
 
-    def update(self, rows: Batch[Any], window_starts: NDArray[np.int64]) -> None:
-        """Takes rows with the start (ns UTC) of each one's window."""
-        for start in np.unique(window_starts).tolist():
-            self._open.setdefault(start, []).append(rows.take(np.flatnonzero(window_starts == start)))
-
-    def close(self, window: Window, keys: Sequence[str], controls: Controls) -> list[Record[Any]]:
-        """One record a series with samples in `window`, by key; forgets the window."""
-        rows = self._pop(window.start, set(keys))
-        if rows is None:
-            return []
-        names, codes = rows.key.ordered()
-        order = np.lexsort((rows.id, rows.time, codes))
-        code, time = codes[order].astype(np.int64), rows.time[order]
-        payload: Samples = rows.payload.take(order)
+    def close(self, closing: WindowRows[Sample]) -> Reduced:
+        """One record a series with samples in the window, by key."""
+        rows = closing.rows
+        names, code = rows.key.values, rows.key.code.astype(np.int64)
+        payload: Samples = rows.payload
         slots = np.array([self._slot_of(name) for name in names], dtype=np.int64)
         begin = np.searchsorted(code, np.arange(len(names) + 1))
         value = np.where(payload.missing == 0, payload.value, np.nan)
         counter = np.array([is_counter(metric_of(parts_of(name)[1])) for name in names], dtype=np.bool_)
         if counter.any():
-            value = self._rates(slots, counter, code, time, value)
-        scores = self._detector.update_many(slots[code], time / NS, value)
-        return self._records(window, names, slots, begin, time, value, scores)
+            value = self._rates(slots, counter, code, rows.time, value)
+        scores = self._detector.update_many(slots[code], rows.time / NS, value)
+        return Reduced(self._records(closing.window, names, slots, begin, rows.time, value, scores))
 
     def scope(self, key: str) -> str:
         """The fleet."""
@@ -78,34 +65,23 @@ class HealthReducer:
 
     def drop(self, key: str) -> None:
         """Forgets a series."""
-        for start in list(self._open):
-            self._pop(start, {key})
         slot = self._slot.pop(key, None)
         if slot is not None:
             self._forget(slot)
             self._free.append(slot)
 
     def state(self) -> dict[str, Any]:
-        """Open rows as columns; series in order, whatever their slots; arrays as bytes with their shapes."""
-        opened = {
-            str(start): msgspec.to_builtins(Batch.joined(parts).ordered().packed(), builtin_types=(bytes,))
-            for start, parts in sorted(self._open.items())
-        }
+        """Series in order, whatever their slots; arrays as bytes with their shapes."""
         series = sorted(self._slot)
         slots = np.array([self._slot[key] for key in series], dtype=np.int64)
         arrays = {**self._detector.state(slots), "trails": self._trails[slots], "counted": self._counted[slots]}
         return {
-            "open": opened,
             "series": series,
             "arrays": {name: [list(a.shape), a.dtype.str, a.tobytes()] for name, a in sorted(arrays.items())},
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """The inverse of `state`, on a fresh reducer."""
-        self._open = {
-            int(start): [Batch.unpacked(msgspec.convert(packed, Packed[Any]), Samples)]
-            for start, packed in state["open"].items()
-        }
         self._slot = {key: slot for slot, key in enumerate(state["series"])}
         arrays = {
             name: np.frombuffer(data, dtype=dtype).reshape(shape).copy()
@@ -113,18 +89,6 @@ class HealthReducer:
         }
         self._trails, self._counted = arrays.pop("trails"), arrays.pop("counted")
         self._detector.restore(arrays)
-
-    def _pop(self, start: int, keys: set[str]) -> Batch[Any] | None:
-        """Takes the rows of these keys out of an open window."""
-        parts = self._open.pop(start, None)
-        if parts is None:
-            return None
-        rows = Batch.joined(parts)
-        wanted = np.array([key in keys for key in rows.key.values], dtype=np.bool_)[rows.key.code]
-        if wanted.all():
-            return rows
-        self._open[start] = [rows.take(np.flatnonzero(~wanted))]
-        return rows.take(np.flatnonzero(wanted)) if wanted.any() else None
 
     def _slot_of(self, key: str) -> int:
         slot = self._slot.get(key)

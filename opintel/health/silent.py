@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from opintel.detector import QUARANTINED, Closing, Emit, Most
+from opintel.detector import QUARANTINED, Closing, Emit, Judge, Most
 from opintel.evidence import Series, capped
 from opintel.finding import Basis, Effect, Finding, Severity, clock, finding_id
 from opintel.health.records import parts_of, series_parts
@@ -90,7 +90,7 @@ class _Habit(msgspec.Struct):
         return max(tail - math.log10(1 + self.windows), FLOOR), "extrapolated"
 
 
-class SilentJudge:
+class SilentJudge(Judge):
     """Findings of kind `silent`: instances, or the whole scope where most of them are.
 
     A run of r empty windows has p = (longest / 3 + windows that were the r-th or a later one of a silence) / (1 + all

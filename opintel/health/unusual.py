@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from opintel.detector import Closing, Emit, Most
+from opintel.detector import Closing, Emit, Judge, Most
 from opintel.evidence import Band, Series, Table, capped
 from opintel.finding import Effect, Finding, Window, finding_id
 from opintel.health.records import is_counter, metric_of, named, subject_of
@@ -45,7 +45,7 @@ class UnusualSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """At most so many a window, the most surprising first."""
 
 
-class UnusualJudge:
+class UnusualJudge(Judge):
     """Findings of kind `unusual` about single series; it keeps no state. That a series is back where it usually is, is
     a surprise too, but of severity `info`: what went wrong before gives the incident its name.
     """

@@ -30,8 +30,9 @@ from opintel.site.domains import pipeline_of
 from opintel.site.errors import UserError
 from opintel.site.turns import Alerting, Lineage, Turn
 from opintel.store.database import Store, open_store, sqlite_url
+from opintel.streams.controls import SETTINGS
 from opintel.streams.ingest import Ingester
-from opintel.streams.judging import SETTINGS, JudgeStage
+from opintel.streams.judging import JudgeStage
 from opintel.streams.log import Log, LogError, LogUnavailable, Membership
 from opintel.streams.log_sqlite import SqliteLog
 from opintel.streams.loop import Service, Stop, calm_collector

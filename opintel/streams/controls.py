@@ -13,6 +13,8 @@ import msgspec
 from opintel.detector import Controls
 from opintel.streams.records import Control
 
+SETTINGS = "settings"
+"""Kind of the control that carries a stream's detector settings; its subject is the stream."""
 MAX_CONTROLS = 10_000
 MAX_DEPTH = 64
 """Lists and mappings inside each other."""

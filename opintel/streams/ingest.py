@@ -14,18 +14,28 @@ from typing import Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
+from numpy.typing import NDArray
 
 from opintel.detector import Decoded, Message, Pipeline, Reject, Wire
-from opintel.rows import Batch
+from opintel.rows import Batch, Index
 from opintel.streams.log import Aside, AsideKind, Entry, Log
 from opintel.streams.records import MAX_RECORD, NEVER, Control, Rows, Source, Stamp, Tick, raw_codec, shard_of
 from opintel.streams.stream import FINDINGS, Stream
 from opintel.streams.tail import tail_of
+from opintel.streams.windows import Cut
 
 CHUNK = 2000
 """Messages that share a stamp. Fixed: another size would close windows elsewhere. Large enough that a partition's
 columns are long; a live chunk is what has come since the last one, so it adds no delay, and in a backlog of 4 million
 messages a day it spans 43 s, which is little beside the lateness."""
+HEAD = 4096
+"""Bytes of a record that its stamp and source may take; a position of files may take more."""
+MAX_ROW = 4 << 20
+"""Bytes of one row; a record of it must pass Kafka's 8 MiB."""
+REASONS = 20
+"""Dead letters that one message may make."""
+PLACES = 5
+"""Places that a dead letter of several records names."""
 NOT_READ: dict[str, AsideKind] = {"refused": "dead", "gap": "gap"}
 """Forms of messages in whose place a source says what it did not read, and why: what becomes of them."""
 log = logging.getLogger(__name__)
@@ -66,6 +76,7 @@ class Ingester:
     ) -> None:
         self.log, self.stream, self.wire, self.source, self.live = bus, stream, wire, source, live
         self._codec = raw_codec(pipeline.payload)
+        self._cut = Cut(stream.grid, pipeline.ends, stream.ttl)
         self._aside_topic, self._aside_partition = f"{stream.name}.ingest", crc32(source.encode())
         create_topics(bus, stream)
         latest = [tail_of(bus, stream.topic, p).stamp for p in range(stream.partitions)]
@@ -138,11 +149,15 @@ class Ingester:
         if unread:
             messages = [message for message in messages if message.form not in NOT_READ]
         decoded = self.wire.decode(messages)
-        dead += [self._rejected(messages, reject) for reject in decoded.rejects]
+        weight = decoded.rows.weights()
+        last, refused = self._refused(decoded, weight, arrival)
         batch = decoded.rows
-        if self.live and len(batch) and batch.time.max() > arrival + self.stream.skew:
-            batch = self._in_time(messages, decoded, arrival, dead)
-        seen = max(self._seen, int(batch.time.max())) if len(batch) else self._seen
+        if refused:
+            kept = np.ones(len(batch), dtype=bool)
+            kept[[row for row, _ in refused]] = False
+            batch, weight, last = batch.take(np.flatnonzero(kept)), weight[kept], last[kept]
+        dead += self._rejected(messages, [*decoded.rejects, *(reject for _, reject in refused)])
+        seen = max(self._seen, int(last.max())) if len(batch) else self._seen
         source = Source(self.source, self._chunk, self._position, after, self._seen, seen, self._count, count)
         wm = self._stamp(arrival)
         have = self._have if self._again == (after, count) else {}  # what is cut otherwise has other rows
@@ -150,50 +165,53 @@ class Ingester:
         self.log.append(
             [
                 Entry(self.stream.topic, partition, value)
-                for partition, rows in self._partitions(batch)
-                for value in _missing(self._records(wm, arrival, source, rows), have.get(partition))
+                for partition, index in self._partitions(batch)
+                for value in _missing(self._records(wm, arrival, source, batch, weight, index), have.get(partition))
             ]
         )
         self._chunk, self._count, self._position, self._seen = self._chunk + 1, source.count, after, seen
         self._have, self._again, self.unfinished = {}, None, None
         self.taken += len(batch)
 
-    def _in_time(
-        self, messages: Sequence[Message], decoded: Decoded[Any], arrival: int, dead: list[Aside]
-    ) -> Batch[Any]:
-        """The rows that are not dated beyond the skew; the others become dead letters."""
-        early = decoded.rows.time > arrival + self.stream.skew
-        for row in np.flatnonzero(early).tolist():
-            ahead = (int(decoded.rows.time[row]) - arrival) / 1e9
-            reason = f"event time {ahead:.0f} s after its arrival: check the sender's clock"
-            reject = Reject(int(decoded.message[row]), int(decoded.n[row]), reason)
-            dead.append(self._rejected(messages, reject))
-        return decoded.rows.take(np.flatnonzero(~early))
+    def _refused(
+        self, decoded: Decoded[Any], weight: NDArray[np.int64], arrival: int
+    ) -> tuple[NDArray[np.int64], list[tuple[int, Reject]]]:
+        """((rows,) the latest event time that each row stands for, ns; rows that cannot be taken and why)."""
+        start, end = self._cut(decoded.rows)
+        last = self._cut.last(decoded.rows, end)
+        bad = (weight > MAX_ROW) | self._cut.refused(start, end)
+        latest = arrival + self.stream.skew
+        if self.live:
+            bad |= last > latest
+        found = []
+        for row in np.flatnonzero(bad).tolist():
+            if weight[row] > MAX_ROW:
+                reason = f"expected at most {MAX_ROW} bytes a row, got more"
+            elif self.live and last[row] > latest:
+                ahead = self.stream.skew // 10**9
+                reason = f"event time more than {ahead} s after its arrival: check the sender's clock"
+            else:
+                reason = f"expected a window of 1 to {self.stream.ttl} ns"
+            found.append((row, Reject(int(decoded.message[row]), int(decoded.n[row]), reason)))
+        return last, found
 
-    def _partitions(self, batch: Batch[Any]) -> list[tuple[int, Batch[Any]]]:
+    def _partitions(self, batch: Batch[Any]) -> list[tuple[int, Index]]:
         """The rows of each partition that has some; without a row the first, so that the source's place is kept."""
         shards, partitions = self.stream.shards, self.stream.partitions
-        of_key = [shard_of(key, shards) % partitions for key in batch.key.values]
-        used = sorted(set(of_key))
-        if len(used) <= 1:
-            return [(used[0] if used else 0, batch)]
-        of_row = np.array(of_key, dtype=np.int32)[batch.key.code]
-        order = np.argsort(of_row, kind="stable")
-        ends = np.searchsorted(of_row[order], used, side="right").tolist()
-        return [
-            (partition, batch.take(order[begin:end]))
-            for partition, begin, end in zip(used, [0, *ends], ends, strict=False)
-            if begin < end
-        ]
+        of_key = np.array([shard_of(key, shards) % partitions for key in batch.key.values], dtype=np.int64)
+        of_row = of_key[batch.key.code] if len(batch) else of_key[:0]
+        return [(p, np.flatnonzero(of_row == p)) for p in np.unique(of_row).tolist()] or [(0, np.arange(0))]
 
-    def _records(self, wm: int, arrival: int, source: Source, batch: Batch[Any]) -> list[bytes]:
-        """The encoded rows: one record, or several of half the size where one would be too large."""
-        whole = self._codec.encode(Rows(wm, arrival, source, batch))
-        if len(whole) <= MAX_RECORD or len(batch) == 1:
-            return [whole]
-        size = max(1, len(batch) * MAX_RECORD // (2 * len(whole)))
-        pieces = [batch.take(np.arange(at, min(at + size, len(batch)))) for at in range(0, len(batch), size)]
-        return [self._codec.encode(Rows(wm, arrival, source, p, n, len(pieces))) for n, p in enumerate(pieces)]
+    def _records(
+        self, wm: int, arrival: int, source: Source, batch: Batch[Any], weight: NDArray[np.int64], index: Index
+    ) -> list[bytes]:
+        """The encoded rows of these places: one record, or several; only a row alone is larger than MAX_RECORD."""
+        cuts = _cuts(weight[index].tolist())
+        pieces = zip([0, *cuts], [*cuts, len(index)], strict=True)
+        return [
+            self._codec.encode(Rows(wm, arrival, source, batch.take(index[begin:end]), n, len(cuts) + 1))
+            for n, (begin, end) in enumerate(pieces)
+        ]
 
     def tick(self, now: int) -> None:
         """'The live sources were listened to until `now`' (ns), in every partition."""
@@ -202,7 +220,8 @@ class Ingester:
     def finish(self, arrival: int) -> None:
         """The end of the files: closes every window with a row, and declares nothing missing after the last one."""
         if self._seen != NEVER:
-            boundary = self.stream.grid.at_or_after(self._seen + 1)
+            after = self._seen + 1
+            boundary = after if self._cut.ends is not None else self.stream.grid.at_or_after(after)
             self._append_tick(Tick(boundary, arrival, self._here(), self._seen))
 
     def control(self, control: Control) -> None:
@@ -233,16 +252,28 @@ class Ingester:
         seen = min(self._seen, arrival + self.stream.skew) if self.live else self._seen
         return seen - self.stream.lateness
 
-    def _rejected(self, messages: Sequence[Message], reject: Reject) -> Aside:
-        message = messages[reject.message]
-        return self._dead(message, reject.n, reject.reason, self.wire.redacted(message.body))
+    def _rejected(self, messages: Sequence[Message], rejects: Sequence[Reject]) -> list[Aside]:
+        """One dead letter for each message and reason, the first REASONS of a message; the rest of it share one."""
+        found: dict[int, dict[str, list[int]]] = {}
+        for at, n, reason in rejects:
+            by_reason = found.setdefault(at, {})
+            reason = reason if reason in by_reason or len(by_reason) < REASONS else "further records, for other reasons"
+            by_reason.setdefault(reason, []).append(n)
+        asides = []
+        for at, by_reason in sorted(found.items()):
+            excerpt = self.wire.redacted(messages[at].body)
+            for reason, records in by_reason.items():
+                asides.append(self._dead(messages[at], min(records), reason, excerpt, sorted(records)))
+        return asides
 
-    def _dead(self, message: Message, n: int, reason: str, excerpt: bytes) -> Aside:
+    def _dead(self, message: Message, n: int, reason: str, excerpt: bytes, records: Sequence[int] = ()) -> Aside:
         place = f"{message.file}:{message.row + 1}" if message.file else f"message {message.index + 1}"
         topic, partition = self._aside_topic, self._aside_partition
         kind = NOT_READ.get(message.form, "dead")
         where = message.file if message.row < 0 else place
-        return Aside(kind, topic, partition, message.index, n, reason, where, excerpt)
+        if len(records) > 1:
+            where += f", records {', '.join(str(record + 1) for record in records[:PLACES])}"
+        return Aside(kind, topic, partition, message.index, n, reason, where, excerpt, max(1, len(records)))
 
 
 def _same(one: Source, other: Source) -> bool:
@@ -254,6 +285,17 @@ def _same(one: Source, other: Source) -> bool:
         other.count_before,
         other.count,
     )
+
+
+def _cuts(weights: Sequence[int]) -> list[int]:
+    """Where rows of these weights are cut into pieces of MAX_RECORD at most; a heavier row is a piece by itself."""
+    cuts, size = [], 0
+    for n, weight in enumerate(weights):
+        if n and size + weight > MAX_RECORD - HEAD:
+            cuts.append(n)
+            size = 0
+        size += weight
+    return cuts
 
 
 def _missing(records: list[bytes], have: tuple[int, int] | None) -> list[bytes]:

@@ -7,18 +7,22 @@ the others go on.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Container, Sequence, Set
 from typing import Any, NamedTuple
 
 import msgspec
 
-from opintel.detector import QUARANTINED, Closing, Controls, Judge, Pipeline, Record, model_hash
+from opintel.detector import QUARANTINED, Closing, Judge, Pipeline, Record, model_hash
 from opintel.evidence import MAX_BYTES
 from opintel.finding import Finding, Origin, Window
-from opintel.streams.controls import MAX_CONTROLS, NOT_PLAIN, ControlTable, is_plain
+from opintel.streams.artefacts import Door, closed, in_force, in_force_shas
+from opintel.streams.closing import add
+from opintel.streams.controls import MAX_CONTROLS, ControlTable
 from opintel.streams.findings import Found, Judged, encode
 from opintel.streams.log import Aside, AsideKind, Entry
-from opintel.streams.records import NEVER, Closed, Forwarded, derived_codec
+from opintel.streams.records import NEVER, Closed, Forwarded, Tested, derived_codec
+from opintel.streams.settings import check, of_detector
 from opintel.streams.stage import CRASH, Output, said
 from opintel.streams.stream import FINDINGS, Stream
 
@@ -26,8 +30,6 @@ STATE_FORMAT = 1
 MAX_SCOPES = 1000
 WINDOWS = 100
 """Windows judged in one go."""
-SETTINGS = "settings"
-"""Kind of the control that carries a stream's detector settings; its subject is the stream."""
 
 
 class Said(NamedTuple):
@@ -51,10 +53,21 @@ class _Scope:
 class JudgeStage:
     """The state of one derived partition and what each record does to it."""
 
-    def __init__(self, stream: Stream, pipeline: Pipeline, partition: int, epoch: str, origin: Origin = "live") -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        pipeline: Pipeline,
+        partition: int,
+        epoch: str,
+        origin: Origin = "live",
+        door: Door = closed,
+    ) -> None:
         self.stream, self.pipeline, self.partition, self.origin = stream, pipeline, partition, origin
+        self._door, self._reducer = door, pipeline.reducer()
         self.frontier = NEVER
         """All windows with end <= frontier are judged."""
+        self._more = False
+        """Whether a step has left windows for the next one."""
         self._due = NEVER
         """All windows with end <= it are closed by all partitions of one epoch; beyond the frontier in a step only."""
         self.repeated = 0
@@ -68,8 +81,10 @@ class JudgeStage:
         self._controls = ControlTable()
         self._waiting: dict[str, dict[int, int]] = {}
         """Control → stage-1 partition → from; in force once all partitions have it."""
-        self._records: dict[int, dict[str, dict[tuple[str, str], Record[Any]]]] = {}
-        """Window start → scope → (kind, key) → record."""
+        self._records: dict[Window, dict[str, dict[tuple[str, str], Record[Any]]]] = {}
+        """Window → scope → (kind, key) → record."""
+        self._tested: dict[Window, dict[int, Any]] = {}
+        """Window → stage-1 partition → scope → finding kind → hypotheses tested."""
         self._scopes: dict[str, _Scope] = {}
         self.structure = {
             "stage": 2,
@@ -88,6 +103,8 @@ class JudgeStage:
                     self._forwarded(record)
                 elif isinstance(record, Closed):
                     self._closed_by(record)
+                elif isinstance(record, Tested):
+                    self._tested_by(record)
                 else:
                     out.asides += self._upsert(record.records, position)
             except ValueError as error:
@@ -98,7 +115,7 @@ class JudgeStage:
     @property
     def pending(self) -> bool:
         """Whether windows are closed by all partitions and not judged yet."""
-        return self.frontier < self._due
+        return self._more or self.frontier < self._due
 
     def _dead(self, position: int, n: int, why: ValueError, excerpt: bytes) -> Aside:
         return Aside("dead", self.stream.derived, self.partition, position, n, str(why), excerpt=excerpt[:4096])
@@ -115,8 +132,7 @@ class JudgeStage:
 
     def _upsert_one(self, record: Record[Any]) -> None:
         window, scope = record.window, record.scope
-        if window.start % self.stream.window or window.end - window.start != self.stream.window:
-            raise ValueError(f"window [{window.start}, {window.end}) is not on the grid of {self.stream.window} ns")
+        self._check_window(window)
         if isinstance(record.payload, int) != (record.kind == QUARANTINED):
             raise ValueError(
                 f"a record of kind {record.kind!r} with {str(record.payload)[:100]}: a count is of quarantined rows"
@@ -124,39 +140,39 @@ class JudgeStage:
         if window.end <= self._due:
             self.repeated += 1
             return
-        self._records.setdefault(window.start, {}).setdefault(scope, {})[record.kind, record.key] = record
+        self._records.setdefault(window, {}).setdefault(scope, {})[record.kind, record.key] = record
+
+    def _tested_by(self, record: Tested) -> None:
+        self._check_window(record.window)
+        self._check_partition(record)
+        if record.window.end > self._due:
+            self._tested.setdefault(record.window, {})[record.partition] = record.counts
+
+    def _check_window(self, window: Window) -> None:
+        longest, grid = self.stream.ttl, self.stream.grid
+        if self.pipeline.ends is not None:
+            if window.end - window.start > longest:
+                raise ValueError(f"expected a window of at most {longest} ns, got [{window.start}, {window.end})")
+        elif grid.window(window.start) != window or grid.start(window.start) != window.start:
+            raise ValueError(f"expected a window on {grid}, got [{window.start}, {window.end})")
 
     def _forwarded(self, record: Forwarded) -> None:
         control = record.control
         if control.id in self._controls:
             return
-        if self._controls.full or len(self._waiting) >= MAX_CONTROLS:
+        if len(self._waiting) >= MAX_CONTROLS:
             raise ValueError("too many controls")
-        if not is_plain(control.value):
-            raise ValueError(NOT_PLAIN)
-        if (control.kind, control.subject) == (SETTINGS, self.stream.name):
-            self._check_settings(control.value)
+        check(control, self._controls, self.pipeline, self.stream.name)
         self._check_partition(record)
         starts = self._waiting.setdefault(control.id, {})
         starts.setdefault(record.partition, record.start)
         if len(starts) == record.of:
             self._controls.add(control, max(self._waiting.pop(control.id).values()))
 
-    def _check_partition(self, record: Forwarded | Closed) -> None:
+    def _check_partition(self, record: Forwarded | Closed | Tested) -> None:
         partitions = self.stream.partitions
         if record.of != partitions or not 0 <= record.partition < partitions:
             raise ValueError(f"from partition {record.partition} of {record.of}; the raw topic has {partitions}")
-
-    def _check_settings(self, given: Any) -> None:
-        """Raises ValueError for settings that a judge would not understand: those in force stay in force."""
-        known = {make().name: make().Settings for make in self.pipeline.judges}
-        if not isinstance(given, dict) or given.keys() - known.keys():
-            raise ValueError(f"settings are by detector ({', '.join(known)}), got {str(given)[:200]}")
-        for name, values in given.items():
-            try:
-                msgspec.convert(values, known[name])
-            except msgspec.ValidationError as error:
-                raise ValueError(f"settings of {name}: {error}") from error
 
     def _closed_by(self, record: Closed) -> None:
         self._check_partition(record)
@@ -175,27 +191,40 @@ class JudgeStage:
         """Judges what all partitions have closed, at most WINDOWS of it: a gap in the input may span very many."""
         if not self.pending:
             return
-        for n, end in enumerate(self._ends(self.frontier, self._due)):
-            if n == WINDOWS:
-                return
-            self.frontier = end
-            window = Window(end - self.stream.window, end)
+        for n in itertools.count():
+            window = self._next_window()
+            self._more = window is not None and n == WINDOWS
+            if window is None or self._more:
+                break
+            self.frontier = window.end
             controls = self._controls.at(window.start)
-            records = self._records.pop(window.start, {})
-            self._admit(window, records, out)
+            records, tested = self._records.pop(window, {}), self._tested_in(window)
+            self._admit(window, records.keys() | tested.keys(), out)
             for name in sorted(self._scopes):
-                self._judge(name, window, records.get(name, {}), controls, end not in self._incomplete, out)
+                closing = Closing(
+                    window=window,
+                    scope=name,
+                    records=[record for _, record in sorted(records.get(name, {}).items())],
+                    controls=controls,
+                    settings=None,
+                    model="",
+                    complete=window.end not in self._incomplete,
+                    tested=tested.get(name, {}),
+                )
+                self._judge(closing, out)
+        if self._more:
+            return
         self.frontier = self._due
         self._incomplete = {end for end in self._incomplete if end > self.frontier}
 
-    def _admit(self, window: Window, records: Mapping[str, Any], out: Output) -> None:
-        """Forgets scopes unseen for the TTL, makes those that are new; where there are too many, those that are silent
-        go first, and what then finds no room is refused.
+    def _admit(self, window: Window, there: Set[str], out: Output) -> None:
+        """Forgets scopes unseen for the TTL, makes those that are `there` and new; where there are too many, those that
+        are silent go first, and what then finds no room is refused.
         """
         self._forget(window.end - self.stream.ttl, ())
-        if len(self._scopes.keys() | records.keys()) > MAX_SCOPES:
-            self._forget(window.end - self.stream.quiet, records)
-        new = sorted(records.keys() - self._scopes.keys())
+        if len(self._scopes.keys() | there) > MAX_SCOPES:
+            self._forget(window.end - self.stream.quiet, there)
+        new = sorted(there - self._scopes.keys())
         room = max(0, MAX_SCOPES - len(self._scopes))
         for name in new[:room]:
             self._scopes[name] = _Scope(self.pipeline)
@@ -213,42 +242,40 @@ class JudgeStage:
         number = window.end // self.stream.window
         return Aside(kind, self.stream.derived, self.partition, number, line, reason)
 
-    def _ends(self, after: int, through: int) -> Iterator[int]:
-        """Window ends in (after, through] that have records or a scope that is still judged, in order."""
-        size, end = self.stream.window, after
-        while True:
-            with_records = min(self._records, default=None)
-            candidates = [] if with_records is None else [with_records + size]
-            following = self.stream.grid.start(end) + size
-            if any(s.last != NEVER and following <= s.last + self.stream.quiet for s in self._scopes.values()):
-                candidates.append(following)
-            if not candidates or min(candidates) > through:
-                return
-            end = min(candidates)
-            yield end
+    def _tested_in(self, window: Window) -> dict[str, dict[str, int]]:
+        """Scope → finding kind → hypotheses that all partitions tested; forgets the window."""
+        total: dict[str, dict[str, int]] = {}
+        for counts in self._tested.pop(window, {}).values():
+            add(total, counts)
+        return total
 
-    def _judge(
-        self,
-        name: str,
-        window: Window,
-        records: Mapping[tuple[str, str], Record[Any]],
-        controls: Controls,
-        complete: bool,
-        out: Output,
-    ) -> None:
+    def _next_window(self) -> Window | None:
+        """The next window to judge, in order of (end, start): one with records, or on the grid the one that follows as
+        long as a scope is still judged. None where all that is closed is judged.
+        """
+        there = min(self._records.keys() | self._tested.keys(), key=lambda w: (w.end, w.start), default=None)
+        if self.pipeline.ends is None:
+            following = self.stream.grid.window(self.stream.grid.start(self.frontier))
+            alive = (s.last != NEVER and following.end <= s.last + self.stream.quiet for s in self._scopes.values())
+            if (there is None or following.end < there.end) and any(alive):
+                there = following
+        return None if there is None or there.end > self._due else there
+
+    def _judge(self, closing: Closing, out: Output) -> None:
+        name, window = closing.scope, closing.window
         scope = self._scopes[name]
-        if records:
+        if closing.records or closing.tested:
             scope.last = window.end
         elif scope.last == NEVER or window.end > scope.last + self.stream.quiet:
             return
-        ordered = [record for _, record in sorted(records.items())]
         tests: dict[str, int] = {}
         for n, judge in enumerate(list(scope.judges.values())):
             if scope.quarantined.get(judge.name, NEVER) > window.start:
                 continue
             scope.quarantined.pop(judge.name, None)
+            artefacts = in_force(judge.models, closing.controls, self._door)
             try:
-                findings = self._findings(judge, window, name, ordered, controls, complete)
+                findings = self._findings(judge, closing._replace(artefacts=artefacts))
                 tests.update(judge.tests)
             except CRASH:
                 raise
@@ -262,21 +289,16 @@ class JudgeStage:
                 out.asides.append(self._of_window("quarantined", window, line, reason))
                 continue
             out.records += [Entry(FINDINGS, 0, encode(Found(self.stream.name, f))) for f in findings]
-        out.closing.append(Entry(FINDINGS, 0, encode(Judged(self.stream.name, name, window, tests, complete))))
+        out.closing.append(Entry(FINDINGS, 0, encode(Judged(self.stream.name, name, window, tests, closing.complete))))
 
-    def _findings(
-        self,
-        judge: Judge,
-        window: Window,
-        scope: str,
-        records: list[Record[Any]],
-        controls: Controls,
-        complete: bool,
-    ) -> list[Finding]:
-        given = (controls.value(SETTINGS, self.stream.name) or {}).get(judge.name, {})
-        settings = msgspec.convert(given, judge.Settings)
-        model = model_hash(judge, self.stream.name, settings, controls)
-        findings = judge.judge(Closing(window, scope, records, controls, settings, model, complete))
+    def _findings(self, judge: Judge, closing: Closing) -> list[Finding]:
+        """The judge's findings, under the settings in force; `closing` lacks these and the model only."""
+        stream, controls, reducer = self.stream.name, closing.controls, self._reducer
+        settings = of_detector(controls, stream, judge.name, judge.Settings)
+        reducing = of_detector(controls, stream, reducer.name, reducer.Settings)
+        shas = in_force_shas([*judge.models, *reducer.models], controls).values()
+        model = model_hash(judge, stream, settings, controls, reducer, reducing, shas)
+        findings = judge.judge(closing._replace(settings=settings, model=model))
         for finding in findings:
             size = len(msgspec.json.encode(finding.evidence))
             if size > MAX_BYTES:
@@ -296,6 +318,10 @@ class JudgeStage:
                 for _, scopes in sorted(self._records.items())
                 for _, records in sorted(scopes.items())
                 for _, record in sorted(records.items())
+            ],
+            "tested": [
+                [w.start, w.end, sorted([p, counts] for p, counts in tested.items())]
+                for w, tested in sorted(self._tested.items())
             ],
             "scopes": [
                 [
@@ -322,6 +348,6 @@ class JudgeStage:
             for judge, kept in judges:
                 scope.judges[judge].restore(kept)
         for record in msgspec.convert(state["records"], self._kept):
-            self._records.setdefault(record.window.start, {}).setdefault(record.scope, {})[record.kind, record.key] = (
-                record
-            )
+            self._records.setdefault(record.window, {}).setdefault(record.scope, {})[record.kind, record.key] = record
+        for start, end, tested in state.get("tested", ()):
+            self._tested[Window(start, end)] = dict(tested)

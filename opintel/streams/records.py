@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from opintel.detector import Record
-from opintel.finding import Label, Time
+from opintel.finding import Label, Time, Window
 from opintel.rows import Batch, Columns, Packed, Row
 from opintel.streams.log import REFUSED
 
@@ -140,7 +139,19 @@ class Closed(msgspec.Struct, array_like=True, tag="closed"):
     """Ends of windows that the end of the input cut short: nothing may be declared missing in them."""
 
 
-Value = Rows | Tick | Control | Derived[Any] | Forwarded | Closed
+_Counts = Annotated[dict[Label, Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]], msgspec.Meta(max_length=1000)]
+
+
+class Tested(msgspec.Struct, array_like=True, tag="tested"):
+    """How many hypotheses a stage-1 partition tested for its records of a window, by scope and finding kind."""
+
+    window: Window
+    partition: int
+    of: Annotated[int, msgspec.Meta(ge=1, le=1 << 13)]
+    counts: Annotated[dict[Label, _Counts], msgspec.Meta(max_length=10_000)]
+
+
+Value = Rows | Tick | Control | Derived[Any] | Forwarded | Closed | Tested
 
 
 class Codec(Generic[P]):
@@ -231,13 +242,13 @@ class DerivedCodec(Codec[Any]):
     """The codec of a derived topic whose records carry `payload`."""
 
     def __init__(self, payload: Any) -> None:
-        super().__init__(Derived[payload | int] | _One[payload | int] | Forwarded | Closed)
+        super().__init__(Derived[payload | int] | _One[payload | int] | Forwarded | Closed | Tested)
 
-    def decode(self, value: bytes) -> Derived[Any] | Forwarded | Closed:
+    def decode(self, value: bytes) -> Derived[Any] | Forwarded | Closed | Tested:
         found = super().decode(value)
         if isinstance(found, _One):
             return Derived([found.record])
-        record: Derived[Any] | Forwarded | Closed = found
+        record: Derived[Any] | Forwarded | Closed | Tested = found
         return record
 
     def together(self, records: Sequence[Record[Any]]) -> list[bytes]:
@@ -256,7 +267,6 @@ def derived_codec(payload: Any) -> DerivedCodec:
     return DerivedCodec(payload)
 
 
-@lru_cache(1 << 16)
 def shard_of(key: str, shards: int) -> int:
     """A key's shard: fixed for ever, the same in every process and in Spark."""
     return zlib.crc32(key.encode("utf-8", "surrogatepass")) % shards

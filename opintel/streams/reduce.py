@@ -2,70 +2,100 @@
 
 Windows close when the running maximum of the records' stamps passes their end, never by a clock. A row of a
 closed window is late, a known natural id is a duplicate, a new key above the shard's cap is refused, a key
-whose detector raised is quarantined. All rows between two records that close a window are looked at together.
+whose rows made the detector raise is quarantined. Rows between two records that close a window are looked at together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from opintel.detector import QUARANTINED, Controls, Pipeline, Record, Reducer
+from opintel.detector import QUARANTINED, Pipeline, Record, Reduced, Reducer, WindowRows
 from opintel.finding import Window
-from opintel.ids import natural_id
 from opintel.rows import Batch, Index
-from opintel.streams.controls import NOT_PLAIN, ControlTable, is_plain
-from opintel.streams.log import Aside, AsideKind, Entry
+from opintel.streams.artefacts import Door, closed, in_force
+from opintel.streams.closing import Failed, close, close_carefully
+from opintel.streams.controls import ControlTable
+from opintel.streams.keys import Keys
+from opintel.streams.log import EXCERPT, Aside, AsideKind, Entry
+from opintel.streams.open_windows import OpenWindows
 from opintel.streams.records import (
     NEVER,
     Closed,
     Control,
     Forwarded,
     Rows,
+    Tested,
     Tick,
     derived_codec,
     raw_codec,
     shard_of,
 )
-from opintel.streams.seen import Seen
+from opintel.streams.settings import check, of_detector
 from opintel.streams.stage import CRASH, DetectorFailed, Output, said
 from opintel.streams.stream import Stream
+from opintel.streams.windows import Cut, Ints, groups
 
-STATE_FORMAT = 2
-_key_mark = lru_cache(1 << 16)(natural_id)
-"""What a key adds to its rows' ids: the same id under two keys is two rows."""
+STATE_FORMAT = 3
+TOGETHER = 1 << 20
+"""Bytes of records whose rows are looked at together: more at once costs copies and saves nothing."""
+PLACES = 5
+"""Places that an aside of several rows names."""
+
+
+class _Waiting:
+    """Rows whose turn has not come: with the position of their record and their windows."""
+
+    def __init__(self, position: int, batch: Batch[Any], start: Ints, end: Ints, size: int = 0) -> None:
+        self.batch, self.start, self.end, self.size = batch, start, end, size
+        self.position = np.full(len(batch), position)
+        self.n = np.arange(len(batch))
+
+    @classmethod
+    def joined(cls, parts: Sequence[_Waiting]) -> _Waiting:
+        if len(parts) == 1:
+            return parts[0]
+        new = cls(0, Batch.joined([p.batch for p in parts]), _join(parts, "start"), _join(parts, "end"))
+        new.position, new.n = _join(parts, "position"), _join(parts, "n")
+        return new
+
+
+def _join(parts: Sequence[_Waiting], name: str) -> Ints:
+    return np.concatenate([getattr(part, name) for part in parts])
 
 
 class ReduceStage:
     """The state of one raw partition and what each record does to it."""
 
-    def __init__(self, stream: Stream, pipeline: Pipeline, partition: int, epoch: str, derived_partitions: int) -> None:
-        self.stream, self.partition, self.epoch = stream, partition, epoch
-        self.derived_partitions = derived_partitions
+    def __init__(
+        self,
+        stream: Stream,
+        pipeline: Pipeline,
+        partition: int,
+        epoch: str,
+        derived_partitions: int,
+        door: Door = closed,
+    ) -> None:
+        before, after = pipeline.context
+        if (before or after) and (pipeline.ends is not None or not 0 <= after <= stream.lateness or before < 0):
+            raise ValueError(f"expected a context on the grid, its end within the lateness, got {pipeline.context}")
+        self.stream, self.pipeline, self.partition, self.epoch = stream, pipeline, partition, epoch
+        self.derived_partitions, self._door = derived_partitions, door
         self.reducer: Reducer[Any] = pipeline.reducer()
         self.duplicates = 0
         """Dropped since the start of the process; a count for people, not state."""
         self.wm = self.max_event = NEVER
         self._raw, self._derived = raw_codec(pipeline.payload), derived_codec(pipeline.record)
         self._controls = ControlTable()
-        self._open: dict[int, dict[str, int]] = {}
-        """Window start → key → rows taken."""
-        self._seen: dict[int, Seen] = {}
-        """Window start → natural ids seen, each mixed with its key."""
-        self._held: dict[int, dict[str, int]] = {}
-        """Window start → quarantined key → rows not judged."""
-        self._keys: dict[str, int] = {}
-        """Key → end of its last closed window."""
-        self._in_shard: dict[int, int] = {}
-        self._quarantined: dict[str, int] = {}
-        """Key → window end at which it gets another chance."""
-        self._waiting: list[tuple[int, Batch[Any]]] = []
-        """(position, rows) since a window closed last: taken together."""
+        self._cut = Cut(stream.grid, pipeline.ends, stream.ttl)
+        self._keys = Keys(stream)
+        self._windows = OpenWindows(pipeline.payload, before, after)
+        self._waiting: list[_Waiting] = []
+        """Rows since a window closed last."""
         self.structure = {
             "stage": 1,
             "format": STATE_FORMAT,
@@ -89,31 +119,33 @@ class ReduceStage:
                 out.asides.append(self._aside("dead", position, 0, str(error), value))
                 continue
             if isinstance(record, Control):
-                self._flush(out, careful)  # its start depends on the rows before it
+                self._flush(out)  # its start depends on the rows before it
                 self._control(record, position, out)
                 continue
             if record.wm > self.wm:
                 if isinstance(record, Tick) and record.listened < record.wm:
-                    incomplete.append(self.stream.grid.start(record.wm))
-                if self.stream.grid.start(record.wm) == self.stream.grid.start(self.wm):
-                    self.wm = record.wm  # no window end between the two
-                else:
-                    self._advance(record.wm, position, out, careful)
-            if isinstance(record, Rows):
-                self._waiting.append((position, record.batch))
-        self._flush(out, careful)
-        grid = self.stream.grid
-        if grid.start(self.wm) != grid.start(before):
-            closed = Closed(self.partition, self.stream.partitions, self.epoch, self.wm, incomplete)
-            out.closing += self._to_all(self._derived.encode(closed))
+                    incomplete.append(self._cut.cut_short(record.wm))
+                self._advance(record.wm, position, out, careful)
+            if isinstance(record, Rows) and len(record.batch):
+                self._waiting.append(_Waiting(position, record.batch, *self._cut(record.batch), len(value)))
+        self._flush(out)
+        if self._moved(before):
+            said_closed = Closed(self.partition, self.stream.partitions, self.epoch, self.wm, incomplete)
+            out.closing += self._to_all(self._derived.encode(said_closed))
         return out
+
+    def _moved(self, before: int) -> bool:
+        """Whether a window end may lie between a watermark and ours."""
+        grid = self.stream.grid
+        return self.wm > before if self.pipeline.ends is not None else grid.start(self.wm) != grid.start(before)
 
     def _control(self, control: Control, position: int, out: Output) -> None:
         if control.id in self._controls:
             return
-        if self._controls.full or not is_plain(control.value):
-            reason = "too many controls" if self._controls.full else NOT_PLAIN
-            out.asides.append(self._aside("dead", position, 0, reason, control.id.encode("utf-8", "replace")))
+        try:
+            check(control, self._controls, self.pipeline, self.stream.name)
+        except ValueError as error:
+            out.asides.append(self._aside("dead", position, 0, str(error), control.id.encode("utf-8", "replace")))
             return
         unseen = max(self.max_event, control.seen) + 1
         start = self.stream.grid.at_or_after(max(control.effective, self.wm + self.stream.lateness + 1, unseen))
@@ -121,202 +153,165 @@ class ReduceStage:
         forwarded = Forwarded(self.partition, self.stream.partitions, start, control)
         out.records += self._to_all(self._derived.encode(forwarded))
 
-    def _flush(self, out: Output, careful: bool) -> None:
-        """Takes the rows that wait: all together, or one by one."""
-        waiting, self._waiting = [(at, batch) for at, batch in self._waiting if len(batch)], []
-        if not waiting:
-            return
-        rows = Batch.joined([batch for _, batch in waiting])
-        position = np.repeat([at for at, _ in waiting], [len(batch) for _, batch in waiting])
-        n = np.concatenate([np.arange(len(batch)) for _, batch in waiting])
-        if not careful:
-            self._take(rows, position, n, out, careful)
-            return
-        for row in range(len(rows)):
-            one = slice(row, row + 1)
-            self._take(rows.take(np.array([row])), position[one], n[one], out, careful)
+    def _flush(self, out: Output) -> None:
+        """Takes the rows that wait, small records together."""
+        waiting, self._waiting = self._waiting, []
+        while waiting:
+            size, n = 0, 0
+            while n < len(waiting) and (n == 0 or size < TOGETHER):
+                size += waiting[n].size
+                n += 1
+            self._take(_Waiting.joined(waiting[:n]), out)
+            del waiting[:n]
 
-    def _take(
-        self, rows: Batch[Any], position: NDArray[np.int64], n: NDArray[np.int64], out: Output, careful: bool
-    ) -> None:
-        """Takes rows (their record's position and their number in it beside them): new ones go to the reducer."""
+    def _take(self, rows: _Waiting, out: Output) -> None:
+        """Takes rows: new ones are held until their window closes."""
 
         def set_aside(kind: AsideKind, index: Index, reason: str) -> None:
-            for row in index.tolist():
-                excerpt = msgspec.json.encode(rows.row(row))
-                out.asides.append(self._aside(kind, int(position[row]), int(n[row]), reason, excerpt))
+            self._set_aside(kind, rows, index, reason, out)
 
-        start = rows.time - rows.time % self.stream.window
-        left = start + self.stream.window > self.wm
+        batch, start, end = rows.batch, rows.start, rows.end
+        values, code = batch.key
+        left = ~self._cut.refused(start, end)
         if not left.all():
-            set_aside("late", np.flatnonzero(~left), "its window was closed")
-        values, code = rows.key
-        if self._quarantined:
-            held = np.array([key in self._quarantined for key in values])[code] & left
-            for row in np.flatnonzero(held).tolist():
-                self._hold(int(start[row]), values[code[row]], 1)
+            reason = f"expected a window of 1 to {self.stream.ttl} ns"
+            set_aside("dead", np.flatnonzero(~left), reason)
+        late = left & (end <= self.wm)
+        if late.any():
+            set_aside("late", np.flatnonzero(late), "its window was closed")
+            left &= ~late
+        held = self._keys.quarantined(values)[code] & left
+        if held.any():
+            for window, index in groups(start[held], end[held]):
+                keys = code[np.flatnonzero(held)[index]]
+                for k, n in zip(*np.unique(keys, return_counts=True), strict=True):
+                    self._windows.hold(window, values[k], int(n))
             set_aside("quarantined", np.flatnonzero(held), "its key is quarantined")
             left &= ~held
-        if not all(map(self._keys.__contains__, values)):
-            refused = ~self._admitted(rows, left)[code] & left
-            set_aside("refused", np.flatnonzero(refused), f"its shard holds {self.stream.max_keys} keys")
+        known = self._keys.known(values)
+        if not known.all():
+            refused = ~self._admitted(batch, left, known)[code] & left
+            if refused.any():
+                set_aside("refused", np.flatnonzero(refused), f"its shard holds {self.stream.max_keys} keys")
             left &= ~refused
-        mark = rows.id ^ np.fromiter(map(_key_mark, values), dtype=np.int64)[code]
-        for window in np.unique(start[left]).tolist():
-            here = np.flatnonzero(left & (start == window))
-            fresh = self._seen.setdefault(window, Seen()).add(mark[here])
-            left[here[~fresh]] = False
-            self.duplicates += len(here) - int(fresh.sum())
-            counts = self._open.setdefault(window, {})
-            taken = np.bincount(code[here[fresh]], minlength=len(values)).tolist()
-            counts.update({key: counts.get(key, 0) + n for key, n in zip(values, taken, strict=True) if n})
-        index = np.flatnonzero(left)
-        if not len(index):
-            return
-        new = rows if len(index) == len(rows) else rows.take(index)
-        self.max_event = max(self.max_event, int(new.time.max()))
-        try:
-            self.reducer.update(new, start[index])
-        except CRASH:
-            raise
-        except Exception as error:
-            if not careful:
-                raise DetectorFailed(said(error)) from error
-            set_aside("quarantined", index, said(error))
-            self._quarantine(new.key.values[0], int(start[index[0]]) + self.stream.window)
+        mark = batch.id ^ self._keys.marks(values)[code]
+        kept = np.flatnonzero(left)
+        for window, index in groups(start[kept], end[kept]):
+            here = kept[index]
+            fresh = here[self._windows.new(window, mark[here])]
+            self.duplicates += len(here) - len(fresh)
+            if len(fresh):
+                new = batch if len(fresh) == len(batch) else batch.take(fresh)
+                self._windows.add(window, new)
+                self.max_event = max(self.max_event, int(self._cut.last(new, end[fresh]).max()))
 
-    def _admitted(self, rows: Batch[Any], left: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    def _admitted(self, rows: Batch[Any], left: NDArray[np.bool_], known: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """(keys,) whether each key of the rows that are left is known or finds room, first come first served."""
         values, code = rows.key
-        known = np.array([key in self._keys for key in values])
         new, first = np.unique(code[left & ~known[code]], return_index=True)
         for k in new[np.argsort(first)].tolist():
-            known[k] = self._admit(values[k])
+            known[k] = self._keys.admit(values[k])
         return known
 
-    def _admit(self, key: str) -> bool:
-        shard = shard_of(key, self.stream.shards)
-        if self._in_shard.get(shard, 0) >= self.stream.max_keys:
-            return False
-        self._in_shard[shard] = self._in_shard.get(shard, 0) + 1
-        self._keys[key] = NEVER
-        return True
-
     def _advance(self, wm: int, position: int, out: Output, careful: bool) -> None:
-        """Passes one window end or more."""
-        self._flush(out, careful)
-        grid, size, before = self.stream.grid, self.stream.window, self.stream.grid.start(self.wm)
+        """Moves the watermark: takes what waits and closes what ends, where an end is passed."""
+        before = self.stream.grid.start(self.wm)
+        after = self.stream.grid.start(wm)
+        if before == after and not self._ends_by(wm):
+            self.wm = wm
+            return
+        self._flush(out)
         self.wm = wm
-        for start in sorted({s for s in (*self._open, *self._held) if s + size <= wm}):
-            window = Window(start, start + size)
-            keys = sorted(self._open.get(start, ()))
-            controls = self._controls.at(start)
-            records = (
-                self._close_carefully(window, keys, controls, position, out)
-                if careful
-                else self._close(window, keys, controls)
-            )
-            for key in self._open.pop(start, ()):
-                self._keys[key] = max(self._keys[key], window.end)
-            self._seen.pop(start, None)
-            for key, count in sorted(self._held.pop(start, {}).items()):
-                records.append(Record(window, QUARANTINED, key, self.reducer.scope(key), count))
-            by_partition: dict[int, list[Record[Any]]] = {}
-            for record in records:
-                by_partition.setdefault(shard_of(record.scope, self.derived_partitions), []).append(record)
-            for partition, its in by_partition.items():
-                out.records += [Entry(self.stream.derived, partition, v) for v in self._derived.together(its)]
-        self._expire(before, grid.start(wm))
+        failed = 0
+        for window in self._windows.ended(wm):
+            failed += self._close(window, position, failed, out, careful)
+        if before != after:
+            for key in self._keys.expire(before, after, self._windows.alive()):
+                self.reducer.drop(key)
 
-    def _close(self, window: Window, keys: list[str], controls: Controls) -> list[Record[Any]]:
+    def _ends_by(self, wm: int) -> bool:
+        """Whether a window that came with the data, its rows taken or waiting, ends by then."""
+        if self.pipeline.ends is None:
+            return False
+        first = self._windows.first_end
+        waiting = min((int(rows.end.min()) for rows in self._waiting), default=wm + 1)
+        return waiting <= wm or (first is not None and first <= wm)
+
+    def _close(self, window: Window, position: int, failed: int, out: Output, careful: bool) -> int:
+        """Closes one; `failed` keys were quarantined at this position before. Returns how many now were."""
+        rows, context, not_judged = self._windows.close(window)
+        keys = rows.key.values
+        bad: list[Failed] = []
+        records: list[Record[Any]] = []
+        if keys:
+            controls = self._controls.at(window.start)
+            settings = of_detector(controls, self.stream.name, self.reducer.name, self.reducer.Settings)
+            artefacts = in_force(self.reducer.models, controls, self._door)
+            closing = WindowRows(window, rows, context, controls, settings, artefacts)
+            if careful:
+                self.reducer, reduced, bad = close_carefully(self.pipeline.reducer, self.reducer, closing)
+            else:
+                reduced = self._reduced(closing)
+            self._keys.closed(keys, window.end)
+            records = list(reduced.records)
+            if reduced.tested:
+                tested = Tested(window, self.partition, self.stream.partitions, reduced.tested)  # type: ignore[arg-type]
+                out.records += self._to_all(self._derived.encode(tested))
+        for n, (key, reason) in enumerate(bad, failed):
+            self._keys.quarantine(key, window.end)
+            self._windows.drop(key)
+            count = int((rows.key.code == keys.index(key)).sum())
+            not_judged[key] = not_judged.get(key, 0) + count
+            out.asides.append(self._aside("quarantined", position, -1 - n, reason, key.encode()))
+        for key, count in sorted(not_judged.items()):
+            records.append(Record(window, QUARANTINED, key, self.reducer.scope(key), count))
+        self._emit(records, out)
+        return len(bad)
+
+    def _reduced(self, closing: WindowRows[Any]) -> Reduced:
         try:
-            return self.reducer.close(window, keys, controls)
+            return close(self.reducer, closing)
         except CRASH:
             raise
         except Exception as error:
             raise DetectorFailed(said(error)) from error
 
-    def _close_carefully(
-        self, window: Window, keys: list[str], controls: Controls, position: int, out: Output
-    ) -> list[Record[Any]]:
-        records: list[Record[Any]] = []
-        for n, key in enumerate(keys):
-            try:
-                records += self.reducer.close(window, [key], controls)
-            except CRASH:
-                raise
-            except Exception as error:
-                self._quarantine(key, window.end)
-                reason = f"closing its window: {said(error)}"
-                out.asides.append(self._aside("quarantined", position, -1 - n, reason, key.encode()))
-        return records
-
-    def _quarantine(self, key: str, window_end: int) -> None:
-        self._quarantined[key] = window_end + self.stream.ttl
-        self._forget(key)
-        for start, keys in self._open.items():
-            if key in keys:
-                self._hold(start, key, keys.pop(key))
-
-    def _hold(self, start: int, key: str, rows: int) -> None:
-        held = self._held.setdefault(start, {})
-        held[key] = held.get(key, 0) + rows
-
-    def _forget(self, key: str) -> None:
-        self.reducer.drop(key)
-        del self._keys[key]
-        self._in_shard[shard_of(key, self.stream.shards)] -= 1
-
-    def _expire(self, before: int, window_end: int) -> None:
-        """Forgets keys unseen for the TTL, in a full shard for `quiet`: what is gone must not keep out what comes."""
-        # at every window end in (before, window_end], whether or not this partition had a window there: all partition
-        # counts agree
-        alive = set().union(*self._open.values())
-        full = {shard for shard, n in self._in_shard.items() if n >= self.stream.max_keys}
-        by_shard: dict[int, dict[str, int]] = {shard: {} for shard in full}
-        for key, last in self._keys.items() if full else ():
-            if (shard := shard_of(key, self.stream.shards)) in full and key not in alive:
-                by_shard[shard][key] = last + min(self.stream.quiet, self.stream.ttl)
-        for keys in by_shard.values():
-            first = max(min(keys.values(), default=window_end + 1), before + 1)
-            end = self.stream.grid.at_or_after(first)  # the first at which there is room again
-            for key in [k for k, until in keys.items() if until <= end <= window_end]:
-                self._forget(key)
-        for key in [k for k, last in self._keys.items() if last + self.stream.ttl <= window_end and k not in alive]:
-            self._forget(key)
-        for key in [k for k, until in self._quarantined.items() if until <= window_end]:
-            del self._quarantined[key]
+    def _emit(self, records: Sequence[Record[Any]], out: Output) -> None:
+        by_partition: dict[int, list[Record[Any]]] = {}
+        for record in records:
+            by_partition.setdefault(shard_of(record.scope, self.derived_partitions), []).append(record)
+        for partition, its in by_partition.items():
+            out.records += [Entry(self.stream.derived, partition, v) for v in self._derived.together(its)]
 
     def _to_all(self, value: bytes) -> Iterable[Entry]:
         return (Entry(self.stream.derived, p, value) for p in range(self.derived_partitions))
 
+    def _set_aside(self, kind: AsideKind, rows: _Waiting, index: Index, reason: str, out: Output) -> None:
+        """One aside for all of these rows of a record, its first ones named."""
+        positions, first, counts = np.unique(rows.position[index], return_index=True, return_counts=True)
+        for position, at, count in zip(positions.tolist(), first.tolist(), counts.tolist(), strict=True):
+            mine = index[at : at + count]
+            place = "rows " + ", ".join(str(n + 1) for n in rows.n[mine[:PLACES]].tolist())
+            excerpt = msgspec.json.encode(rows.batch.row(int(mine[0])))
+            aside = self._aside(kind, position, int(rows.n[mine[0]]), reason, excerpt)
+            out.asides.append(msgspec.structs.replace(aside, place=place, count=count))
+
     def _aside(self, kind: AsideKind, position: int, row: int, reason: str, excerpt: bytes) -> Aside:
-        return Aside(kind, self.stream.topic, self.partition, position, row, reason, excerpt=excerpt[:4096])
+        return Aside(kind, self.stream.topic, self.partition, position, row, reason, excerpt=excerpt[:EXCERPT])
 
     def state(self) -> dict[str, Any]:
-        opened = [
-            [start, sorted(keys.items()), self._seen[start].state()] for start, keys in sorted(self._open.items())
-        ]
         return {
             "wm": self.wm,
             "max_event": self.max_event,
             "controls": self._controls.state(),
-            "open": opened,
-            "held": [[s, sorted(keys.items())] for s, keys in sorted(self._held.items())],
-            "keys": sorted(self._keys.items()),
-            "quarantined": sorted(self._quarantined.items()),
+            "windows": self._windows.state(),
+            "keys": self._keys.state(),
             "reducer": self.reducer.state(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self.wm, self.max_event = state["wm"], state["max_event"]
         self._controls.restore(state["controls"])
-        self._open = {start: dict(keys) for start, keys, _ in state["open"]}
-        self._seen = {start: Seen(ids) for start, _, ids in state["open"]}
-        self._held = {s: dict(keys) for s, keys in state["held"]}
-        self._keys = dict(state["keys"])
-        self._quarantined = dict(state["quarantined"])
-        for key in self._keys:
-            shard = shard_of(key, self.stream.shards)
-            self._in_shard[shard] = self._in_shard.get(shard, 0) + 1
+        self._windows.restore(state["windows"])
+        self._keys.restore(state["keys"])
         self.reducer.restore(state["reducer"])

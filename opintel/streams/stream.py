@@ -21,6 +21,7 @@ class Stream(NamedTuple):
     partitions: int = 4
     shards: int = 64
     window: int = 600 * NS
+    """Length of the grid's windows; where windows come with the data, the beat of forgetting and of controls."""
     lateness: int = 300 * NS
     skew: int = 120 * NS
     """How far a live event time may lie after its arrival; at most the lateness, or one fast clock makes all late."""
@@ -32,18 +33,22 @@ class Stream(NamedTuple):
     """A key unseen for this long is forgotten (in a full shard, for `quiet`); a quarantined one gets another chance."""
     quiet: int = 21_600 * NS
     """A scope without records for this long is no longer judged until one comes."""
+    phase: int = 0
+    """The grid's windows start at multiples of `window` plus this."""
 
     @property
     def structure(self) -> dict[str, str | int]:
         """What the meaning of a partition's records and states depends on: goes into the names of checkpoints."""
         kept = self._asdict()
         del kept["skew"], kept["interval"]  # they act at the ingest only
+        if not self.phase:
+            del kept["phase"]  # or streams from before it would begin anew
         return kept
 
     @property
     def grid(self) -> Grid:
         """Its windows."""
-        return Grid(self.window)
+        return Grid(self.window, self.phase)
 
     @property
     def derived(self) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,11 +64,11 @@ class Case:
 
 @dataclass
 class Outcome:
-    """What a run produced: findings by id, judged windows, asides by what they say (not by position)."""
+    """What a run produced: findings by id, judged windows, how many rows were set aside and why (not where)."""
 
     findings: dict[str, dict] = field(default_factory=dict)
     judged: dict[tuple, dict] = field(default_factory=dict)
-    asides: list[tuple] = field(default_factory=list)
+    asides: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Outcome) and vars(self) == vars(other)
@@ -145,8 +146,7 @@ def outcome(bus: Log, case: Case) -> Outcome:
                 seen = {"tests": record.tests, "complete": record.complete}
                 assert result.judged.setdefault(place, seen) == seen
     for aside in bus.asides(limit=100_000):
-        result.asides.append((aside.kind, aside.reason, aside.excerpt))
-    result.asides.sort()
+        result.asides[aside.kind, aside.reason] += aside.count
     return result
 
 

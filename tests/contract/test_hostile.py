@@ -134,7 +134,7 @@ def test_settings_that_no_judge_understands_leave_the_old_ones_in_force(make_log
     bus, told = run(tmp_path / "a", [1], {"toy.total": {"unknown": 1}}, {"nobody": {}}, "text")
     _, good = run(tmp_path / "b")
     assert told.findings == good.findings
-    dead = [a.reason for a in bus.asides(kind="dead") if a.topic == TOY_STREAM.derived]
+    dead = [a.reason for a in bus.asides(kind="dead") if a.topic == TOY_STREAM.topic]
     assert len(set(dead)) == 4  # each, from each partition
     assert any("unknown" in reason for reason in dead)
 

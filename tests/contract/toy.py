@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from opintel.detector import Closing, Controls, Decoded, Message, Pipeline, Record, each
-from opintel.finding import Effect, Finding, Window, finding_id
+from opintel.detector import Closing, Decoded, Judge, Message, Pipeline, Record, Reduced, Reducer, WindowRows, each
+from opintel.finding import Effect, Finding, finding_id
 from opintel.ids import natural_id
 from opintel.rows import Batch, Columns, Numbers, Row
 
@@ -38,47 +38,43 @@ class ToyWire:
         return body[:100]
 
 
-class ToyReducer:
-    """Counts and sums by key and window; raises on the value 666 (and at close on a window that holds 667)."""
+class ToyReducer(Reducer[Value]):
+    """Counts and sums by key and window, and all rows of a key so far; raises on the values 666 and 667."""
 
     name, version = "toy.reducer", 1
 
     def __init__(self) -> None:
-        self.sums: dict[str, dict[int, list[int]]] = {}
+        self.so_far: dict[str, int] = {}
 
-    def update(self, rows: Batch[Value], window_starts: NDArray[np.int64]) -> None:
-        for row, start in zip(rows.rows(), window_starts.tolist(), strict=True):
-            held = self.sums.setdefault(row.key, {}).setdefault(start, [0, 0, 0])
-            held[0] += 1
-            held[1] += row.payload.value
-            held[2] |= row.payload.value == 667
-            if row.payload.value == 666:
-                raise ArithmeticError("the number of the beast")
+    def close(self, closing: WindowRows[Value]) -> Reduced:
+        records = []
+        for key, begin, end in closing.rows.spans():
+            values = self.values(closing.rows, begin, end)
+            self.so_far[key] = self.so_far.get(key, 0) + len(values)
+            for bad, reason in ((666, "the number of the beast"), (667, "its neighbour")):
+                if bad in values:
+                    raise ArithmeticError(reason)
+            payload = [len(values), sum(values) * closing.controls.value("scale", "all", 1), self.so_far[key]]
+            records.append(Record(closing.window, "sum", key, self.scope(key), payload))
+        return Reduced(records)
 
-    def close(self, window: Window, keys: Sequence[str], controls: Controls) -> list[Record]:
-        out = []
-        for key in keys:
-            count, total, bad = self.sums[key].pop(window.start)
-            if bad:
-                raise ArithmeticError("its neighbour")
-            payload = [count, total * controls.value("scale", "all", 1)]
-            out.append(Record(window, "sum", key, self.scope(key), payload))
-        return out
+    def values(self, rows: Batch[Value], begin: int, end: int) -> list[int]:
+        return [payload.value for payload in rows.payload[begin:end]]
 
     def scope(self, key: str) -> str:
         return key.split(".")[0]
 
     def drop(self, key: str) -> None:
-        self.sums.pop(key, None)
+        self.so_far.pop(key, None)
 
-    def state(self) -> dict[str, Any]:
-        return {k: sorted((s, list(v)) for s, v in by.items()) for k, by in self.sums.items()}
+    def state(self) -> Any:
+        return sorted(self.so_far.items())
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        self.sums = {k: {s: list(v) for s, v in by} for k, by in state.items()}
+    def restore(self, state: Any) -> None:
+        self.so_far = dict(state)
 
 
-class Total:
+class Total(Judge):
     """A finding for each window: the sum over the scope, next to the running sum of all windows so far."""
 
     name, version, controls = "toy.total", 1, ()
@@ -93,10 +89,10 @@ class Total:
     def judge(self, closing: Closing) -> list[Finding]:
         sums = [r.payload for r in closing.records if r.kind == "sum"]
         held = sum(r.payload for r in closing.records if r.kind == "quarantined")
-        total = sum(s for _, s in sums) + closing.settings.offset
+        total = sum(s for _, s, _ in sums) + closing.settings.offset
         if any(r.key.endswith("cursed") for r in closing.records):
             raise ArithmeticError("cursed")
-        self.running = (self.running * 31 + total) % 1_000_003
+        self.running = (self.running * 31 + total + sum(so_far for *_, so_far in sums)) % 1_000_003
         self.tests = {"total": len(sums)}
         subject = {"scope": closing.scope}
         return [
@@ -122,7 +118,7 @@ class Total:
         self.running = state
 
 
-class Seen:
+class Seen(Judge):
     """A finding for each key seen the first time."""
 
     name, version, controls = "toy.seen", 1, ()
@@ -174,13 +170,6 @@ class Values(Columns):
     ROW = Value
     value: Annotated[NDArray[np.int64], Numbers("<i8")]
 
-    @classmethod
-    def of(cls, payloads: Sequence[Value]) -> Values:
-        return cls(np.array([payload.value for payload in payloads], dtype=np.int64))
-
-    def row(self, n: int, key: str) -> Value:
-        return Value(int(self.value[n]))
-
 
 class ColumnWire(ToyWire):
     """The same rows as columns."""
@@ -190,19 +179,11 @@ class ColumnWire(ToyWire):
 
 
 class ColumnReducer(ToyReducer):
-    """The same sums by numpy."""
+    """The same of columns."""
 
-    def update(self, rows: Batch[Value], window_starts: NDArray[np.int64]) -> None:
-        value = rows.payload.value
-        pairs, group = np.unique(np.stack([rows.key.code, window_starts]), axis=1, return_inverse=True)
-        for n, (code, start) in enumerate(pairs.T.tolist()):
-            here = value[group.reshape(-1) == n]
-            held = self.sums.setdefault(rows.key.values[code], {}).setdefault(start, [0, 0, 0])
-            held[0] += len(here)
-            held[1] += int(here.sum())
-            held[2] |= bool((here == 667).any())
-        if (value == 666).any():
-            raise ArithmeticError("the number of the beast")
+    def values(self, rows: Batch[Value], begin: int, end: int) -> list[int]:
+        found: list[int] = rows.payload.value[begin:end].tolist()
+        return found
 
 
 COLUMN_TOY = TOY._replace(payload=Values, wire=ColumnWire, reducer=ColumnReducer)

@@ -6,10 +6,10 @@ import csv
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from windows import closed
 
 from opintel.detector import Closing, Controls, Record
 from opintel.evidence import Table, Texts
@@ -20,7 +20,7 @@ from opintel.fts.masking import form_id, mask
 from opintel.fts.records import FAILED, LINK, MESSAGES, LinkWindow, Transfer, Transfers
 from opintel.fts.reducer import FtsReducer
 from opintel.fts.templates import OVERFLOW
-from opintel.rows import Batch, Row
+from opintel.rows import Row
 
 LENGTH = 600 * NS
 
@@ -157,12 +157,10 @@ def test_real_messages_in_windows_reach_the_cap(shared_data: Path) -> None:
         Row("messages||", k * NS, k, Transfer("message", "messages", "", "", k, FAILED, text))
         for k, text in enumerate(texts)
     ]
-    starts = np.array([row.time // LENGTH * LENGTH for row in rows])
-    reducer.update(Batch.of(rows, Transfers), starts)
     findings: list[Finding] = []
     for start in range(0, len(texts) * NS, LENGTH):
         window = Window(start, start + LENGTH)
-        records = reducer.close(window, ["messages||"], Controls())
+        records = closed(reducer, window, rows, Transfers)
         found = judge.judge(Closing(window, "messages", records, Controls(), Settings(), "m", True))
         assert len(found) <= Settings().per_window
         findings += found

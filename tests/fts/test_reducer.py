@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from itertools import pairwise
 from typing import Any
 
 import msgspec
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from windows import closed
 
-from opintel.detector import Controls, Record
+from opintel.detector import Record
 from opintel.finding import Window
 from opintel.fts.masking import form_id, mask
 from opintel.fts.records import (
@@ -29,7 +28,7 @@ from opintel.fts.records import (
     read_window,
 )
 from opintel.fts.reducer import EXAMPLE, FORMS, FtsReducer
-from opintel.rows import Batch, Row
+from opintel.rows import Row
 
 LENGTH = 600
 WINDOWS = [Window(0, LENGTH), Window(LENGTH, 2 * LENGTH)]
@@ -67,56 +66,28 @@ rows_strategy = st.lists(
 )
 
 
-def feed(reducer: FtsReducer, rows: list[Row[Transfer]]) -> None:
-    times = np.array([row.time for row in rows], dtype=np.int64)
-    reducer.update(Batch.of(rows, Transfers), times // LENGTH * LENGTH)
-
-
-def restored(state: dict[str, Any]) -> FtsReducer:
-    reducer = FtsReducer()
-    reducer.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(state)))
-    return reducer
-
-
-def close(reducer: FtsReducer, rows: list[Row[Transfer]]) -> list[Record]:
-    records: list[Record] = []
-    for window in WINDOWS:
-        keys = sorted({row.key for row in rows if window.start <= row.time < window.end})
-        records += reducer.close(window, keys, Controls())
-    return records
+def close(rows: list[Row[Transfer]]) -> list[Record]:
+    return [record for window in WINDOWS for record in closed(FtsReducer(), window, rows, Transfers)]
 
 
 @settings(deadline=None)
-@given(rows_strategy, st.randoms(use_true_random=False), st.lists(st.integers(0, 40), max_size=4))
-def test_order_splits_and_restarts_change_nothing(rows: list[Row[Transfer]], random: Any, cuts: list[int]) -> None:
-    once = FtsReducer()
-    feed(once, rows)
-    expected = close(once, rows)
+@given(rows_strategy, st.randoms(use_true_random=False))
+def test_the_order_of_rows_and_the_keys_beside_change_nothing(rows: list[Row[Transfer]], random: Any) -> None:
+    expected = close(rows)
     random.shuffle(rows)
-    reducer = FtsReducer()
-    bounds = [0, *sorted(cuts), len(rows)]
-    for start, end in pairwise(bounds):
-        feed(reducer, rows[start:end])
-        state = reducer.state()
-        plain = msgspec.msgpack.decode(msgspec.msgpack.encode(state))
-        assert plain == state
-        reducer = FtsReducer()
-        reducer.restore(plain)
-        assert reducer.state() == state
-    assert close(reducer, rows) == expected
+    assert close(rows) == expected
+    alone = [r for key in {row.key for row in rows} for r in close([row for row in rows if row.key == key])]
+    assert sorted(alone, key=lambda r: (r.window, r.kind, r.key)) == expected
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(expected), type=list[Record]) == [
         Record(r.window, r.kind, r.key, r.scope, msgspec.msgpack.decode(msgspec.msgpack.encode(r.payload)))
         for r in expected
     ]
-    assert reducer.state() == {}
 
 
 @settings(deadline=None)
 @given(rows_strategy)
 def test_a_file_counts_once_by_its_last_outcome(rows: list[Row[Transfer]]) -> None:
-    reducer = FtsReducer()
-    feed(reducer, rows)
-    for record in close(reducer, rows):
+    for record in close(rows):
         found = read_window(record.payload)
         mine = [
             row
@@ -150,9 +121,7 @@ def test_a_file_counts_once_by_its_last_outcome(rows: list[Row[Transfer]]) -> No
 
 
 def one(rows: list[Row[Transfer]]) -> LinkWindow:
-    reducer = FtsReducer()
-    feed(reducer, rows)
-    (record,) = close(reducer, rows)
+    (record,) = close(rows)
     return read_window(record.payload)
 
 
@@ -197,26 +166,9 @@ def test_kinds_keys_and_scopes_of_records() -> None:
         transfer(2, 10, "b", 1, OK, "", 1.0, "complete"),
         transfer(3, 10, "b", 1, FAILED, "bare", 0.0, "message"),
     ]
-    reducer = FtsReducer()
-    feed(reducer, rows)
-    records = close(reducer, rows)
+    records = close(rows)
     assert [(r.kind, r.key, r.scope) for r in records] == [
         (LINK, "a|b", "fts1"),
         (LINK, "a|c", "fts1"),
         (MESSAGES, "", "fts1"),
     ]
-
-
-def test_a_dropped_key_is_forgotten_and_a_snapshot_stays() -> None:
-    reducer = FtsReducer()
-    rows = [transfer(1, 10, "b", 1, OK, "", 1.0, "complete")]
-    feed(reducer, rows)
-    before = reducer.state()
-    feed(reducer, [transfer(2, 11, "b", 2, OK, "", 1.0, "complete")])
-    feed(reducer, [transfer(3, 12, "c", 3, OK, "", 1.0, "complete")])
-    assert before == restored(before).state() != reducer.state()
-    reducer.drop("fts1|a|b")
-    assert close(reducer, rows) == []
-    reducer.drop("fts1|a|c")
-    assert reducer.state() == {}
-    assert close(reducer, rows) == []

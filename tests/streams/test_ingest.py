@@ -57,7 +57,7 @@ def test_a_live_event_time_beyond_the_skew_is_a_dead_letter_and_moves_no_stamp(t
     assert ingester.seen == T0 + TOY_STREAM.skew
     [dead] = bus.asides(kind="dead")
     assert (dead.place, dead.position) == ("f:2", 1)
-    assert "15 s after its arrival: check the sender's clock" in dead.reason
+    assert "more than 15 s after its arrival: check the sender's clock" in dead.reason
 
 
 def test_a_live_stamp_is_capped_at_arrival_plus_skew(tmp_path: Path) -> None:
@@ -403,7 +403,7 @@ def test_writers_that_do_not_know_of_each_other_lose_nothing(
         counted.append({(r.window, r.key): r.payload for r in records})
         log.close()
     assert counted[0] == counted[1]
-    assert sum(count for count, _ in counted[0].values()) == len(STORY)
+    assert sum(count for count, *_ in counted[0].values()) == len(STORY)
 
 
 def test_controls_that_a_process_has_copied_are_not_copied_again(tmp_path: Path) -> None:

@@ -85,14 +85,14 @@ def test_a_checkpoint_without_epochs_is_read_on() -> None:
 
 
 def test_a_record_that_cannot_be_is_set_aside_and_its_neighbours_are_judged() -> None:
-    good = [Record(Window(0, SIZE), "sum", key, "a", [1, 1]) for key in ("a.k", "a.l")]
-    off = Record(Window(1, SIZE + 1), "sum", "a.m", "a", [1, 1])
+    good = [Record(Window(0, SIZE), "sum", key, "a", [1, 1, 1]) for key in ("a.k", "a.l")]
+    off = Record(Window(1, SIZE + 1), "sum", "a.m", "a", [1, 1, 1])
     together = CODEC.encode(Derived([good[0], off, good[1]]))
     closing = [closed(p, "raw", 1) for p in range(PARTITIONS)]
     made, alone = stage(), stage()
     (aside,) = made.process([(7, together)], careful=False).asides
     assert (aside.kind, aside.position, aside.row) == ("dead", 7, 1)
-    assert "not on the grid" in aside.reason
+    assert "expected a window on Grid" in aside.reason
     assert b"a.m" in aside.excerpt
     alone.process([(7, CODEC.encode(Derived(good)))], careful=False)
     assert judged(made, closing) == judged(alone, closing)

@@ -32,7 +32,7 @@ def values(windows: list[set[str]]) -> list[bytes]:
     made = []
     for n, scopes in enumerate(windows):
         window = Window(n * SIZE, (n + 1) * SIZE)
-        made += [CODEC.encode(Derived([Record(window, "sum", f"{s}.k", s, [1, 1])])) for s in sorted(scopes)]
+        made += [CODEC.encode(Derived([Record(window, "sum", f"{s}.k", s, [1, 1, 1])])) for s in sorted(scopes)]
         made.append(CODEC.encode(Closed(0, 1, "e", (n + 1) * SIZE)))
     return made
 
