@@ -193,6 +193,10 @@ class Judge(Protocol):
         """The inverse of `state`, on a fresh judge."""
 
 
+ANY_LABEL = "*"
+"""Stands in `Pipeline.kinds` for labels that come with the data."""
+
+
 class Pipeline(NamedTuple):
     """A domain's two stages, as its `pipeline.py` declares them."""
 
@@ -205,6 +209,8 @@ class Pipeline(NamedTuple):
     """Called with the stream's `wire:` settings."""
     reducer: Callable[[], Reducer[Any]]
     judges: tuple[Callable[[], Judge], ...]
+    kinds: Mapping[str, tuple[str, ...]] = {}
+    """Kind of finding → the labels of its subject, `ANY_LABEL` where the data bring their own. Settings name these."""
 
 
 def each(decode: Callable[[Message], Sequence[Row[P] | str]], messages: Sequence[Message], payload: type) -> Decoded[P]:
