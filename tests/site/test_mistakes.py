@@ -162,7 +162,7 @@ def test_the_whole_site_is_in_order(tmp_path: Path) -> None:
     assert problems(write(tmp_path / "site", FULL)) == []
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(PLACES), st.sampled_from(ODD))
 def test_an_odd_value_anywhere_is_a_problem_or_none(tmp_path: Path, path: tuple[Any, ...], value: Any) -> None:
     problems(write(tmp_path / "site", replaced(FULL, path, value)))
