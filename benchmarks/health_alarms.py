@@ -14,16 +14,16 @@ import numpy as np
 
 from opintel.alerts.budget import decide
 from opintel.alerts.lifecycle import ALARMING, AlertState, alert_step
-from opintel.alerts.settings import load_alerts
 from opintel.finding import NS, Effect, Finding, Window
 from opintel.health import MultiSeriesDetector
+from opintel.site.load import load_site
 from opintel.streams.findings import Judged
 
 SERIES, HOUR = 40, 60
 ROWS = (360, 1440, 10_000)
 TOGETHER = (24, 264, 1000, 5000, 20_000)
 FACTORS = (1.0, 0.25)
-ALERTS = load_alerts(Path(__file__).parent.parent / "alerts")
+ALERTS = load_site(Path(__file__).parent.parent).alerts
 
 
 def after_shift(rows: int, sigma: float) -> np.ndarray:

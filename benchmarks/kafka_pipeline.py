@@ -22,13 +22,13 @@ from rooms import batches, rooms
 
 from opintel.finding import NS
 from opintel.fts.simulate import Simulator
-from opintel.site.config import load_site
+from opintel.site.load import load_site
 from opintel.site.system import System
 from opintel.store.queries import finding_counts
-from opintel.streams.connectors.kafka import KafkaSource
+from opintel.streams.connectors.kafka import KafkaSource, KafkaSourceSettings
 from opintel.streams.feeds import ReplayableFeed
 from opintel.streams.kafka.broker import Broker
-from opintel.streams.kafka.settings import KafkaSettings, KafkaSourceSettings
+from opintel.streams.kafka.settings import KafkaSettings
 from opintel.streams.loop import calm_collector
 
 RECORDS = 1000

@@ -24,7 +24,7 @@ from firehose import SOURCE, Hose, make_source
 
 from opintel.cli.demo_site import make_site
 from opintel.cli.fleet import Fleet
-from opintel.site.config import load_site
+from opintel.site.load import load_site
 from opintel.site.system import System
 from opintel.store.queries import finding_counts
 from opintel.streams.kafka.broker import Broker

@@ -246,6 +246,10 @@ class Judge(Protocol):
         """The inverse of `state`, on a fresh judge."""
 
 
+ANY_LABEL = "*"
+"""Stands in `Pipeline.kinds` for labels that come with the data."""
+
+
 class Pipeline(NamedTuple):
     """A domain's two stages, as its `pipeline.py` declares them."""
 
@@ -263,6 +267,8 @@ class Pipeline(NamedTuple):
     as runs and lumisections do. None: the stream's grid. Two ends for one start are two windows."""
     context: tuple[int, int] = (0, 0)
     """ns before and after a window on the grid from which a reducer sees rows too; `after` at most the lateness."""
+    kinds: Mapping[str, tuple[str, ...]] = {}
+    """Kind of finding → the labels of its subject, `ANY_LABEL` where the data bring their own. Settings name these."""
 
 
 def each(decode: Callable[[Message], Sequence[Row[P] | str]], messages: Sequence[Message], payload: type) -> Decoded[P]:

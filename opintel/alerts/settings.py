@@ -1,33 +1,23 @@
-"""Who is told what: the typed form of `alerts/*.yaml`.
+"""Which findings become alarms, and who hears of them: the typed form of `alerts/*.yaml`.
 
-`load_alerts` reads the four files of a folder; the alert service, the sinks and the console take the result. Every
+`opintel.site.load` reads the four files; the alert service, the sinks and the console take the result. Every
 field is described where it stands; a field that is left out keeps the default shown here.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from collections.abc import Mapping
+from typing import Literal, NewType
 
 import msgspec
-import yaml
 
+from opintel.alerts.sinks import SinkSettings
+from opintel.alerts.sinks.log import LogSink
+from opintel.durations import Duration
 from opintel.finding import NS, SEVERITIES, Severity, parse_rfc3339
-from opintel.yaml_places import refuse_aliases
 
-T = TypeVar("T")
-
-_UNITS = {"s": NS, "m": 60 * NS, "h": 3600 * NS, "d": 86_400 * NS}
-
-
-class Duration(int):
-    """A span of time in ns, written as `90s`, `30m`, `6h` or `7d`."""
-
-
-class Moment(int):
-    """A moment in ns UTC, written in RFC 3339."""
+Moment = NewType("Moment", int)
+"""ns UTC, in YAML a text in RFC 3339."""
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -43,9 +33,9 @@ class Rate(Settings, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if not 0 < self.false_alarms_a_week <= 1000:
-            raise ValueError("false_alarms_a_week lies above 0 and is at most 1000")
+            raise ValueError(f"false_alarms_a_week: expected above 0 and at most 1000, got {self.false_alarms_a_week}")
         if not 0 <= self.unranked_a_week <= 1000:
-            raise ValueError("unranked_a_week lies between 0 and 1000")
+            raise ValueError(f"unranked_a_week: expected 0 to 1000, got {self.unranked_a_week}")
 
 
 class Budget(Rate, frozen=True, kw_only=True):
@@ -96,7 +86,7 @@ class Persistence(Settings, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if not 0 <= self.weak_margin <= 4:
-            raise ValueError("weak_margin lies between 0 and 4 decades")
+            raise ValueError(f"weak_margin: expected 0 to 4 decades, got {self.weak_margin}")
         if not 1 <= self.strong_needed <= self.weak_needed <= self.weak_of <= self.flap_within:
             raise ValueError("1 <= strong_needed <= weak_needed <= weak_of <= flap_within")
         if not 1 <= self.clear_after <= self.flap_within <= 1000:
@@ -137,32 +127,6 @@ class Lifecycle(Settings, frozen=True, kw_only=True):
         return self.persistence_of.get(stream, self.persistence)
 
 
-class LogSink(Settings, frozen=True, kw_only=True, tag_field="type", tag="log"):
-    """One JSON line a message."""
-
-    path: str = ""
-    """A file to append to; empty: standard error."""
-
-
-class WebhookSink(Settings, frozen=True, kw_only=True, tag_field="type", tag="webhook"):
-    """A signed HTTPS POST a message (Standard Webhooks). Plain http goes to this machine only."""
-
-    url: str
-    secret_file: str = ""
-    secret_env: str = ""
-    """A file or an environment variable with the secret, `whsec_` and base64."""
-    timeout: Duration = Duration(10 * NS)
-
-    def __post_init__(self) -> None:
-        if bool(self.secret_file) == bool(self.secret_env):
-            raise ValueError("a webhook needs one of secret_file and secret_env")
-        if not self.url.startswith(("https://", "http://")):
-            raise ValueError(f"url is https://… (http:// to this machine only), got {self.url!r}")
-
-
-Sink = LogSink | WebhookSink
-
-
 class Match(Settings, frozen=True, kw_only=True):
     """Which incidents a route takes; an empty list takes all."""
 
@@ -200,22 +164,15 @@ class Delivery(Settings, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if not 1 <= self.attempts <= 1000:
-            raise ValueError("attempts lies between 1 and 1000")
+            raise ValueError(f"attempts: expected 1 to 1000, got {self.attempts}")
 
 
 class Routes(Settings, frozen=True, kw_only=True):
     """`routes.yaml`."""
 
-    sinks: dict[str, Sink] = msgspec.field(default_factory=lambda: {"log": LogSink()})
+    sinks: dict[str, SinkSettings] = msgspec.field(default_factory=lambda: {"log": LogSink()})
     routes: list[Route] = []
     delivery: Delivery = Delivery()
-
-    def __post_init__(self) -> None:
-        for index, route in enumerate(self.routes):
-            for sink in route.sinks:
-                if sink not in self.sinks:
-                    known = ", ".join(sorted(self.sinks)) or "none"
-                    raise ValueError(f"routes[{index}].sinks: no sink {sink!r} is configured (there are: {known})")
 
 
 class Maintenance(Settings, frozen=True, kw_only=True):
@@ -230,7 +187,7 @@ class Maintenance(Settings, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if self.end <= self.start:
-            raise ValueError("maintenance ends after it starts")
+            raise ValueError("end: expected a time after `start`")
 
 
 class Calendar(Settings, frozen=True, kw_only=True):
@@ -248,24 +205,15 @@ class AlertSettings(Settings, frozen=True, kw_only=True):
     calendar: Calendar = Calendar()
 
 
-def load_alerts(directory: Path) -> AlertSettings:
-    """The settings of a folder; a file that is missing keeps its defaults.
+def moment(given: object) -> Moment:
+    """ns UTC of a text in RFC 3339. Raises ValueError.
 
-    Raises ValueError with a line for each bad file, `FILE: KEY: what is wrong and what would be right`; KEY is a
-    path such as `streams.fts.failures` or `routes[0].match`.
+    >>> moment("1970-01-01T00:00:01Z")
+    1000000000
     """
-    parts = {"budgets": Budgets, "lifecycle": Lifecycle, "routes": Routes, "calendar": Calendar}
-    loaded: dict[str, Any] = {}
-    problems = []
-    for name, kind in parts.items():
-        file = {"lifecycle": "incidents", "calendar": "maintenance"}.get(name, name)
-        try:
-            loaded[name] = _load(directory / f"{file}.yaml", kind)
-        except ValueError as error:
-            problems.append(str(error))
-    if problems:
-        raise ValueError("\n".join(problems))
-    return AlertSettings(**loaded)
+    if not isinstance(given, str):
+        raise ValueError(f"expected a time in quotes such as '2026-01-31T12:00:00Z', got {given!r}")
+    return Moment(parse_rfc3339(given))
 
 
 def severity_rank(severity: Severity) -> int:
@@ -276,91 +224,3 @@ def severity_rank(severity: Severity) -> int:
 def labels_agree(wanted: Mapping[str, str], subject: Mapping[str, str]) -> bool:
     """Whether `subject` carries every label of `wanted`."""
     return all(subject.get(label) == text for label, text in wanted.items())
-
-
-def _load(path: Path, kind: Callable[..., T]) -> T:
-    try:
-        text = path.read_bytes()
-    except FileNotFoundError:
-        return kind()
-    try:
-        refuse_aliases(text.decode())
-        plain = msgspec.yaml.decode(text)
-    except (msgspec.DecodeError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path.name}: not YAML: {' '.join(str(error).split())}") from error
-    except RecursionError as error:
-        raise ValueError(f"{path.name}: nested too deeply") from error
-    plain = {} if plain is None else plain
-    try:
-        return _convert(plain, kind)
-    except msgspec.ValidationError as error:
-        raise ValueError(f"{path.name}: {_explain(error, plain, kind)}") from error
-
-
-def _convert(plain: Any, kind: Callable[..., T]) -> T:
-    return msgspec.convert(plain, kind, dec_hook=_from_text)  # type: ignore[no-any-return]
-
-
-def _explain(error: msgspec.ValidationError, plain: Any, kind: Callable[..., Any]) -> str:
-    """msgspec's message with the key in front, and the keys that exist where one does not."""
-    what, _, where = str(error).partition(" - at `")
-    steps = re.findall(r"[^.\[\]]+|\[[^\]]*\]", where.rstrip("`").removeprefix("$"))
-    if "unknown field" in what and (fields := _fields(kind, steps)):
-        what += f"; there are: {', '.join(fields)}"
-    path = ""
-    for depth, step in enumerate(steps):
-        if step == "[...]":
-            step = _culprit(error, plain, kind, steps[:depth])
-            steps[depth] = step
-        path += step if step.startswith("[") else f".{step}"
-    if unknown := re.search(r"unknown field `([^`]+)`", what):
-        path += f".{unknown[1]}"
-    return f"{path.removeprefix('.')}: {what}" if path else what
-
-
-def _culprit(error: msgspec.ValidationError, plain: Any, kind: Callable[..., Any], steps: list[str]) -> str:
-    """msgspec does not say which key of a mapping it means: the one that alone gives the same error."""
-    node = plain
-    for step in steps:
-        node = node[int(step[1:-1])] if step.startswith("[") else node[step]
-    everything = dict(node)
-    for key in everything:
-        node.clear()
-        node[key] = everything[key]
-        try:
-            _convert(plain, kind)
-        except msgspec.ValidationError as again:
-            if str(again) == str(error):
-                node.clear()
-                node.update(everything)
-                return str(key)
-    node.update(everything)
-    return "[...]"
-
-
-def _fields(kind: Any, steps: list[str]) -> list[str]:
-    """The keys that exist at a path."""
-    node = msgspec.inspect.type_info(kind)
-    for step in steps:
-        if isinstance(node, msgspec.inspect.StructType):
-            node = next(f.type for f in node.fields if f.encode_name == step)
-        elif isinstance(node, msgspec.inspect.DictType):
-            node = node.value_type
-        elif isinstance(node, msgspec.inspect.ListType):
-            node = node.item_type
-    structs = node.types if isinstance(node, msgspec.inspect.UnionType) else [node]
-    names = [f.encode_name for s in structs if isinstance(s, msgspec.inspect.StructType) for f in s.fields]
-    return list(dict.fromkeys(names))
-
-
-def _from_text(kind: type, value: Any) -> Any:
-    if kind is Duration:
-        match = re.fullmatch(r"([0-9]{1,9})([smhd])", value) if isinstance(value, str) else None
-        if match is None:
-            raise ValueError(f"a duration is written as 90s, 30m, 6h or 7d, got {value!r}")
-        return Duration(int(match[1]) * _UNITS[match[2]])
-    if kind is Moment:
-        if not isinstance(value, str):
-            raise ValueError(f"a time is written in quotes as '2026-01-31T12:00:00Z', got {value!r}")
-        return Moment(parse_rfc3339(value))
-    raise NotImplementedError(kind)

@@ -107,8 +107,7 @@ def _show(error: click.ClickException) -> None:
 
 def _explain(error: Exception) -> int:
     """One line for what no command caught: the configuration's problems, a missing library, else an internal error."""
-    from opintel.site.config import ConfigError
-    from opintel.site.errors import UserError
+    from opintel.site.errors import ConfigError, UserError
 
     if os.environ.get("OPINTEL_TRACEBACK") == "1":
         import traceback

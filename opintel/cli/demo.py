@@ -38,7 +38,7 @@ class Seconds(click.ParamType):  # type: ignore[type-arg]
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        from opintel.site.config import duration
+        from opintel.durations import duration
 
         try:
             return value if isinstance(value, float) else duration(value) / 1e9
@@ -120,7 +120,7 @@ def play(data: Path, story: Story, length: float | None, *, headless: bool) -> d
     from opintel.cli.progress import share_progress
     from opintel.console.app import serve
     from opintel.console.running import View
-    from opintel.site.config import load_site
+    from opintel.site.load import load_site
     from opintel.site.services import Delivery
     from opintel.site.story import StoryFeed
     from opintel.site.system import System, drain
@@ -176,7 +176,7 @@ def play(data: Path, story: Story, length: float | None, *, headless: bool) -> d
 def _settle(system: System, team: Any) -> None:
     """Lets what has been ingested become findings, incidents and tickets."""
     from opintel.alerts.delivery import Deliverer
-    from opintel.alerts.sinks import open_sinks
+    from opintel.site.sinks import open_sinks
     from opintel.store.queries import outbox_empty
 
     deadline = time.monotonic() + SETTLE
@@ -184,7 +184,7 @@ def _settle(system: System, team: Any) -> None:
         worked = [service.step() for service in team]
         if not any(worked):
             break
-    sinks = open_sinks(system.alerts.routes)
+    sinks = open_sinks(system.site)
     deliverer = Deliverer(system.store, sinks, system.alerts.routes.delivery)
     while time.monotonic() < deadline and not outbox_empty(system.store):
         if not deliverer.step():

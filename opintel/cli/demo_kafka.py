@@ -22,8 +22,8 @@ from opintel.cli.demo_site import make_site
 from opintel.cli.fleet import Fleet
 from opintel.cli.progress import share_progress
 from opintel.simulation import HOUR
-from opintel.site.config import load_site
 from opintel.site.errors import UserError
+from opintel.site.load import load_site
 from opintel.site.system import System
 from opintel.store.queries import outbox_empty
 from opintel.streams.kafka.broker import Broker, BrokerError

@@ -49,7 +49,7 @@ def replay(
 ) -> dict[str, Any]:
     """The document of `opintel replay --json`."""
     from opintel.cli.progress import bytes_progress
-    from opintel.site.config import load_site
+    from opintel.site.load import load_site
     from opintel.site.system import System, drain
     from opintel.store.queries import findings, incidents
     from opintel.streams.connectors.files import FileSource

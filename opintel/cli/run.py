@@ -77,7 +77,8 @@ def command(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for name, level in CHATTY.items():
         logging.getLogger(name).setLevel(level)
-    from opintel.site.config import load_site
+    from opintel.site.check import require
+    from opintel.site.load import load_site
     from opintel.site.system import System
     from opintel.site.team import team
     from opintel.streams.loop import Stop, Watchdog, run, stop_on_signals
@@ -87,12 +88,16 @@ def command(
         raise UserError("--ingest needs the service `ingest`")
     stop, watchdog = Stop(), Watchdog()
     with stop_on_signals(stop), ExitStack() as leaving:
-        system = System(data, load_site(config))
+        site, fed = load_site(config), _paths(ingest)
+        require(site, chosen, fed=site.streams if story else fed)
+        system = System(data, site)
+        for stream in fed:
+            system.stream(stream)
         leaving.callback(system.close)
         for warning in system.warnings:
             logging.warning(warning)
         told = _story(story, stop) if story else None
-        members = team(system, chosen, _paths(system, ingest), final=until_idle, story=told)
+        members = team(system, chosen, fed, final=until_idle, story=told)
         now = told.clock().now if told else time.time_ns
         if "console" in chosen and not until_idle:
             console = _console(system, watchdog, now, host, port, token_file)
@@ -149,14 +154,13 @@ def _story(file: Path, stop: Stop) -> Story:
     return msgspec.json.decode(file.read_bytes(), type=Story)
 
 
-def _paths(system: System, given: tuple[str, ...]) -> dict[str, list[Path]]:
+def _paths(given: tuple[str, ...]) -> dict[str, list[Path]]:
     """`STREAM=PATH` options by stream; UserError where one cannot be used."""
     found: dict[str, list[Path]] = {}
     for option in given:
         stream, equals, path = option.partition("=")
         if not equals or not path:
             raise UserError(f"--ingest {option}: write STREAM=PATH")
-        system.stream(stream)
         if not Path(path).exists():
             raise UserError(f"--ingest {option}: no such file or folder")
         found.setdefault(stream, []).append(Path(path))

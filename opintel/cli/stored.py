@@ -42,7 +42,7 @@ def show(
     import msgspec
     from sqlalchemy.exc import SQLAlchemyError
 
-    from opintel.site.config import load_site
+    from opintel.site.load import load_site
     from opintel.store.database import open_store, sqlite_url
 
     url, path = load_site(config).settings.store, data / "store.db"

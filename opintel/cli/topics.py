@@ -16,7 +16,7 @@ from opintel.cli.stored import config_option, json_option, print_json
 from opintel.site.errors import UserError
 
 if TYPE_CHECKING:
-    from opintel.site.config import Site
+    from opintel.site.settings import Site
     from opintel.streams.kafka.acls import RightChange
     from opintel.streams.kafka.topics import Change
 
@@ -55,20 +55,20 @@ def apply(bootstrap: str | None, acls: bool, config: Path | None, as_json: bool)
 def _run(bootstrap: str | None, acls: bool, config: Path | None, as_json: bool, *, change: bool) -> None:
     from kafka.errors import SecurityDisabledError
 
-    from opintel.site.config import bus_password, load_site
+    from opintel.site.load import load_site
+    from opintel.site.secrets import opened
     from opintel.streams.kafka import acls as access
     from opintel.streams.kafka import topics
     from opintel.streams.kafka.reach import administer
     from opintel.streams.log import LogError, LogUnavailable
-    from opintel.streams.stream import Stream
 
     logging.getLogger("kafka").setLevel(logging.CRITICAL)  # each attempt to connect; we say it once and plainly
     site = load_site(config)
-    streams = [Stream(**{f: getattr(s, f) for f in Stream._fields}) for s in site.streams.values()]
+    streams = [settings.stream for settings in site.streams.values()]
     specs = topics.plan(streams, {s.name: s.retention for s in site.streams.values()}, site.settings.replication)
     settings = _cluster(site, bootstrap)
     try:
-        with administer(settings, bus_password(site)) as admin:
+        with administer(settings, opened(site.written, ("bus",), settings, settings.password)) as admin:
             changes = topics.apply(admin, specs) if change else topics.difference(admin, specs)
             rights: list[RightChange] = []
             if acls:
@@ -92,16 +92,16 @@ def _run(bootstrap: str | None, acls: bool, config: Path | None, as_json: bool, 
 def _cluster(site: Site, bootstrap: str | None) -> Any:
     import msgspec
 
-    from opintel.streams.kafka.settings import KafkaSettings
+    from opintel.streams.kafka.settings import KafkaSettings, servers
 
     bus = site.settings.bus
     if bootstrap is None:
         if bus is None:
             raise UserError("site.yaml names no `bus`: the embedded log needs no topics made (or give --bootstrap)")
         return bus
-    servers = [server.strip() for server in bootstrap.split(",")]
+    named = servers(bootstrap)
     try:
-        return msgspec.structs.replace(bus, bootstrap=servers) if bus else KafkaSettings(bootstrap=servers)
+        return msgspec.structs.replace(bus, bootstrap=named) if bus else KafkaSettings(bootstrap=named)
     except ValueError as error:
         raise UserError(f"--{error}") from error
 

@@ -22,4 +22,11 @@ PIPELINE = Pipeline(
     wire=FtsWire,
     reducer=FtsReducer,
     judges=(FirstSeen, LinkJudge, SilentJudge, SlowJudge),
+    kinds={
+        "new-template": ("scope", "template"),
+        "endpoint": ("scope", "endpoint", "role"),
+        "link": ("scope", "source", "destination"),
+        "silent": ("scope", "endpoint", "role", "source", "destination"),
+        "slow": ("scope", "source", "destination"),
+    },
 )

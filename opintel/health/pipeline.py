@@ -6,7 +6,7 @@ they never did; machines that fell silent; series on their way to a limit.
 
 from __future__ import annotations
 
-from opintel.detector import Pipeline
+from opintel.detector import ANY_LABEL, Pipeline
 from opintel.health.limits import LimitJudge
 from opintel.health.plugged import PluggedJudge
 from opintel.health.records import Samples
@@ -16,6 +16,8 @@ from opintel.health.unusual import UnusualJudge
 from opintel.health.windows import SeriesWindow
 from opintel.health.wire import HealthWire
 
+_SERIES = ("scope", "metric", ANY_LABEL)
+
 PIPELINE = Pipeline(
     domain="health",
     payload=Samples,
@@ -23,4 +25,12 @@ PIPELINE = Pipeline(
     wire=HealthWire,
     reducer=HealthReducer,
     judges=(UnusualJudge, SilentJudge, LimitJudge, PluggedJudge),
+    kinds={
+        "unusual": _SERIES,
+        "silent": ("scope", "instance"),
+        "forecast": _SERIES,
+        "limit": _SERIES,
+        "plugged": _SERIES,
+        "refused": ("scope",),
+    },
 )

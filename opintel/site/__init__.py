@@ -2,10 +2,12 @@
 
 `cli` and `console` stand on it, and so may a notebook or a driver of its own:
 
-* `config.load_site`: the settings of a folder; `shipped`: those that come with opintel
-* `domains.pipeline_of`: the registry of domains
+* `load.load_site`: all YAML of a folder, by way of `yaml_places` (text → data and places) and `reading` (→ settings);
+  `settings`: what comes out; `secrets`: what is not in it; `shipped`: the folder that comes with opintel
+* `domains`: the registry of domains; `watched`: the streams with their pipelines
+* `check.require`: whether all this can run; `names`: what `alerts/` names and nothing answers to
 * `system.System`: log, store and the services over them; `drain` gives them turns until all is done
-* `sources`: where a stream's messages come from; `story`: a simulated one
+* `sources`: where a stream's messages come from; `story`: a simulated one; `sinks`: where tickets go
 * `turns`, `services`: what takes turns in a process; `team.team`: all that a process runs
-* `errors.UserError`: what an operator can mend
+* `errors`: what an operator can mend
 """

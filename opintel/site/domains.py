@@ -6,7 +6,7 @@ from importlib import import_module
 
 from opintel.detector import Pipeline
 from opintel.site.errors import UserError
-from opintel.yaml_places import did_you_mean
+from opintel.site.yaml_places import did_you_mean
 
 DOMAINS = {
     "fts": "opintel.fts.pipeline",

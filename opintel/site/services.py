@@ -7,7 +7,7 @@ import threading
 import time
 
 from opintel.alerts.delivery import Deliverer
-from opintel.alerts.sinks import Sink, open_sinks
+from opintel.site.sinks import open_sinks
 from opintel.site.system import System
 from opintel.store.queries import outbox_empty
 from opintel.streams.log import LogError, LogUnavailable
@@ -26,7 +26,7 @@ class Delivery:
 
     def __init__(self, system: System) -> None:
         self._store = system.store
-        self._sinks: dict[str, Sink] = dict(open_sinks(system.alerts.routes))
+        self._sinks = open_sinks(system.site)
         self._deliverer = Deliverer(system.store, self._sinks, system.alerts.routes.delivery)
         self._leaving = threading.Event()
         self._thread = threading.Thread(target=self._work, name="delivery", daemon=True)

@@ -7,10 +7,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from opintel.site.config import kafka_password, prometheus_secret, stomp_password
 from opintel.site.errors import UserError
+from opintel.site.secrets import opened
+from opintel.site.settings import Site
 from opintel.site.story import Story, StoryFeed
-from opintel.site.system import Feed, System, Watched
+from opintel.site.system import Feed, System
+from opintel.site.watched import Watched
+from opintel.streams.connectors import Acknowledged, Replayable
 from opintel.streams.feeds import BrokerFeed, ReplayableFeed, file_feed
 
 
@@ -38,32 +41,24 @@ def simulated(system: System, watched: Watched, story: Story) -> Callable[[], Fe
 
 
 def configured(system: System, watched: Watched) -> Callable[[], Feed] | None:
-    """Opens the live source that a YAML names; None where it names none. Raises ConfigError for its secrets."""
-    settings, name = watched.settings, watched.stream.name
-    if (stomp := settings.stomp) is not None:
-        from opintel.streams.connectors.stomp import StompSource
+    """Opens the live source that a stream's YAML names; None where it names none. It raises ConfigError."""
+    name = watched.stream.name
+    if name not in system.site.sources:
+        return None
 
-        password = stomp_password(system.site, name)
-        return lambda: BrokerFeed(StompSource(stomp, password), system.ingester(watched, "stomp", live=True))
-    if (kafka := settings.kafka) is not None:
-        from opintel.streams.connectors.kafka import KafkaSource
+    def make() -> Feed:
+        source = open_source(system.site, name)
+        kind = system.site.sources[name].kind
+        if isinstance(source, Acknowledged):
+            return BrokerFeed(source, system.ingester(watched, kind, live=True))
+        return ReplayableFeed(source, system.ingester(watched, kind, live=True, replayable=True))
 
-        secret = kafka_password(system.site, name)
+    return make
 
-        def topics() -> Feed:
-            ingester = system.ingester(watched, "kafka", live=True, replayable=True)
-            return ReplayableFeed(KafkaSource(kafka, secret), ingester)
 
-        return topics
-    if (prometheus := settings.prometheus) is not None:
-        from opintel.streams.connectors.prometheus import PrometheusSource
-
-        token = prometheus_secret(system.site, name)
-
-        def answers() -> Feed:
-            ingester = system.ingester(watched, "prometheus", live=True, replayable=True)
-            source = PrometheusSource(prometheus, token, lateness=watched.stream.lateness)
-            return ReplayableFeed(source, ingester, delay=prometheus.delay)
-
-        return answers
-    return None
+def open_source(site: Site, name: str) -> Replayable | Acknowledged:
+    """A stream's live source, not connected yet. Raises ConfigError where its secrets or files are not there."""
+    kind, settings = site.sources[name]
+    return opened(
+        site.documents[name], (kind,), settings, lambda secrets: settings.open(secrets, site.streams[name].stream)
+    )

@@ -8,27 +8,19 @@ import time
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Protocol
 
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from opintel.alerts.service import AlertService
-from opintel.alerts.settings import AlertSettings, load_alerts
-from opintel.detector import Pipeline, Wire
 from opintel.finding import Origin
-from opintel.site.config import (
-    Site,
-    StreamSettings,
-    bus_password,
-    detector_settings,
-    load_site,
-    public_key_warning,
-    wire_settings,
-)
-from opintel.site.domains import pipeline_of
 from opintel.site.errors import UserError
+from opintel.site.load import load_site
+from opintel.site.secrets import opened
+from opintel.site.settings import Site
 from opintel.site.turns import Alerting, Lineage, Turn
+from opintel.site.watched import Watched, public_key_warning, watch
 from opintel.store.database import Store, open_store, sqlite_url
 from opintel.streams.controls import SETTINGS
 from opintel.streams.ingest import Ingester
@@ -44,17 +36,6 @@ from opintel.streams.stream import FINDINGS, Stream
 from opintel.streams.worker import BATCH, Worker
 
 
-class Watched(NamedTuple):
-    """A stream of the site with all that is needed to process it."""
-
-    settings: StreamSettings
-    stream: Stream
-    pipeline: Pipeline
-    wire: Wire[Any]
-    detectors: dict[str, Any]
-    """Settings of the detectors as plain data, what the stream's settings control carries."""
-
-
 class Feed(Service, Protocol):
     """Messages of a source on their way into an ingester."""
 
@@ -65,12 +46,12 @@ class Feed(Service, Protocol):
 class System:
     """A site's log, its store, and the services over them. `data`: where their files are, as far as they have any."""
 
-    def __init__(self, data: Path, site: Site | None = None, *, alerts: AlertSettings | None = None) -> None:
+    def __init__(self, data: Path, site: Site | None = None) -> None:
         self.site = site or load_site()
-        self.alerts = alerts or load_alerts(self.site.alerts)
+        self.alerts = self.site.alerts
         self.data = data
         self.checkpoints = self.site.settings.checkpoints or str(data / "checkpoints")
-        self.streams = {name: _watched(self.site, name) for name in self.site.streams}
+        self.streams = watch(self.site)
         self.warnings = [
             w for n in self.streams if (w := public_key_warning(self.site, n, self.streams[n].pipeline.wire))
         ]
@@ -205,7 +186,8 @@ class System:
 
         retention = {name: watched.settings.retention for name, watched in self.streams.items()}
         specs = plan([w.stream for w in self.streams.values()], retention, self.site.settings.replication)
-        return KafkaLog(bus, bus_password(self.site), specs={spec.name: spec for spec in specs})
+        password = opened(self.site.written, ("bus",), bus, bus.password)
+        return KafkaLog(bus, password, specs={spec.name: spec for spec in specs})
 
     def _topics(self, stream: Stream) -> None:
         """Makes a stream's topics where they are missing and notes their epochs."""
@@ -248,12 +230,3 @@ def drain(
         if all(service.idle() for service in services):
             return
         time.sleep(0.01)
-
-
-def _watched(site: Site, name: str) -> Watched:
-    settings = site.streams[name]
-    pipeline = pipeline_of(settings.domain)
-    stream = Stream(**{field: getattr(settings, field) for field in Stream._fields})
-    wire = pipeline.wire(**wire_settings(site, name, pipeline.wire))
-    detector_settings(site, name, {judge.name: judge.Settings for judge in (make() for make in pipeline.judges)})
-    return Watched(settings, stream, pipeline, wire, settings.detectors)

@@ -8,7 +8,8 @@ from pathlib import Path
 from opintel.site import sources
 from opintel.site.services import Delivery, Look, Retention
 from opintel.site.story import Story
-from opintel.site.system import Feed, System, Watched
+from opintel.site.system import Feed, System
+from opintel.site.watched import Watched
 from opintel.streams.loop import Service
 
 

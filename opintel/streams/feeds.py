@@ -12,13 +12,11 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
 import msgspec
 
-from opintel.detector import Message
+from opintel.streams.connectors import Acknowledged, Replayable
 from opintel.streams.connectors.files import FileSource, position_of
-from opintel.streams.connectors.stomp import StompSource
 from opintel.streams.ingest import CHUNK, Ingester
 from opintel.streams.log import LogUnavailable
 
@@ -83,7 +81,7 @@ class FileFeed:
 class BrokerFeed:
     """A live broker: messages are acknowledged once the log has them; ticks say that it was listened to."""
 
-    def __init__(self, source: StompSource, ingester: Ingester, clock: Callable[[], int] = time.time_ns) -> None:
+    def __init__(self, source: Acknowledged, ingester: Ingester, clock: Callable[[], int] = time.time_ns) -> None:
         self.name = f"ingest {ingester.stream.name}"
         self.source, self.ingester, self.clock = source, ingester, clock
         self._next_tick = 0
@@ -112,34 +110,16 @@ class BrokerFeed:
         self.source.close()
 
 
-class Replayable(Protocol):
-    """A live source that can be read again by position. It raises LogUnavailable while it is away."""
-
-    def read(self, position: Any, limit: int, first: int = 0) -> tuple[list[Message], Any]:
-        """At most `limit` messages from `position` (plain data; None: at the beginning), and the position behind them:
-        the same, and no messages, where all has been read. `first`: index of the first.
-        """
-
-    def between(self, before: Any, after: Any, first: int = 0) -> list[Message]:
-        """The messages of one earlier `read` once more."""
-
-    def close(self) -> None:
-        """Leaves the source."""
-
-
 class ReplayableFeed:
     """Topics of a Kafka cluster, or answers of a Prometheus server: live, and read again from a position after a crash.
     While the source is away nothing is lost and nothing ticks.
 
-    `delay` in ns: the source gives messages only so long after their time, so a tick says no more than 'listened to
-    until `delay` ago'.
+    A source gives messages only its `delay` after their time, so a tick says no more than 'listened to until then'.
     """
 
-    def __init__(
-        self, source: Replayable, ingester: Ingester, clock: Callable[[], int] = time.time_ns, *, delay: int = 0
-    ) -> None:
+    def __init__(self, source: Replayable, ingester: Ingester, clock: Callable[[], int] = time.time_ns) -> None:
         self.name = f"ingest {ingester.stream.name}"
-        self.source, self.ingester, self.clock, self.delay = source, ingester, clock, delay
+        self.source, self.ingester, self.clock = source, ingester, clock
         self._next_tick = 0
         self._away = False
         self._pause, self._not_before = FIRST_PAUSE, 0.0
@@ -169,7 +149,7 @@ class ReplayableFeed:
             ingester.take(messages, after, now)
             return True
         if asked >= self._next_tick:  # all that is there was read: a backlog must not become late by a tick
-            ingester.tick(asked - self.delay)
+            ingester.tick(asked - self.source.delay)
             self._next_tick = asked + ingester.stream.interval
         return False
 

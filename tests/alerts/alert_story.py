@@ -9,7 +9,8 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from opintel.alerts.service import AlertService
-from opintel.alerts.settings import AlertSettings, Budget, Budgets, Grouping, Lifecycle, LogSink, Match, Route, Routes
+from opintel.alerts.settings import AlertSettings, Budget, Budgets, Grouping, Lifecycle, Match, Route, Routes
+from opintel.alerts.sinks.log import LogSink
 from opintel.evidence import Texts
 from opintel.finding import NS, Basis, Effect, Finding, Severity, Window, finding_id
 from opintel.store import Store

@@ -19,9 +19,10 @@ from alert_story import settings
 
 from opintel.alerts.delivery import Deliverer
 from opintel.alerts.service import AlertService
-from opintel.alerts.settings import Delivery, Duration
+from opintel.alerts.settings import Delivery
 from opintel.alerts.sinks import Intent, Receipt
 from opintel.alerts.sinks.webhook import Webhook
+from opintel.durations import Duration
 from opintel.store import open_store
 from opintel.streams.findings import decode
 

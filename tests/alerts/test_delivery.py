@@ -7,8 +7,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from opintel.alerts.delivery import Deliverer
-from opintel.alerts.settings import Delivery, Duration
+from opintel.alerts.settings import Delivery
 from opintel.alerts.sinks import Intent, Receipt
+from opintel.durations import Duration
 from opintel.finding import NS
 from opintel.store import Store, open_store, queries, sqlite_url
 from opintel.store import schema as t

@@ -15,10 +15,10 @@ import msgspec
 import pytest
 
 from opintel.alerts.receiver import Receiver
-from opintel.alerts.settings import Duration, LogSink, Routes, WebhookSink
-from opintel.alerts.sinks import Intent, open_sinks
-from opintel.alerts.sinks.log import LogFile
-from opintel.alerts.sinks.webhook import ANSWER_LIMIT, Webhook, checked_url, open_webhook, read_secret
+from opintel.alerts.sinks import Intent
+from opintel.alerts.sinks.file import JsonLines
+from opintel.alerts.sinks.log import StandardError
+from opintel.alerts.sinks.webhook import ANSWER_LIMIT, Webhook, WebhookSink, checked_url, read_secret
 
 KEY = bytes(range(32))
 SECRET = "whsec_" + base64.b64encode(KEY).decode()
@@ -170,21 +170,13 @@ def test_a_bad_secret_is_refused_and_not_shown(text: str) -> None:
     assert len(text) < 8 or text not in str(refusal.value)
 
 
-def test_secrets_come_from_a_file_or_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "secret"
-    file.write_text(SECRET + "\n")
-    monkeypatch.setenv("THE_SECRET", SECRET)
-    url = "https://a.example/"
-    assert open_webhook("a", WebhookSink(url=url, secret_file=str(file)))
-    sinks = open_sinks(Routes(sinks={"a": WebhookSink(url=url, secret_env="THE_SECRET"), "b": LogSink()}))
-    assert list(sinks) == ["a", "b"]
-    monkeypatch.delenv("THE_SECRET")
-    with pytest.raises(ValueError, match="sink a: environment variable THE_SECRET is not set"):
-        open_webhook("a", WebhookSink(url=url, secret_env="THE_SECRET"))
-    with pytest.raises(ValueError, match=r"sink a: secret_file .*/none cannot be read"):
-        open_webhook("a", WebhookSink(url=url, secret_file=str(tmp_path / "none")))
-    with pytest.raises(ValueError, match="sink a: url is https"):
-        open_webhook("a", WebhookSink(url="http://a.example/", secret_file=str(file), timeout=Duration(1)))
+@pytest.mark.parametrize(("named", "key"), [({"secret_file": "a"}, "secret_file"), ({"secret_env": "A"}, "secret_env")])
+def test_settings_open_the_sink_with_their_secret(named: dict[str, str], key: str) -> None:
+    settings = WebhookSink(url="https://a.example/", **named)
+    settings.open({"secret": SECRET}).close()
+    with pytest.raises(ValueError, match=f"^{key}: expected whsec_") as refusal:
+        settings.open({"secret": "hunter2hunter2"})
+    assert "hunter2" not in str(refusal.value)
 
 
 @pytest.fixture
@@ -225,11 +217,11 @@ def test_the_receiver_s_page_shows_text_as_text(receiver: Receiver) -> None:
 
 def test_a_log_line_is_one_line_of_ascii(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     hostile = intent(title="\x1b[2J\u202e\nnext")
-    assert LogFile(str(tmp_path / "log")).send(hostile).outcome == "sent"
-    LogFile().send(hostile)
+    assert JsonLines(tmp_path / "log").send(hostile).outcome == "sent"
+    assert StandardError().send(hostile).outcome == "sent"
     for text in ((tmp_path / "log").read_text(), capsys.readouterr().err):
         assert text.isascii()
         assert text.count("\n") == 1
         assert "\x1b" not in text
         assert json.loads(text)["message"] == "t1.1"
-    assert LogFile(str(tmp_path / "no" / "log")).send(hostile).outcome == "retry"
+    assert JsonLines(tmp_path / "no" / "log").send(hostile).outcome == "retry"

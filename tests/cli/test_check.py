@@ -32,27 +32,35 @@ def test_the_shipped_configuration_is_in_order(monkeypatch: pytest.MonkeyPatch, 
 def test_every_problem_is_printed(site: Path, capsys: pytest.CaptureFixture) -> None:
     (site / "streams" / "fts.yaml").write_text(
         FTS + "wire:\n  instnace: a.example.org\ndetectors:\n  fts.silense: {}\n"
-        "stomp:\n  host: h\n  destinations: [/queue/a]\n  password_file: nowhere\n"
+    )
+    (site / "streams" / "broker.yaml").write_text(
+        "name: broker\ndomain: fts\ntopic: b\nstomp:\n  host: h\n  destinations: [/queue/a]\n  password_file: nowhere\n"
     )
     (site / "site.yaml").write_text("bus:\n  bootstrap: [k:9094]\n  user: u\n  password_env: OPINTEL_NO_SUCH\n")
     (site / "streams" / "k.yaml").write_text(
-        "name: k\ndomain: fts\ntopic: k\n"
-        "kafka: {bootstrap: ['k:9094'], topics: [a], tls: true, ca_file: nowhere, user: u}\n"
+        "name: k\ndomain: fts\ntopic: k\nkafka: {bootstrap: ['k:9094'], topics: [a], tls: true, ca_file: nowhere}\n"
+    )
+    (site / "streams" / "u.yaml").write_text(
+        "name: u\ndomain: fts\ntopic: u\nkafka: {bootstrap: ['k:9094'], topics: [a], user: u}\n"
     )
     (site / "streams" / "other.yaml").write_text("name: other\ndomain: otherworld\ntopic: other\n")
-    (site / "alerts" / "budgets.yaml").write_text("# comment\ndefualt: 3\n")
+    (site / "alerts" / "budgets.yaml").write_text("# comment\nstreams: {fst: {}}\n")
+    (site / "alerts" / "routes.yaml").write_text(
+        "sinks:\n  a: {type: webhook, url: 'https://h', secret_file: nowhere}\n"
+    )
     assert invoke(["check", str(site)]) == 1
     lines = [line.replace(f"{site}/", "") for line in capsys.readouterr().err.splitlines()]
     expected = [
         "site.yaml:4: bus.password_env: the environment variable OPINTEL_NO_SUCH is not set or empty",
-        "streams/k.yaml:4: kafka.ca_file: streams/nowhere cannot be read",
-        "streams/k.yaml:4: kafka.user: needs password_file or password_env",
+        "streams/k.yaml:4: kafka.ca_file: streams/nowhere cannot be read: No such file",
+        "streams/u.yaml:4: kafka.user: needs password_file or password_env",
         "note: site.yaml: the bus is reached without TLS",
         "streams/fts.yaml:5: wire.instnace: unknown key; did you mean `instance`?",
         "streams/fts.yaml:7: detectors.fts.silense: unknown detector; did you mean `fts.silence`?",
-        "streams/fts.yaml:11: stomp.password_file: nowhere cannot be read",
+        "streams/broker.yaml:7: stomp.password_file: streams/nowhere cannot be read",
         "streams/other.yaml:2: domain: no domain 'otherworld'; known here: fts, health",
-        "alerts/budgets.yaml:2: ",
+        "alerts/budgets.yaml:2: streams.fst: no stream 'fst'; did you mean `fts`?",
+        "alerts/routes.yaml:2: sinks.a.secret_file: alerts/nowhere cannot be read: No such file or directory",
     ]
     for start in expected:
         assert any(line.startswith(start) for line in lines), (start, lines)

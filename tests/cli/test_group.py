@@ -9,9 +9,8 @@ import click
 import pytest
 
 from opintel import cli
-from opintel.site.config import ConfigError
-from opintel.site.errors import UserError
-from opintel.yaml_places import Problem
+from opintel.site.errors import ConfigError, UserError
+from opintel.site.yaml_places import Problem
 
 HEAVY = {"numpy", "scipy", "pyarrow", "sqlalchemy", "starlette", "rich", "msgspec", "stomp", "torch", "pyspark"}
 

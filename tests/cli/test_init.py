@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from opintel.cli import invoke
-from opintel.site.config import load_site
+from opintel.site.load import load_site
 from opintel.site.shipped import shipped_folder, shipped_site
 
 

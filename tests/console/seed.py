@@ -8,7 +8,8 @@ import numpy as np
 from starlette.applications import Starlette
 
 from opintel.alerts.service import AlertService
-from opintel.alerts.settings import AlertSettings, Budget, Budgets, Grouping, Lifecycle, LogSink, Route, Routes
+from opintel.alerts.settings import AlertSettings, Budget, Budgets, Grouping, Lifecycle, Route, Routes
+from opintel.alerts.sinks.log import LogSink
 from opintel.console.app import create_app
 from opintel.console.views import StreamView
 from opintel.evidence import Band, Evidence, Links, Matrix, Series, Table, Texts

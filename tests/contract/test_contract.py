@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from opintel.detector import ANY_LABEL
 from opintel.finding import NS
 from opintel.rows import Batch, Row
 from opintel.streams.controls import NOT_PLAIN
@@ -48,6 +49,13 @@ def test_any_split_into_batches(case: Case, reference: Outcome, make_log: MakeLo
 )
 def test_restore_anywhere(case: Case, reference: Outcome, make_log: MakeLog, seed: int, tmp_path: Path) -> None:
     assert play(case, tmp_path, make_log=make_log, restarts=random.Random(seed)) == reference
+
+
+@cases
+def test_findings_are_of_the_kinds_and_labels_that_their_domain_declares(case: Case, reference: Outcome) -> None:
+    for finding in reference.findings.values() if case.pipeline.kinds else ():
+        declared = case.pipeline.kinds[finding["kind"]]
+        assert ANY_LABEL in declared or finding["subject"].keys() <= set(declared), finding
 
 
 @cases

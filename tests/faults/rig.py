@@ -28,7 +28,7 @@ from kafka import KafkaAdminClient
 from opintel.alerts.receiver import Receiver
 from opintel.alerts.sinks.webhook import read_secret
 from opintel.fts.simulate import Simulator
-from opintel.site.config import load_site
+from opintel.site.load import load_site
 from opintel.site.shipped import copy_shipped
 from opintel.site.system import System
 from opintel.store.database import open_store, sqlite_url

@@ -28,8 +28,10 @@ from opintel.health.plain import MAX_BYTES, RiverKind, river_kind
 from opintel.health.plugged import BLOCK, LEAST, PluggedJudge, PluggedSettings
 from opintel.health.windows import SERIES, Point, SeriesWindow
 from opintel.health.wire import HealthWire
-from opintel.site.config import ConfigError, detector_settings, load_site
+from opintel.site.errors import ConfigError
+from opintel.site.load import load_site
 from opintel.site.shipped import shipped_folder
+from opintel.site.watched import detector_settings
 from opintel.streams.ingest import Ingester
 from opintel.streams.records import Control
 

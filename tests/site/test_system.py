@@ -11,8 +11,8 @@ import pytest
 import yaml
 from kafka import KafkaAdminClient
 
-from opintel.site.config import load_site
 from opintel.site.errors import UserError
+from opintel.site.load import load_site
 from opintel.site.services import LOOK_EVERY, Look
 from opintel.site.shipped import copy_shipped
 from opintel.site.system import System

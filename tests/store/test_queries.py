@@ -11,7 +11,8 @@ import pytest
 import sqlalchemy as sa
 
 from opintel.alerts.service import AlertService
-from opintel.alerts.settings import AlertSettings, LogSink, Route, Routes
+from opintel.alerts.settings import AlertSettings, Route, Routes
+from opintel.alerts.sinks.log import LogSink
 from opintel.evidence import Table, Texts
 from opintel.finding import NS, Effect, Finding, Window, finding_id, finding_json
 from opintel.store import Store, open_store, queries, sqlite_url

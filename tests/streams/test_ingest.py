@@ -450,6 +450,8 @@ def test_a_source_that_is_not_found_at_the_end_begins_at_its_start_and_that_is_t
 class Cluster:
     """A cluster that is there or not, as `KafkaSource` shows it."""
 
+    delay = 0
+
     def __init__(self) -> None:
         self.there, self.asked = True, 0
 

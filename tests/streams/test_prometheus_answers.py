@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 
 from opintel.detector import Message
 from opintel.health.wire import HealthWire
-from opintel.streams.connectors.prometheus import PrometheusSource
-from opintel.streams.connectors.prometheus_settings import PrometheusSettings
+from opintel.streams.connectors.prometheus import PrometheusSettings, PrometheusSource
 from opintel.streams.log import LogUnavailable
 
 T0 = 1_699_999_200

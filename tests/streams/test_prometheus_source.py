@@ -27,8 +27,7 @@ from opintel.durations import Duration
 from opintel.finding import NS, rfc3339
 from opintel.health.pipeline import PIPELINE
 from opintel.health.wire import HealthWire
-from opintel.streams.connectors.prometheus import PrometheusSource
-from opintel.streams.connectors.prometheus_settings import PrometheusSettings
+from opintel.streams.connectors.prometheus import PrometheusSettings, PrometheusSource
 from opintel.streams.feeds import ReplayableFeed
 from opintel.streams.ingest import CHUNK, Ingester
 from opintel.streams.kafka.broker import free_port
@@ -308,7 +307,7 @@ class Torn:
 
 def feed_of(source: PrometheusSource, bus: Log, clock: Clock) -> ReplayableFeed:
     ingester = Ingester(bus, HEALTH_STREAM, PIPELINE, HealthWire(), "prometheus", live=True, replayable=True)
-    return ReplayableFeed(source, ingester, clock, delay=DELAY * NS)
+    return ReplayableFeed(source, ingester, clock)
 
 
 def take_all(feed: ReplayableFeed) -> None:

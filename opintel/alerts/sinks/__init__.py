@@ -1,7 +1,8 @@
 """Where messages go: a sink is one method, `send`, and `close`.
 
 `opintel.alerts.delivery` gives it a message that the outbox holds and does what the receipt says. Trap: a sink may
-be given the same message again after a crash; it passes the message's id on, so that the receiver can tell.
+be given the same message again after a crash; it passes the message's id on, so that the receiver can tell. A sink is
+one file here, with its settings, and one line in `SINKS`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, NamedTuple, Protocol
 
-from opintel.alerts.settings import LogSink, Routes
+SINKS = {
+    "log": "opintel.alerts.sinks.log:LogSink",
+    "file": "opintel.alerts.sinks.file:FileSink",
+    "webhook": "opintel.alerts.sinks.webhook:WebhookSink",
+}
+"""`type` in `routes.yaml` → the settings of such a sink, imported only where one is configured."""
 
 
 class Intent(NamedTuple):
@@ -41,12 +47,11 @@ class Sink(Protocol):
         """Frees what it holds."""
 
 
-def open_sinks(routes: Routes) -> Mapping[str, Sink]:
-    """The configured sinks by name. Raises ValueError where one cannot work (a secret is missing)."""
-    from opintel.alerts.sinks.log import LogFile
-    from opintel.alerts.sinks.webhook import open_webhook
+class SinkSettings(Protocol):
+    """Settings of a sink (a msgspec struct): they open it."""
 
-    return {
-        name: LogFile(setting.path) if isinstance(setting, LogSink) else open_webhook(name, setting)
-        for name, setting in sorted(routes.sinks.items())
-    }
+    def open(self, secrets: Mapping[str, str]) -> Sink:
+        """The sink. `secrets`: name → text of the `x_file` or `x_env` that the settings name.
+
+        Raises ValueError (`KEY: what is wrong`) or OSError where it cannot work.
+        """

@@ -1,29 +1,32 @@
-"""Messages as lines of JSON, on standard error or in a file; needs no outside system."""
+"""Messages as lines of JSON on standard error; needs no outside system."""
 
 from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
+from collections.abc import Mapping
+
+import msgspec
 
 from opintel.alerts.sinks import Intent, Receipt
 
 
-class LogFile:
-    """Appends one line a message, ASCII only, so that no sent text can steer a terminal."""
+class LogSink(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One JSON line a message."""
 
-    def __init__(self, path: str = "") -> None:
-        self._path = Path(path) if path else None
+    def open(self, secrets: Mapping[str, str]) -> StandardError:
+        """The sink."""
+        return StandardError()
+
+
+class StandardError:
+    """Writes one line a message, ASCII only, so that no sent text can steer a terminal."""
 
     def send(self, intent: Intent) -> Receipt:
         line = json.dumps({"message": intent.id, **json.loads(intent.body)}, ensure_ascii=True) + "\n"
         try:
-            if self._path is None:
-                sys.stderr.write(line)
-                sys.stderr.flush()
-            else:
-                with self._path.open("a", encoding="ascii") as file:
-                    file.write(line)
+            sys.stderr.write(line)
+            sys.stderr.flush()
         except OSError as error:
             return Receipt("retry", f"cannot write: {error}"[:300])
         return Receipt("sent", "written")

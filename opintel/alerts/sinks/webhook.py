@@ -10,24 +10,47 @@ import base64
 import binascii
 import hashlib
 import hmac
-import os
 import ssl
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
 import httpx
+import msgspec
 
-from opintel.alerts.settings import WebhookSink
 from opintel.alerts.sinks import Intent, Receipt
 from opintel.alerts.ticket import clean
+from opintel.durations import Duration
 from opintel.finding import NS
 from opintel.loopback import is_loopback
+from opintel.paths import FilePath
 
 ANSWER_LIMIT = 4096
 ANSWER_SECONDS = 15.0
 """How many bytes of an answer are read, and for how long it may drip in."""
 _AGAIN = frozenset({408, 409, 425, 429})
+
+
+class WebhookSink(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A signed HTTPS POST a message (Standard Webhooks). Plain http goes to this machine only."""
+
+    url: str
+    secret_file: FilePath = FilePath("")
+    secret_env: str = ""
+    """A file or an environment variable with the secret, `whsec_` and base64."""
+    timeout: Duration = Duration(10 * NS)
+
+    def __post_init__(self) -> None:
+        if bool(self.secret_file) == bool(self.secret_env):
+            raise ValueError("a webhook needs one of secret_file and secret_env")
+        checked_url(self.url)
+
+    def open(self, secrets: Mapping[str, str]) -> Webhook:
+        """The sink; ValueError where its secret is not usable."""
+        try:
+            key = read_secret(secrets["secret"])
+        except ValueError as error:
+            raise ValueError(f"{'secret_file' if self.secret_file else 'secret_env'}: {error}") from error
+        return Webhook(self.url, key, timeout=self.timeout / NS)
 
 
 class Webhook:
@@ -72,25 +95,6 @@ class Webhook:
         self._client.close()
 
 
-def open_webhook(name: str, setting: WebhookSink) -> Webhook:
-    """The sink of a setting. Raises ValueError where its URL or secret is not usable."""
-    if setting.secret_file:
-        where = f"secret_file {setting.secret_file}"
-        try:
-            text = Path(setting.secret_file).read_text(encoding="ascii")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"sink {name}: {where} cannot be read: {type(error).__name__}") from error
-    else:
-        where = f"environment variable {setting.secret_env}"
-        text = os.environ.get(setting.secret_env, "")
-        if not text:
-            raise ValueError(f"sink {name}: {where} is not set")
-    try:
-        return Webhook(setting.url, read_secret(text), timeout=setting.timeout / NS)
-    except ValueError as error:
-        raise ValueError(f"sink {name}: {error}") from error
-
-
 def read_secret(text: str) -> bytes:
     """The key in `whsec_<base64>`. Raises ValueError, which does not repeat the text."""
     try:
@@ -98,9 +102,9 @@ def read_secret(text: str) -> bytes:
             raise ValueError
         key = base64.b64decode(text.strip().removeprefix("whsec_"), validate=True)
     except (ValueError, binascii.Error):
-        raise ValueError("a webhook secret is whsec_ and the base64 of 24 to 64 random bytes") from None
+        raise ValueError("expected whsec_ and the base64 of 24 to 64 random bytes") from None
     if not 24 <= len(key) <= 64:
-        raise ValueError("a webhook secret is whsec_ and the base64 of 24 to 64 random bytes")
+        raise ValueError("expected whsec_ and the base64 of 24 to 64 random bytes")
     return key
 
 
@@ -115,12 +119,12 @@ def checked_url(url: str) -> str:
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
-        raise ValueError(f"url is not a URL: {error}") from error
+        raise ValueError(f"url: not a URL: {error}") from error
     if parsed.userinfo:
-        raise ValueError("url holds no user name or password; the signature is the authentication")
+        raise ValueError("url: holds a user name or password; the signature is the authentication")
     if parsed.host and (parsed.scheme == "https" or (parsed.scheme == "http" and is_loopback(parsed.host))):
         return url
-    raise ValueError("url is https://…; http:// is for this machine only (127.0.0.1, [::1], localhost)")
+    raise ValueError("url: expected https://…; http:// is for this machine only (127.0.0.1, [::1], localhost)")
 
 
 def _head(answer: httpx.Response, deadline: float) -> bytes:

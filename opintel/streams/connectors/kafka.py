@@ -8,7 +8,8 @@ A backlog of several partitions is read in step, so that none makes the others l
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import msgspec
 
@@ -16,8 +17,9 @@ from opintel.detector import Message
 from opintel.streams.connectors import cut
 from opintel.streams.kafka.batches import Item, Refusal
 from opintel.streams.kafka.reader import Reader
-from opintel.streams.kafka.settings import KafkaSourceSettings
+from opintel.streams.kafka.settings import KafkaSettings
 from opintel.streams.log import LogError, LogUnavailable
+from opintel.streams.stream import Stream
 
 LOOK = 1.0
 """Seconds after which the ends of partitions with a backlog are asked for again."""
@@ -36,11 +38,23 @@ Position = dict[str, Stand]
 """Topic → how far it was read."""
 
 
+class KafkaSourceSettings(KafkaSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A cluster and the topics there that a stream's messages come from."""
+
+    topics: Annotated[list[str], msgspec.Meta(min_length=1)]
+
+    def open(self, secrets: Mapping[str, str], stream: Stream) -> KafkaSource:
+        """The source; ValueError where a user has no password."""
+        return KafkaSource(self, self.password(secrets))
+
+
 class KafkaSource:
     """Topics of one cluster. Not for several threads.
 
     Its methods raise LogUnavailable where the cluster cannot be reached, LogError where it has no such topic.
     """
+
+    delay = 0
 
     def __init__(self, settings: KafkaSourceSettings, password: str | None = None) -> None:
         self._reader = Reader(settings.client(password))

@@ -10,19 +10,25 @@ than the stream's lateness, so that none makes the samples of the others late.
 from __future__ import annotations
 
 import asyncio
-import ssl
+import re
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal, TypeVar
+from ipaddress import ip_address
+from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 import httpx
 import msgspec
 
 from opintel.detector import Message
+from opintel.durations import Duration
 from opintel.finding import NS, digest, rfc3339
-from opintel.streams.connectors.prometheus_settings import PrometheusSettings
+from opintel.loopback import is_loopback
+from opintel.paths import FilePath
+from opintel.streams.certificates import tls_context
 from opintel.streams.log import LogUnavailable
+from opintel.streams.stream import Stream
 
 T = TypeVar("T")
 MAX_STEPS = 100
@@ -34,11 +40,61 @@ ANSWER = 10.0
 TOLD = 300
 """Characters of what Prometheus says of a query that it refuses."""
 MS = NS // 1000
+_HOST = re.compile(r"(?!xn--)[A-Za-z0-9_-]+(\.(?!xn--)[A-Za-z0-9_-]+)*\.?")
+_PATH = re.compile(r"[A-Za-z0-9/._~-]*")
 _HINTS = {
     401: "see user, password and token",
     403: "see user, password and token",
     404: "is there a Prometheus at `url`?",
 }
+
+
+class PrometheusSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A server and what it is asked; the password or token itself is never part of the settings."""
+
+    url: str
+    """As its web page has it, a path before `/api` included."""
+    queries: Annotated[list[Annotated[str, msgspec.Meta(min_length=1, max_length=4000)]], msgspec.Meta(max_length=100)]
+    """PromQL. What it gives must have names: a selector's series do, those of `rate` need a `label_replace`."""
+    step: Duration = Duration(60 * NS)
+    """Between two samples of a series."""
+    delay: Duration = Duration(60 * NS)
+    """How long after their time samples may still come in; what comes later is not seen."""
+    history: Duration = Duration(0)
+    """How far back to begin the first time; at least one step."""
+    user: str = ""
+    password_file: FilePath = FilePath("")
+    password_env: str = ""
+    token_file: FilePath = FilePath("")
+    token_env: str = ""
+    """Where the user's password is, or else a bearer token."""
+    ca_file: FilePath = FilePath("")
+    """Certificates to trust instead of the system's."""
+
+    def __post_init__(self) -> None:
+        scheme, host = _parts(self.url)
+        if not self.queries or len(set(self.queries)) < len(self.queries):
+            raise ValueError("queries: expected one or more, each of them once")
+        if self.step < NS:
+            raise ValueError("step: expected at least 1s")
+        secrets = [s for s in (self.password_file, self.password_env, self.token_file, self.token_env) if s]
+        if len(secrets) > 1:
+            raise ValueError("expected one of password_file, password_env, token_file and token_env, got several")
+        if bool(self.user) != bool(self.password_file or self.password_env):
+            raise ValueError("a `user` has a password_file or password_env, and these need a `user`")
+        if secrets and scheme == "http" and not is_loopback(host):
+            raise ValueError("url: a password or token over http:// can be read on its way; use https://")
+        if self.ca_file and scheme == "http":
+            raise ValueError("ca_file: needs https://; without it nothing is encrypted")
+
+    def open(self, secrets: Mapping[str, str], stream: Stream) -> PrometheusSource:
+        """The source; ValueError for a token that no header can carry, or a step that is longer than the window."""
+        if self.step > stream.window:
+            raise ValueError("step: expected at most `window`: else most windows have no sample")
+        token = secrets.get("token", "")
+        if not (token.isascii() and token.isprintable()):
+            raise ValueError(f"{'token_file' if self.token_file else 'token_env'}: expected one line of ASCII")
+        return PrometheusSource(self, token or secrets.get("password", ""), lateness=stream.lateness)
 
 
 class PrometheusSource:
@@ -62,6 +118,7 @@ class PrometheusSource:
         self._name = f"Prometheus {settings.url}"
         self._queries = {digest(query)[:12]: query for query in settings.queries}
         """By what stands for each in a position, which every chunk carries."""
+        self.delay = settings.delay
         self._step, self._delay = settings.step // MS, settings.delay // MS
         self._history = max(settings.history // MS, self._step)
         # the oldest sample of a stretch is not late though another query was read to its end
@@ -78,7 +135,7 @@ class PrometheusSource:
             timeout=ANSWER,
             follow_redirects=False,
             trust_env=False,
-            verify=ssl.create_default_context(cafile=settings.ca_file or None),
+            verify=tls_context(settings.ca_file),
         )
         # only with asyncio can a deadline be set for the whole of an answer; in a thread of its own, as the caller may
         # be in a loop himself
@@ -191,6 +248,24 @@ class PrometheusSource:
             return LogUnavailable(f"{self._name} answers {status}, and not as Prometheus does")
         plain = "".join(c if c.isprintable() else " " for c in told[:TOLD])
         return _Refused(f"Prometheus refuses the query: {plain}", shorter=status == 422)
+
+
+def _parts(url: str) -> tuple[str, str]:
+    """Scheme and host. Raises ValueError, which does not repeat a URL that may hold a password."""
+    right = "url: expected http://HOST:PORT or https://HOST, and a path where there is one"
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+        if ":" in host or host.replace(".", "").isdigit():
+            ip_address(host)
+    except ValueError as error:
+        raise ValueError(right) from error
+    if parts.username or parts.password:
+        raise ValueError("url holds a user or password; use `user` and `password_file` or `password_env`")
+    known = parts.scheme in ("http", "https") and port != 0 and (":" in host or _HOST.fullmatch(host))
+    if not known or not _PATH.fullmatch(parts.path) or parts.query or parts.fragment:
+        raise ValueError(right)
+    return parts.scheme, host
 
 
 class _Refused(Exception):

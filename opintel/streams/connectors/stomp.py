@@ -13,14 +13,17 @@ import random
 import ssl
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import msgspec
 
 from opintel.detector import Message
+from opintel.paths import FilePath
+from opintel.streams.certificates import tls_context
 from opintel.streams.connectors import cut
+from opintel.streams.stream import Stream
 
 PREFETCH = 4000
 """Unacknowledged messages a subscription may hold: two chunks, so that a backlog fills one while one is taken."""
@@ -44,19 +47,23 @@ class StompSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     durable: str = ""
     """Name under which a topic keeps messages while we are away; unique on the broker. Queues need none."""
     user: str = ""
-    password_file: str = ""
+    password_file: FilePath = FilePath("")
     password_env: str = ""
     tls: bool = False
-    ca_file: str = ""
+    ca_file: FilePath = FilePath("")
     """Certificates to trust instead of the system's."""
 
     def __post_init__(self) -> None:
         if not self.host or not 0 < self.port < 65536:
-            raise ValueError("a broker has a host and a port of 1 to 65535")
+            raise ValueError(f"host: expected a host and a port of 1 to 65535, got {self.host!r} and {self.port}")
         if not self.destinations or not all(d.startswith(("/queue/", "/topic/")) for d in self.destinations):
-            raise ValueError("destinations are /queue/NAME or /topic/NAME, at least one")
+            raise ValueError("destinations: expected /queue/NAME or /topic/NAME, at least one")
         if self.password_file and self.password_env:
-            raise ValueError("one of password_file and password_env is right, not both")
+            raise ValueError("password_env: expected one of password_file and password_env, got both")
+
+    def open(self, secrets: Mapping[str, str], stream: Stream) -> StompSource:
+        """The source; ModuleNotFoundError where the STOMP library is not installed."""
+        return StompSource(self, secrets.get("password", ""))
 
 
 class Token(NamedTuple):
@@ -76,7 +83,7 @@ class StompSource:
     def __init__(self, settings: StompSettings, password: str = "") -> None:
         self._stomp = _library()
         if settings.ca_file:
-            ssl.create_default_context(cafile=settings.ca_file)
+            tls_context(settings.ca_file)
         self._settings = settings
         self._password = password
         self._frames: queue.SimpleQueue[Any] = queue.SimpleQueue()

@@ -10,24 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from opintel.alerts.settings import AlertSettings
+from opintel.durations import duration
 from opintel.finding import NS
 from opintel.fts.links import LinkSettings
-from opintel.site.config import (
-    ConfigError,
-    SiteSettings,
-    bus_password,
-    detector_settings,
-    duration,
-    kafka_password,
-    load_site,
-    prometheus_secret,
-    public_key_warning,
-    stomp_password,
-    wire_settings,
-)
+from opintel.site.errors import ConfigError
+from opintel.site.load import load_site
+from opintel.site.secrets import secrets_of
+from opintel.site.settings import Site, SiteSettings
 from opintel.site.shipped import shipped_folder
-from opintel.streams.kafka.settings import KafkaSettings, KafkaSourceSettings
-from opintel.yaml_places import read_yaml
+from opintel.site.sources import open_source
+from opintel.site.watched import detector_settings, public_key_warning, wire_settings
+from opintel.site.yaml_places import read_yaml
+from opintel.streams.connectors.kafka import KafkaSourceSettings
+from opintel.streams.kafka.settings import KafkaSettings
 
 MINIMAL = "name: fts\ndomain: fts\ntopic: fts.transfers\n"
 
@@ -57,6 +53,16 @@ def write(folder: Path, text: str, name: str = "fts") -> None:
     (folder / "streams" / f"{name}.yaml").write_text(text)
 
 
+def secrets(site: Site) -> dict[str, str]:
+    """Those of the stream's source."""
+    kind, settings = site.sources["fts"]
+    return secrets_of(site.documents["fts"], (kind,), settings)
+
+
+def bus_secrets(site: Site) -> dict[str, str]:
+    return secrets_of(site.written, ("bus",), site.settings.bus)
+
+
 def problems(folder: Path) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         load_site(folder)
@@ -69,7 +75,7 @@ def test_shipped_settings_load_and_are_found_from_anywhere(tmp_path: Path, monke
     site = load_site()
     fts = site.streams["fts"]
     assert (fts.window, fts.lateness, fts.partitions) == (600 * NS, 300 * NS, 4)
-    assert site.alerts == shipped_folder() / "alerts"
+    assert site.alerts.lifecycle.reopen == 6 * 3600 * NS
 
 
 def test_defaults_are_those_of_the_streaming_path(site_folder: Path) -> None:
@@ -102,17 +108,17 @@ def test_folder_comes_from_the_environment(site_folder: Path, monkeypatch: pytes
         ("stomp:\n  hots: x\n  destinations: [/queue/a]", "fts.yaml:5: stomp.hots: unknown key; did you mean `host`?"),
         (
             "stomp:\n  host: x\n  destinations: [a]",
-            "fts.yaml:4: stomp: destinations are /queue/NAME or /topic/NAME, at least one",
+            "fts.yaml:6: stomp.destinations: expected /queue/NAME or /topic/NAME, at least one",
         ),
         (
             "stomp: {host: x, destinations: [/queue/a]}\nkafka: {bootstrap: ['k:1'], topics: [a]}",
-            "fts.yaml:5: kafka: a stream has one source: `stomp`, `kafka` or `prometheus`",
+            "fts.yaml:5: kafka: a stream has one source, got `stomp` and `kafka`",
         ),
         ("kafka: {bootstrap: ['k:1']}", "fts.yaml:4: kafka.topics: missing"),
-        ("kafka: {bootstrap: [k], topics: [a]}", "fts.yaml:4: kafka: bootstrap: expected `host:port`, got 'k'"),
+        ("kafka: {bootstrap: [k], topics: [a]}", "fts.yaml:4: kafka.bootstrap: expected `host:port`, got 'k'"),
         (
             "kafka: {bootstrap: ['k:1'], topics: [a]}\nprometheus: {url: 'http://h', queries: [up]}",
-            "fts.yaml:5: prometheus: a stream has one source: `stomp`, `kafka` or `prometheus`",
+            "fts.yaml:5: prometheus: a stream has one source, got `kafka` and `prometheus`",
         ),
         ("prometheus:\n  url: http://h\n  querys: [up]", "fts.yaml:6: prometheus.querys: unknown key; did you mean"),
         ("prometheus:\n  url: http://h", "fts.yaml:4: prometheus.queries: missing"),
@@ -120,10 +126,6 @@ def test_folder_comes_from_the_environment(site_folder: Path, monkeypatch: pytes
         (
             "prometheus:\n  url: http://h\n  queries: [up]\n  step: 15",
             "fts.yaml:7: prometheus.step: expected a duration such as",
-        ),
-        (
-            "prometheus:\n  url: http://h\n  queries: [up]\n  step: 1h",
-            "fts.yaml:7: prometheus.step: at most `window`: else most windows have no sample",
         ),
         ("ttl: [", "fts.yaml:5: not YAML: expected the node content, but found '<stream end>'"),
         ("name: !!python/object:os.system {}", "fts.yaml:4: name: stands twice, first in line 1; keep one"),
@@ -198,7 +200,7 @@ def test_a_wrong_variable_is_named(
 
 def test_a_site_without_its_file_has_the_embedded_log(site_folder: Path) -> None:
     assert load_site(site_folder).settings == SiteSettings()
-    assert bus_password(load_site(site_folder)) == ""
+    assert load_site(site_folder).alerts == AlertSettings()
 
 
 def test_site_settings_come_from_the_file_and_the_environment(
@@ -215,7 +217,7 @@ def test_site_settings_come_from_the_file_and_the_environment(
     assert site.settings.bus.bootstrap == ["a:1", "[::1]:2"]
     assert site.settings.bus.ca_file == str(site_folder / "ca.pem")
     assert (site.settings.replication, site.settings.checkpoints, site.settings.store) == (1, "s3://b/c", None)
-    assert bus_password(site) == "open sesame"
+    assert bus_secrets(site) == {"password": "open sesame"}
     monkeypatch.setenv("OPINTEL_SITE__BUS__BOOTSTRAP", "b:3, c:4")
     monkeypatch.setenv("OPINTEL_SITE__BUS__USER", "v")
     monkeypatch.setenv("OPINTEL_SITE__REPLICATION", "3")
@@ -275,8 +277,8 @@ def test_the_environment_alone_names_a_cluster(site_folder: Path, monkeypatch: p
     site = load_site(site_folder)
     assert site.settings.bus == KafkaSettings(bootstrap=["127.0.0.1:9092"])
     source = KafkaSourceSettings(bootstrap=["127.0.0.1:9095"], topics=["a", "b"])
-    assert site.streams["fts"].kafka == source
-    assert kafka_password(site, "fts") == ""
+    assert site.sources["fts"] == ("kafka", source)
+    assert secrets(site) == {}
 
 
 @pytest.mark.parametrize(
@@ -285,8 +287,8 @@ def test_the_environment_alone_names_a_cluster(site_folder: Path, monkeypatch: p
         ("replicas: 3", "site.yaml:1: replicas: unknown key; did you mean `replication`?"),
         ("replication: 0", "site.yaml:1: replication: expected `int` >= 1, got 0"),
         ("bus: kafka-1:9092", "site.yaml:1: bus: expected settings as `key: value` lines, got 'kafka-1:9092'"),
-        ("bus:\n  bootstrap: []", "site.yaml:2: bus.bootstrap: expected `array` of length >= 1, got []"),
-        ("bus:\n  bootstrap: 'kafka'", "site.yaml:1: bus: bootstrap: expected `host:port`, got 'kafka'"),
+        ("bus:\n  bootstrap: []", "site.yaml:2: bus.bootstrap: expected `host:port` of one broker or more"),
+        ("bus:\n  bootstrap: 'kafka'", "site.yaml:2: bus.bootstrap: expected `host:port`, got 'kafka'"),
         ("bus:\n  bootstrap: ['k:1']\n  password: x", "site.yaml:3: bus.password: unknown key"),
         ("bus:\n  bootstrap: ['k:1']\n  mechanism: PLAIN", "site.yaml:3: bus.mechanism: "),
         ("bus:\n  bootstrap: ['k:1']\n  ca_file: a", "site.yaml:1: bus: certificates need `tls: true`"),
@@ -325,7 +327,10 @@ def test_wire_settings_are_checked_and_secrets_read(site_folder: Path, monkeypat
         ("instance: 5", "wire.instance: expected `str`, got `int`"),
         ("instnace: a", "wire.instnace: unknown key; did you mean `instance`?"),
         ("pseudonym_key: abc", "wire.pseudonym_key: a secret is not written in YAML; use `pseudonym_key_file`"),
-        ("pseudonym_key_file: nowhere", "wire.pseudonym_key_file: nowhere cannot be read: No such file or directory"),
+        (
+            "pseudonym_key_file: nowhere",
+            "wire.pseudonym_key_file: {site}/streams/nowhere cannot be read: No",
+        ),
         ("pseudonym_key_env: NOT_SET", "wire.pseudonym_key_env: the environment variable NOT_SET is not set"),
     ],
 )
@@ -334,7 +339,7 @@ def test_wrong_wire_settings_are_named(site_folder: Path, line: str, expected: s
     site = load_site(site_folder)
     with pytest.raises(ConfigError) as caught:
         wire_settings(site, "fts", Wire)
-    assert str(caught.value).startswith(f"{site_folder}/streams/fts.yaml:5: {expected}")
+    assert str(caught.value).startswith(f"{site_folder}/streams/fts.yaml:5: {expected.format(site=site_folder)}")
 
 
 def test_the_public_key_warns(site_folder: Path) -> None:
@@ -382,7 +387,7 @@ def test_the_brokers_password_stays_outside(site_folder: Path, monkeypatch: pyte
     broker = "stomp:\n  host: h\n  destinations: [/queue/a]\n  password_env: BROKER\n"
     write(site_folder, MINIMAL + broker)
     site = load_site(site_folder)
-    assert stomp_password(site, "fts") == "s3cret"
+    assert secrets(site) == {"password": "s3cret"}
     assert "s3cret" not in repr(site)
     write(site_folder, MINIMAL + broker.replace("_env: BROKER", ": s3cret"))
     assert "fts.yaml:7: stomp.password: unknown key" in problems(site_folder)[0]
@@ -395,68 +400,74 @@ def test_a_prometheus_has_its_settings_and_its_secret_stays_outside(
     site_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(site_folder, MINIMAL + PROMETHEUS)
-    asked = load_site(site_folder).streams["fts"].prometheus
-    assert asked is not None
+    asked = load_site(site_folder).sources["fts"].settings
     assert (asked.queries, asked.step, asked.delay, asked.history) == (["up", "a > 1"], 60 * NS, 60 * NS, 0)
-    assert prometheus_secret(load_site(site_folder), "fts") == ""
+    assert secrets(load_site(site_folder)) == {}
     (site_folder / "streams" / "word").write_text("open sesame\n")
     (site_folder / "streams" / "ca.pem").touch()
     more = "  step: 15s\n  history: 6h\n  user: u\n  password_file: word\n  ca_file: ca.pem\n"
     write(site_folder, MINIMAL + PROMETHEUS + more)
     site = load_site(site_folder)
-    asked = site.streams["fts"].prometheus
-    assert asked is not None
+    asked = site.sources["fts"].settings
     assert (asked.step, asked.history) == (15 * NS, 21_600 * NS)
     assert asked.ca_file == str(site_folder / "streams" / "ca.pem")
-    assert prometheus_secret(site, "fts") == "open sesame"
+    assert secrets(site) == {"password": "open sesame"}
     assert "open sesame" not in repr(site)
     monkeypatch.setenv("OPINTEL_STREAMS__FTS__PROMETHEUS__QUERIES", "[down]")
-    asked = load_site(site_folder).streams["fts"].prometheus
-    assert asked is not None
+    asked = load_site(site_folder).sources["fts"].settings
     assert asked.queries == ["down"]
 
 
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("https://h/p", "h:9090", "url: expected http://HOST:PORT or https://HOST"),
-        ("https://h/p", "ftp://h", "url: expected http://HOST:PORT or https://HOST"),
-        ("https://h/p", "http://h:99999", "url: expected http://HOST:PORT or https://HOST"),
-        ("https://h/p", "http://h?a=b", "url: expected http://HOST:PORT or https://HOST"),
-        ("https://h/p", "http://999.1.1.1", "url: expected http://HOST:PORT or https://HOST"),
-        ("https://h/p", "http://u:w@h", "url holds a user or password; use `user`"),
-        ("[up, 'a > 1']", "[]", "queries: expected one or more"),
-        ("[up, 'a > 1']", "[up, up]", "queries: expected one or more, each of them once"),
-        ("\n  queries", "\n  step: 500ms\n  queries", "step: at least 1s"),
-        ("\n  queries", "\n  user: u\n  queries", "a `user` has a password_file or password_env"),
-        ("\n  queries", "\n  password_env: P\n  queries", "a `user` has a password_file or password_env"),
-        ("\n  queries", "\n  user: u\n  password_env: P\n  token_env: T\n  queries", "one of password_file,"),
-        ("https://h/p", "http://h\n  token_env: T", "url: a password or token over http:// can be read on its way"),
-        ("https://h/p", "http://h\n  ca_file: a", "a ca_file needs https://"),
+        ("https://h/p", "h:9090", ".url: expected http://HOST:PORT or https://HOST"),
+        ("https://h/p", "ftp://h", ".url: expected http://HOST:PORT or https://HOST"),
+        ("https://h/p", "http://h:99999", ".url: expected http://HOST:PORT or https://HOST"),
+        ("https://h/p", "http://h?a=b", ".url: expected http://HOST:PORT or https://HOST"),
+        ("https://h/p", "http://999.1.1.1", ".url: expected http://HOST:PORT or https://HOST"),
+        ("https://h/p", "http://u:w@h", ": url holds a user or password; use `user`"),
+        ("[up, 'a > 1']", "[]", ".queries: expected one or more"),
+        ("[up, 'a > 1']", "[up, up]", ".queries: expected one or more, each of them once"),
+        ("\n  queries", "\n  step: 500ms\n  queries", ".step: expected at least 1s"),
+        ("\n  queries", "\n  user: u\n  queries", ": a `user` has a password_file or password_env"),
+        ("\n  queries", "\n  password_env: P\n  queries", ": a `user` has a password_file or password_env"),
+        (
+            "\n  queries",
+            "\n  user: u\n  password_env: P\n  token_env: T\n  queries",
+            ": expected one of password_",
+        ),
+        ("https://h/p", "http://h\n  token_env: T", ".url: a password or token over http:// can be read on its way"),
+        ("https://h/p", "http://h\n  ca_file: a", ".ca_file: needs https://"),
     ],
 )
 def test_a_prometheus_that_cannot_be_asked_is_a_problem(site_folder: Path, old: str, new: str, expected: str) -> None:
     write(site_folder, MINIMAL + PROMETHEUS.replace(old, new))
     (found,) = problems(site_folder)
-    assert found.startswith(f"fts.yaml:4: prometheus: {expected}")
+    assert f": prometheus{expected}" in found
     assert "u:w" not in found
 
 
 @pytest.mark.parametrize(
     ("lines", "expected"),
     [
-        ("  token_file: nowhere\n", "7: prometheus.token_file: nowhere cannot be read: No such file or directory"),
-        ("  token_file: word\n", "7: prometheus.token_file: a token is one line of ASCII"),
+        (
+            "  token_file: nowhere\n",
+            "7: prometheus.token_file: {site}/streams/nowhere cannot be read: No",
+        ),
+        ("  token_file: word\n", "7: prometheus.token_file: expected one line of ASCII"),
         ("  user: u\n  password_env: NOT_SET\n", "8: prometheus.password_env: the environment variable NOT_SET"),
-        ("  ca_file: nowhere\n", "7: prometheus.ca_file: "),
+        ("  ca_file: nowhere\n", "7: prometheus.ca_file: {site}/streams/nowhere cannot be read: No such file"),
+        ("  ca_file: .\n", "7: prometheus.ca_file: {site}/streams cannot be read: Is a directory"),
+        ("  step: 1h\n", "7: prometheus.step: expected at most `window`: else most windows have no sample"),
     ],
 )
 def test_what_a_prometheus_needs_and_cannot_be_read_is_named(site_folder: Path, lines: str, expected: str) -> None:
     (site_folder / "streams" / "word").write_text("two\nlines\n")
     write(site_folder, MINIMAL + PROMETHEUS + lines)
     with pytest.raises(ConfigError) as caught:
-        prometheus_secret(load_site(site_folder), "fts")
-    assert str(caught.value).partition("fts.yaml:")[2].startswith(expected)
+        open_source(load_site(site_folder), "fts")
+    assert str(caught.value).partition("fts.yaml:")[2].startswith(expected.format(site=site_folder))
 
 
 @pytest.mark.parametrize("text", ["", "10", "10 m", "m", "-5m", "1e3s", "5m5s", "4000d", None, 5, True, "١m"])

@@ -1,6 +1,6 @@
 """YAML files read together with the place of every key, so that a problem can name file, line and key.
 
-`opintel.site.config` reads the YAML folders of a site through it. Only plain data come out (safe tags); keys that stand
+`opintel.site.load` reads the YAML folders of a site through it. Only plain data come out (safe tags); keys that stand
 twice, which YAML parsers usually let pass, are problems here.
 """
 
@@ -44,6 +44,8 @@ class Document(NamedTuple):
 
     data: dict[str, Any]
     places: dict[Path_, Place]
+    folder: Path = Path()
+    """What paths in it are relative to."""
 
     def problem(self, path: Iterable[str | int], message: str) -> Problem:
         """A problem at `path`, or at the nearest written key above it."""
@@ -61,9 +63,12 @@ _EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+\Z")
 Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))
 
 
-def read_yaml(path: Path, name: str) -> tuple[Document, list[Problem]]:
-    """The mapping in a YAML file, shown as `name` in problems; an unreadable file gives an empty document and why."""
-    document = Document({}, {(): Place(name, 0)})
+def read_yaml(path: Path, name: str, *, blank: bool = False) -> tuple[Document, list[Problem]]:
+    """The mapping in a YAML file, shown as `name` in problems; an unreadable file gives an empty document and why.
+
+    `blank`: it may hold comments only.
+    """
+    document = Document({}, {(): Place(name, 0)}, path.parent)
     try:
         with path.open("rb") as file:
             text = file.read(MAX_BYTES + 1)
@@ -83,20 +88,26 @@ def read_yaml(path: Path, name: str) -> tuple[Document, list[Problem]]:
         return document, [Problem(name, line, "", f"not YAML: {error.problem or error.context}")]
     except yaml.YAMLError as error:
         return document, [Problem(name, 0, "", f"not YAML: {' '.join(str(error).split())}")]
+    if node is None and blank:
+        return document, []
     if not isinstance(node, yaml.MappingNode):
         return document, [Problem(name, 1, "", "expected settings as `key: value` lines")]
     problems: list[Problem] = []
     data = _plain(loader, node, (), document, problems)
-    return Document(data, document.places), problems
+    return document._replace(data=data), problems
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`; did you mean "x"?`, or the possible words where none is near."""
     words = sorted(known)
-    near = get_close_matches(word, words, 1, 0.6)
-    if near:
-        return f"; did you mean `{near[0]}`?"
+    if near := nearest(word, words):
+        return f"; did you mean `{near}`?"
     return f"; known here: {', '.join(words)}" if words else ""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The word that was probably meant; '' where none is near."""
+    return next(iter(get_close_matches(word, sorted(known), 1, 0.6)), "")
 
 
 def insert(document: Document, path: Path_, value: Any, place: Place) -> None:
