@@ -25,6 +25,7 @@ from opintel.durations import Duration as Duration
 from opintel.durations import duration as duration
 from opintel.finding import NS
 from opintel.site.shipped import shipped_folder
+from opintel.sizes import Size, size
 from opintel.streams.connectors.prometheus_settings import PrometheusSettings
 from opintel.streams.connectors.stomp import StompSettings
 from opintel.streams.controls import NOT_PLAIN, is_plain
@@ -46,6 +47,8 @@ Cluster = TypeVar("Cluster", bound=KafkaSettings | PrometheusSettings)
 
 PREFIX, SITE_PREFIX = "OPINTEL_STREAMS__", "OPINTEL_SITE__"
 MAX_SECRET = 64 * 1024
+LEAST_BYTES = 10**9
+"""Of a partition's records that the log keeps: a restart reads what came since the last checkpoint."""
 _NAME = r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}$"
 _URL = re.compile(r"file:|.*://")
 Name = Annotated[str, msgspec.Meta(pattern=_NAME)]
@@ -72,7 +75,9 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     quiet: Duration = Duration(21_600 * NS)
     """A scope without records for this long is no longer judged until one comes."""
     retention: Duration = Duration(14 * 86_400 * NS)
-    """How long the log keeps the stream's records."""
+    """How long the log keeps the stream's records …"""
+    retention_bytes: Size = Size(0)
+    """… and how many bytes of them at most in each of its two topics; 0: however many."""
     stomp: StompSettings | None = None
     """The live broker, if there is one …"""
     kafka: KafkaSourceSettings | None = None
@@ -270,6 +275,11 @@ def _rules(
         ("interval", 0 < settings.interval <= settings.window, "longer than 0, at most `window`"),
         ("ttl", settings.ttl >= settings.window, "at least `window`"),
         ("retention", settings.retention >= settings.window + settings.lateness, "at least `window` + `lateness`"),
+        (
+            "retention_bytes",
+            settings.retention_bytes == 0 or settings.retention_bytes >= LEAST_BYTES * settings.partitions,
+            f"at least {LEAST_BYTES // 10**9}GB for each of its {settings.partitions} partitions",
+        ),
     ]
     out = [document.problem((key,), text) for key, holds, text in rules if not holds]
     sources = [key for key in ("stomp", "kafka", "prometheus") if getattr(settings, key) is not None]
@@ -358,6 +368,8 @@ def _value(document: Document, path: Path_, value: Any, kind: Any, problems: lis
     try:
         if kind is Duration:
             return duration(value)
+        if kind is Size:
+            return size(value)
         if get_origin(kind) in (list, tuple) and isinstance(value, list):
             inner = get_args(kind)[0]
             return get_origin(kind)(_value(document, (*path, n), v, inner, problems) for n, v in enumerate(value))
