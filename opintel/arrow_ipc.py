@@ -8,7 +8,7 @@ types and values are the wire's business.
 from __future__ import annotations
 
 import struct
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -18,19 +18,21 @@ MAX_WORK = 1 << 30
 """Bytes of dictionaries that are validated, summed over a message's batches."""
 FAULTS = (ValueError, OSError, LookupError, TypeError, pa.ArrowException, struct.error)
 """What reading a broken message raises."""
-_START = b"\xff\xff\xff\xff"
+START = b"\xff\xff\xff\xff"
 """How an IPC stream begins; no JSON does."""
-_FILE = b"ARROW1\x00\x00"
+FILE = b"ARROW1\x00\x00"
 """What stands before the stream in an IPC file; its footer comes after the stream and is not read."""
-_DICTIONARY, _RECORD_BATCH = 2, 3
+SCHEMA, DICTIONARY, RECORD_BATCH = 1, 2, 3
 """In Arrow's Message.fbs: the header's types."""
-_DATA, _IS_DELTA, _COMPRESSION = 1, 2, 3
-"""There: places of `data` and `isDelta` in a DictionaryBatch, of `compression` in a RecordBatch."""
+_BODY_LENGTH = 3
+"""There: the place of `bodyLength` in a Message, …"""
+_LENGTH, _ID, _DATA, _IS_DELTA, _COMPRESSION = 0, 0, 1, 2, 3
+"""… of `length` and `compression` in a RecordBatch, of `id`, `data` and `isDelta` in a DictionaryBatch."""
 
 
 def is_arrow(body: bytes) -> bool:
     """Whether a message is an Arrow stream or file."""
-    return body.startswith((_START, _FILE))
+    return body.startswith((START, FILE))
 
 
 def checked(body: bytes, *, dictionaries: bool = False) -> pa.Buffer:
@@ -39,7 +41,7 @@ def checked(body: bytes, *, dictionaries: bool = False) -> pa.Buffer:
     Not yet validated: `validate(full=True)` each batch. Raises one of FAULTS; ValueError says what would be right.
     """
     buffer = pa.py_buffer(body)
-    stream = buffer.slice(len(_FILE)) if body.startswith(_FILE) else buffer
+    stream = buffer.slice(len(FILE)) if body.startswith(FILE) else buffer
     messages = pa.ipc.MessageReader.open_stream(stream)
     batches = held = work = 0
     while (message := _next(messages)) is not None:
@@ -47,7 +49,7 @@ def checked(body: bytes, *, dictionaries: bool = False) -> pa.Buffer:
         if message.type == "dictionary":
             if not dictionaries:
                 raise ValueError("dictionary-encoded columns; plain ones are right")
-            header = _header(metadata, _DICTIONARY)
+            header = _header(metadata, DICTIONARY)
             if (delta := _field(metadata, header, _IS_DELTA)) is not None and metadata[delta]:
                 raise ValueError("a dictionary in pieces; whole ones are right")
             data = _field(metadata, header, _DATA)
@@ -56,11 +58,46 @@ def checked(body: bytes, *, dictionaries: bool = False) -> pa.Buffer:
             _require_plain(metadata, _target(metadata, data))
             held += message.body.size
         elif message.type == "record batch":
-            _require_plain(metadata, _header(metadata, _RECORD_BATCH))
+            _require_plain(metadata, _header(metadata, RECORD_BATCH))
             batches, work = batches + 1, work + held
             if batches > MAX_BATCHES or work > MAX_WORK:
                 raise ValueError(f"too many batches; at most {MAX_BATCHES} are right, few beside large dictionaries")
     return stream
+
+
+class Described(NamedTuple):
+    """What the metadata of a message says."""
+
+    kind: int
+    """SCHEMA, DICTIONARY, RECORD_BATCH or another."""
+    body: int
+    """Bytes that follow the metadata."""
+    rows: int = 0
+    """Of a record batch."""
+    dictionary: int = 0
+    delta: bool = False
+    """Of a dictionary: which one it is, and whether it is a further piece of it."""
+
+
+def described(metadata: memoryview) -> Described:
+    """Raises one of FAULTS."""
+    table = _target(metadata, 0)
+    at = _field(metadata, table, 1)
+    kind, body = 0 if at is None else metadata[at], _long(metadata, table, _BODY_LENGTH)
+    if body < 0:
+        raise ValueError(f"expected a length, got {body}")
+    if kind == RECORD_BATCH:
+        return Described(kind, body, rows=_long(metadata, _header(metadata, kind), _LENGTH))
+    if kind == DICTIONARY:
+        header = _header(metadata, kind)
+        delta = _field(metadata, header, _IS_DELTA)
+        return Described(kind, body, 0, _long(metadata, header, _ID), delta is not None and metadata[delta] != 0)
+    return Described(kind, body)
+
+
+def _long(metadata: memoryview, table: int, n: int) -> int:
+    at = _field(metadata, table, n)
+    return 0 if at is None else int(struct.unpack_from("<q", metadata, at)[0])
 
 
 def _next(messages: Any) -> Any:

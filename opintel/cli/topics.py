@@ -65,7 +65,9 @@ def _run(bootstrap: str | None, acls: bool, config: Path | None, as_json: bool, 
     logging.getLogger("kafka").setLevel(logging.CRITICAL)  # each attempt to connect; we say it once and plainly
     site = load_site(config)
     streams = [settings.stream for settings in site.streams.values()]
-    specs = topics.plan(streams, {s.name: s.retention for s in site.streams.values()}, site.settings.replication)
+    kept = {s.name: s.retention for s in site.streams.values()}
+    most = {s.name: s.retention_bytes for s in site.streams.values()}
+    specs = topics.plan(streams, kept, site.settings.replication, most)
     settings = _cluster(site, bootstrap)
     try:
         with administer(settings, opened(site.written, ("bus",), settings, settings.password)) as admin:
@@ -117,7 +119,8 @@ def _kept(configs: Mapping[str, str]) -> str:
     """How long a topic's records are kept, in words."""
     newest = ["newest of a key"] if "compact" in configs["cleanup.policy"] else []
     days = [f"{int(configs['retention.ms']) / 86_400_000:g} d"] if "retention.ms" in configs else []
-    return ", ".join(newest + days)
+    size = [f"{int(configs['retention.bytes']) / 1e9:g} GB a partition"] if "retention.bytes" in configs else []
+    return ", ".join(newest + days + size)
 
 
 def _print(changes: list[Change], kept: Mapping[str, str], rights: list[RightChange], *, done: bool) -> None:

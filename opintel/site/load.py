@@ -27,6 +27,8 @@ from opintel.site.yaml_places import Document, Loader, Place, Problem, did_you_m
 from opintel.streams.connectors import SOURCES
 
 PREFIX, SITE_PREFIX = "OPINTEL_STREAMS__", "OPINTEL_SITE__"
+LEAST_BYTES = 10**9
+"""Of a partition's records that the log keeps: a restart reads what came since the last checkpoint."""
 _URL = re.compile(r"file:|.*://")
 _ALERTS: dict[str, tuple[str, type[msgspec.Struct]]] = {
     "budgets": ("budgets", Budgets),
@@ -132,6 +134,12 @@ def _rules(
         ("interval", 0 < settings.interval <= settings.window, "longer than 0, at most `window`"),
         ("ttl", settings.ttl >= settings.window, "at least `window`"),
         ("retention", settings.retention >= settings.window + settings.lateness, "at least `window` + `lateness`"),
+        ("phase", settings.phase < settings.window, "less than `window`"),
+        (
+            "retention_bytes",
+            settings.retention_bytes == 0 or settings.retention_bytes >= LEAST_BYTES * settings.partitions,
+            f"at least {LEAST_BYTES // 10**9}GB for each of its {settings.partitions} partitions",
+        ),
     ]
     out = [document.problem((key,), text) for key, holds, text in rules if not holds]
     for name, other in others.items():

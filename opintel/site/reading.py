@@ -19,6 +19,7 @@ from opintel.alerts.sinks import SINKS, SinkSettings
 from opintel.durations import Duration, duration
 from opintel.paths import FilePath
 from opintel.site.yaml_places import Document, Path_, Problem, did_you_mean
+from opintel.sizes import Size, size
 from opintel.streams.kafka.settings import Servers, servers
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -131,6 +132,7 @@ def _path(document: Document, given: Any) -> FilePath:
 
 FORMS: dict[Any, Callable[[Document, Any], Any]] = {
     Duration: lambda _, given: duration(given),
+    Size: lambda _, given: size(given),
     Moment: lambda _, given: moment(given),
     FilePath: _path,
     Servers: lambda _, given: servers(given),

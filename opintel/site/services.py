@@ -11,9 +11,12 @@ from opintel.site.sinks import open_sinks
 from opintel.site.system import System
 from opintel.store.queries import outbox_empty
 from opintel.streams.log import LogError, LogUnavailable
+from opintel.streams.vitals import aside_topics
 
 RETENTION_EVERY = 3600.0
-"""Seconds between two rounds of retention."""
+"""Seconds between two rounds of retention …"""
+PIECE_EVERY = 0.1
+"""… and between two pieces of what a round drops: others append to the log meanwhile."""
 LOOK_EVERY = 30.0
 """Seconds between two looks at the topics."""
 log = logging.getLogger(__name__)
@@ -53,7 +56,7 @@ class Delivery:
 
 
 class Retention:
-    """Drops what has outlived a stream's retention, once an hour."""
+    """Drops what is out of a stream's retention, once an hour, piece by piece."""
 
     name = "retention"
 
@@ -66,11 +69,15 @@ class Retention:
             return False
         self._next = time.monotonic() + RETENTION_EVERY
         for watched in self._system.streams.values():
-            oldest = time.time_ns() - watched.settings.retention
-            for topic in (watched.stream.topic, watched.stream.derived):
-                dropped = self._system.log.trim(topic, oldest)
-                if dropped:
-                    log.info("%s: %d records older than the retention dropped", topic, dropped)
+            kept, bus = watched.settings, self._system.log
+            oldest = time.time_ns() - kept.retention
+            topics = (watched.stream.topic, watched.stream.derived)
+            dropped = {t: bus.trim(t, oldest, kept.retention_bytes or None) for t in topics}
+            dropped |= {f"{t}, asides": bus.trim_asides(t, oldest) for t in aside_topics(watched.stream)}
+            for name, count in dropped.items():
+                if count:
+                    log.info("%s: %d out of retention dropped", name, count)
+                    self._next = time.monotonic() + PIECE_EVERY
         return False
 
     def idle(self) -> bool:

@@ -14,6 +14,7 @@ from opintel.alerts.settings import AlertSettings
 from opintel.durations import Duration
 from opintel.finding import NS
 from opintel.site.yaml_places import Document
+from opintel.sizes import Size
 from opintel.streams.connectors import SourceSettings
 from opintel.streams.kafka.settings import KafkaSettings
 from opintel.streams.stream import Stream
@@ -35,6 +36,8 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """How far a live event time may lie after its arrival; at most `lateness`."""
     interval: Duration = Duration(60 * NS)
     """Between two ticks of a live source."""
+    phase: Duration = Duration(0)
+    """The grid's windows start at multiples of `window` plus this."""
     max_keys: Annotated[int, msgspec.Meta(ge=1)] = 4096
     """Keys a shard may hold; above it new keys are refused."""
     ttl: Duration = Duration(30 * 86_400 * NS)
@@ -42,7 +45,9 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     quiet: Duration = Duration(21_600 * NS)
     """A scope without records for this long is no longer judged until one comes."""
     retention: Duration = Duration(14 * 86_400 * NS)
-    """How long the log keeps the stream's records."""
+    """How long the log keeps the stream's records …"""
+    retention_bytes: Size = Size(0)
+    """… and how many bytes of them at most in each of its two topics; 0: however many."""
     wire: dict[str, Any] = {}
     """Keywords of the domain's wire format."""
     detectors: dict[str, dict[str, Any]] = {}

@@ -185,7 +185,8 @@ class System:
         from opintel.streams.log_kafka import KafkaLog
 
         retention = {name: watched.settings.retention for name, watched in self.streams.items()}
-        specs = plan([w.stream for w in self.streams.values()], retention, self.site.settings.replication)
+        most = {name: watched.settings.retention_bytes for name, watched in self.streams.items()}
+        specs = plan([w.stream for w in self.streams.values()], retention, self.site.settings.replication, most)
         password = opened(self.site.written, ("bus",), bus, bus.password)
         return KafkaLog(bus, password, specs={spec.name: spec for spec in specs})
 

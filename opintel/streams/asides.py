@@ -36,6 +36,8 @@ create trigger aside_put instead of insert on aside begin
     1, strftime('%s', 'now') * 1000000000);
 end
 """,
+    "create index set_aside_age on set_aside (topic, at)",
+    "create table aside_dropped (topic text, kind text, count integer, primary key (topic, kind)) without rowid",
 )
 
 
@@ -72,9 +74,29 @@ class AsideTable:
         return [Aside(*row) for row in rows]
 
     def counts(self) -> dict[tuple[str, AsideKind], int]:
-        """(topic, kind) → how many rows the asides stand for."""
-        rows = self._db.execute("select topic, kind, sum(count) from set_aside group by topic, kind").fetchall()
+        """(topic, kind) → how many rows the asides stand for, also those that were trimmed."""
+        rows = self._db.execute(
+            "select topic, kind, sum(count) from (select topic, kind, count from set_aside union all"
+            " select topic, kind, count from aside_dropped) group by topic, kind"
+        ).fetchall()
         return {(topic, cast(AsideKind, kind)): count for topic, kind, count in rows}
+
+    def trim(self, topic: str, older_than: int, limit: int) -> int:
+        """Drops at most `limit` asides of a topic that were put before `older_than`; returns how many."""
+        old = self._db.execute(
+            "select kind, topic, partition, position, line, count from set_aside where topic = ? and at < ?"
+            " order by at limit ?",
+            (topic, older_than, limit),
+        ).fetchall()
+        self._db.executemany(
+            "delete from set_aside where kind = ? and topic = ? and partition = ? and position = ? and line = ?",
+            [row[:-1] for row in old],
+        )
+        self._db.executemany(
+            "insert into aside_dropped values (?, ?, ?) on conflict do update set count = count + excluded.count",
+            [(row[1], row[0], row[-1]) for row in old],
+        )
+        return len(old)
 
     def clear(self) -> None:
         self._db.execute("delete from set_aside")

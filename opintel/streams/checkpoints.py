@@ -15,6 +15,8 @@ import os
 import re
 import stat
 import uuid
+from collections.abc import Sequence
+from struct import pack
 from typing import Any
 from urllib.parse import unquote
 
@@ -27,6 +29,12 @@ READABLE = (FORMAT, FORMAT - 1)
 """The previous format is read too, so that an upgrade does not begin with a replay."""
 KEPT = 3
 MAGIC = b"opintel-checkpoint"
+LARGE = 1 << 16
+"""Bytes in a state of this length are written as they stand, not copied first."""
+FEW = 1024
+"""Such bytes are looked for in lists and dicts of at most so many entries."""
+AT_ONCE = 8 << 20
+"""Bytes written at a time: a file system may keep a copy of them."""
 S3_PATIENCE = {"connect_timeout": 3, "read_timeout": 10, "retries": {"max_attempts": 2}}
 """botocore's own takes half a minute to say that nobody is there; the stream waits for it."""
 NO_FILE = (errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG)
@@ -54,13 +62,19 @@ class Checkpoints:
         self._folder = f"{root.rstrip('/')}/{structure}/{topic}-{partition}"
         self._secrets = _secrets(url)
         self._shown = self._told(self._folder)
+        self.size = 0
+        """Bytes of the state that was written or read last."""
 
     def put(self, position: int, state: dict[str, Any]) -> None:
         """Writes the checkpoint of `position` and drops all but the newest three. CheckpointError where it cannot."""
-        body = msgspec.msgpack.encode(state, order="deterministic")
-        value = MAGIC + bytes((FORMAT,)) + hashlib.blake2b(body, digest_size=16).digest() + body
+        body: list[bytes] = []
+        _pack(state, body)
+        checksum = hashlib.blake2b(digest_size=16)
+        for piece in body:
+            checksum.update(piece)
         try:
-            self._write(f"{self._folder}/{position:016d}", value)
+            self._write(f"{self._folder}/{position:016d}", [MAGIC, bytes((FORMAT,)), checksum.digest(), *body])
+            self.size = sum(map(len, body))
             files = [name for name, is_file in self._names().items() if is_file]
             kept = sorted(filter(_NAME.fullmatch, files))[-KEPT:]
             for name in files:
@@ -70,13 +84,13 @@ class Checkpoints:
             text = f"checkpoint {self._shown}/{position} could not be written: {self._told(error)}"
             raise CheckpointError(text) from (None if self._secrets else error)
 
-    def _write(self, path: str, value: bytes) -> None:
+    def _write(self, path: str, pieces: Sequence[bytes]) -> None:
         if not self._s3:  # it has no folders
             self._fs.makedirs(self._folder, exist_ok=True)
         if self._local:  # other file systems make an object visible whole; here a rename does
             part = f"{path}.{uuid.uuid4().hex}.part"
             try:
-                self._fs.pipe_file(part, value)
+                self._write_to(part, pieces)
                 os.replace(part, path)
             except FileNotFoundError:
                 log.debug("%s: an owner that is ahead has swept it away", path)
@@ -84,7 +98,14 @@ class Checkpoints:
                 self._remove(part.rsplit("/", 1)[-1])  # or tries on a full disk would fill it
                 raise
         else:
-            self._fs.pipe_file(path, value)
+            self._write_to(path, pieces)
+
+    def _write_to(self, path: str, pieces: Sequence[bytes]) -> None:
+        with self._fs.open(path, "wb") as file:
+            for piece in pieces:
+                view = memoryview(piece)
+                for at in range(0, len(view), AT_ONCE):
+                    file.write(view[at : at + AT_ONCE])
 
     def newest(self, end: int) -> tuple[int, dict[str, Any]] | None:
         """(position, state) of the newest sound checkpoint not beyond `end`, if any.
@@ -116,7 +137,7 @@ class Checkpoints:
     def _read(self, position: int) -> dict[str, Any] | None:
         name = f"{position:016d}"
         try:
-            value = self._fs.cat_file(f"{self._folder}/{name}")
+            value = memoryview(self._fs.cat_file(f"{self._folder}/{name}"))
         except (FileNotFoundError, IsADirectoryError):  # another owner has just dropped it; or it is none
             return None
         head = len(MAGIC)
@@ -127,7 +148,9 @@ class Checkpoints:
             log.warning("checkpoint %s/%s: checksum differs, passed over", self._shown, name)
         else:
             try:
-                return msgspec.msgpack.decode(body, type=dict[str, Any])
+                state = msgspec.msgpack.decode(body, type=dict[str, Any])
+                self.size = len(body)
+                return state
             except (ValueError, RecursionError) as error:  # anybody can write a right checksum over anything
                 log.warning("checkpoint %s/%s: no state (%s), passed over", self._shown, name, error)
         return None
@@ -164,6 +187,23 @@ class Checkpoints:
         for secret in self._secrets:
             text = text.replace(secret, "***@" if secret.endswith("@") else "***")
         return text
+
+
+def _pack(value: Any, out: list[bytes]) -> None:
+    """Appends the msgpack of plain data in pieces: together `encode(value, order="deterministic")`."""
+    if type(value) is bytes and len(value) >= LARGE:
+        out += (pack(">BI", 0xC6, len(value)), value)
+    elif type(value) is dict and len(value) <= FEW and all(type(key) is str for key in value):
+        out.append(pack(">BH", 0xDE, len(value)) if len(value) > 15 else pack(">B", 0x80 | len(value)))
+        for key in sorted(value):
+            out.append(msgspec.msgpack.encode(key))
+            _pack(value[key], out)
+    elif type(value) in (list, tuple) and len(value) <= FEW:
+        out.append(pack(">BH", 0xDC, len(value)) if len(value) > 15 else pack(">B", 0x90 | len(value)))
+        for one in value:
+            _pack(one, out)
+    else:
+        out.append(msgspec.msgpack.encode(value, order="deterministic"))
 
 
 def _secrets(url: str) -> list[str]:

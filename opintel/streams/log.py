@@ -115,8 +115,11 @@ class Log(Protocol):
     def end(self, topic: str, partition: int) -> int:
         """The position that the next record gets."""
 
-    def trim(self, topic: str, older_than: int) -> int:
-        """Retention: drops records appended before `older_than` (ns UTC); returns how many."""
+    def trim(self, topic: str, older_than: int, most_bytes: int | None = None) -> int:
+        """Retention: drops the oldest records, those appended before `older_than` (ns UTC) and those above `most_bytes`
+        a topic, shared equally by its partitions; a piece of them, so that others can append. Returns how many: call
+        it again until that is 0. A cluster's brokers see to the bytes themselves.
+        """
 
     def put_asides(self, asides: Sequence[Aside]) -> None:
         """Upserts by `Aside.where`."""
@@ -125,7 +128,12 @@ class Log(Protocol):
         """The asides, by place."""
 
     def aside_counts(self) -> dict[tuple[str, AsideKind], int]:
-        """(topic, kind) → how many rows the asides stand for."""
+        """(topic, kind) → how many rows the asides stand for, those that were dropped since too."""
+
+    def trim_asides(self, topic: str, older_than: int) -> int:
+        """Drops asides of a topic that were put before `older_than`, as `trim`. A cluster's have a retention of their
+        own.
+        """
 
     def commit(self, group: str, topic: str, partition: int, position: int) -> None:
         """Notes how far a reader is; for lag tools only, so it may be late or fail silently."""

@@ -99,7 +99,7 @@ class KafkaLog:
     def end(self, topic: str, partition: int) -> int:
         return self._reader.end(topic, partition)
 
-    def trim(self, topic: str, older_than: int) -> int:
+    def trim(self, topic: str, older_than: int, most_bytes: int | None = None) -> int:
         cuts: dict[TopicPartition, int] = {}
         dropped = 0
         for partition in range(self._reader.known(topic).partitions):
@@ -129,6 +129,9 @@ class KafkaLog:
 
     def aside_counts(self) -> dict[tuple[str, AsideKind], int]:
         return self._view.look(lambda table: table.counts())
+
+    def trim_asides(self, topic: str, older_than: int) -> int:
+        return 0
 
     def commit(self, group: str, topic: str, partition: int, position: int) -> None:
         self._offsets.note(group, topic, partition, position)

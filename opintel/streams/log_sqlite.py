@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
+from opintel.streams import trimming
 from opintel.streams.asides import AsideTable
 from opintel.streams.log import Aside, AsideKind, Entry, LogError, Membership, Topic
 
@@ -47,7 +48,7 @@ class SqliteLog:
             version = self._db.execute("pragma user_version").fetchone()[0]
             if version not in (0, FORMAT):
                 raise LogError(f"{path}: written by a newer version (log format {version}, this one reads {FORMAT})")
-            self._db.executescript(SCHEMA)
+            self._db.executescript(SCHEMA + trimming.SCHEMA)
             self._asides = AsideTable(self._db)
             self._db.execute(f"pragma user_version={FORMAT}")
             self._check_heads()
@@ -166,25 +167,20 @@ class SqliteLog:
             ).fetchone()
         return int(row[0])
 
-    def trim(self, topic: str, older_than: int) -> int:
+    def trim(self, topic: str, older_than: int, most_bytes: int | None = None) -> int:
         topic_id, known = self._topic(topic)
-        dropped = 0
-        with self._lock, _Transaction(self._db):
-            for partition in range(known.partitions):
-                base = self._base(topic, partition)
-                first, following = self.start(topic, partition), self.end(topic, partition)
-                row = self._db.execute(
-                    "select min(id) from record where id >= ? and id < ? and at >= ?",
-                    (base, base + (1 << POSITION_BITS), older_than),
-                ).fetchone()
-                keep = following if row[0] is None else row[0] - base
-                if keep > first:
-                    self._db.execute("delete from record where id >= ? and id < ?", (base | first, base | keep))
-                    self._db.execute(
-                        "update head set first = ? where topic = ? and partition = ?",
-                        (keep, topic_id, partition),
-                    )
-                    dropped += keep - first
+        parts = [trimming.Part(topic_id, p, self._base(topic, p)) for p in range(known.partitions)]
+        share = None if most_bytes is None else most_bytes // known.partitions
+        dropped = size = 0
+        for part in parts:
+            with self._lock:
+                if share is not None:
+                    trimming.weigh(self._db, part)
+                with _Transaction(self._db):
+                    rows, its_bytes = trimming.drop(self._db, part, older_than, share)
+            dropped, size = dropped + rows, size + its_bytes
+            if size >= trimming.PIECE_BYTES or dropped >= trimming.PIECE_ROWS:
+                break
         return dropped
 
     def put_asides(self, asides: Sequence[Aside]) -> None:
@@ -200,6 +196,10 @@ class SqliteLog:
     def aside_counts(self) -> dict[tuple[str, AsideKind], int]:
         with self._lock:
             return self._asides.counts()
+
+    def trim_asides(self, topic: str, older_than: int) -> int:
+        with self._lock, _Transaction(self._db):
+            return self._asides.trim(topic, older_than, trimming.PIECE_ROWS)
 
     def commit(self, group: str, topic: str, partition: int, position: int) -> None:
         with self._lock:

@@ -58,10 +58,14 @@ def stream_status(bus: Log, stream: Stream) -> StreamStatus:
         messages = max(messages, tail.source.count)
         if tail.wm != NEVER:
             watermark = max(tail.wm, NEVER if watermark is None else watermark)
-    counts = bus.aside_counts()
-    own = {stream.topic, stream.derived, f"{stream.name}.ingest", control_topic(stream)}
+    counts, own = bus.aside_counts(), aside_topics(stream)
     asides = {kind: sum(n for (topic, k), n in counts.items() if k == kind and topic in own) for kind in KINDS}
     return StreamStatus(stream.name, messages, lag(bus, stream), arrival, watermark, asides, live)
+
+
+def aside_topics(stream: Stream) -> tuple[str, ...]:
+    """The topics by which a stream's asides are known: its own, and one of what never came into the log."""
+    return (stream.topic, stream.derived, f"{stream.name}.ingest", control_topic(stream))
 
 
 def lag(bus: Log, stream: Stream) -> int:

@@ -20,7 +20,10 @@ from opintel.streams.stage import DetectorFailed, Stage
 BATCH = 64
 """Records a step reads at most."""
 CHECKPOINT_BYTES = 32 << 20
-"""A checkpoint is due after this much input: recovery reads no more than that …"""
+"""A checkpoint is due after this much input, …"""
+CHECKPOINT_WEIGHT = 2
+"""… after so many times what the last one weighs, if that is more: writing states costs less than reading the input,
+and recovery reads little more than a state …"""
 CHECKPOINT_SECONDS = 600.0
 """… or after this long, so that a quiet stream's state never falls out of the log's retention. When it is written
 does not matter: its bytes are a function of its position."""
@@ -63,6 +66,11 @@ class Worker:
         """Records not yet processed."""
         return self.log.end(self.topic, self.partition) - self.position
 
+    @property
+    def _enough(self) -> int:
+        """Bytes of input after which a checkpoint is due."""
+        return max(self._due, CHECKPOINT_WEIGHT * self._checkpoints.size)
+
     def step(self) -> int:
         """One round; returns how many records were processed (0: nothing there)."""
         careful = self.position < self._careful_until
@@ -92,7 +100,7 @@ class Worker:
             return 1
         self.position, self._sound = following, True
         now = time.monotonic()
-        if now >= self._not_before and (self._since >= self._due or now - self._last >= CHECKPOINT_SECONDS):
+        if now >= self._not_before and (self._since >= self._enough or now - self._last >= CHECKPOINT_SECONDS):
             self.checkpoint()
         self.log.commit(self.group, self.topic, self.partition, self.position)
         return max(1, len(batch))

@@ -101,6 +101,8 @@ def test_folder_comes_from_the_environment(site_folder: Path, monkeypatch: pytes
         ("partitions: four", "fts.yaml:4: partitions: expected `int`, got `str`"),
         ("partitions: 0", "fts.yaml:4: partitions: expected `int` >= 1, got 0"),
         ("shards: 2", "fts.yaml:1: partitions: at most `shards` (2)"),
+        ("retention_bytes: 300", "fts.yaml:4: retention_bytes: expected a size such as 500MB, 300GB or 2TB, got 300"),
+        ("retention_bytes: 500MB", "fts.yaml:4: retention_bytes: at least 1GB for each of its 4 partitions"),
         ("interval: 11m", "fts.yaml:4: interval: longer than 0, at most `window`"),
         ("topic: other", "fts.yaml:4: topic: stands twice, first in line 3; keep one"),
         ("wire: 5", "fts.yaml:4: wire: expected `key: value` lines, got `int`"),

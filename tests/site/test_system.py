@@ -13,11 +13,11 @@ from kafka import KafkaAdminClient
 
 from opintel.site.errors import UserError
 from opintel.site.load import load_site
-from opintel.site.services import LOOK_EVERY, Look
+from opintel.site.services import LOOK_EVERY, Look, Retention
 from opintel.site.shipped import copy_shipped
 from opintel.site.system import System
 from opintel.streams.kafka.broker import Broker
-from opintel.streams.log import Entry, LogUnavailable
+from opintel.streams.log import Aside, Entry, LogUnavailable
 
 
 def made(folder: Path, **site: object) -> System:
@@ -100,4 +100,26 @@ def test_who_only_looks_at_topics_finds_one_that_was_made_anew(
     eventually(found)
     assert system.log.end(topic, 0) == 0
     admin.close()
+    system.close()
+
+
+def test_retention_drops_records_and_asides_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("opintel.streams.trimming.PIECE_BYTES", 1000)
+    monkeypatch.setattr("opintel.site.services.PIECE_EVERY", 0.0)
+    system = made(tmp_path)
+    stream = system.stream("fts").stream
+    for topic in (stream.topic, stream.derived):
+        system.log.append([Entry(topic, 0, bytes(400))] * 10)
+        system.log.put_asides([Aside("dead", topic, 0, 0, 0, "no JSON")])
+    system.log.put_asides([Aside("dead", f"{stream.name}.ingest", 0, 0, 0, "no JSON")])
+    retention = Retention(system)
+    retention.step()
+    assert [system.log.start(topic, 0) for topic in (stream.topic, stream.derived)] == [0, 0]
+    now = time.time_ns()
+    monkeypatch.setattr("time.time_ns", lambda: now + 30 * 86_400 * 10**9)
+    retention = Retention(system)
+    for _ in range(10):
+        assert not retention.step()  # others have their turn
+    assert [system.log.start(topic, 0) for topic in (stream.topic, stream.derived)] == [10, 10]
+    assert system.log.asides() == []
     system.close()

@@ -7,18 +7,24 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import tracemalloc
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from traceback import format_exception
+from typing import Any, ClassVar
 from urllib.parse import unquote
 
 import fsspec
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opintel.streams.checkpoints import FORMAT, KEPT, MAGIC, CheckpointError, Checkpoints
-from opintel.streams.log import LogUnavailable
+from opintel.streams.checkpoints import FEW, FORMAT, KEPT, LARGE, MAGIC, CheckpointError, Checkpoints
+from opintel.streams.log import Entry, LogUnavailable
+from opintel.streams.log_sqlite import SqliteLog
+from opintel.streams.stage import Output
+from opintel.streams.worker import Worker
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text() | st.binary(),
@@ -191,7 +197,7 @@ def test_the_users_password_is_never_told(user: str, tmp_path: Path, caplog: pyt
         def refuse(path: str, *_: object, **__: object) -> None:
             raise OSError(f"no access to {path} for {unquote(user)}@")
 
-        patch.setattr(fs, "pipe_file", refuse)
+        patch.setattr(fs, "open", refuse)
         patch.setattr(fs, "ls", refuse)
         for act in (lambda: kept.put(10, {}), lambda: kept.newest(10)):
             with pytest.raises((CheckpointError, LogUnavailable)) as caught:
@@ -238,4 +244,73 @@ def test_plain_data_come_back_and_equal_states_are_equal_bytes(
         Checkpoints(str(folder), "s", "t", 0).put(1, same)
     first, second = ((folder / "s/t-0" / f"{1:016d}").read_bytes() for folder in folders)
     assert first == second
+    assert first.endswith(msgspec.msgpack.encode(state, order="deterministic"))
     assert Checkpoints(str(folders[0]), "s", "t", 0).newest(1) == (1, state)
+
+
+@pytest.mark.parametrize("n", [1, 15, 16, FEW, FEW + 1, 70_000])
+@pytest.mark.parametrize("size", [3, LARGE])
+def test_lists_dicts_and_large_bytes_of_any_length_are_msgpack(tmp_path: Path, n: int, size: int) -> None:
+    rows = [bytes(size if k < 20 else 1) for k in range(n)]
+    state = {"rows": rows, "by key": {str(k): row for k, row in enumerate(rows)}}
+    Checkpoints(str(tmp_path), "s", "t", 0).put(1, state)
+    written = (tmp_path / "s/t-0" / f"{1:016d}").read_bytes()
+    assert written.endswith(msgspec.msgpack.encode(state, order="deterministic"))
+    assert Checkpoints(str(tmp_path), "s", "t", 0).newest(1) == (1, state)
+
+
+def test_a_heavy_state_is_not_copied_to_be_written_and_once_to_be_read(tmp_path: Path) -> None:
+    weight = 64 << 20
+    state = {"open": [[window, bytes(weight // 4)] for window in range(4)], "keys": list(range(1000))}
+    kept = Checkpoints(str(tmp_path), "s", "t", 0)
+    kept.put(1, {})
+    tracemalloc.start()
+    try:
+        kept.put(2, state)
+        assert tracemalloc.get_traced_memory()[1] < weight / 4
+        tracemalloc.reset_peak()
+        assert kept.newest(2) is not None
+        assert tracemalloc.get_traced_memory()[1] < 2.3 * weight  # the file and what is made of it
+    finally:
+        tracemalloc.stop()
+    assert kept.size == pytest.approx(weight, rel=0.01)
+
+
+class Nothing:
+    """A stage that puts nothing out."""
+
+    structure: ClassVar[dict[str, Any]] = {"stage": 1}
+    pending = False
+
+    def process(self, batch: Sequence[tuple[int, bytes]], careful: bool) -> Output:
+        return Output()
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Nothing to remember."""
+
+
+def test_a_heavy_state_is_written_the_less_often(tmp_path: Path) -> None:
+    written: list[int] = []
+    bus = SqliteLog(tmp_path / "log.db")
+    bus.create("t", 1)
+
+    class Heavy(Nothing):
+        def state(self) -> dict[str, Any]:
+            written.append(worker.position)
+            return {"rows": bytes(1000)}
+
+    def worked() -> Worker:
+        return Worker(bus, "t", 0, Heavy, str(tmp_path / "c"), batch=1, checkpoint_bytes=300)
+
+    worker = worked()
+    for _ in range(60):
+        bus.append([Entry("t", 0, bytes(100))])
+        worker.step()
+    # after 300 bytes of input the first, then after twice 1000 bytes
+    assert written == [3, 24, 45]
+    worker = worked()
+    for _ in range(10):
+        bus.append([Entry("t", 0, bytes(100))])
+    while worker.step():
+        pass
+    assert (worker.position, written[3:]) == (70, [66])

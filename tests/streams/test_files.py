@@ -294,7 +294,7 @@ def test_a_read_ends_before_it_fills_the_memory(tmp_path: Path, monkeypatch: pyt
 def test_mistakes_name_the_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nowhere\.csv: no such file or folder"):
         FileSource([tmp_path / "nowhere.csv"])
-    with pytest.raises(ValueError, match=r"a\.log: one of \.jsonl.* is right"):
+    with pytest.raises(ValueError, match=r"a\.log: expected one of \.jsonl.*, got '\.log'"):
         FileSource([file(tmp_path, "a.log", b"x")])
     empty = file(tmp_path, "a.csv", b"")
     with pytest.raises(ValueError, match=r"a\.csv: the file is empty"):

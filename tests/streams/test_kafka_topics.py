@@ -50,6 +50,14 @@ def test_the_plan_has_every_topic_of_the_way(admin: KafkaAdminClient) -> None:
     assert controls["cleanup.policy"] == "compact"
     assert "retention.ms" not in controls
     assert specs[ASIDES].configs["cleanup.policy"] == "compact,delete"
+    assert not any("retention.bytes" in spec.configs for spec in specs.values())
+
+
+def test_bytes_are_shared_by_a_topics_partitions() -> None:
+    specs = {spec.name: spec for spec in plan([STREAM], {"planned": 8 * DAY}, 3, {"planned": 400 * 10**9})}
+    kept = {name: spec.configs["retention.bytes"] for name, spec in specs.items() if "retention.bytes" in spec.configs}
+    assert kept == {STREAM.topic: str(400 * 10**9 // STREAM.partitions), STREAM.derived: str(400 * 10**9)}
+    assert int(specs[STREAM.topic].configs["segment.bytes"]) <= 1 << 30
 
 
 def test_what_is_missing_is_made_and_what_differs_is_set(admin: KafkaAdminClient) -> None:

@@ -13,8 +13,9 @@ from contract.harness import MakeLog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from opintel.streams.log import Aside, Entry, LogError
+from opintel.streams.log import Aside, Entry, Log, LogError
 from opintel.streams.log_sqlite import SqliteLog
+from opintel.streams.trimming import PIECE_BYTES, PIECE_ROWS
 
 
 def test_what_is_appended_is_read_in_order_from_any_position(make_log: MakeLog, tmp_path: Path) -> None:
@@ -89,6 +90,72 @@ def test_retention_moves_the_start_and_keeps_positions(make_log: MakeLog, tmp_pa
     assert log.trim("t", cut) == 0
 
 
+def trimmed(log: Log, topic: str, older_than: int, most_bytes: int | None = None) -> list[int]:
+    """Records of each piece."""
+    return list(iter(lambda: log.trim(topic, older_than, most_bytes), 0))
+
+
+def test_trim_drops_pieces_between_which_others_append(tmp_path: Path) -> None:
+    log = SqliteLog(tmp_path / "log.db")
+    log.create("t", 2)
+    value = bytes(PIECE_BYTES // 4)
+    log.append([Entry("t", n % 2, value) for n in range(19)])
+    cut = time.time_ns()
+    assert 0 < log.trim("t", cut) < 19
+    other = SqliteLog(tmp_path / "log.db")
+    other.append([Entry("t", 0, b"new")])
+    assert len(trimmed(log, "t", cut)) > 1
+    assert [log.read("t", p, 0, 100) for p in range(2)] == [[(10, b"new")], []]
+    assert [(log.start("t", p), log.end("t", p)) for p in range(2)] == [(10, 11), (9, 9)]
+    SqliteLog(tmp_path / "log.db")  # it is sound
+
+
+def test_small_records_are_dropped_in_pieces_too(tmp_path: Path) -> None:
+    log = SqliteLog(tmp_path / "log.db")
+    log.create("t", 1)
+    log.append([Entry("t", 0, b"x")] * (PIECE_ROWS + 5))
+    assert trimmed(log, "t", time.time_ns()) == [PIECE_ROWS, 5]
+
+
+def test_the_newest_bytes_are_kept_whoever_counts(tmp_path: Path) -> None:
+    log = SqliteLog(tmp_path / "log.db")
+    log.create("t", 2)
+
+    def held() -> list[int]:
+        return [sum(len(value) for _, value in log.read("t", p, 0, 10_000)) for p in range(2)]
+
+    log.append([Entry("t", 0, bytes(100))] * 70 + [Entry("t", 1, bytes(100))] * 3)
+    assert trimmed(log, "t", 0, 10_000) == [20]
+    assert held() == [5000, 300]
+    assert trimmed(log, "t", 0, 10_000) == []
+    log.append([Entry("t", 0, bytes(1000))] * 2)
+    SqliteLog(tmp_path / "log.db").trim("t", 0, 10_000)  # of another process
+    assert held() == [5000, 300]
+    cut = time.time_ns()
+    log.append([Entry("t", 0, bytes(1000))] * 3)
+    assert log.trim("t", cut) == 32 + 3, "by age alone"
+    log.append([Entry("t", 0, bytes(1000))] * 2)
+    assert held() == [5000, 0]
+    assert trimmed(log, "t", 0, 8000) == [1]
+    assert held() == [4000, 0]
+    assert log.trim("t", time.time_ns(), 10_000) > 0
+    assert held() == [0, 0]
+
+
+def test_asides_are_dropped_by_age_and_still_counted(tmp_path: Path) -> None:
+    log = SqliteLog(tmp_path / "log.db")
+    late = [Aside("late", "t", 0, n, 0, "its window was closed", count=2) for n in range(PIECE_ROWS + 10)]
+    log.put_asides(late)
+    log.put_asides([Aside("late", "other", 0, 0, 0, "its window was closed")])
+    cut = time.time_ns()
+    newer = [Aside("late", "t", 1, 0, 0, "its window was closed"), late[7]]
+    log.put_asides(newer)
+    assert list(iter(lambda: log.trim_asides("t", cut), 0)) == [PIECE_ROWS, 9]
+    assert log.asides("t") == newer[::-1]
+    assert len(log.asides("other")) == 1
+    assert log.aside_counts() == {("t", "late"): 2 * len(late) + 1, ("other", "late"): 1}
+
+
 def test_asides_are_upserted_by_their_place(make_log: MakeLog, tmp_path: Path) -> None:
     log = make_log(tmp_path)
     for reason in ("first", "second"):
@@ -121,7 +188,7 @@ EARLIER_ASIDES = (
 def test_builds_from_before_counts_share_a_file_with_this_one(tmp_path: Path) -> None:
     SqliteLog(tmp_path / "log.db").close()
     earlier = sqlite3.connect(tmp_path / "log.db", isolation_level=None)
-    earlier.executescript("drop view aside; drop table set_aside;" + EARLIER_ASIDES)
+    earlier.executescript("drop view aside; drop table set_aside; drop table aside_dropped;" + EARLIER_ASIDES)
     put = "insert or replace into aside values ('dead', 't', 0, ?, 0, 'no JSON', 'f:1', x'ff')"
     earlier.execute(put, (1,))
     log = SqliteLog(tmp_path / "log.db")

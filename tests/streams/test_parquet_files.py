@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from opintel.detector import Message
+from opintel.streams.connectors.columnar import MAX_SLICE, SLICE
 from opintel.streams.connectors.files import FilePosition, FileSource
-from opintel.streams.connectors.parquet import SLICE
 
 
 def read_all(source: FileSource, limit: int = 1000) -> list[Message]:
@@ -117,7 +117,7 @@ def test_a_damaged_row_group_is_told_and_the_others_are_read(tmp_path: Path) -> 
     path.write_bytes(body)
     messages = read_all(FileSource([path]))
     assert [m.form for m in messages] == ["json", "json", "refused", "json"]
-    assert messages[2].body.startswith(b"row group 2 was not read on: ")
+    assert messages[2].body.startswith(b"row group 2 was not read on from its row 1: ")
     assert content_of(messages[3]) == [SLICE + 51, SLICE + 52, SLICE + 53]
     assert read_all(FileSource([path]), limit=1) == messages
 
@@ -144,6 +144,31 @@ def test_parquet_without_rows_is_told(tmp_path: Path) -> None:
     assert b"0 rows" in refused.body
 
 
+def histograms(n: int, bins: int = 100) -> pa.Table:
+    """Rows that do not compress."""
+    values = np.random.default_rng(1).random(n * bins, dtype="f4")
+    counts = pa.ListArray.from_arrays(pa.array(np.arange(0, n * bins + 1, bins, dtype="i4")), pa.array(values))
+    return pa.table({"n": pa.array(np.arange(n)), "counts": counts})
+
+
+@pytest.mark.parametrize("limit", [1, 1000])
+def test_row_groups_of_any_size_are_messages_below_the_bound(tmp_path: Path, limit: int) -> None:
+    table = histograms(52_000)
+    pq.write_table(table, tmp_path / "a.parquet")  # one row group
+    messages = read_all(FileSource([tmp_path]), limit)
+    assert {m.form for m in messages} == {"json"}
+    assert max(len(m.body) for m in messages) < MAX_SLICE
+    assert pa.concat_tables([pa.ipc.open_stream(m.body).read_all() for m in messages]) == table
+
+
+def test_rows_that_are_larger_than_the_file_says_are_cut_smaller(tmp_path: Path) -> None:
+    text = ["x" * 100_000] * 1000  # a dictionary holds it once
+    pq.write_table(pa.table({"text": pa.array(text)}), tmp_path / "a.parquet")
+    messages = read_all(FileSource([tmp_path]), 3)
+    assert max(len(m.body) for m in messages) < MAX_SLICE
+    assert [t for m in messages for t in pa.ipc.open_stream(m.body).read_all()["text"].to_pylist()] == text
+
+
 @given(st.data())
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_parquet_with_changed_bytes_gives_messages_or_is_told(tmp_path: Path, data: st.DataObject) -> None:
@@ -164,9 +189,10 @@ def test_parquet_that_inflates_beyond_the_memory_is_told(tmp_path: Path, monkeyp
     del table
     assert path.stat().st_size < 100_000
     source = FileSource([path, file(tmp_path, "b.txt", b"next\n")])
-    [too_much, _] = read_all(source)
-    assert b"at most 16777216 are right" in too_much.body
-    monkeypatch.setattr("opintel.streams.connectors.parquet.MAX_MEMORY", 100 << 20)
+    [too_much, other, _] = read_all(source)
+    assert too_much.body.startswith(b"row group 1, row 1: expected at most 16777216 bytes a message, got 1200")
+    assert pa.ipc.open_stream(other.body).read_all()["text"].to_pylist() == ["y"]
+    monkeypatch.setattr("opintel.streams.connectors.columnar.MAX_MEMORY", 100 << 20)
     [refused, after] = read_all(source)
     assert refused.form == "refused"
     assert b"at most 16777216" not in refused.body
@@ -174,7 +200,7 @@ def test_parquet_that_inflates_beyond_the_memory_is_told(tmp_path: Path, monkeyp
 
 
 def test_parquet_that_takes_too_long_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("opintel.streams.connectors.parquet.MAX_SECONDS", 0)
+    monkeypatch.setattr("opintel.streams.connectors.columnar.MAX_SECONDS", 0)
     source = FileSource([parquet(tmp_path / "a.parquet", 5), file(tmp_path, "b.txt", b"next\n")])
     [refused, after] = read_all(source)
     assert b"the rest was not read" in refused.body
@@ -182,6 +208,6 @@ def test_parquet_that_takes_too_long_is_told(tmp_path: Path, monkeypatch: pytest
 
 
 def test_without_a_reader_of_parquet_nothing_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("opintel.streams.connectors.parquet.__name__", "opintel.nowhere")
+    monkeypatch.setattr("opintel.streams.connectors.columnar.__package__", "opintel.nowhere")
     with pytest.raises(OSError, match="cannot be read"):
         FileSource([parquet(tmp_path / "a.parquet", 5)]).read(None, 10)

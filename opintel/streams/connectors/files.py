@@ -47,7 +47,8 @@ def position_of(plain: Any) -> FilePosition | None:
 class FileSource:
     """Messages of files and folders. A folder with a folder `messages` in it (the simulator's) means that one.
 
-    Taken from a folder: *.jsonl, *.json, *.csv, *.txt, *.parquet, hidden ones left out; subfolders are not entered.
+    Taken from a folder: *.jsonl, *.json, *.csv, *.txt, *.parquet, *.arrow, hidden ones left out; subfolders are not
+    entered.
     Files are named relative to the folder, or as given where that is not unique. `csv` is the form in which the rows
     of CSV files come: what the domain's wire takes (`Wire.csv`). Raises FileNotFoundError, or ValueError for another
     suffix or more than MAX_FILES files.
@@ -135,7 +136,7 @@ class FileSource:
             elif path.suffix in SUFFIXES:
                 files.append(_File(_shown(path.name), path))
             else:
-                raise ValueError(f"{path}: one of {', '.join(SUFFIXES)} is right, got {path.suffix or 'no suffix'!r}")
+                raise ValueError(f"{path}: expected one of {', '.join(SUFFIXES)}, got {path.suffix or 'no suffix'!r}")
         if len(files) > MAX_FILES:
             raise ValueError(f"{len(files)} files; a source has at most {MAX_FILES}: join them, or split the folder")
         # a file that is given twice, or with its folder, is one file

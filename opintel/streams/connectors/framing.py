@@ -1,4 +1,4 @@
-"""How a file becomes messages: lines, CSV rows, slices of Parquet, or the file as one.
+"""How a file becomes messages: lines, CSV rows, slices of Parquet or Arrow, or the file as one.
 
 `opintel.streams.connectors.files` calls `frames` with a place in a file. What comes out depends on the bytes before
 `end` and on the place alone; memory stays bounded whatever the file holds.
@@ -10,14 +10,16 @@ import csv
 from collections.abc import Generator, Iterator
 from typing import BinaryIO, NamedTuple
 
-from opintel.streams.connectors import MAX_BODY, cut, parquet
+from opintel.streams.connectors import MAX_BODY, arrow, columnar, cut, parquet
 
-SUFFIXES = (".jsonl", ".json", ".csv", ".txt", ".parquet")
+SUFFIXES = (".jsonl", ".json", ".csv", ".txt", ".parquet", ".arrow")
 """Of files that have messages in them."""
 MAX_DOCUMENT = 64 << 20
 """Bytes of a `.json` file, which is one message."""
 MAX_HEADING = 1 << 16
 """Bytes of a table's heading, which comes with every row of it."""
+COLUMNAR = {b"ARROW1\x00\x00": ".arrow", b"\xff\xff\xff\xff": ".arrow", b"PAR1": ".parquet"}
+"""How files begin that have no lines, and how they are named."""
 _COLUMNS = ("message", "content")
 _BOM = b"\xef\xbb\xbf"
 
@@ -38,16 +40,22 @@ def frames(
     """The messages between `offset` and `end` bytes.
 
     `.jsonl`: every line, whatever it holds; `.txt`: every line; `.csv`: a `text` or `table` a row, as `csv_form` says;
-    `.json`: the whole file, again when it has grown; `.parquet`: see `parquet`. Unless `final`, a last line without
-    its newline, or Parquet without its end, is not complete and waits. Lines above MAX_BODY are cut.
+    `.json`: the whole file, again when it has grown; `.parquet`, `.arrow`: see `columnar`. Unless `final`, a last line
+    without its newline, Parquet without its end or half an Arrow message is not complete and waits. Lines above
+    MAX_BODY are cut. Parquet or Arrow in a file of lines is refused as a whole.
     """
     if suffix == ".json":
         if end != offset:
             yield Frame(cut(file.read(min(end, MAX_DOCUMENT + 1)), MAX_DOCUMENT), end, "json")
     elif suffix == ".parquet":
         if end != offset and (final or not parquet.is_unfinished(file)):
-            for body, after, damaged in parquet.slices(file, offset, end):
-                yield Frame(body, after, "refused" if damaged else "json")
+            yield from _slices("parquet", file, offset, end)
+    elif suffix == ".arrow":
+        if end != offset and (through := arrow.whole(file, end, final)) > offset:
+            yield from _slices("arrow", file, offset, through)
+    elif found := _columnar(file):
+        if not offset:
+            yield Frame(f"no lines of text; a file that begins so is named *{found}".encode(), end, "refused")
     elif suffix == ".csv":
         rows = _tables if csv_form == "table" else _texts
         for body, after in rows(file, offset, end, final):
@@ -58,6 +66,18 @@ def frames(
     else:
         for line, after in _lines(file, offset, end, final):
             yield Frame(line, after, "json")
+
+
+def _slices(form: str, file: BinaryIO, offset: int, end: int) -> Iterator[Frame]:
+    for body, after, damaged in columnar.slices(form, file, offset, end):
+        yield Frame(body, after, "refused" if damaged else "json")
+
+
+def _columnar(file: BinaryIO) -> str:
+    """The suffix that a file should have which has no lines, '' for others."""
+    file.seek(0)
+    begin = file.read(8)
+    return next((suffix for mark, suffix in COLUMNAR.items() if begin.startswith(mark)), "")
 
 
 def _lines(file: BinaryIO, offset: int, end: int, final: bool) -> Iterator[tuple[bytes, int]]:

@@ -55,8 +55,11 @@ class Change(NamedTuple):
     """What is to be set: all of a new topic's, those that differ of an old one's."""
 
 
-def plan(streams: Iterable[Stream], retention: Mapping[str, int], replication: int) -> list[TopicSpec]:
-    """All topics of a site, by name. `retention`: stream → ns that its raw and derived records are kept.
+def plan(
+    streams: Iterable[Stream], retention: Mapping[str, int], replication: int, most_bytes: Mapping[str, int] = {}
+) -> list[TopicSpec]:
+    """All topics of a site, by name. `retention`: stream → ns that its raw and derived records are kept; `most_bytes`:
+    stream → bytes that each of the two topics keeps at most, where that is bounded.
 
     Retention counts from when the broker appended a record (`LogAppendTime`): no sender's clock decides it.
     """
@@ -80,9 +83,9 @@ def plan(streams: Iterable[Stream], retention: Mapping[str, int], replication: i
         ASIDES: TopicSpec(ASIDES, 1, replication, bounded),
     }
     for stream in streams:
-        configs = deleted(retention[stream.name])
-        specs[stream.topic] = TopicSpec(stream.topic, stream.partitions, replication, configs)
-        specs[stream.derived] = TopicSpec(stream.derived, 1, replication, configs)
+        configs, most = deleted(retention[stream.name]), most_bytes.get(stream.name, 0)
+        for topic, partitions in ((stream.topic, stream.partitions), (stream.derived, 1)):
+            specs[topic] = TopicSpec(topic, partitions, replication, configs | _bounded(most // partitions))
         specs[control_topic(stream)] = TopicSpec(control_topic(stream), 1, replication, compacted)
     return [specs[name] for name in sorted(specs)]
 
@@ -171,6 +174,11 @@ def _done(admin: Any, change: Change, spec: TopicSpec | None) -> Change:
 def _reason(code: int, message: str | None = None) -> str:
     error = for_code(code)
     return message or getattr(error, "description", "") or error.__name__
+
+
+def _bounded(share: int) -> dict[str, str]:
+    """For a partition of at most so many bytes, 0: however many. Only whole segments are dropped."""
+    return {"retention.bytes": str(share), "segment.bytes": str(min(1 << 30, share // 8))} if share else {}
 
 
 def _segment(retention: int) -> str:
