@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from opintel.console.words import quantity
 from opintel.evidence import Matrix, Series
 from opintel.finding import NS
+from opintel.quantity import quantity
 
 Json = dict[str, Any]
 
