@@ -10,7 +10,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opintel.evidence import MAX_BYTES, Band, Links, Matrix, Series, Table, Texts, capped
+from opintel.evidence import (
+    MAX_BYTES,
+    Axis,
+    Band,
+    Evidence,
+    Histogram,
+    Image,
+    Links,
+    Mark,
+    Matrix,
+    Region,
+    Series,
+    Table,
+    Texts,
+    capped,
+)
 from opintel.finding import (
     Effect,
     Finding,
@@ -27,6 +42,7 @@ from opintel.finding import (
 TIMES = st.integers(-(2**60), 2**60)
 LABELS = st.dictionaries(st.text(min_size=1, max_size=8), st.text(max_size=12), min_size=1, max_size=4)
 NUMBERS = st.floats(-1e300, 1e300)
+AXIS = Axis("x", "u", 0.0, 1.0)
 EVIDENCE = st.lists(
     st.one_of(
         st.builds(lambda v: Series("s", list(range(len(v))), v, "u"), st.lists(NUMBERS | st.none(), max_size=4)),
@@ -34,6 +50,14 @@ EVIDENCE = st.lists(
         st.builds(lambda c: Table("x", ["a", "b"], [[c, None]]), st.text(max_size=5) | NUMBERS | st.integers(0, 99)),
         st.just(Matrix("m", ["r"], ["c"], [[0.5]], "u")),
         st.just(Links("l", [("here", "https://example.org")])),
+        st.builds(
+            lambda v: Histogram("h", "x", "u", v, categories=["c"] * len(v), regions=[Region(0, 0, "dead")]),
+            st.lists(NUMBERS | st.none(), min_size=1, max_size=4),
+        ),
+        st.builds(
+            lambda p: Image("i", AXIS, AXIS, AXIS, 1, len(p), p, marks=[Mark("m", 1.0, 2.0, (3.0, 4.0))]),
+            st.binary(min_size=1, max_size=9),
+        ),
     ),
     max_size=3,
 ).map(tuple)
@@ -174,8 +198,34 @@ def test_evidence_stays_under_its_limit_and_says_what_is_left_out(sizes: list[in
         lambda: Matrix("t", ["a", "b"], ["b"], [[1.0]], "u"),
         lambda: Table("t", ["a"], [["x", "y"]]),
         lambda: Links("t", [("x", "javascript:alert(1)")]),
+        lambda: Histogram("t", "x", "u", [1.0], edges=[0.0]),
+        lambda: Histogram("t", "x", "u", [1.0, 2.0], edges=[0.0, 1.0, 1.0]),
+        lambda: Histogram("t", "x", "u", [1.0], edges=[0.0, 1.0], log=True),
+        lambda: Histogram("t", "x", "u", [1.0], edges=[0.0, math.inf]),
+        lambda: Histogram("t", "x", "u", [1.0], edges=[0.0, 1.0], categories=["c"]),
+        lambda: Histogram("t", "x", "u", [1.0], categories=["c"], pulls=[math.nan]),
+        lambda: Histogram("t", "x", "u", [1.0], categories=["c"], expected=[]),
+        lambda: Histogram("t", "x", "u", [1.0], categories=["c"], band=Band([0.0], [], 0.9)),
+        lambda: Histogram("t", "x", "u", [1.0], categories=["c"], regions=[Region(0, 1, "dead")]),
+        lambda: Histogram("t", "x", "u", [1.0] * 1025, categories=["c"] * 1025),
+        lambda: Image("t", AXIS, AXIS, AXIS, 1, 2, b"x"),
+        lambda: Image("t", AXIS, AXIS, AXIS, 1, 513, bytes(513)),
+        lambda: Image("t", AXIS, AXIS, AXIS, 512, 512, bytes(512 * 512)),
+        lambda: Image("t", AXIS, AXIS, AXIS, 0, 0, b""),
+        lambda: Image("t", AXIS, AXIS, Axis("s", "u", 0.0, 1.0, True), 1, 1, b"x"),
+        lambda: Image("t", AXIS, Axis("y", "u", 1.0, 1.0), AXIS, 1, 1, b"x"),
+        lambda: Image("t", AXIS, AXIS, AXIS, 1, 1, b"x", diverging=True),
+        lambda: Image("t", AXIS, AXIS, AXIS, 1, 1, b"x", marks=[Mark("m", math.nan, 0.0)]),
+        lambda: Image("t", AXIS, AXIS, AXIS, 1, 1, b"x", marks=[Mark("m", 0.0, 0.0)] * 101),
     ],
 )
 def test_blocks_that_cannot_be_drawn_are_refused(make) -> None:
     with pytest.raises(ValueError, match="evidence"):
         make()
+
+
+@pytest.mark.parametrize("pixels", ["AA=A", "AAA", "AA A", "A-_A", "AA==AA==", "AAAA"])
+def test_pixels_that_are_no_base64_of_their_size_are_refused(pixels: str) -> None:
+    plain = msgspec.to_builtins(Image("t", AXIS, AXIS, AXIS, 1, 1, b"x")) | {"pixels": pixels}
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(plain, Evidence)

@@ -10,7 +10,20 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "opintel"
-FOUNDATION = {"finding", "ids", "rows", "detector", "evidence", "arrow_ipc", "durations", "paths", "stats"}
+FOUNDATION = {
+    "finding",
+    "ids",
+    "rows",
+    "detector",
+    "evidence",
+    "picture",
+    "quantity",
+    "arrow_ipc",
+    "durations",
+    "paths",
+    "sizes",
+    "stats",
+}
 DOMAINS = {"fts", "dqm", "gw", "health"}
 JOINERS = {"site", "cli", "console", "backfill"}
 """Rooms that join others: `site` puts them together, the rest stand on it."""

@@ -10,14 +10,14 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from opintel.evidence import Table, Texts
+from opintel.alerts import explained
 from opintel.finding import Finding, rfc3339
 
 LINE = 300
 """Characters of one untrusted text."""
 FINDINGS_TOLD = 8
-SAMPLES_TOLD = 5
-ROWS_TOLD = 6
+BLOCKS = 12
+"""Blocks of evidence in one ticket."""
 
 _MARKDOWN = frozenset("\\`*_{}[]()#+-.!|~<>&@:/=^$\"'")
 
@@ -62,7 +62,7 @@ def render(incident: dict[str, Any], findings: Sequence[Finding]) -> Ticket:
         told = f"{rfc3339(finding.window.start)} to {rfc3339(finding.window.end)}: {finding.summary}"
         plain.append(f"  {clean(told)}")
         marked.append(f"- {escape(told)}")
-    for heading, lines in _samples(findings):
+    for heading, lines in _explained(findings):
         plain += ["", f"{clean(heading)}:", *(f"  {clean(line)}" for line in lines)]
         marked += ["", f"## {escape(heading)}", "", *(f"- {escape(line)}" for line in lines)]
     return Ticket(title, "\n".join(plain) + "\n", "\n".join(marked) + "\n")
@@ -90,16 +90,10 @@ def escape(text: str) -> str:
     return "".join(signs.get(c, "\\" + c if c in _MARKDOWN else c) for c in clean(text))
 
 
-def _samples(findings: Sequence[Finding]) -> list[tuple[str, list[str]]]:
-    """Error texts and small tables of the evidence: the first block of each title."""
-    told: dict[str, list[str]] = {}
-    for finding in findings:
-        for block in finding.evidence:
-            if block.title in told or len(told) >= FINDINGS_TOLD:
-                continue
-            if isinstance(block, Texts):
-                told[block.title] = [f"{count} x {text}" for text, count in block.samples[:SAMPLES_TOLD]]
-            elif isinstance(block, Table):
-                head = [" | ".join(block.columns)] if any(block.columns) else []
-                told[block.title] = [*head, *(" | ".join(map(str, row)) for row in block.rows[:ROWS_TOLD])]
-    return list(told.items())
+def _explained(findings: Sequence[Finding]) -> list[tuple[str, list[str]]]:
+    """What the evidence says: the first block of each title, and none that says nothing."""
+    said: dict[str, list[str]] = {}
+    for block in (block for finding in findings for block in finding.evidence):
+        if len(said) < BLOCKS and block.title not in said and (lines := explained.lines(block)):
+            said[block.title] = lines
+    return list(said.items())

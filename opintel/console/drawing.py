@@ -1,21 +1,24 @@
 """Evidence as what the templates draw: charts (data for uPlot), heat maps (classes for the style sheet), sparklines.
 
 Takes findings in JSON form, gives plain data; colours and sizes belong to the style sheet, so that light and dark and
-a strict content security policy work.
+a strict content security policy work. A block of a type is what its entry in `DRAWERS` makes of it, in
+`templates/evidence/<type>.html`; where that has `data-draw`, a function of `static/console.js` draws on it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import msgspec
 
-from opintel.console.words import quantity
-from opintel.evidence import Matrix, Series
+from opintel.alerts.explained import describe_histogram, describe_image, describe_series
+from opintel.console.words import visible
+from opintel.evidence import Axis, Evidence, Histogram, Image, Links, Matrix, Series, Table, Texts
 from opintel.finding import NS
+from opintel.quantity import number, quantity
 
 Json = dict[str, Any]
 
@@ -26,6 +29,8 @@ JOINED = 60
 """Findings whose series are joined to one."""
 POINTS = 600
 """Points of a joined series."""
+LABEL, WORDS, KINDS = 80, 1000, 6
+"""Characters of one text on a canvas and of a whole description; kinds of region in a legend."""
 
 
 class Spark(NamedTuple):
@@ -51,6 +56,7 @@ def blocks(finding: Json, others: Sequence[Json] = (), since: int | None = None)
     from the beginning of the first to the end of the last, with all of their spans marked. `since` (ns UTC) is
     where the marked span begins, if not with them.
     """
+    own = set(finding["subject"].values())
     drawn = []
     for block in finding["evidence"]:
         if block["type"] == "series":
@@ -58,13 +64,8 @@ def blocks(finding: Json, others: Sequence[Json] = (), since: int | None = None)
             if since is not None and block["marked"] is not None and block["times"]:
                 begin, end = block["marked"]
                 block["marked"] = (min(begin, max(since, block["times"][0])), end)
-            drawn.append(block | {"draw": chart(msgspec.convert(block, Series))})
-        elif block["type"] == "matrix":
-            drawn.append(block | {"draw": heat(msgspec.convert(block, Matrix), set(finding["subject"].values()))})
-        elif block["type"] == "texts":
-            drawn.append(block | {"most": max((n for _, n in block["samples"]), default=1)})
-        else:
-            drawn.append(block)
+        typed: Evidence = msgspec.convert(block, Evidence)
+        drawn.append(block | {"draw": DRAWERS[type(typed)](typed, own)})
     return drawn
 
 
@@ -81,11 +82,61 @@ def chart(series: Series) -> Json:
         "coverage": band.coverage if band else None,
         "marked": [t / NS for t in series.marked] if series.marked else None,
     }
-    seen = [v for v in series.values if v is not None]
-    words = f"{series.title}: last {quantity(seen[-1], series.unit)}" if seen else f"{series.title}: no value"
-    if band and band.high:
-        words += f", expected {quantity(band.low[-1], series.unit)} to {quantity(band.high[-1], series.unit)}"
-    return {"data": msgspec.json.encode(data).decode(), "words": words}
+    return {"data": msgspec.json.encode(data).decode(), "words": _words(series.title, describe_series(series))}
+
+
+def bars(histogram: Histogram) -> Json:
+    """The same for a histogram, and what its legend says."""
+    band = histogram.band
+    kinds = [_short(region.kind) for region in histogram.regions]
+    data = {
+        "axis": _short(histogram.axis),
+        "unit": _short(histogram.unit),
+        "counted": _short(histogram.counted),
+        "log": histogram.log,
+        "edges": histogram.edges,
+        "categories": [_short(name) for name in histogram.categories] or None,
+        "observed": histogram.observed,
+        "expected": histogram.expected,
+        "low": band.low if band else None,
+        "high": band.high if band else None,
+        "pulls": histogram.pulls,
+        "regions": [
+            {"first": r.first, "last": r.last, "kind": kind} for r, kind in zip(histogram.regions, kinds, strict=True)
+        ],
+    }
+    facts = {"below": histogram.under, "above": histogram.over, "in all": histogram.entries}
+    return {
+        "data": msgspec.json.encode(data).decode(),
+        "words": _words(histogram.title, describe_histogram(histogram)),
+        "counted": _short(histogram.counted),
+        "expected": histogram.expected is not None,
+        "coverage": band.coverage if band else None,
+        "missing": None in histogram.observed,
+        "kinds": sorted(set(kinds))[:KINDS],
+        "facts": [f"{number(value)} {place}" for place, value in facts.items() if value is not None]
+        + ([f"each bin the sum of {histogram.merged}"] if histogram.merged > 1 else []),
+    }
+
+
+def picture(image: Image) -> Json:
+    """The same for an image."""
+    data = {
+        "x": _axis(image.x),
+        "y": _axis(image.y),
+        "scale": _axis(image.scale),
+        "rows": image.rows,
+        "columns": image.columns,
+        "pixels": image.pixels,
+        "diverging": image.diverging,
+        "marks": [msgspec.to_builtins(mark) | {"label": _short(mark.label)} for mark in image.marks],
+    }
+    return {
+        "data": msgspec.json.encode(data).decode(),
+        "words": _words(image.title, describe_image(image)),
+        "size": f"{image.columns} × {image.rows} cells",
+        "missing": 0 in image.pixels,
+    }
 
 
 def heat(matrix: Matrix, own: set[str]) -> Json:
@@ -113,6 +164,18 @@ def heat(matrix: Matrix, own: set[str]) -> Json:
         "most": quantity(most, matrix.unit),
         "steps": range(HEAT_STEPS + 1),
     }
+
+
+DRAWERS: Mapping[type[Evidence], Callable[[Any, set[str]], Json]] = {
+    Series: lambda series, own: chart(series),
+    Matrix: heat,
+    Table: lambda table, own: {},
+    Texts: lambda texts, own: {"most": max((n for _, n in texts.samples), default=1)},
+    Links: lambda links, own: {},
+    Histogram: lambda histogram, own: bars(histogram),
+    Image: lambda image, own: picture(image),
+}
+"""How a block of each type is drawn; `own` are the labels of the finding's subject."""
 
 
 def spark(series: Series) -> Spark | None:
@@ -173,6 +236,22 @@ def common_tail(names: Sequence[str]) -> str:
             break
         shared.insert(0, parts[0])
     return "".join(f".{part}" for part in shared)
+
+
+def _axis(axis: Axis) -> Json:
+    texts = {"title": _short(axis.title), "unit": _short(axis.unit)}
+    return texts | {"low": axis.low, "high": axis.high, "log": axis.log}
+
+
+def _short(text: str) -> str:
+    """A text on a canvas, where no template makes it visible."""
+    shown = visible(text[:LABEL])
+    return shown if len(text) <= LABEL >= len(shown) else f"{shown[: LABEL - 1]}…"
+
+
+def _words(title: str, lines: Sequence[str]) -> str:
+    """A picture for those who cannot see it."""
+    return f"{title}: {'; '.join(lines)}"[:WORDS]
 
 
 def _label(name: str, tail: str, own: set[str]) -> Json:

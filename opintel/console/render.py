@@ -14,11 +14,12 @@ from starlette.responses import HTMLResponse
 from opintel import __version__
 from opintel.console import drawing, mapping, past, words
 from opintel.console.security import Keys
+from opintel.quantity import number, percent, quantity
 
 OPERATOR = "opintel_operator"
 NOBODY = "operator"
 FILTERS: tuple[Callable[..., Any], ...] = (
-    *(words.odds, words.quantity, words.percent, words.number, words.cell, words.duration),
+    *(quantity, percent, number, words.odds, words.cell, words.duration),
     *(words.moment, words.labels, words.happened, drawing.history),
 )
 

@@ -12,8 +12,9 @@ from opintel.alerts.settings import AlertSettings, Budget, Budgets, Grouping, Li
 from opintel.alerts.sinks.log import LogSink
 from opintel.console.app import create_app
 from opintel.console.views import StreamView
-from opintel.evidence import Band, Evidence, Links, Matrix, Series, Table, Texts
+from opintel.evidence import Axis, Band, Evidence, Histogram, Image, Links, Mark, Matrix, Region, Series, Table, Texts
 from opintel.finding import NS, Effect, Finding, Severity, Window, finding_id
+from opintel.picture import histogram, image
 from opintel.store import Store, open_store, sqlite_url
 from opintel.streams.findings import Found, Judged
 
@@ -97,9 +98,88 @@ def hostile(k: int, labels: dict[str, str]) -> Finding:
         Matrix(f"Matrix {IMAGE}", names, names, [[0.5] * len(names)] * len(names), "failed share", BREAKOUT, SCRIPT),
         Texts(f"Errors {BREAKOUT}", [(text, 3) for text in HOSTILE]),
         Table(f"Table {SCRIPT}", [SCRIPT, IMAGE], [[text, text] for text in HOSTILE]),
+        histogram(f"Bins {IMAGE}", [1] * 6, names, axis=SCRIPT, unit=IMAGE, regions=[Region(2, 3, BREAKOUT)]),
+        image(
+            f"Map {SCRIPT}",
+            np.eye(3),
+            Axis(SCRIPT, IMAGE, 0.0, 1.0),
+            Axis(OVERRIDE, ANSI, 0.0, 1.0),
+            of=IMAGE,
+            unit=SCRIPT,
+            marks=[Mark(text, 0.5, 0.5) for text in HOSTILE],
+        ),
         Links(f"Links {IMAGE}", [(text, f'https://example.org/"><script>{n}') for n, text in enumerate(HOSTILE)]),
     ]
     return finding(k, "link", labels, -9.0, "warning", f"fails {' '.join(HOSTILE)}; mostly {SCRIPT}", blocks)
+
+
+def pictured(k: int) -> Finding:
+    """A histogram with a dead and a hot region, categories, and three maps: pulls, counts, a spectrum over time."""
+    blocks: list[Evidence] = [charge(), pulls(), quality(), occupancy(), spectrogram()]
+    text = f"{SITES[0]} has a dead and a hot region; 12 bins without entries (usual 0)"
+    return finding(k, "endpoint", {"endpoint": SITES[0], "role": "source"}, -14.0, "critical", text, blocks)
+
+
+def charge() -> Histogram:
+    """A Landau-like spectrum of 100 bins: six are dead, three hot."""
+    rng = np.random.default_rng(9)
+    edges = np.linspace(0, 100, 101)
+    middle = (edges[1:] - 22) / 6
+    expected = 4000 * np.exp(-0.5 * (middle + np.exp(-middle)))
+    observed = rng.poisson(expected).astype(float)
+    observed[40:46] = 0
+    observed[70:73] *= 3
+    sigma = np.sqrt(np.maximum(expected, 1))
+    return histogram(
+        "Cluster charge, layer 2",
+        observed,
+        edges,
+        axis="cluster charge",
+        unit="ke",
+        expected=np.round(expected, 1),
+        band=(np.round(np.maximum(expected - 2.6 * sigma, 0), 1), np.round(expected + 2.6 * sigma, 1), 0.99),
+        pulls=np.round((observed - expected) / sigma, 2),
+        regions=[Region(40, 45, "dead"), Region(70, 72, "hot")],
+        over=41,
+        entries=float(observed.sum()),
+    )
+
+
+def pulls() -> Image:
+    """A map of 100 × 100 pulls: noise, a dead tower at -5, a hot one at +5, and a corner without value."""
+    values = np.clip(np.random.default_rng(10).normal(0, 0.9, (100, 100)), -4, 4)
+    values[20:30, 20:30] = -5
+    values[70:80, 60:70] = 5
+    values[:12, 88:] = np.nan
+    marks = [Mark("dead tower", -1.56, -1.88, (-1.04, -1.26)), Mark("hot cell", 0.78, 1.57)]
+    eta, phi = Axis("η", "", -2.6, 2.6), Axis("φ", "rad", -3.14, 3.14)
+    return image("Occupancy against its reference", values, eta, phi, of="pull", unit="σ", diverging=True, marks=marks)
+
+
+def quality() -> Histogram:
+    """Six categories."""
+    names = ["pixel", "strip", "TOB", "transition radiation", "calorimeter", "muon chambers"]
+    return histogram("Hits by detector", [820, 1310, 96, 770, None, 402], names, axis="detector", unit="")
+
+
+def occupancy() -> Image:
+    """Counts over five decades."""
+    x, y = np.meshgrid(np.linspace(-1, 1, 240), np.linspace(-1, 1, 160))
+    counts = np.random.default_rng(11).poisson(20_000 * np.exp(-9 * (x**2 + 1.6 * y**2)))
+    axes = Axis("x", "mm", -120.0, 120.0), Axis("y", "mm", -80.0, 80.0)
+    return image("Hits of the beam spot", counts, *axes, of="hits", unit="", log=True, low=1)
+
+
+def spectrogram() -> Image:
+    """A chirp over noise: a logarithmic axis of frequency."""
+    time, step = np.meshgrid(np.linspace(-1, 0.2, 500), np.linspace(0, 1, 200))
+    track = np.log(35 * np.maximum(-time, 0.002) ** -0.375 / 20) / np.log(1024 / 20)
+    power = np.random.default_rng(12).exponential(1, time.shape) + 22 * np.exp(-(((step - track) / 0.02) ** 2)) * (
+        time < 0
+    )
+    axes = Axis("time from 14:07:31", "s", -1.0, 0.2), Axis("frequency", "Hz", 20.0, 1024.0, log=True)
+    mark = Mark("chirp", -0.35, 45.0, (0.02, 600.0))
+    return image("Strain, Q-transform", power, *axes, of="energy", unit="", low=0, high=25, marks=[mark])
 
 
 def finding(

@@ -4,12 +4,17 @@ foreign script ran or the security policy was violated.
 
 from __future__ import annotations
 
+import math
+import re
 from typing import Any
 
+import numpy as np
 import pytest
-from seed import ANSI, HOSTILE, OVERRIDE, SITES, endpoint, judge
+from seed import ANSI, HOSTILE, OVERRIDE, SITES, endpoint, finding, judge, pictured
 
 from opintel.console.words import visible
+from opintel.evidence import Axis
+from opintel.picture import image
 from opintel.store import Store, queries
 
 HOSTILE_PAGES = ("/", "/map", "/streams", "/findings")
@@ -59,6 +64,68 @@ def test_evidence_is_drawn(url: str, page: Any, store: Store) -> None:
     assert "UTC" in page.locator("figure:has(.chart) .readout").inner_text()
     link = page.get_by_role("link", name="The site's page")
     assert link.get_attribute("rel") == "noopener noreferrer"
+
+
+def lab(colour: list[int]) -> tuple[float, float, float]:
+    """CIE L*a*b* (D65) of sRGB, 0 to 255."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (v / 255 for v in colour)]
+    rows = ((0.4124, 0.3576, 0.1805, 0.9505), (0.2126, 0.7152, 0.0722, 1.0), (0.0193, 0.1192, 0.9505, 1.089))
+    shares = [sum(m * c for m, c in zip(row, linear, strict=False)) / row[3] for row in rows]
+    x, y, z = (s ** (1 / 3) if s > 0.008856 else 7.787 * s + 16 / 116 for s in shares)
+    return 116 * y - 16, 500 * (x - y), 200 * (y - z)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pulls_of_both_signs_are_equally_strong(url: str, page: Any, store: Store, scheme: str) -> None:
+    """Their distance in CIELAB from black, as Moreland's maps define strength, and from the colour of zero."""
+    values = np.zeros((3, 3))
+    values[1] = [-5, 0, 5]
+    axis = Axis("x", "", 0.0, 3.0)
+    block = image("m", values, axis, axis, of="pull", unit="σ", diverging=True)
+    judge(store, 16, 16, {16: [finding(16, "endpoint", {"endpoint": "m"}, -9.0, "warning", "m deviates", [block])]})
+    page.emulate_media(color_scheme=scheme)
+    page.goto(f"{url}/findings/{next(f['id'] for f in queries.findings(store) if f['summary'] == 'm deviates')}")
+    page.wait_for_selector("[data-draw=image] canvas")
+    # the three colours of the middle row, one after another
+    middle = """(box) => { const c = box.querySelector('canvas'), y = 24 + (box.clientHeight - 64) / 2;
+        const row = c.getContext('2d').getImageData(50, y, box.clientWidth - 118, 1).data;
+        const at = [1, 3, 5].map((k) => 4 * Math.floor(row.length * k / 24));
+        return at.map((from) => [...row.slice(from, from + 3)]); }"""
+    below, zero, above = map(lab, page.locator("[data-draw=image]").evaluate(middle))
+    assert math.dist(below, above) > 80
+    assert math.hypot(*below) == pytest.approx(math.hypot(*above), rel=0.05)
+    assert min(math.dist(zero, below), math.dist(zero, above)) > 60
+
+
+def test_histograms_and_maps_are_read_by_pointer_and_keys(url: str, page: Any, store: Store) -> None:
+    judge(store, 16, 16, {16: [pictured(16)]})
+    found = next(f for f in queries.findings(store) if "hot region" in f["summary"])
+    page.goto(f"{url}/findings/{found['id']}")
+    page.wait_for_selector("[data-draw=image] canvas")
+    figures = page.locator("figure:has([data-draw])")
+    assert figures.locator("canvas").count() == 5
+    bins, cells = figures.nth(0), figures.nth(1)
+    bins.locator("canvas").hover()
+    assert re.fullmatch(
+        r".*\ske: .*\sentries, expected .* \(.* to .*\), pull .*σ.*", bins.locator(".readout").inner_text()
+    )
+    bins.locator("[data-draw]").focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    was = bins.locator(".readout").inner_text()
+    page.keyboard.press("ArrowRight")
+    assert bins.locator(".readout").inner_text() not in ("", was)
+    cells.locator("[data-draw]").focus()
+    page.keyboard.press("ArrowUp")
+    assert bins.locator(".readout").inner_text() == ""
+    assert re.fullmatch(r"η .*, φ .*\srad: .*\sσ", cells.locator(".readout").inner_text())
+    for picture in page.locator("[data-draw]").all():
+        assert len(picture.get_attribute("aria-label")) > 60
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.wait_for_timeout(200)
+    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
+    fits = "(box) => box.querySelector('canvas').width === box.clientWidth * devicePixelRatio"
+    assert all(picture.evaluate(fits) for picture in page.locator("[data-draw]").all())
 
 
 def test_the_list_renews_itself(url: str, page: Any, store: Store) -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import doctest
+import json
+from pathlib import Path
+from typing import get_args
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from opintel.console import drawing, mapping, words
-from opintel.evidence import Matrix, Series
+from opintel.evidence import Axis, Evidence, Matrix, Region, Series
+from opintel.picture import histogram, image
 
 
 @pytest.mark.parametrize("module", [words, drawing, mapping])
@@ -79,3 +84,24 @@ def test_a_series_is_drawn_as_far_as_it_is_known() -> None:
 def test_a_chart_without_values_has_words() -> None:
     series = Series("t", [1], [None], "files")
     assert drawing.chart(series)["words"] == "t: no value"
+
+
+def test_every_type_of_evidence_is_drawn() -> None:
+    assert set(drawing.DRAWERS) == set(get_args(Evidence))
+    templates = {path.stem for path in (Path(drawing.__file__).parent / "templates" / "evidence").glob("*.html")}
+    assert templates == {kind.__struct_config__.tag for kind in drawing.DRAWERS}
+
+
+def test_a_map_of_100_by_100_is_a_small_page() -> None:
+    values = np.random.default_rng(5).normal(size=(100, 100))
+    axis = Axis("x", "", 0.0, 1.0)
+    drawn = drawing.picture(image("m", values, axis, axis, of="pull", unit="σ", diverging=True))
+    assert len(drawn["data"]) + len(drawn["words"]) < 14_500
+    assert drawn["words"].startswith("m: pull, 100 × 100 cells of x and x; highest")
+
+
+def test_texts_on_a_canvas_are_short_and_can_be_seen() -> None:
+    block = histogram("h", [1.0], ["\u202e" + "c" * 500], axis="a" * 500, unit="\x1b", regions=[Region(0, 0, "\u200b")])
+    data = json.loads(drawing.bars(block)["data"])
+    assert data["categories"] == ["[U+202E]" + "c" * 71 + "…"]
+    assert (len(data["axis"]), data["unit"], data["regions"][0]["kind"]) == (drawing.LABEL, "[U+001B]", "[U+200B]")

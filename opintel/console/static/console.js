@@ -1,4 +1,4 @@
-// The console's own script: charts with uPlot, calm live updates with htmx. No page needs it to be read or acted on.
+// The console's own script: series with uPlot (histograms and images: `pictures.js`), calm live updates with htmx. No page needs it to be read or acted on.
 "use strict";
 
 const drawn = new Map();
@@ -21,8 +21,7 @@ function amount(value, unit) {
   return size >= 1000 ? Math.round(value).toLocaleString("en") : String(Number(value.toPrecision(3)));
 }
 
-function draw(box) {
-  const told = JSON.parse(box.dataset.chart);
+function drawSeries(box, told) {
   const readout = box.closest("figure").querySelector(".readout");
   const hasBand = told.low !== null;
   const axis = { stroke: color("--muted"), grid: { stroke: color("--grid"), width: 1 }, ticks: { show: false }, font: `11px ${color("--sans")}` };
@@ -58,20 +57,28 @@ function draw(box) {
     },
   };
   const data = hasBand ? [told.times, told.low, told.high, told.values] : [told.times, told.values];
-  drawn.set(box, new uPlot(options, data, box));
+  const chart = new uPlot(options, data, box);
+  return { destroy: () => chart.destroy(), resize: () => chart.setSize({ width: box.clientWidth, height: box.clientHeight }) };
+}
+
+// who draws a `data-draw`; each gives back how to resize and how to remove what it drew
+const drawers = { series: drawSeries, histogram: drawHistogram, image: drawImage };
+
+function draw(box) {
+  drawn.set(box, { ...drawers[box.dataset.draw](box, JSON.parse(box.dataset.chart)), size: `${box.clientWidth} ${box.clientHeight}` });
   resized.observe(box);
 }
 
 const resized = new ResizeObserver((entries) => {
   for (const { target } of entries) {
-    const chart = drawn.get(target);
-    if (chart && (chart.width !== target.clientWidth || chart.height !== target.clientHeight)) chart.setSize({ width: target.clientWidth, height: target.clientHeight });
+    const chart = drawn.get(target), size = `${target.clientWidth} ${target.clientHeight}`;
+    if (chart && chart.size !== size) { chart.size = size; chart.resize(); }
   }
 });
 
 function drawAll() {
   for (const [box, chart] of drawn) if (!box.isConnected) { chart.destroy(); resized.unobserve(box); drawn.delete(box); }
-  for (const box of document.querySelectorAll(".chart[data-chart]")) if (!drawn.has(box)) draw(box);
+  for (const box of document.querySelectorAll("[data-draw]")) if (!drawn.has(box)) draw(box);
   const lead = document.querySelector("[data-open]");
   if (lead) document.title = `${Number(lead.dataset.open) ? `(${lead.dataset.open}) ` : ""}Incidents · opintel`;
 }
@@ -84,7 +91,7 @@ function redraw() {
 // A page that renews itself must not take away what someone is reading, writing or choosing.
 function busy() {
   if (document.querySelector("main .pop[open]")) return true;
-  if (document.activeElement && document.activeElement.closest("main input, main textarea")) return true;
+  if (document.activeElement && document.activeElement.closest("main input, main textarea, main .picture")) return true;
   const selection = document.getSelection();
   return Boolean(selection && !selection.isCollapsed && document.querySelector("main").contains(selection.anchorNode));
 }
