@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from opintel.detector import Pipeline
 from opintel.health.limits import LimitJudge
-from opintel.health.plugged import PluggedJudge
 from opintel.health.records import Samples
 from opintel.health.reducer import HealthReducer
+from opintel.health.river.plugged import PluggedJudge
 from opintel.health.silent import SilentJudge
 from opintel.health.unusual import UnusualJudge
 from opintel.health.windows import SeriesWindow
