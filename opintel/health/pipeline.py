@@ -15,6 +15,16 @@ from opintel.health.silent import SilentJudge
 from opintel.health.unusual import UnusualJudge
 from opintel.health.windows import SeriesWindow
 from opintel.health.wire import HealthWire
+from opintel.naming import Naming
+from opintel.simulation import Stories
+
+
+def stories() -> Stories:
+    """What the simulator tells."""
+    from opintel.health.simulate import STORIES
+
+    return STORIES
+
 
 PIPELINE = Pipeline(
     domain="health",
@@ -23,4 +33,7 @@ PIPELINE = Pipeline(
     wire=HealthWire,
     reducer=HealthReducer,
     judges=(UnusualJudge, SilentJudge, LimitJudge, PluggedJudge),
+    csv="table",
+    naming=Naming(entities=("instance",)),
+    stories=stories,
 )
