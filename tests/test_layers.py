@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "opintel"
-FOUNDATION = {"finding", "ids", "rows", "detector", "evidence", "arrow_ipc", "durations", "stats"}
+FOUNDATION = {"finding", "evidence", "naming", "simulation", "detector", "rows", "ids", "arrow_ipc", "durations"}
+FOUNDATION |= {"stats"}
 DOMAINS = {"fts", "dqm", "gw", "health"}
 JOINERS = {"site", "cli", "console", "backfill"}
 """Rooms that join others: `site` puts them together, the rest stand on it."""

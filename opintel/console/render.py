@@ -13,20 +13,21 @@ from starlette.responses import HTMLResponse
 
 from opintel import __version__
 from opintel.console import drawing, mapping, past, words
+from opintel.console.names import Names
 from opintel.console.security import Keys
 
 OPERATOR = "opintel_operator"
 NOBODY = "operator"
 FILTERS: tuple[Callable[..., Any], ...] = (
     *(words.odds, words.quantity, words.percent, words.number, words.cell, words.duration),
-    *(words.moment, words.labels, words.happened, drawing.history),
+    *(words.moment, words.happened, drawing.history),
 )
 
 
 class Renderer:
     """Renders the templates of `templates/`."""
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: Keys, names: Names) -> None:
         self._keys = keys
         self._environment = Environment(
             loader=PackageLoader("opintel.console"),
@@ -36,7 +37,7 @@ class Renderer:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.filters |= {told.__name__: told for told in FILTERS}
+        self._environment.filters |= {told.__name__: told for told in (*FILTERS, names.subject, names.called)}
         self._environment.globals |= {
             "share_of": drawing.share,
             "basis_words": words.BASIS,

@@ -66,10 +66,11 @@ class System:
 
     def __init__(self, data: Path, site: Site | None = None, *, alerts: AlertSettings | None = None) -> None:
         self.site = site or load_site()
-        self.alerts = alerts or load_alerts(self.site.alerts)
         self.data = data
         self.checkpoints = self.site.settings.checkpoints or str(data / "checkpoints")
         self.streams = {name: _watched(self.site, name) for name in self.site.streams}
+        declared = {name: watched.pipeline.naming.entities for name, watched in self.streams.items()}
+        self.alerts = (alerts or load_alerts(self.site.alerts)).over(declared)
         self.warnings = [
             w for n in self.streams if (w := public_key_warning(self.site, n, self.streams[n].pipeline.wire))
         ]

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from opintel.alerts.settings import AlertSettings, load_alerts
+from opintel.alerts.settings import AlertSettings, Grouping, Lifecycle, load_alerts
 from opintel.finding import NS
 
 SHIPPED = Path(__file__).resolve().parents[2] / "alerts"
@@ -75,3 +76,10 @@ def test_every_bad_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "routes.yaml").write_text("y: 1")
     with pytest.raises(ValueError, match=r"budgets.yaml: .*\nroutes.yaml: "):
         load_alerts(tmp_path)
+
+
+def test_a_domain_s_labels_hold_where_the_site_names_none() -> None:
+    site = AlertSettings(lifecycle=Lifecycle(grouping=Grouping(entities={"b": ["host"]})))
+    settings = site.over({"a": ("endpoint", "source"), "b": ("instance",), "c": ()})
+    assert settings.lifecycle.grouping.entities == {"a": ["endpoint", "source"], "b": ["host"]}
+    assert msgspec.structs.replace(settings, lifecycle=site.lifecycle) == site
