@@ -14,11 +14,11 @@ import httpx
 import msgspec
 import pytest
 
-from opintel.alerts.receiver import Receiver
 from opintel.alerts.settings import Duration, LogSink, Routes, WebhookSink
 from opintel.alerts.sinks import Intent, open_sinks
 from opintel.alerts.sinks.log import LogFile
 from opintel.alerts.sinks.webhook import ANSWER_LIMIT, Webhook, checked_url, open_webhook, read_secret
+from opintel.demo.receiver import Receiver
 
 KEY = bytes(range(32))
 SECRET = "whsec_" + base64.b64encode(KEY).decode()
