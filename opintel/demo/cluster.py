@@ -56,7 +56,7 @@ def play(
     progress: Progress,
     bootstrap: str | None,
 ) -> dict[str, Any]:
-    """Runs the demo; the report. `tell` gives the story of the demo's site, `bootstrap` is a broker other than its own."""
+    """Runs the demo; the report. `tell` gives the story of its site; `bootstrap`: a broker, if not one of its own."""
     stop = Stop()
     with stop_on_signals(stop), ExitStack() as leaving:
         if bootstrap is None:
