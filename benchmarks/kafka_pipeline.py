@@ -20,6 +20,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from msgspec import structs
 from rooms import batches, rooms
 
+from opintel.demo.broker import Broker
 from opintel.finding import NS
 from opintel.fts.simulate import Simulator
 from opintel.site.load import load_site
@@ -27,7 +28,6 @@ from opintel.site.system import System
 from opintel.store.queries import finding_counts
 from opintel.streams.connectors.kafka import KafkaSource, KafkaSourceSettings
 from opintel.streams.feeds import ReplayableFeed
-from opintel.streams.kafka.broker import Broker
 from opintel.streams.kafka.settings import KafkaSettings
 from opintel.streams.loop import calm_collector
 

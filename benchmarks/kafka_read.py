@@ -18,8 +18,8 @@ from uuid import uuid4
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 
+from opintel.demo.broker import Broker
 from opintel.fts.simulate import Simulator
-from opintel.streams.kafka.broker import Broker
 from opintel.streams.kafka.reader import Reader
 
 CODECS = (None, "lz4", "zstd")

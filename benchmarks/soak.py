@@ -22,12 +22,12 @@ import numpy as np
 import yaml
 from firehose import SOURCE, Hose, make_source
 
-from opintel.cli.demo_site import make_site
-from opintel.cli.fleet import Fleet
+from opintel.demo.broker import Broker
+from opintel.demo.fleet import Fleet
+from opintel.demo.site import make_site
 from opintel.site.load import load_site
 from opintel.site.system import System
 from opintel.store.queries import finding_counts
-from opintel.streams.kafka.broker import Broker
 from opintel.streams.records import Control, raw_codec
 
 SERVICES = ("ingest", "stage1 a", "stage1 b", "stage2", "alerts", "delivery", "console")

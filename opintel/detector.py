@@ -20,14 +20,16 @@ Traps, each of which breaks "the same findings online, after a crash and in a ba
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Annotated, Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from opintel.finding import Finding, Label, Window, digest
+from opintel.naming import Naming
 from opintel.rows import Batch, Row
+from opintel.simulation import Stories
 
 P = TypeVar("P")
 
@@ -79,10 +81,6 @@ class Wire(Protocol[P]):
     """A domain's wire format. Everything that comes in is untrusted: bound it, check it, never raise for its
     content.
     """
-
-    csv: str
-    """The form in which it takes the rows of CSV files: `text` (their column `message` or `content`, else the first) or
-    `table`."""
 
     def decode(self, messages: Sequence[Message]) -> Decoded[P]:
         """The rows of the messages (a message may hold many records), and a `Reject` for each bad record.
@@ -251,7 +249,7 @@ ANY_LABEL = "*"
 
 
 class Pipeline(NamedTuple):
-    """A domain's two stages, as its `pipeline.py` declares them."""
+    """A domain as its `pipeline.py` declares it: its two stages, and what others ask of it."""
 
     domain: str
     payload: type
@@ -269,6 +267,13 @@ class Pipeline(NamedTuple):
     """ns before and after a window on the grid from which a reducer sees rows too; `after` at most the lateness."""
     kinds: Mapping[str, tuple[str, ...]] = {}
     """Kind of finding → the labels of its subject, `ANY_LABEL` where the data bring their own. Settings name these."""
+    csv: Literal["text", "table"] = "text"
+    """The form in which the wire takes the rows of CSV files: `text` (their column `message` or `content`, else the
+    first) or `table`; see `Message`."""
+    naming: Naming = Naming()
+    """What its subjects and times are called where people read them."""
+    stories: Callable[[], Stories] | None = None
+    """What its simulator tells. A function, so that no service that runs imports a simulator."""
 
 
 def each(decode: Callable[[Message], Sequence[Row[P] | str]], messages: Sequence[Message], payload: type) -> Decoded[P]:

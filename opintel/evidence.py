@@ -51,7 +51,7 @@ class Series(msgspec.Struct, frozen=True, tag="series", tag_field="type", omit_d
 
 
 class Matrix(msgspec.Struct, frozen=True, tag="matrix", tag_field="type", omit_defaults=True):
-    """One value for each (row, column), None = no traffic; for instance the failed share, source × destination."""
+    """One value for each (row, column), None = no data; for instance the failed share, source × destination."""
 
     title: str
     rows: list[str]

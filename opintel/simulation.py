@@ -1,15 +1,15 @@
 """What the simulators of all domains have in common: faults whose truth is known, and a story written to files.
 
-A domain's `simulate.py` has a class `Simulator` in the form below, its `FAULT_KINDS` (those a story injects unless told
-otherwise) and `DEFAULT_START`. The demo tells stories live, `opintel simulate` writes them down.
+A domain's `simulate.py` has a class in the form of `Simulator` below, and its `STORIES` say what it can tell. The demo
+tells stories live, `opintel simulate` writes them down, `opintel evaluate` measures the detectors by them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -18,7 +18,7 @@ from opintel.finding import NS, parse_rfc3339, rfc3339
 DEFAULT_START = parse_rfc3339("2026-03-02T06:00:00Z")
 """A Monday; where a story begins that nobody dates."""
 HOUR = 3600 * NS
-LINES = 2000
+WRITTEN = 2000
 """Messages written at a time."""
 
 
@@ -46,33 +46,68 @@ class Simulation(Protocol):
         """(time of arrival in ns UTC, message), in order of arrival; each call tells the whole story again."""
 
 
-def write(out: Path, story: Simulation, progress: Callable[[float], None] = lambda share: None) -> None:
-    """Writes a story to `out`: messages/NNNN.jsonl, a file for each hour of arrival, and truth.json.
+class Simulator(Protocol):
+    """Makes simulations: `hours` of event time from `start` (ns UTC), one fault of each kind in `faults` after the
+    first `quiet_hours`; another `seed` gives another story. Raises ValueError for unknown kinds and spans without room.
+    """
+
+    def __call__(
+        self, *, seed: int, hours: float, start: int = ..., faults: Sequence[str] = ..., quiet_hours: float = ...
+    ) -> Simulation: ...
+
+
+class Stories(NamedTuple):
+    """What a domain's simulator tells (`Pipeline.stories`)."""
+
+    simulator: Simulator
+    faults: tuple[str, ...]
+    """Kinds of fault: one of each is injected unless others are asked for."""
+    hours: float
+    """Length of the stories that `opintel evaluate` tells, h."""
+    quiet_hours: float
+    """Length of the history before the demo's story goes live, h: what its detectors need to know what is usual."""
+    summary: str
+    """What there is to see, in a few words."""
+    proposed: tuple[str, ...] = ()
+    """Kinds of finding whose tickets the demo does not send by itself but proposes, to show that too."""
+    suffix: str = ".jsonl"
+    """Of the files that hold its messages: `.jsonl` holds one a line, in a file of another suffix is one message."""
+
+
+def write(
+    out: Path, story: Simulation, progress: Callable[[float], None] = lambda share: None, *, suffix: str = ".jsonl"
+) -> None:
+    """Writes a story to `out`: messages/NNNN.jsonl, a file for each hour of arrival, and truth.json. With another
+    `suffix` each message is a file, messages/NNNN-NNNNNN and the suffix.
 
     Files of an earlier story there are replaced. `progress` is told the finished share, 0 to 1.
     """
     folder = out / "messages"
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("[0-9]*.jsonl"):
+    for old in folder.glob(f"[0-9]*{suffix}"):
         old.unlink()
     truth = [{**msgspec.to_builtins(f), "start": rfc3339(f.start), "end": rfc3339(f.end)} for f in story.truth]
     (out / "truth.json").write_bytes(msgspec.json.format(msgspec.json.encode(truth), indent=2) + b"\n")
     last = math.ceil((story.end - story.start) / HOUR) - 1
-    lines: list[bytes] = []
-    hour = 0
+    bodies: list[bytes] = []
+    hour, written = 0, 0
 
     def flush() -> None:
-        if lines:
+        if suffix != ".jsonl":
+            for n, body in enumerate(bodies, written):
+                (folder / f"{hour:04d}-{n:06d}{suffix}").write_bytes(body)
+        elif bodies:
             with (folder / f"{hour:04d}.jsonl").open("ab") as file:
-                file.write(b"\n".join(lines) + b"\n")
-            lines.clear()
+                file.write(b"\n".join(bodies) + b"\n")
+        bodies.clear()
 
     for arrival, body in story.messages():
         now = min((arrival - story.start) // HOUR, last)
-        if now != hour or len(lines) == LINES:
+        if now != hour or len(bodies) == WRITTEN:
+            count = len(bodies)
             flush()
-            hour = now
+            hour, written = now, written + count
             progress(min(1.0, (arrival - story.start) / (story.end - story.start)))
-        lines.append(body)
+        bodies.append(body)
     flush()
     progress(1.0)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from opintel.streams.kafka.broker import Broker
+from opintel.demo.broker import Broker
 
 # CI repeats the same examples; elsewhere each run tries new ones
 settings.register_profile("ci", derandomize=True, print_blob=True)

@@ -1,9 +1,9 @@
 """Which alerts are one incident: pure rules on what their subjects name.
 
-A subject names entities: one (an endpoint, a channel, a device) or two (a link, source first). The same entities
-are the same incident, whatever is wrong with them. A link's alert joins the incident of its endpoint; an endpoint's
-alert takes over the incidents of its links that began shortly before. Two links that only share an endpoint stay
-apart: which of the two endpoints is to blame is for the endpoint's own test to say.
+A subject names entities: one thing (an endpoint, a channel, a machine) or two things, with what lies between them (a
+link, source first). The same entities are the same incident, whatever is wrong with them. A link's alert joins the
+incident of its endpoint; an endpoint's alert takes over the incidents of its links that began shortly before. Two links
+that only share an endpoint stay apart: which of the two endpoints is to blame is for the endpoint's own test to say.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ class Placement(NamedTuple):
 
 
 def entities(subject: Mapping[str, str], stream: str, scope: str, grouping: Grouping) -> tuple[str, ...]:
-    """The things a subject names, in the order in which the settings list their labels."""
+    """The things a subject names, in the order in which the settings list their labels; all labels but the scope's
+    where they list none."""
     labels = grouping.entities.get(stream)
     if labels is None:
         return tuple(text for label, text in sorted(subject.items()) if text != scope)

@@ -6,7 +6,7 @@ field is described where it stands; a field that is left out keeps the default s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, NewType
 
 import msgspec
@@ -104,8 +104,8 @@ class Grouping(Settings, frozen=True, kw_only=True):
     """Which alerts are one incident."""
 
     entities: dict[str, list[str]] = {}
-    """Stream → the labels that name a thing an incident can be about. One such label: an endpoint; two: a link. All
-    labels but the scope's where a stream is not named."""
+    """Stream → the labels that name what an incident can be about, where they are not those of its domain. A subject
+    with one of them is about a thing, an endpoint; one with two is about what lies between two, a link."""
     link_joins_endpoint: Duration = Duration(3600 * NS)
     """A link's alert joins an incident about one of its endpoints that was last seen at most so long ago."""
     endpoint_absorbs_links: Duration = Duration(1800 * NS)
@@ -203,6 +203,13 @@ class AlertSettings(Settings, frozen=True, kw_only=True):
     lifecycle: Lifecycle = Lifecycle()
     routes: Routes = Routes()
     calendar: Calendar = Calendar()
+
+    def over(self, entities: Mapping[str, Sequence[str]]) -> AlertSettings:
+        """These settings over the labels that each stream's domain declares, which hold where `grouping` names none."""
+        grouping = self.lifecycle.grouping
+        named = {stream: list(labels) for stream, labels in entities.items() if labels} | grouping.entities
+        lifecycle = msgspec.structs.replace(self.lifecycle, grouping=msgspec.structs.replace(grouping, entities=named))
+        return msgspec.structs.replace(self, lifecycle=lifecycle)
 
 
 def moment(given: object) -> Moment:

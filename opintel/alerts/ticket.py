@@ -1,6 +1,6 @@
 """The text of a ticket: an incident in words, as plain text and as Markdown.
 
-Everything in it may have been written by whoever can make a transfer fail, so control characters and bidirectional
+Everything in it may have been written by anyone whose messages reach a stream, so control characters and bidirectional
 overrides go, Markdown and HTML signs are escaped, and all is capped.
 """
 

@@ -12,17 +12,17 @@ import click
 from opintel.cli.stored import json_option, print_json
 from opintel.site.errors import UserError
 
-SEEDS, HOURS = (1, 2, 3), {"fts": 6.0, "health": 24.0}
-"""What is simulated where no folders are given."""
+SEEDS = (1, 2, 3)
+"""Of the stories that are simulated where no folders are given."""
 
 
 @click.command(short_help="Measure the detectors with the field's published metrics.")
-@click.argument("what", type=click.Choice(["templates", "fts", "health"]))
+@click.argument("what")
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @json_option
 def command(what: str, paths: tuple[Path, ...], as_json: bool) -> None:
-    """WHAT is `templates` (labelled log files: columns content, event_id), `fts` or `health` (folders that `simulate`
-    wrote, with their truth; none: three stories are simulated)."""
+    """WHAT is `templates` (labelled log files: columns content, event_id) or a stream, such as `fts` (folders that
+    `simulate` wrote, with their truth; none: three stories are simulated)."""
     missing = [path for path in paths if not path.exists()]
     if missing:
         raise UserError(f"{missing[0]}: no such file or folder")
@@ -50,13 +50,15 @@ def _templates(paths: tuple[Path, ...]) -> dict[str, Any]:
 
 def _stories(stream: str, folders: tuple[Path, ...]) -> dict[str, Any]:
     from opintel.simulation import write
-    from opintel.site.story import simulator
+    from opintel.site.load import load_site
+    from opintel.site.story import stories_for
 
+    stories = stories_for(load_site(), stream)
     with tempfile.TemporaryDirectory(prefix="opintel-evaluate-") as name:
         if not folders:
             folders = tuple(Path(name) / f"seed{seed}" for seed in SEEDS)
             for seed, folder in zip(SEEDS, folders, strict=True):
-                write(folder, simulator(stream).Simulator(hours=HOURS[stream], seed=seed))
+                write(folder, stories.simulator(hours=stories.hours, seed=seed), suffix=stories.suffix)
         return _judged([_story(stream, folder, Path(name) / f"run{n}") for n, folder in enumerate(folders)])
 
 

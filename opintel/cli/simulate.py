@@ -19,17 +19,18 @@ MAX_HOURS = 24 * 366
 @click.option("--start", help="RFC 3339 time of the first message (default: a fixed date in the past).")
 @click.option("--faults", help="Kinds of fault, with commas between them, or `none` (default: one of each).")
 def command(stream: str, hours: float, seed: int, out: Path, start: str | None, faults: str | None) -> None:
-    """Writes DIR/messages/ (what replay and --ingest read) and DIR/truth.json."""
+    """Writes DIR/messages/ (what replay and --ingest read) and DIR/truth.json, as the domain of STREAM simulates it."""
     from opintel.cli.progress import share_progress
     from opintel.finding import NS, parse_rfc3339
-    from opintel.simulation import write
-    from opintel.site.story import simulator
+    from opintel.simulation import DEFAULT_START, write
+    from opintel.site.load import load_site
+    from opintel.site.story import stories_for
 
-    module = simulator(stream)
-    kinds = module.FAULT_KINDS if faults is None else () if faults == "none" else tuple(faults.split(","))
+    stories = stories_for(load_site(), stream)
+    kinds = stories.faults if faults is None else () if faults == "none" else tuple(faults.split(","))
     earliest, latest = map(parse_rfc3339, ("2000-01-01T00:00:00Z", "2100-01-01T00:00:00Z"))  # what the wires take
     try:
-        began = module.DEFAULT_START if start is None else parse_rfc3339(start)
+        began = DEFAULT_START if start is None else parse_rfc3339(start)
     except ValueError as error:
         raise UserError(f"--start: {error}") from error
     if out.exists() and any(out.iterdir()):
@@ -37,8 +38,8 @@ def command(stream: str, hours: float, seed: int, out: Path, start: str | None, 
     if not 0 < hours <= MAX_HOURS or not earliest <= began <= latest - (hours + 1) * 3600 * NS:
         raise UserError(f"--hours is at most {MAX_HOURS}, and all lies between the years 2000 and 2100")
     try:
-        simulation = module.Simulator(hours=hours, seed=seed, start=began, faults=kinds)
+        simulation = stories.simulator(hours=hours, seed=seed, start=began, faults=kinds)
     except ValueError as error:
         raise UserError(str(error)) from error
     with share_progress(f"simulate {stream}") as tell:
-        write(out, simulation, tell)
+        write(out, simulation, tell, suffix=stories.suffix)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import uvicorn
@@ -20,12 +20,14 @@ from starlette.staticfiles import StaticFiles
 
 from opintel.alerts.settings import Grouping
 from opintel.console.api import Api, metrics_endpoint, probe
+from opintel.console.names import Names
 from opintel.console.operate import acting, logging_in, logging_out, naming
 from opintel.console.pages import Pages
 from opintel.console.render import Renderer
 from opintel.console.security import Guard, Keys
 from opintel.console.views import StreamView
 from opintel.loopback import is_loopback
+from opintel.naming import Naming
 from opintel.store import Store
 
 STATIC = Path(__file__).parent / "static"
@@ -37,6 +39,7 @@ def create_app(
     store: Store,
     *,
     grouping: Grouping,
+    names: Mapping[str, Naming],
     streams: Callable[[], list[StreamView]],
     metrics: Callable[[], bytes],
     healthy: Check,
@@ -45,13 +48,15 @@ def create_app(
     trouble: Callable[[], str] = lambda: "",
     token: str | None = None,
 ) -> Starlette:
-    """The application. `grouping` says which labels of a finding name a thing; `trouble` says in a sentence what makes
-    its pages old news, if anything; `now` in ns UTC dates what operators do; with `token` every page wants it, without
-    one only this machine is served. Raises ValueError for an empty token.
+    """The application. `grouping` says which labels of a finding name a thing, `names` what each stream's subjects are
+    called; `trouble` says in a sentence what makes its pages old news, if anything; `now` in ns UTC dates what
+    operators do; with `token` every page wants it, without one only this machine is served. Raises ValueError for an
+    empty token.
     """
     keys = Keys(token)
-    renderer = Renderer(keys)
-    pages = Pages(store, grouping, renderer, streams, now, trouble)
+    words = Names(names)
+    renderer = Renderer(keys, words)
+    pages = Pages(store, grouping, words, renderer, streams, now, trouble)
     api = Api(store, streams)
     routes = [
         Route("/", pages.incidents),

@@ -142,15 +142,17 @@ def picture(image: Image) -> Json:
 def heat(matrix: Matrix, own: set[str]) -> Json:
     """Rows and columns with their label, whether they are the finding's own subject, and their cells."""
     tail = common_tail([*matrix.rows, *matrix.columns])
+    axes = (matrix.row_axis, matrix.column_axis)
     share = matrix.unit == "share" or matrix.unit.endswith(" share")
     most = 1.0 if share else max((abs(v) for row in matrix.values for v in row if v is not None), default=1.0) or 1.0
 
     def drawn(row: str, column: str, value: float | None) -> Heat:
+        place = ", ".join(f"{axis} {name}".strip() for axis, name in zip(axes, (row, column), strict=True))
         if value is None:
-            return Heat(None, "", f"{row} → {column}: no traffic")
+            return Heat(None, "", f"{place}: no data")
         step = round(HEAT_STEPS * min(1.0, max(0.0, value / most)))
         short = f"{100 * value:.0f}" if share else f"{value:.2g}"
-        return Heat(step, short, f"{row} → {column}: {quantity(value, matrix.unit)}")
+        return Heat(step, short, f"{place}: {quantity(value, matrix.unit)}")
 
     return {
         "columns": [_label(name, tail, own) for name in matrix.columns],

@@ -68,8 +68,7 @@ def rows(past: Past, known: Judged, live: Mapping[Thing, Live], streams: Sequenc
     }
     drawn = [_drawn(things[present[r]], marks, best[r], counts[r], known, live, span, end) for r in order]
     for told in drawn:
-        thing = told["thing"]
-        told["label"] = " → ".join(text.removesuffix(tails[thing.stream]) for text in thing.about) or thing.name
+        told["tail"] = tails[told["thing"].stream]
     return {
         "rows": drawn,
         "tails": [(stream, tail) for stream, tail in tails.items() if tail],

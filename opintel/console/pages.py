@@ -16,9 +16,10 @@ from starlette.responses import Response
 from opintel.alerts.lifecycle import INCIDENT, LIVE
 from opintel.alerts.settings import Grouping
 from opintel.console import drawing, mapping, past, reading
+from opintel.console.names import Names
 from opintel.console.render import Renderer
 from opintel.console.views import StreamView
-from opintel.finding import NS, SEVERITIES, parse_rfc3339, rfc3339
+from opintel.finding import NS, SEVERITIES, finding_json, parse_rfc3339, rfc3339
 from opintel.store import Store, queries
 
 Json = dict[str, Any]
@@ -67,12 +68,14 @@ class Pages:
         self,
         store: Store,
         grouping: Grouping,
+        names: Names,
         renderer: Renderer,
         streams: Callable[[], list[StreamView]],
         now: Callable[[], int],
         trouble: Callable[[], str],
     ) -> None:
         self._store = store
+        self._names = names
         self._renderer = renderer
         self._streams = streams
         self._now = now
@@ -194,13 +197,16 @@ class Pages:
 
     def finding(self, request: Request) -> Response:
         """`/findings/{id}`."""
-        found = queries.finding(self._store, request.path_params["id"])
-        if found is None:
+        stored = queries.finding(self._store, request.path_params["id"])
+        if stored is None:
             raise HTTPException(404, "There is no such finding.")
+        stream, finding = stored
+        found = finding_json(finding) | {"stream": stream}
         return self._renderer.page(
             request,
             "finding.html",
             finding=found,
+            times=self._names.of(stream).times(finding),
             blocks=drawing.blocks(found),
             incidents=reading.incidents_of(self._store, found["id"]),
         )

@@ -38,11 +38,6 @@ class Thing(NamedTuple):
     scope: str
     about: tuple[str, ...]
 
-    @property
-    def name(self) -> str:
-        """In one line."""
-        return " → ".join(self.about) or f"all of {self.scope}"
-
     def query(self, **more: str) -> str:
         """The query string of its page."""
         named = [("stream", self.stream), ("scope", self.scope), *(("about", text) for text in self.about)]

@@ -13,6 +13,7 @@ from starlette.responses import HTMLResponse
 
 from opintel import __version__
 from opintel.console import drawing, mapping, past, words
+from opintel.console.names import Names
 from opintel.console.security import Keys
 from opintel.quantity import number, percent, quantity
 
@@ -20,14 +21,14 @@ OPERATOR = "opintel_operator"
 NOBODY = "operator"
 FILTERS: tuple[Callable[..., Any], ...] = (
     *(quantity, percent, number, words.odds, words.cell, words.duration),
-    *(words.moment, words.labels, words.happened, drawing.history),
+    *(words.moment, words.happened, drawing.history),
 )
 
 
 class Renderer:
     """Renders the templates of `templates/`."""
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: Keys, names: Names) -> None:
         self._keys = keys
         self._environment = Environment(
             loader=PackageLoader("opintel.console"),
@@ -37,7 +38,7 @@ class Renderer:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.filters |= {told.__name__: told for told in FILTERS}
+        self._environment.filters |= {told.__name__: told for told in (*FILTERS, names.subject, names.called)}
         self._environment.globals |= {
             "share_of": drawing.share,
             "basis_words": words.BASIS,

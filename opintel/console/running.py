@@ -48,6 +48,7 @@ class View:
             now=self._now,
             trouble=self.trouble,
             grouping=self._system.alerts.lifecycle.grouping,
+            names={name: watched.pipeline.naming for name, watched in self._system.streams.items()},
             token=token,
         )
 

@@ -7,7 +7,6 @@ HTML is the template engine's work and comes after it.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -97,23 +96,6 @@ def duration(ns: int) -> str:
 def moment(text: str, form: str = "%-d %b %Y, %H:%M") -> str:
     """An RFC 3339 time for people, UTC."""
     return datetime.fromtimestamp(parse_rfc3339(text) // NS, UTC).strftime(form)
-
-
-def labels(subject: Mapping[str, str]) -> str:
-    """The labels of a subject in one line, its scope left out where there are others.
-
-    >>> labels({"scope": "fts", "source": "a", "destination": "b"})
-    'a → b'
-    >>> labels({"scope": "fts", "endpoint": "a", "role": "both"})
-    'a as source and destination'
-    """
-    if "source" in subject and "destination" in subject:
-        return f"{subject['source']} → {subject['destination']}"
-    if subject.keys() - {"scope"} == {"endpoint", "role"}:
-        role = "source and destination" if subject["role"] == "both" else subject["role"]
-        return f"{subject['endpoint']} as {role}"
-    named = {k: v for k, v in subject.items() if k != "scope"} or dict(subject)
-    return ", ".join(v if k == "endpoint" else f"{k} {v}" for k, v in named.items())
 
 
 def happened(kind: str) -> str:

@@ -9,11 +9,21 @@ from __future__ import annotations
 from opintel.detector import Pipeline
 from opintel.fts.first_seen import FirstSeen
 from opintel.fts.links import LinkJudge
+from opintel.fts.naming import NAMING
 from opintel.fts.records import LinkWindow, Transfers
 from opintel.fts.reducer import FtsReducer
 from opintel.fts.silent import SilentJudge
 from opintel.fts.slow import SlowJudge
 from opintel.fts.wire import FtsWire
+from opintel.simulation import Stories
+
+
+def stories() -> Stories:
+    """What the simulator tells."""
+    from opintel.fts.simulate import STORIES
+
+    return STORIES
+
 
 PIPELINE = Pipeline(
     domain="fts",
@@ -29,4 +39,6 @@ PIPELINE = Pipeline(
         "silent": ("scope", "endpoint", "role", "source", "destination"),
         "slow": ("scope", "source", "destination"),
     },
+    naming=NAMING,
+    stories=stories,
 )

@@ -21,7 +21,7 @@ from opintel.fts import grid, wording
 from opintel.fts.monit import MS, RETRY_MAX, Attempt, Envelopes, File, Queue
 from opintel.fts.records import ABORTED, FAILED, OK
 from opintel.fts.story import FAULT_KINDS, plan
-from opintel.simulation import DEFAULT_START, HOUR, Fault
+from opintel.simulation import DEFAULT_START, HOUR, Fault, Stories
 
 __all__ = ["DEFAULT_START", "FAULT_KINDS", "Fault", "Simulator"]
 
@@ -384,3 +384,6 @@ def _effects(world: grid.Grid, truth: Sequence[Fault]) -> dict[int, list[_Effect
                 effect = _Effect(fault.start, fault.end, cause, probability, slowed, source == host)
                 found.setdefault(index, []).append(effect)
     return found
+
+
+STORIES = Stories(Simulator, FAULT_KINDS, 6.0, 4.0, "transfers of 60 sites", proposed=("slow",))

@@ -78,8 +78,6 @@ class FtsWire:
     `pseudonym_key` hides people's names, unless `keep_personal`. ValueError if `instance` is no host name.
     """
 
-    csv = "text"
-
     def __init__(
         self,
         *,

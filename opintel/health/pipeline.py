@@ -8,13 +8,23 @@ from __future__ import annotations
 
 from opintel.detector import ANY_LABEL, Pipeline
 from opintel.health.limits import LimitJudge
-from opintel.health.plugged import PluggedJudge
 from opintel.health.records import Samples
 from opintel.health.reducer import HealthReducer
+from opintel.health.river.plugged import PluggedJudge
 from opintel.health.silent import SilentJudge
 from opintel.health.unusual import UnusualJudge
 from opintel.health.windows import SeriesWindow
 from opintel.health.wire import HealthWire
+from opintel.naming import Naming
+from opintel.simulation import Stories
+
+
+def stories() -> Stories:
+    """What the simulator tells."""
+    from opintel.health.simulate import STORIES
+
+    return STORIES
+
 
 _SERIES = ("scope", "metric", ANY_LABEL)
 
@@ -33,4 +43,7 @@ PIPELINE = Pipeline(
         "plugged": _SERIES,
         "refused": ("scope",),
     },
+    csv="table",
+    naming=Naming(entities=("instance",)),
+    stories=stories,
 )

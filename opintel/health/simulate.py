@@ -17,7 +17,7 @@ from opintel.finding import NS
 from opintel.health import fleet
 from opintel.health.fleet import BLOCK, COUNTERS, LABELS, MINUTE, Block, Floats, Healthy, Host
 from opintel.health.story import FAULT_KINDS, plan
-from opintel.simulation import DEFAULT_START, HOUR, Fault
+from opintel.simulation import DEFAULT_START, HOUR, Fault, Stories
 
 __all__ = ["DEFAULT_START", "FAULT_KINDS", "Fault", "Simulator"]
 
@@ -256,3 +256,6 @@ def _template(host: Host) -> str:
         sample = {"timestamp": "%sZ", "value": form, "name": metric, "labels": labels}
         samples.append(msgspec.json.encode(sample).decode())
     return f"[{','.join(samples)}]"
+
+
+STORIES = Stories(Simulator, FAULT_KINDS, 24.0, 6.0, "metrics of 24 machines")

@@ -49,9 +49,6 @@ _body = msgspec.json.Decoder(_Body | list[Any])
 class HealthWire:
     """Decodes samples; their scope is what the label `scope_label` says, `default` where it is missing."""
 
-    csv: str = "table"
-    """The form in which it takes the rows of CSV files."""
-
     def __init__(self, *, scope_label: str = "job") -> None:
         if not _LABEL.match(scope_label):
             raise ValueError(f"scope_label is a label's name, got {scope_label!r}")

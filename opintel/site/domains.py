@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from opintel.detector import Pipeline
+from opintel.simulation import Stories
 from opintel.site.errors import UserError
 from opintel.site.yaml_places import did_you_mean
 
@@ -21,3 +22,12 @@ def pipeline_of(domain: str) -> Pipeline:
         raise UserError(f"no domain {domain!r}{did_you_mean(domain, DOMAINS)}")
     pipeline: Pipeline = import_module(DOMAINS[domain]).PIPELINE
     return pipeline
+
+
+def stories_of(domain: str) -> Stories:
+    """What the simulator of a domain tells. Raises UserError with the domains that have one."""
+    stories = pipeline_of(domain).stories
+    if stories is None:
+        others = [name for name in DOMAINS if pipeline_of(name).stories is not None]
+        raise UserError(f"the domain {domain!r} has no simulator; those that have one: {', '.join(others) or 'none'}")
+    return stories()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
@@ -13,8 +12,10 @@ import msgspec
 
 from opintel.detector import Message
 from opintel.finding import NS, parse_rfc3339, rfc3339
-from opintel.simulation import DEFAULT_START, HOUR, Fault, Simulation
+from opintel.simulation import DEFAULT_START, HOUR, Fault, Simulation, Stories
+from opintel.site.domains import stories_of
 from opintel.site.errors import UserError
+from opintel.site.settings import Site
 from opintel.streams.ingest import CHUNK, Ingester
 
 EARLY, AFTERWARDS = 60 * NS, 3 * 3600 * NS
@@ -25,6 +26,8 @@ class Chapter(msgspec.Struct, frozen=True):
     """A stream's part in a story."""
 
     stream: str
+    domain: str
+    """Whose simulator tells it."""
     quiet_hours: float
     """Length of the history before the story goes live, in which nothing goes wrong."""
     faults: tuple[str, ...]
@@ -50,14 +53,13 @@ class Story(msgspec.Struct, frozen=True):
 
     def simulation(self, chapter: Chapter) -> Simulation:
         """A chapter's messages and its truth."""
-        simulation: Simulation = simulator(chapter.stream).Simulator(
+        return stories_of(chapter.domain).simulator(
             seed=self.seed,
             hours=chapter.quiet_hours + self.hours,
             start=self.live_from - int(chapter.quiet_hours * HOUR),
             faults=chapter.faults,
             quiet_hours=chapter.quiet_hours,
         )
-        return simulation
 
     @property
     def source(self) -> str:
@@ -74,14 +76,12 @@ class Story(msgspec.Struct, frozen=True):
         return StoryClock(self.live_from, self.speed, Path(self.mark))
 
 
-def simulator(stream: str) -> Any:
-    """The module that simulates a stream, as `opintel.simulation` says; UserError where there is none."""
-    try:
-        return importlib.import_module(f"opintel.{stream}.simulate")
-    except ModuleNotFoundError as error:
-        if error.name in (f"opintel.{stream}", f"opintel.{stream}.simulate"):
-            raise UserError(f"no stream {stream!r} can be simulated; there are: fts, health") from error
-        raise
+def stories_for(site: Site, stream: str) -> Stories:
+    """What the simulator of a stream's domain tells. Raises UserError where the site has no such stream, or where its
+    domain has no simulator."""
+    if stream not in site.streams:
+        raise UserError(f"no stream {stream!r} is configured; there are: {', '.join(sorted(site.streams))}")
+    return stories_of(site.streams[stream].domain)
 
 
 class StoryClock:

@@ -48,10 +48,11 @@ class System:
 
     def __init__(self, data: Path, site: Site | None = None) -> None:
         self.site = site or load_site()
-        self.alerts = self.site.alerts
         self.data = data
         self.checkpoints = self.site.settings.checkpoints or str(data / "checkpoints")
         self.streams = watch(self.site)
+        declared = {name: watched.pipeline.naming.entities for name, watched in self.streams.items()}
+        self.alerts = self.site.alerts.over(declared)
         self.warnings = [
             w for n in self.streams if (w := public_key_warning(self.site, n, self.streams[n].pipeline.wire))
         ]

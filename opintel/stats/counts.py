@@ -1,4 +1,4 @@
-"""Failures among transfers when links differ: exact tails of the beta-binomial, and the negative binomial's zero.
+"""Failures among trials when cases differ: exact tails of the beta-binomial, and the negative binomial's zero.
 
 A count k of n whose rate varies from case to case as Beta(a, b) is beta-binomial; a plain binomial would call half of a
 grid surprising. Everything here works on arrays, in log space, and takes its parameters from `dispersion` and `habits`.

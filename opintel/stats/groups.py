@@ -1,7 +1,8 @@
-"""Which endpoint explains its failing links: a group test that one bad member cannot carry, and greedy blame.
+"""Which groups explain their failing members: a group test that one bad member cannot carry, and greedy blame.
 
-Each member's count scores ln of (failing at any rate) over (healthy), capped; the sum's exact null distribution gives
-the group's p-value. Members of a blamed group are explained and count against no other group. `fts.links` is its user.
+An endpoint and its links, a machine and its sensors are a group and its members. Each member's count scores ln of
+(failing at any rate) over (healthy), capped; the sum's exact null distribution gives the group's p-value. Members of a
+blamed group are explained and count against no other group. `fts.links` is its user.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ REST = 0.01
 """Without its most surprising member a blamed group must still be at least this surprising."""
 
 ODDS_GROUP, ODDS_MEMBER = 0.02, 0.01
-"""How often, roughly, an endpoint fails as a whole and a link by itself: which of the two is the better story."""
+"""How often, roughly, a group fails as a whole and a member by itself: which of the two is the better story."""
 
 SMALLEST = 1e-12
 """Groups of many members are convolved by FFT, whose error is absolute; below this their p-values tie."""
@@ -81,7 +82,7 @@ def blame(
 ) -> Blame:
     """Blames groups, the one that fails most uniformly first; its members then count against no other group.
 
-    `groups` holds each group's members; a member may be in several groups (a link has a source and a destination).
+    `groups` holds each group's members; a member may be in several groups (as a link has a source and a destination).
     `significant(p (G,), free (N,))` says which p-values are small enough. A blamed group also has `least` members left,
     is a better story than as many bad members by themselves (`ODDS_GROUP`, `ODDS_MEMBER`), and stays surprising without
     its worst member: under "at most one member is bad" that is an intersection-union test (Berger 1982, Technometrics
@@ -95,8 +96,8 @@ def blame(
     by = np.full(len(found.level), -1, dtype=np.int64)
     member_of: list[list[int]] = [[] for _ in found.level]
     for g, members in enumerate(groups):
-        for link in members.tolist():
-            member_of[link].append(g)
+        for member in members.tolist():
+            member_of[member].append(g)
     score = STEP * (found.level + LOWEST)
     most = STEP * (LEVELS - 1 - np.argmax(found.pmf[:, ::-1] > 0, axis=1) + LOWEST)
     story = score - np.log1p(ODDS_MEMBER * np.expm1(score))
@@ -121,10 +122,10 @@ def blame(
                 blamed[g] = True
                 mine = groups[g][by[groups[g]] < 0]
                 by[mine] = g
-                stale.update(other for link in mine.tolist() for other in member_of[link] if not blamed[other])
+                stale.update(other for member in mine.tolist() for other in member_of[member] if not blamed[other])
         stale = {g for g in stale if not blamed[g]}
     for g in sorted(np.flatnonzero(blamed).tolist(), key=lambda g: (evenness[g], g)):
-        others = {int(link): h for link in groups[g] for h in member_of[link] if h != g and blamed[h]}
+        others = {int(member): h for member in groups[g] for h in member_of[member] if h != g and blamed[h]}
         free = by < 0
         free[groups[g]] = True
         free[list(others)] = False
@@ -134,7 +135,7 @@ def blame(
             p[g], rest_p[g], odds[g], evenness[g], size[g] = before
         else:
             blamed[g] = False
-            by[groups[g]] = [others.get(link, -1) for link in groups[g].tolist()]
+            by[groups[g]] = [others.get(member, -1) for member in groups[g].tolist()]
     return Blame(p, rest_p, blamed, by)
 
 

@@ -32,11 +32,11 @@ def findings(store: Store, *, stream: str | None = None, limit: int | None = Non
     return [finding_json(read_finding(content)) for content in reversed(contents)]
 
 
-def finding(store: Store, id: str) -> Json | None:
-    """One finding in JSON form."""
+def finding(store: Store, id: str) -> tuple[str, Finding] | None:
+    """One finding, with its stream before it."""
     with store.read() as connection:
-        content = connection.execute(sa.select(t.finding.c.content).where(t.finding.c.id == id)).scalar()
-    return None if content is None else finding_json(read_finding(content))
+        row = connection.execute(sa.select(t.finding.c.stream, t.finding.c.content).where(t.finding.c.id == id)).first()
+    return None if row is None else (row.stream, read_finding(row.content))
 
 
 def incidents(

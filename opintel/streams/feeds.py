@@ -171,4 +171,4 @@ def file_feed(ingester_of: Callable[[str], Ingester], paths: Sequence[Path], *, 
     """A feed of files; the source's name in the log is their absolute paths, so that a restart finds its place."""
     name = "files:" + "|".join(repr(os.fsencode(path.resolve()))[2:-1] for path in paths)
     ingester = ingester_of(name)
-    return FileFeed(FileSource(paths, csv=ingester.wire.csv), ingester, final=final)
+    return FileFeed(FileSource(paths, csv=ingester.csv), ingester, final=final)

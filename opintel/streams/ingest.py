@@ -75,6 +75,7 @@ class Ingester:
         replayable: bool = False,
     ) -> None:
         self.log, self.stream, self.wire, self.source, self.live = bus, stream, wire, source, live
+        self.csv = pipeline.csv
         self._codec = raw_codec(pipeline.payload)
         self._cut = Cut(stream.grid, pipeline.ends, stream.ttl)
         self._aside_topic, self._aside_partition = f"{stream.name}.ingest", crc32(source.encode())

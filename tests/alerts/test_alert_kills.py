@@ -16,7 +16,7 @@ import pytest
 from alert_story import A_B, A_C, D_B, END_A, STRONG, WEAK, finding, outcome, windows
 from killed_alerts import KEY, STEPS
 
-from opintel.alerts.receiver import Receiver
+from opintel.demo.receiver import Receiver
 from opintel.store import open_store, queries, sqlite_url
 from opintel.streams.findings import encode
 

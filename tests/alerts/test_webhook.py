@@ -14,11 +14,11 @@ import httpx
 import msgspec
 import pytest
 
-from opintel.alerts.receiver import Receiver
 from opintel.alerts.sinks import Intent
 from opintel.alerts.sinks.file import JsonLines
 from opintel.alerts.sinks.log import StandardError
 from opintel.alerts.sinks.webhook import ANSWER_LIMIT, Webhook, WebhookSink, checked_url, read_secret
+from opintel.demo.receiver import Receiver
 
 KEY = bytes(range(32))
 SECRET = "whsec_" + base64.b64encode(KEY).decode()

@@ -100,7 +100,10 @@ def test_garbage_among_good_messages(shared_data: Path, tmp_path: Path) -> None:
         (("run", "--host", "0.0.0.0", "--data", "d"), "give it a token"),
         (("run", "--config", "nowhere"), "nowhere: no such folder"),
         (("findings", "--data", "nowhere"), "no store there"),
-        (("simulate", "dqm", "--hours", "1", "--seed", "1", "--out", "o"), "no stream 'dqm' can be simulated"),
+        (
+            ("simulate", "dqm", "--hours", "1", "--seed", "1", "--out", "o"),
+            "no stream 'dqm' is configured",
+        ),
         (("simulate", "fts", "--hours", "1", "--seed", "1", "--out", "o", "--faults", "fire"), "unknown fault kind"),
         (
             ("simulate", "fts", "--hours", "1", "--seed", "1", "--out", "o", "--faults", "none,fire"),
@@ -110,6 +113,7 @@ def test_garbage_among_good_messages(shared_data: Path, tmp_path: Path) -> None:
         (("simulate", "fts", "--hours", "1", "--seed", "1", "--out", "o", "--start", "noon"), "--start"),
         (("simulate", "fts", "--hours", "9", "--seed", "1", "--out", "o", "--start", "2099-12-31T20:00:00Z"), "2100"),
         (("evaluate", "templates"), "at least one FILE.csv"),
+        (("evaluate", "dqm"), "no stream 'dqm' is configured"),
         (("evaluate", "fts", "nowhere"), "nowhere: no such file or folder"),
         (("demo", "--for", "soon"), "expected a duration"),
         (("demo", "--report", "nowhere/r.json"), "no such folder"),

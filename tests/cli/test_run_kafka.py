@@ -19,9 +19,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from opintel.demo.broker import Broker
 from opintel.store.database import open_store, sqlite_url
 from opintel.store.queries import findings, incidents
-from opintel.streams.kafka.broker import Broker
 
 
 class Site:

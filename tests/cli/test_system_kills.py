@@ -20,8 +20,8 @@ from typing import Any
 
 import pytest
 
-from opintel.alerts.receiver import Receiver
 from opintel.alerts.sinks.webhook import read_secret
+from opintel.demo.receiver import Receiver
 
 ROUTES = """
 sinks:

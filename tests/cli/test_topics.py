@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from opintel.cli import invoke
+from opintel.demo.broker import Broker, free_port
 from opintel.streams.kafka import reach
-from opintel.streams.kafka.broker import Broker, free_port
 
 RAW = "site-topics.raw"
 

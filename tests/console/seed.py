@@ -14,6 +14,8 @@ from opintel.console.app import create_app
 from opintel.console.views import StreamView
 from opintel.evidence import Axis, Band, Evidence, Histogram, Image, Links, Mark, Matrix, Region, Series, Table, Texts
 from opintel.finding import NS, Effect, Finding, Severity, Window, finding_id
+from opintel.fts.naming import NAMING
+from opintel.naming import Naming
 from opintel.picture import histogram, image
 from opintel.store import Store, open_store, sqlite_url
 from opintel.streams.findings import Found, Judged
@@ -244,11 +246,12 @@ def stream_views() -> list[StreamView]:
     ]
 
 
-def make_app(store: Store, token: str | None = None) -> Starlette:
+def make_app(store: Store, token: str | None = None, naming: Naming = NAMING) -> Starlette:
     """The console of a store."""
     return create_app(
         store,
         grouping=SETTINGS.lifecycle.grouping,
+        names={"fts": naming},
         streams=stream_views,
         metrics=lambda: b"opintel_up 1\n",
         healthy=lambda: (True, "ok"),

@@ -11,10 +11,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from seed import make_app
+from starlette.testclient import TestClient
 
 from opintel.console import drawing, mapping, words
+from opintel.console.names import Names
+from opintel.console.past import Thing
 from opintel.evidence import Axis, Evidence, Matrix, Region, Series
+from opintel.finding import parse_rfc3339
+from opintel.fts.pipeline import PIPELINE as FTS
+from opintel.health.pipeline import PIPELINE as HEALTH
 from opintel.picture import histogram, image
+from opintel.store import Store, queries
 
 
 @pytest.mark.parametrize("module", [words, drawing, mapping])
@@ -59,7 +67,7 @@ def test_a_heat_map_of_shares_goes_to_all_of_it() -> None:
     drawn = drawing.heat(matrix, {"b.x.example"})
     assert [row["label"] for row in drawn["rows"]] == ["a", "b"]
     assert [row["own"] for row in drawn["rows"]] == [False, True]
-    assert drawn["rows"][0]["cells"] == [drawing.Heat(5, "50", "a.x.example → c.x.example: 50 % failed")]
+    assert drawn["rows"][0]["cells"] == [drawing.Heat(5, "50", "a.x.example, c.x.example: 50 % failed")]
     assert drawn["rows"][1]["cells"][0].step is None
     assert drawn["most"] == "100 % failed"
 
@@ -105,3 +113,23 @@ def test_texts_on_a_canvas_are_short_and_can_be_seen() -> None:
     data = json.loads(drawing.bars(block)["data"])
     assert data["categories"] == ["[U+202E]" + "c" * 71 + "…"]
     assert (len(data["axis"]), data["unit"], data["regions"][0]["kind"]) == (drawing.LABEL, "[U+001B]", "[U+200B]")
+
+
+def test_a_stream_speaks_its_domain_s_words_and_an_unknown_one_plain_ones() -> None:
+    names = Names({"fts": FTS.naming, "health": HEALTH.naming})
+    link = {"scope": "s", "source": "a.x.example", "destination": "b.x.example"}
+    assert names.subject(link, "fts") == "a.x.example → b.x.example"
+    assert names.subject(link, "gone") == "source a.x.example, destination b.x.example"
+    assert names.subject({"scope": "job", "instance": "h", "metric": "load"}, "health") == "instance h, metric load"
+    about = tuple(link.values())[1:]
+    assert names.called(Thing("fts", "s", about), ".x.example") == "a → b"
+    assert names.called(Thing("gone", "s", about)) == "a.x.example, b.x.example"
+    assert names.called(Thing("fts", "s", ())) == "all of s"
+
+
+def test_a_finding_s_page_says_what_its_domain_calls_the_window(store: Store) -> None:
+    naming = FTS.naming._replace(times=lambda finding: {"GPS": f"<{finding.window.start}>"})
+    [finding] = queries.findings(store, limit=1)
+    page = TestClient(make_app(store, naming=naming), "http://127.0.0.1").get(f"/findings/{finding['id']}")
+    start = parse_rfc3339(finding["window"]["start"])
+    assert f"GPS <bdi>&lt;{start}&gt;</bdi>" in page.text

@@ -22,8 +22,6 @@ class Value(msgspec.Struct, array_like=True):
 class ToyWire:
     """`key time_ns value`, separated by blanks."""
 
-    csv = "text"
-
     def decode(self, messages: Sequence[Message]) -> Decoded[Value]:
         return each(self.read, messages, Value)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from opintel.streams.kafka.broker import Broker
+from opintel.demo.broker import Broker
 
 from .rig import Row, Site, Story, tell
 

@@ -25,8 +25,9 @@ import msgspec
 import yaml
 from kafka import KafkaAdminClient
 
-from opintel.alerts.receiver import Receiver
 from opintel.alerts.sinks.webhook import read_secret
+from opintel.demo.broker import Broker
+from opintel.demo.receiver import Receiver
 from opintel.fts.simulate import Simulator
 from opintel.site.load import load_site
 from opintel.site.shipped import copy_shipped
@@ -35,7 +36,6 @@ from opintel.store.database import open_store, sqlite_url
 from opintel.store.queries import findings, incidents, outbox_empty
 from opintel.streams.feeds import file_feed
 from opintel.streams.ingest import CHUNK
-from opintel.streams.kafka.broker import Broker
 from opintel.streams.log import LogUnavailable
 from opintel.streams.vitals import lag, stream_status
 

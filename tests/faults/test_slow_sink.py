@@ -8,8 +8,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from opintel.alerts.receiver import Receiver
 from opintel.alerts.sinks.webhook import read_secret
+from opintel.demo.receiver import Receiver
 from opintel.store.queries import outbox_empty
 
 from .rig import SECRET, Row, Site

@@ -32,7 +32,7 @@ Said = list[tuple[str, int, float, bool] | str]
 
 
 def messages_of(path: Path) -> list[Message]:
-    return FileSource([path], csv=HealthWire.csv).read(None, 100_000, final=True)[0]
+    return FileSource([path], csv=HEALTH.csv).read(None, 100_000, final=True)[0]
 
 
 def decode(path: Path) -> Decoded[Any]:
@@ -146,7 +146,7 @@ def test_a_broken_row_in_the_middle_is_a_reason_at_its_place(tmp_path: Path, row
     path.write_bytes("\n".join(lines[:3]).encode() + b"\n" + broken + b"\n" + lines[3].encode() + b"\n")
     bus = LOGS["sqlite"](tmp_path)
     ingester = Ingester(bus, HEALTH_STREAM, HEALTH, HealthWire(), "s", live=False)
-    feed = FileFeed(FileSource([path], csv=ingester.wire.csv), ingester, final=True)
+    feed = FileFeed(FileSource([path], csv=ingester.csv), ingester, final=True)
     while feed.step():
         pass
     [dead] = bus.asides(kind="dead")
@@ -231,7 +231,7 @@ def test_damaged_parquet_is_a_dead_letter_with_its_name_and_other_files_are_read
     (folder / "d.csv").write_text("time,value\n2014-04-01,1\n")
     bus = LOGS["sqlite"](tmp_path)
     ingester = Ingester(bus, HEALTH_STREAM, HEALTH, HealthWire(), "s", live=False)
-    feed = FileFeed(FileSource([folder], csv=ingester.wire.csv), ingester, final=True)
+    feed = FileFeed(FileSource([folder], csv=ingester.csv), ingester, final=True)
     while feed.step():
         pass
     dead = list(bus.asides(kind="dead"))

@@ -24,8 +24,8 @@ from opintel.detector import Closing, Controls, Record
 from opintel.evidence import Series, Table
 from opintel.finding import NS, Finding, Window
 from opintel.health.pipeline import PIPELINE
-from opintel.health.plain import MAX_BYTES, RiverKind, river_kind
-from opintel.health.plugged import BLOCK, LEAST, PluggedJudge, PluggedSettings
+from opintel.health.river.plain import MAX_BYTES, RiverKind, river_kind
+from opintel.health.river.plugged import BLOCK, LEAST, PluggedJudge, PluggedSettings
 from opintel.health.windows import SERIES, Point, SeriesWindow
 from opintel.health.wire import HealthWire
 from opintel.site.errors import ConfigError

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from opintel.alerts.settings import AlertSettings
+from opintel.alerts.settings import AlertSettings, Grouping, Lifecycle
 from opintel.alerts.sinks.file import FileSink
 from opintel.alerts.sinks.log import LogSink
 from opintel.finding import NS
@@ -167,3 +168,10 @@ def test_every_problem_is_found_at_once(folder: Path) -> None:
         ["routes.yaml:2", "delivery.attempts"],
         ["routes.yaml:2", "delivery.first"],
     ]
+
+
+def test_a_domain_s_labels_hold_where_the_site_names_none() -> None:
+    site = AlertSettings(lifecycle=Lifecycle(grouping=Grouping(entities={"b": ["host"]})))
+    settings = site.over({"a": ("endpoint", "source"), "b": ("instance",), "c": ()})
+    assert settings.lifecycle.grouping.entities == {"a": ["endpoint", "source"], "b": ["host"]}
+    assert msgspec.structs.replace(settings, lifecycle=site.lifecycle) == site

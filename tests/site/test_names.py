@@ -120,7 +120,6 @@ def test_settings_of_a_stream_that_is_not_there_are_a_note(folder: Path) -> None
     require(site)
     assert [note.removeprefix(f"{folder}/alerts/") for note in notes(site)] == [
         "budgets.yaml:10: streams.fts: no stream 'fts'; known here: health",
-        "incidents.yaml:24: grouping.entities.fts: no stream 'fts'; known here: health",
     ]
 
 

@@ -11,12 +11,12 @@ import pytest
 import yaml
 from kafka import KafkaAdminClient
 
+from opintel.demo.broker import Broker
 from opintel.site.errors import UserError
 from opintel.site.load import load_site
 from opintel.site.services import LOOK_EVERY, Look, Retention
 from opintel.site.shipped import copy_shipped
 from opintel.site.system import System
-from opintel.streams.kafka.broker import Broker
 from opintel.streams.log import Aside, Entry, LogUnavailable
 
 

@@ -67,7 +67,7 @@ def test_findings_come_back_exactly_sorted_by_window_end_and_id(store: Store) ->
     assert told == [finding_json(f) for f in expected]
     assert queries.findings(store, limit=2) == told[-2:]
     assert queries.findings(store, stream="other") == []
-    assert queries.finding(store, expected[0].id) == told[0]
+    assert queries.finding(store, expected[0].id) == ("fts", expected[0])
     assert queries.finding(store, "nothing") is None
 
 

@@ -14,7 +14,7 @@ import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient
 
-from opintel.streams.kafka.broker import Broker, BrokerError, find_jars
+from opintel.demo.broker import Broker, BrokerError, find_jars
 
 
 def test_what_was_acknowledged_survives_stop_and_kill(part: Callable[[str], Path], tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_what_was_acknowledged_survives_stop_and_kill(part: Callable[[str], Path
 
 def test_a_broker_ends_with_its_process(part: Callable[[str], Path], tmp_path: Path) -> None:
     script = (
-        "import sys, time\nfrom pathlib import Path\nfrom opintel.streams.kafka.broker import Broker\n"
+        "import sys, time\nfrom pathlib import Path\nfrom opintel.demo.broker import Broker\n"
         f"broker = Broker(Path({str(tmp_path / 'broker')!r}), jars=Path({str(part('kafka'))!r}))\n"
         "broker.start()\nprint(broker.pid, flush=True)\ntime.sleep(600)\n"
     )

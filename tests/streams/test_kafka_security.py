@@ -25,8 +25,8 @@ from kafka.errors import (
     TopicAuthorizationFailedError,
 )
 
+from opintel.demo.broker import Broker, free_port, shipped_folder
 from opintel.streams.kafka import acls, reach
-from opintel.streams.kafka.broker import Broker, free_port, shipped_folder
 from opintel.streams.kafka.settings import KafkaSettings
 from opintel.streams.kafka.topics import ASIDES, apply, difference, plan
 from opintel.streams.log import Aside, Entry, LogError, LogUnavailable

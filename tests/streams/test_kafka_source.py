@@ -18,12 +18,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
+from opintel.demo.broker import Broker
 from opintel.detector import Message
 from opintel.finding import NS
 from opintel.streams.connectors.kafka import KafkaSource, KafkaSourceSettings
 from opintel.streams.feeds import ReplayableFeed
 from opintel.streams.ingest import CHUNK, Ingester
-from opintel.streams.kafka.broker import Broker
 from opintel.streams.log import Entry, Log, LogError, LogUnavailable
 from opintel.streams.log_sqlite import SqliteLog
 from opintel.streams.records import Rows, Tick, raw_codec

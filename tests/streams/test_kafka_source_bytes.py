@@ -8,8 +8,8 @@ from uuid import uuid4
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer
 
+from opintel.demo.broker import Broker
 from opintel.streams.connectors.kafka import KafkaSource, KafkaSourceSettings
-from opintel.streams.kafka.broker import Broker
 from opintel.streams.log import REFUSED
 
 

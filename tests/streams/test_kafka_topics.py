@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 
+from opintel.demo.broker import Broker
 from opintel.finding import NS
-from opintel.streams.kafka.broker import Broker
 from opintel.streams.kafka.topics import ASIDES, Change, TopicSpec, apply, difference, plan
 from opintel.streams.sequencer import control_topic
 from opintel.streams.stream import FINDINGS, Stream

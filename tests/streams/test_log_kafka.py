@@ -18,7 +18,7 @@ from crafted import CODECS, bomb, produce, records
 from kafka import KafkaAdminClient, KafkaProducer
 from slow_way import SlowWay
 
-from opintel.streams.kafka.broker import Broker, free_port
+from opintel.demo.broker import Broker, free_port
 from opintel.streams.kafka.reader import Reader
 from opintel.streams.kafka.settings import KafkaSettings
 from opintel.streams.kafka.topics import TopicSpec

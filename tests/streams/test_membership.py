@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from opintel.streams.kafka.broker import Broker
+from opintel.demo.broker import Broker
 from opintel.streams.kafka.membership import GroupMembership
 from opintel.streams.kafka.settings import KafkaSettings
 from opintel.streams.log import LogError, Membership

@@ -22,6 +22,7 @@ from contract.cases import HEALTH_STREAM
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from opintel.demo.broker import free_port
 from opintel.detector import Message
 from opintel.durations import Duration
 from opintel.finding import NS, rfc3339
@@ -30,7 +31,6 @@ from opintel.health.wire import HealthWire
 from opintel.streams.connectors.prometheus import PrometheusSettings, PrometheusSource
 from opintel.streams.feeds import ReplayableFeed
 from opintel.streams.ingest import CHUNK, Ingester
-from opintel.streams.kafka.broker import free_port
 from opintel.streams.log import Entry, Log
 from opintel.streams.log_sqlite import SqliteLog
 from opintel.streams.records import NEVER, Rows, Tick, raw_codec

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import pytest
 from faults.rig import Site, Story, tell
 
+from opintel.demo.broker import Broker
 from opintel.streams.checkpoints import FORMAT
-from opintel.streams.kafka.broker import Broker
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EARLIER = "d181d014a3f207ec4d51d775d3a3b0a2273e0861"

@@ -50,8 +50,8 @@ class FileSource:
     Taken from a folder: *.jsonl, *.json, *.csv, *.txt, *.parquet, *.arrow, hidden ones left out; subfolders are not
     entered.
     Files are named relative to the folder, or as given where that is not unique. `csv` is the form in which the rows
-    of CSV files come: what the domain's wire takes (`Wire.csv`). Raises FileNotFoundError, or ValueError for another
-    suffix or more than MAX_FILES files.
+    of CSV files come: what the domain's wire takes (`Pipeline.csv`). Raises FileNotFoundError, or ValueError for
+    another suffix or more than MAX_FILES files.
     """
 
     def __init__(self, paths: Sequence[Path], *, csv: str = "text") -> None:

@@ -6,9 +6,11 @@ import base64
 import secrets
 from pathlib import Path
 
-from opintel.alerts.receiver import Receiver
 from opintel.alerts.sinks.webhook import read_secret
+from opintel.demo.plan import told
+from opintel.demo.receiver import Receiver
 from opintel.site.errors import UserError
+from opintel.site.load import load_site
 from opintel.site.shipped import copy_shipped
 
 RECEIVER_PORT = 8096
@@ -17,7 +19,8 @@ RECEIVER_PORT = 8096
 def make_site(data: Path, *, headless: bool, bus: str | None) -> tuple[Path, Receiver]:
     """(folder of settings below `data`, the receiver of its tickets, listening). `bus`: bootstrap of a broker, if any.
 
-    Tickets go by themselves, but for slow links: theirs are proposed, to show that too.
+    Tickets go by themselves, but for kinds of finding that a domain's `Stories` name: theirs are proposed, to show that
+    too.
     """
     import yaml
 
@@ -31,10 +34,11 @@ def make_site(data: Path, *, headless: bool, bus: str | None) -> tuple[Path, Rec
         raise UserError(f"port {RECEIVER_PORT}: {error.strerror}; `--headless` takes free ports") from error
     folder = data.absolute() / "site"
     copy_shipped(folder)
+    proposed = sorted({kind for stories in told(load_site(folder)).values() for kind in stories.proposed})
     routes = {
         "sinks": {"tickets": {"type": "webhook", "url": f"{receiver.url}/tickets", "secret_file": str(secret_file)}},
         "routes": [
-            {"match": {"kinds": ["slow"]}, "sinks": ["tickets"], "ticket": "propose"},
+            *([{"match": {"kinds": proposed}, "sinks": ["tickets"], "ticket": "propose"}] if proposed else []),
             {"match": {"severities": ["warning", "critical"]}, "sinks": ["tickets"], "ticket": "auto"},
         ],
     }

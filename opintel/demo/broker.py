@@ -160,7 +160,7 @@ def find_jars() -> Path:
     """
     if shutil.which("java") is None:
         raise BrokerError("a Kafka broker needs Java 17 or newer (Debian: default-jdk-headless)")
-    parts = os.environ.get("OPINTEL_PARTS") or _HERE.parents[3] / ".parts"
+    parts = os.environ.get("OPINTEL_PARTS") or _HERE.parents[2] / ".parts"
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "opintel"
     places = [Path(parts, "kafka"), cache / "kafka"]
     if os.environ.get("KAFKA_HOME"):
@@ -171,7 +171,7 @@ def find_jars() -> Path:
 
 def shipped_folder() -> Path:
     """Where `server.properties` and `pom.xml` are: in an installed wheel, or in a checkout."""
-    in_wheel, in_checkout = _HERE.parents[2] / "_defaults" / "kafka", _HERE.parents[3] / "deploy" / "kafka"
+    in_wheel, in_checkout = _HERE.parents[1] / "_defaults" / "kafka", _HERE.parents[2] / "deploy" / "kafka"
     return in_wheel if in_wheel.is_dir() else in_checkout
 
 

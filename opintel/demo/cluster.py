@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import socket
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,16 +18,16 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from opintel.cli.demo_report import HISTORY, report, show, story_is_over, welcome
-from opintel.cli.demo_site import make_site
-from opintel.cli.fleet import Fleet
-from opintel.cli.progress import share_progress
+from opintel.demo.broker import Broker, BrokerError
+from opintel.demo.fleet import Fleet
+from opintel.demo.report import HISTORY, Progress, report, show, story_is_over, welcome
+from opintel.demo.site import make_site
 from opintel.simulation import HOUR
 from opintel.site.errors import UserError
 from opintel.site.load import load_site
+from opintel.site.settings import Site
 from opintel.site.system import System
 from opintel.store.queries import outbox_empty
-from opintel.streams.kafka.broker import Broker, BrokerError
 from opintel.streams.log import LogUnavailable
 from opintel.streams.loop import Stop, stop_on_signals
 from opintel.streams.stream import Stream
@@ -47,8 +48,16 @@ SETTLE = 10.0
 CONSOLE_PORT = 8095
 
 
-def play(data: Path, story: Story, length: float | None, *, headless: bool, bootstrap: str | None) -> dict[str, Any]:
-    """Runs the demo; the report."""
+def play(
+    data: Path,
+    tell: Callable[[Site], Story],
+    length: float | None,
+    *,
+    headless: bool,
+    progress: Progress,
+    bootstrap: str | None,
+) -> dict[str, Any]:
+    """Runs the demo; the report. `tell` gives the story of its site; `bootstrap`: a broker, if not one of its own."""
     stop = Stop()
     with stop_on_signals(stop), ExitStack() as leaving:
         if bootstrap is None:
@@ -62,6 +71,7 @@ def play(data: Path, story: Story, length: float | None, *, headless: bool, boot
         leaving.callback(receiver.close)
         system = System(data, load_site(site))
         leaving.callback(system.close)
+        story = tell(system.site)
         for stream in _streams(system, story):
             if any(system.log.end(stream.topic, p) for p in range(stream.partitions)):
                 raise UserError(f"the broker {bootstrap} has records in {stream.topic}; a demo wants topics of its own")
@@ -75,7 +85,7 @@ def play(data: Path, story: Story, length: float | None, *, headless: bool, boot
             fleet.start(name, "run", name.split()[0], *common)
         fleet.start("console", "run", "console", "--port", str(port), *common)
         clock = story.clock()
-        _history(system, story, fleet, stop)
+        _history(system, story, fleet, stop, progress)
         where = f"services are processes over the Kafka broker {bootstrap}; their logs are in {data / 'logs'}"
         url = f"http://127.0.0.1:{port}"
         welcome(url, receiver.url, length, story, where)
@@ -97,17 +107,17 @@ def _streams(system: System, story: Story) -> list[Stream]:
     return [system.stream(chapter.stream).stream for chapter in story.chapters]
 
 
-def _history(system: System, story: Story, fleet: Fleet, stop: Stop) -> None:
+def _history(system: System, story: Story, fleet: Fleet, stop: Stop, progress: Progress) -> None:
     """Until the quiet histories are ingested and processed."""
     begins = [story.live_from - int(chapter.quiet_hours * HOUR) for chapter in story.chapters]
     deadline = time.monotonic() + START
-    with share_progress(HISTORY) as tell:
+    with progress(HISTORY) as share:
         while not stop:
             fleet.look()
             if time.monotonic() > deadline:
                 raise UserError(f"the history was not processed within {START:.0f} s; the services' logs tell why")
             done = [_done(system, s, b, story.live_from) for s, b in zip(_streams(system, story), begins, strict=True)]
-            tell(min(done))
+            share(min(done))
             if min(done) >= 1.0:
                 return
             stop.wait(0.25)

@@ -2,7 +2,7 @@
 
 A model is a tree of plain Python objects. It is taken apart as `copy` would (`object.__reduce_ex__`), into msgpack's
 types, and put together again from the classes that a model of the same settings is made of, and from no others: what is
-read back cannot name a class. What is not made of such classes is refused. Used by `opintel.health.plugged`.
+read back cannot name a class. What is not made of such classes is refused. Used by `opintel.health.river.plugged`.
 """
 
 from __future__ import annotations

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from opintel.site.domains import stories_of
+
 if TYPE_CHECKING:
-    from opintel.alerts.receiver import Receiver
+    from opintel.demo.receiver import Receiver
     from opintel.site.story import Story
     from opintel.site.system import System
 
 HISTORY = "history: the quiet hours before"
+Progress = Callable[[str], AbstractContextManager[Callable[[float], None]]]
+"""Title → what shows how far something is: it is called with the share done."""
 
 
 def report(
@@ -65,9 +71,13 @@ def welcome(console: str, tickets: str, length: float | None, story: Story, wher
     kinds = sum(len(chapter.faults) for chapter in story.chapters)
     faults = "no fault is injected" if story.clean else f"{kinds} faults are injected, one of each kind"
     end = "the story lasts a minute, Ctrl-C ends the demo" if length is None else f"it ends after {length:.0f} s"
+    stories = [stories_of(chapter.domain) for chapter in story.chapters]
+    seen = ", ".join(dict.fromkeys(told.summary for told in stories))
+    proposed = " and ".join(sorted({kind for told in stories for kind in told.proposed}))
+    by_hand = f"; those of kind {proposed} are only proposed: send them from the incident's page" if proposed else ""
     lines = [
         "",
-        f"  opintel demo, seed {story.seed}: transfers of 60 sites, metrics of 24 machines, eight hours a minute;",
+        f"  opintel demo, seed {story.seed}: {seen}, eight hours a minute;",
         f"  {faults}; {end}.",
         f"  {where}",
         "",
@@ -75,7 +85,7 @@ def welcome(console: str, tickets: str, length: float | None, story: Story, wher
         "            incidents appear within seconds of a fault: open one, look at its evidence, acknowledge it,",
         "            call it a false alarm; `Streams` shows lag and freshness.",
         f"  tickets   {tickets}",
-        "            what a ticket system gets; slow links are only proposed: send theirs from the incident's page.",
+        f"            what a ticket system gets{by_hand}.",
         "",
     ]
     click.echo("\n".join(lines), err=True)
