@@ -18,6 +18,7 @@ import pytest
 
 from opintel.store import open_store, queries, sqlite_url
 
+
 def command(*args: object) -> list[str]:
     return [sys.executable, "-m", "opintel.cli", *map(str, args)]
 
@@ -175,7 +176,9 @@ def test_a_short_demo_reports_and_leaves(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_ends_a_demo(tmp_path: Path, started: list[subprocess.Popen[str]]) -> None:
-    code = "import opintel.cli as cli, opintel.cli.demo as demo; demo.QUIET_HOURS = dict.fromkeys(demo.QUIET_HOURS, 0.5)"
+    code = (
+        "import opintel.cli as cli, opintel.cli.demo as demo; demo.QUIET_HOURS = dict.fromkeys(demo.QUIET_HOURS, 0.5)"
+    )
     arguments = [sys.executable, "-c", f"{code}; cli.main(['demo', '--headless', '--clean'])"]
     child = subprocess.Popen(arguments, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     started.append(child)
