@@ -460,8 +460,8 @@ def messages(hosts: int = 3, windows: int = 1200) -> Sequence[tuple[int, bytes]]
 
 
 def played(folder: Path, restarts: random.Random | None = None) -> Outcome:
-    pipeline = PIPELINE._replace(judges=(*(j for j in PIPELINE.judges if j is not PluggedJudge), PluggedJudge))
-    case = Case("plugged", HEALTH_STREAM, pipeline, HealthWire(), messages)
+    pipeline = PIPELINE._replace(judges=(PluggedJudge,))
+    case = Case("plugged", HEALTH_STREAM._replace(interval=5 * MINUTE, partitions=1), pipeline, HealthWire(), messages)
     bus = LOGS["sqlite"](folder)
     team = workers(bus, case, folder)
     value = {"health.river": {"model": "anomaly.GaussianScorer", "metrics": ["load"]}}
@@ -471,7 +471,7 @@ def played(folder: Path, restarts: random.Random | None = None) -> Outcome:
             sender.control(Control("on", "settings", "health", 1, 0, value, sender.seen))
         if restarts is None or restarts.random() < 0.5:
             drain(team, restarts)
-        if restarts is not None and restarts.random() < 0.05:
+        if restarts is not None and restarts.random() < 0.2:
             for worker in team:
                 if restarts.random() < 0.5:
                     worker.checkpoint()
