@@ -413,7 +413,7 @@ def stories(draw: st.DrawFn) -> tuple[list[list[Found | Judged]], list[list[Foun
     return clean, crashed
 
 
-@hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(stories(), st.randoms(use_true_random=False))
 def test_any_split_and_any_repetition_gives_the_same(
     tmp_path_factory: pytest.TempPathFactory,

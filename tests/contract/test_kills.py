@@ -70,6 +70,7 @@ def test_a_hundred_random_kills(undisturbed: Outcome, tmp_path: Path) -> None:
             return
 
 
+@pytest.mark.root
 def test_a_full_disk_crashes_the_worker_and_loses_nothing(undisturbed: Outcome, tmp_path: Path) -> None:
     """A tmpfs too small for the run: the write fails loudly; grown, the run ends as if nothing had been."""
     mount = tmp_path / "small"

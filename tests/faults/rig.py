@@ -40,7 +40,7 @@ from opintel.streams.log import LogUnavailable
 from opintel.streams.vitals import lag, stream_status
 
 STREAM = "fts"
-RATE = 12_000.0
+RATE = 7_000.0
 """Messages an hour: findings and incidents of each kind, quickly judged."""
 SERVICES = ("ingest", "stage1", "stage2", "alerts", "delivery")
 SECRET = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()

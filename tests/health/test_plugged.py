@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from contract.cases import HEALTH_STREAM, START
 from contract.harness import LOGS, Case, Outcome, drain, feed, outcome, workers
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from opintel.detector import Closing, Controls, Record
@@ -424,7 +424,6 @@ def test_a_state_names_no_class_that_its_model_has_not(foreign: str) -> None:
             kind.restored([shapes, plain[1]])
 
 
-@settings(max_examples=150, deadline=None)
 @given(data=st.data(), name=st.sampled_from(["gaussian, window", "one class", "predictive, seasons", "trees, scaled"]))
 def test_a_state_with_anything_in_it_gives_a_model_or_a_reason(data: st.DataObject, name: str) -> None:
     kind, plain = saved(name)
