@@ -210,29 +210,6 @@ def test_maintenance_holds_the_incident_back_until_it_ends(store: Store) -> None
     assert ours["start"] == rfc3339(window(2).start)
 
 
-def test_a_budget_without_p_values_raises_only_so_many_alarms(store: Store) -> None:
-    how = settings()
-    budgets = {"fts": {"templates": Budget(kinds=["new-template"], unranked_a_week=2)}}
-    how = msgspec.structs.replace(how, budgets=msgspec.structs.replace(how.budgets, streams=budgets))
-    story = {k: [finding(k, {"endpoint": f"e{k}"}, None, kind="new-template", severity="warning")] for k in range(1, 6)}
-    play(store, windows(story, 6), how)
-    assert [i["subjects"][0]["endpoint"] for i in queries.incidents(store)] == ["e2", "e1"]
-    [spent] = [b for b in queries.budgets(store) if b["budget"] == "templates"]
-    assert (spent["alarms"], spent["unranked"]) == (2, 2)
-
-
-def test_a_notice_without_a_p_value_raises_no_alarm_and_costs_nothing(store: Store) -> None:
-    how = settings()
-    budgets = {"fts": {"templates": Budget(kinds=["new-template"], unranked_a_week=2)}}
-    how = msgspec.structs.replace(how, budgets=msgspec.structs.replace(how.budgets, streams=budgets))
-    notices = {k: [finding(k, {"endpoint": f"n{k}"}, None, kind="new-template", severity="info")] for k in (1, 2)}
-    play(store, windows(notices | {3: [finding(3, END_A, None, kind="new-template")]}, 3), how)
-    assert [i["subjects"] for i in queries.incidents(store)] == [[{"scope": SCOPE, **END_A}]]
-    [spent] = [b for b in queries.budgets(store) if b["budget"] == "templates"]
-    assert (spent["alarms"], spent["unranked"]) == (1, 1)
-    assert len(queries.findings(store)) == 3
-
-
 def test_a_week_of_windows_spends_the_week_s_budget(store: Store) -> None:
     week = 7 * 86_400 * 10**9
     first = (-window(0).start % week) // WIDTH
