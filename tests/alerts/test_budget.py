@@ -38,3 +38,12 @@ def test_what_alarms_already_uses_up_nothing_of_a_budget_without_p_values(store:
     old[2].append(finding(2, END_B, None, kind="new-template"))
     play(store, windows(old, 2), two_unranked_a_week())
     assert len(queries.incidents(store)) == 2
+
+
+def test_a_window_made_at_least_as_many_tests_as_it_has_findings_with_a_p_value(store: Store) -> None:
+    """Whatever it says: of one test p = 10^-3.5 would be rare enough, of forty it is not."""
+    found = [finding(1, {"source": f"s{n}.example", "destination": f"d{n}.example"}, -3.5) for n in range(40)]
+    play(store, windows({1: found}, 1, tests={"link": 1}))
+    assert queries.incidents(store) == []
+    play(store, windows({2: [finding(2, END_A, -3.5, kind="endpoint")]}, 2, first=2, tests={"endpoint": 1}))
+    assert len(queries.incidents(store)) == 1
