@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo demo-kafka test lint soak parts kafka clean
+.PHONY: demo demo-kafka test test-extras lint soak parts kafka clean
 
 demo: .venv/core.stamp
 	$(BIN)/opintel demo
@@ -12,15 +12,21 @@ demo-kafka: .venv/core.stamp
 	$(BIN)/opintel demo --bus kafka
 
 test: lint
-	$(BIN)/pytest -m "not soak" -n 2 --dist worksteal --durations=15
+	$(BIN)/pytest -n 2 --dist loadgroup --durations=15
+
+# what needs an extra that is heavy to install; pytest's 5 says that there is no such test yet
+test-extras: .venv/extras.stamp
+	$(BIN)/pytest -m extras -n 2 --dist loadgroup || { code=$$?; [ $$code -eq 5 ] && echo "no test needs a heavy extra"; }
 
 lint: .venv/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# long fault runs, then a thousand examples of each property
 soak: .venv/test.stamp
 	$(BIN)/pytest -m soak
+	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -m hypothesis -n 2
 
 parts:
 	$(PYTHON) scripts/parts.py
@@ -45,3 +51,7 @@ clean:
 .venv/test.stamp: pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[test]'
 	@touch .venv/core.stamp $@
+
+.venv/extras.stamp: .venv/test.stamp
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[test,heavy]'
+	@touch $@

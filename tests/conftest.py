@@ -5,20 +5,48 @@ from __future__ import annotations
 import os
 import runpy
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import settings
 
 from opintel.demo.broker import Broker
 
-# CI repeats the same examples; elsewhere each run tries new ones
-settings.register_profile("ci", derandomize=True, print_blob=True)
-if os.environ.get("CI", "") not in ("", "0", "false"):
-    settings.load_profile("ci")
+CI = os.environ.get("CI", "") not in ("", "0", "false")
+# CI repeats the same examples; elsewhere each run tries new ones. `make soak` tries many more.
+settings.register_profile("quick", max_examples=25, deadline=None)
+settings.register_profile("ci", settings.get_profile("quick"), derandomize=True, print_blob=True)
+settings.register_profile("thorough", max_examples=1000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if CI else "quick"))
+
+BRIEF = "-XX:TieredStopAtLevel=1"
+"""Of Java: a server that lives for seconds does not earn back what it costs to optimise its code."""
+os.environ["JAVA_TOOL_OPTIONS"] = BRIEF
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # of some two hundred children each would compile the sources again
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 _locate: Callable[[str], Path | None] = runpy.run_path(str(REPOSITORY / "scripts" / "parts.py"))["locate"]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Marks what needs the run's broker or browser, and leaves out what only a `-m` that names it runs. One of xdist's
+    processes has all tests of a fixture that is dear (of a file, of the broker …), so that it is built once.
+    """
+    apart = [name for name in ("soak", "extras") if name not in config.option.markexpr]
+    left_out = [item for item in items if any(map(item.get_closest_marker, apart))]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
+    for item in items:
+        needs, folder = getattr(item, "fixturenames", ()), item.path.parent.name
+        in_log = item.callspec.params.get("make_log") if hasattr(item, "callspec") else None
+        if shared := "kafka" in needs or in_log == "kafka":
+            item.add_marker(pytest.mark.broker)
+        if "chromium" in needs:
+            item.add_marker(pytest.mark.browser)
+        together = "kafka" if shared else folder if folder in ("faults", "console") else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(together))
 
 
 @pytest.fixture(scope="session")
@@ -37,11 +65,30 @@ def part() -> Callable[[str], Path]:
     def find(name: str) -> Path:
         found = _locate(name)
         if found is None:
-            missing = pytest.fail if os.environ.get("CI", "") not in ("", "0", "false") else pytest.skip
+            missing = pytest.fail if CI else pytest.skip
             missing(f"{name} is not there; run `make parts`")
+        if name == "kafka":
+            os.environ["JAVA_TOOL_OPTIONS"] = f"{BRIEF} -XX:SharedArchiveFile={_class_archive(found)}"
         return found
 
     return find
+
+
+def _class_archive(jars: Path) -> Path:
+    """Kafka's classes as Java has them in memory, with which a broker starts in half the time (dynamic class data
+    sharing). Made once for the jars, by a broker that starts and stops.
+    """
+    names = "".join(f"{jar} {jar.stat().st_mtime_ns}" for jar in sorted(jars.iterdir()))
+    archive = REPOSITORY / ".parts" / f"kafka-{sha256(names.encode()).hexdigest()[:12]}.jsa"
+    if not archive.exists():
+        archive.parent.mkdir(exist_ok=True)
+        with TemporaryDirectory(dir=archive.parent, prefix="classes-") as folder:
+            made = Path(folder, "made.jsa")
+            os.environ["JAVA_TOOL_OPTIONS"] = f"{BRIEF} -XX:ArchiveClassesAtExit={made}"
+            with Broker(Path(folder, "broker"), jars=jars):
+                pass
+            made.rename(archive)
+    return archive
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize
 from scipy.special import betaln, expit, logit, psi
 
 from opintel.stats.counts import MOST, Floats, log_choose
@@ -76,6 +75,8 @@ def fit_healthy(k: ArrayLike, n: ArrayLike) -> Healthy:
 
 def _minimum(loss: Callable[[Floats], tuple[float, Floats]], start: Floats) -> tuple[float, Floats]:
     # Not L-BFGS-B: its linear algebra wakes BLAS threads for three parameters, which costs more than the fit.
+    from scipy.optimize import minimize  # 0.2 s, which only a judge at work needs
+
     bounds = _BOUNDS[: len(start)]
     found = minimize(loss, start, jac=True, method="TNC", bounds=bounds, options={"maxfun": 100})
     return float(found.fun), np.asarray(found.x, dtype=np.float64)

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import fftconvolve
 
 from opintel.stats.counts import Floats, Ints, log_pmf, ragged
 
@@ -168,4 +167,6 @@ def _convolved(parts: list[Floats]) -> Floats:
 def _convolve(one: Floats, other: Floats) -> Floats:
     if len(one) * len(other) < 250_000:
         return np.convolve(one, other)
+    from scipy.signal import fftconvolve  # half a second, which few processes ever need
+
     return np.maximum(np.asarray(fftconvolve(one, other), dtype=np.float64), 0.0)

@@ -1,14 +1,11 @@
-"""The program that the kill tests kill: the alert service and the deliverer over a file of records.
-
-usage: killed_alerts.py STORE RECORDS URL STEP COUNT: SIGKILLs itself at the COUNT-th time that it reaches STEP (`none`:
-never). The steps are reached by wrapping public seams, the product knows nothing of them.
+"""What the kill tests kill: the alert service and the deliverer over a file of records. Their steps are reached by
+wrapping public seams, the product knows nothing of them.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,6 +65,7 @@ class Wrapped:
 
 
 def main(store_url: str, records: Path, url: str, step: str, count: int) -> None:
+    """SIGKILLs its process at the `count`-th time that it reaches `step` (`none`: never)."""
     killer = Killer(step, count)
     store = open_store(store_url)
     doing = "decision"
@@ -95,7 +93,3 @@ def main(store_url: str, records: Path, url: str, step: str, count: int) -> None
             killer.reach("after its outcome is committed")
     while deliverer.step():
         pass
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4], int(sys.argv[5]))

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,13 +11,12 @@ from typing import Any
 import msgspec
 import pytest
 from alert_story import A_B, A_C, D_B, END_A, STRONG, WEAK, finding, outcome, windows
-from killed_alerts import KEY, STEPS
+from forked import exit_code
+from killed_alerts import KEY, STEPS, main
 
 from opintel.demo.receiver import Receiver
 from opintel.store import open_store, queries, sqlite_url
 from opintel.streams.findings import encode
-
-HERE = Path(__file__).parent
 
 
 @pytest.fixture
@@ -49,13 +45,9 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(folder: Path, records: Path, receiver: Receiver, step: str, count: int) -> int:
     """Runs the program once; its exit status."""
-    command = [sys.executable, str(HERE / "killed_alerts.py"), sqlite_url(folder / "store.db"), str(records)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parents[1])])}
-    done = subprocess.run(
-        [*command, receiver.url, step, str(count)], env=environment, timeout=60, capture_output=True, text=True
-    )
-    assert done.returncode in (0, -signal.SIGKILL), done.stderr
-    return done.returncode
+    status = exit_code(main, sqlite_url(folder / "store.db"), records, receiver.url, step, count)
+    assert status in (0, -signal.SIGKILL)
+    return status
 
 
 def result(folder: Path, receiver: Receiver) -> tuple[Any, Any]:

@@ -210,17 +210,6 @@ def test_maintenance_holds_the_incident_back_until_it_ends(store: Store) -> None
     assert ours["start"] == rfc3339(window(2).start)
 
 
-def test_a_budget_without_p_values_raises_only_so_many_alarms(store: Store) -> None:
-    how = settings()
-    budgets = {"fts": {"templates": Budget(kinds=["new-template"], unranked_a_week=2)}}
-    how = msgspec.structs.replace(how, budgets=msgspec.structs.replace(how.budgets, streams=budgets))
-    story = {k: [finding(k, {"endpoint": f"e{k}"}, None, kind="new-template", severity="warning")] for k in range(1, 6)}
-    play(store, windows(story, 6), how)
-    assert [i["subjects"][0]["endpoint"] for i in queries.incidents(store)] == ["e2", "e1"]
-    [spent] = [b for b in queries.budgets(store) if b["budget"] == "templates"]
-    assert (spent["alarms"], spent["unranked"]) == (2, 2)
-
-
 def test_a_week_of_windows_spends_the_week_s_budget(store: Store) -> None:
     week = 7 * 86_400 * 10**9
     first = (-window(0).start % week) // WIDTH
@@ -413,7 +402,7 @@ def stories(draw: st.DrawFn) -> tuple[list[list[Found | Judged]], list[list[Foun
     return clean, crashed
 
 
-@hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(stories(), st.randoms(use_true_random=False))
 def test_any_split_and_any_repetition_gives_the_same(
     tmp_path_factory: pytest.TempPathFactory,

@@ -6,23 +6,36 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
-
-def opintel(*args: object, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "opintel.cli", *map(str, args)]
-    return subprocess.run(
-        command, cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, timeout=120, errors="replace"
-    )
+from opintel.cli import invoke
 
 
-def replay(*args: object, cwd: Path, **env: str) -> dict[str, Any]:
-    done = opintel("replay", "fts", *args, "--json", cwd=cwd, **env)
-    assert done.returncode == 0, done.stderr
-    document: dict[str, Any] = json.loads(done.stdout)
+class Done(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+def opintel(*args: object, cwd: Path) -> Done:
+    """What a command prints, called in this process: to start one for each would cost more than most of them do."""
+    out, err = TextIOWrapper(BytesIO(), "utf-8"), TextIOWrapper(BytesIO(), "utf-8")
+    with chdir(cwd), redirect_stdout(out), redirect_stderr(err):
+        code = invoke([str(arg) for arg in args])
+    out.seek(0)
+    err.seek(0)
+    return Done(code, out.read(), err.read())
+
+
+def replay(*args: object, cwd: Path) -> dict[str, Any]:
+    done = opintel("replay", "fts", *args, "--json", cwd=cwd)
+    assert done.code == 0, done.err
+    document: dict[str, Any] = json.loads(done.out)
     return document
 
 
@@ -55,15 +68,18 @@ def test_the_real_duplicate_is_counted_once(shared_data: Path, tmp_path: Path) -
 def story(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("story")
     done = opintel("simulate", "fts", "--hours", "2", "--seed", "4", "--out", "in", cwd=folder)
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     return folder / "in"
 
 
-@pytest.mark.parametrize("batch", [1, 7, 1000])
-def test_batch_size_and_hash_seed_change_nothing(story: Path, tmp_path: Path, batch: int) -> None:
+def test_batch_size_and_hash_seed_change_nothing(story: Path, tmp_path: Path) -> None:
     plain = replay(story, cwd=tmp_path)
-    assert replay(story, "--batch-size", batch, cwd=tmp_path, PYTHONHASHSEED=str(batch)) == plain
     assert len(plain["findings"]) > 5
+    command = [sys.executable, "-m", "opintel.cli", "replay", "fts", str(story), "--json", "--batch-size", "7"]
+    environment = {**os.environ, "PYTHONHASHSEED": "7"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == plain
 
 
 def test_what_is_simulated_is_the_same_for_the_same_seed(story: Path, tmp_path: Path) -> None:
@@ -125,9 +141,9 @@ def test_a_mistake_is_one_clear_line(tmp_path: Path, args: tuple[str, ...], said
     (tmp_path / "junk.jsonl").write_text("junk\n")
     (tmp_path / "junk.hdf5").write_text("junk\n")
     done = opintel(*args, cwd=tmp_path)
-    assert done.returncode in (1, 2)
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr
-    lines = [line for line in done.stderr.splitlines() if "WARNING" not in line and "public key" not in line]
-    assert len(lines) == 1, done.stderr
-    assert done.stdout == ""
+    assert done.code in (1, 2)
+    assert said in done.err
+    assert "Traceback" not in done.err
+    lines = [line for line in done.err.splitlines() if "WARNING" not in line and "public key" not in line]
+    assert len(lines) == 1, done.err
+    assert done.out == ""

@@ -10,10 +10,13 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from opintel.store import open_store, queries, sqlite_url
 
 
 def command(*args: object) -> list[str]:
@@ -26,8 +29,10 @@ def cli(cwd: Path, *args: object) -> str:
     return done.stdout
 
 
-def stored(cwd: Path, data: str) -> dict[str, Any]:
-    return {name: json.loads(cli(cwd, name, "--data", data, "--json"))[name] for name in ("findings", "incidents")}
+def stored(cwd: Path, data: str) -> dict[str, list[dict[str, Any]]]:
+    """All findings and incidents in a run's store."""
+    with closing(open_store(sqlite_url(cwd / data / "store.db"))) as store:
+        return {"findings": queries.findings(store), "incidents": queries.incidents(store)}
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +59,13 @@ def start(site: Path, children: list[subprocess.Popen[str]], *args: object) -> s
     return child
 
 
-def console_of(child: subprocess.Popen[str]) -> str:
+def url_of(child: subprocess.Popen[str], what: str = "console") -> str:
+    """Where a process serves its console or its metrics; it says so when it is ready for signals and about to work."""
     assert child.stderr is not None
     for line in child.stderr:
-        if line.startswith("console: "):
+        if line.startswith(f"{what}: "):
             return line.split()[1]
-    raise AssertionError("no console line")
+    raise AssertionError(f"no line that begins with '{what}: '")
 
 
 def get(url: str) -> str:
@@ -97,7 +103,7 @@ def test_sigterm_leaves_within_ten_seconds_and_a_tailed_folder_is_read_on(
     files = sorted((site / "in" / "messages").iterdir())
     for n, file in enumerate(files):
         child = start(site, started, "run", "--data", "tailed", "--port", "0", "--ingest", "fts=tail")
-        url = console_of(child)
+        url = url_of(child)
         (tail / file.name).write_bytes(file.read_bytes())
         wanted = sum(f.read_bytes().count(b"\n") for f in files[: n + 1])
         eventually(
@@ -122,7 +128,7 @@ def test_a_sample_dated_far_ahead_in_a_tailed_file_does_not_make_the_rest_late(
     lines = [json.dumps({"timestamp": t, "value": 1.0, "name": "m", "labels": {"job": "j"}}) + "\n" for t in times]
     (site / "ahead" / "a.jsonl").write_text("".join(lines[:3]))
     child = start(site, started, "run", "--data", "ahead-data", "--port", "0", "--ingest", "health=ahead")
-    url = console_of(child)
+    url = url_of(child)
 
     def shows(*said: str) -> bool:
         text = get(url + "/metrics")
@@ -145,7 +151,7 @@ def test_services_as_processes_over_one_folder_one_of_them_killed(
         start(site, started, "run", service, "--data", "apart")
     cli(site, "run", "ingest", "--data", "apart", "--ingest", "fts=in", "--until-idle")
     os.kill(started[0].pid, signal.SIGKILL)
-    start(site, started, "run", "stage1", "--data", "apart")
+    url_of(start(site, started, "run", "stage1", "--data", "apart", "--metrics-port", "0"), "metrics")
     eventually(
         lambda: (site / "apart/store.db").exists() and len(stored(site, "apart")["findings"]) >= len(whole["findings"])
     )
@@ -170,7 +176,12 @@ def test_a_short_demo_reports_and_leaves(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_ends_a_demo(tmp_path: Path, started: list[subprocess.Popen[str]]) -> None:
-    child = start(tmp_path, started, "demo", "--headless", "--clean")
+    code = (
+        "import opintel.cli as cli, opintel.cli.demo as demo; demo.QUIET_HOURS = dict.fromkeys(demo.QUIET_HOURS, 0.5)"
+    )
+    arguments = [sys.executable, "-c", f"{code}; cli.main(['demo', '--headless', '--clean'])"]
+    child = subprocess.Popen(arguments, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    started.append(child)
     assert child.stderr is not None
     assert any("console" in line for line in iter(child.stderr.readline, ""))
     time.sleep(1.0)

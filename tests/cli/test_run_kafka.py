@@ -23,6 +23,8 @@ from opintel.demo.broker import Broker
 from opintel.store.database import open_store, sqlite_url
 from opintel.store.queries import findings, incidents
 
+pytestmark = pytest.mark.broker
+
 
 class Site:
     """A configuration over a broker of its own, simulated transfers, and what a replay of them finds."""

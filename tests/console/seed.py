@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from starlette.applications import Starlette
@@ -43,14 +45,28 @@ SETTINGS = AlertSettings(
 )
 
 
+@cache
+def _seeded() -> bytes:
+    """Of a file of it: to decide costs more than most tests that look at it."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "store.db")
+        store = open_store(sqlite_url(path))
+        _decide(store)
+        store.close()
+        return path.read_bytes()
+
+
 def open_seeded(path: Path) -> Store:
     """Three incidents: one about an endpoint and one with hostile texts are open, one about a link is resolved."""
-    store = open_store(sqlite_url(path))
+    path.write_bytes(_seeded())
+    return open_store(sqlite_url(path))
+
+
+def _decide(store: Store) -> None:
     judge(store, 0, 8, {k: [link(k, SITES[2], SITES[3])] for k in (5, 6)})
     bad = {"source": f"a{SCRIPT}", "destination": f"b{IMAGE}"}
     late = {k: [endpoint(k), hostile(k, bad)] for k in range(12, 16)}
     judge(store, 9, 15, late)
-    return store
 
 
 def judge(store: Store, first: int, last: int, story: dict[int, list[Finding]]) -> None:

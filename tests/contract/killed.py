@@ -1,28 +1,26 @@
-"""Run as a child process: plays a case and kills itself with SIGKILL at a named step of the worker or the ingester.
-
-`python killed.py FOLDER CASE COUNT [STEP]` where STEP is `before:append`, `after:put` … and COUNT its occurrence (-1:
-never); without STEP the COUNTth step of any name. The product has no switch for this: the harness wraps the log and
-the checkpoints.
+"""What a child process runs: it plays a case and kills itself with SIGKILL at a step of the worker or the ingester. The
+product has no switch for this: the harness wraps the log and the checkpoints.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from contract.cases import CASES
-from contract.harness import LOGS, drain, feed, workers
 from opintel.streams.checkpoints import Checkpoints
+
+from .cases import CASES
+from .harness import LOGS, drain, feed, workers
 
 STEPS = ("read", "put_asides", "append", "put", "commit")
 
 
-def main(folder: Path, name: str, count: int, step: str | None) -> None:
+def main(folder: Path, name: str, count: int, step: str | None = None) -> None:
+    """`step` is `before:append`, `after:put` …; it is the `count`th that kills (0: none does), of any name without
+    `step`.
+    """
     seen = 0
 
     def reached(label: str) -> None:
@@ -51,11 +49,3 @@ def main(folder: Path, name: str, count: int, step: str | None) -> None:
         for worker in team:
             worker.step()
     drain(team)
-
-
-if __name__ == "__main__":
-    if sys.argv[3] == "-1":
-        count, step = 0, None
-    else:
-        count, step = int(sys.argv[3]), sys.argv[4] if len(sys.argv) > 4 else None
-    main(Path(sys.argv[1]), sys.argv[2], count, step)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,34 @@ from .harness import LOGS, Case, MakeLog, Outcome, drain, feed, outcome, play, w
 from .toy import TOY, ToyWire, Value
 
 cases = pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+TOYS = ("toy", "toy-failing", "toy-columns")
+"""Cheap enough for further splits and restarts, which are the stages' business more than a domain's."""
+ON_KAFKA = ("toy-failing", "fts")
+"""What is played over Kafka too: rows one by one and as columns, with and without a detector that raises."""
+
+
+def plays(value: str, sqlite: Sequence[int], toys: Sequence[int], kafka: Sequence[int]) -> pytest.MarkDecorator:
+    """All cases over SQLite with some values, the toys with more, a few over Kafka."""
+    chosen = [
+        pytest.param(form, case, n, id=f"{form}-{n}-{case.name}")
+        for case in CASES
+        for form, values, names in (("sqlite", sqlite, ()), ("sqlite", toys, TOYS), ("kafka", kafka, ON_KAFKA))
+        if not names or case.name in names
+        for n in values
+    ]
+    return pytest.mark.parametrize(("make_log", "case", value), chosen, indirect=["make_log"])
+
+
+in_each_log = pytest.mark.parametrize(
+    ("make_log", "case"),
+    [
+        pytest.param(form, c, id=f"{form}-{c.name}")
+        for c in CASES
+        for form in LOGS
+        if form != "kafka" or c.name in ON_KAFKA
+    ],
+    indirect=["make_log"],
+)
 _reference: dict[str, Outcome] = {}
 
 
@@ -35,18 +64,12 @@ def reference(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     return _reference[case.name]
 
 
-@cases
-@pytest.mark.parametrize(
-    ("make_log", "batch"), [("sqlite", 1), ("sqlite", 5), ("sqlite", 500), ("kafka", 40)], indirect=["make_log"]
-)
+@plays("batch", sqlite=[1, 500], toys=[5], kafka=[40])
 def test_any_split_into_batches(case: Case, reference: Outcome, make_log: MakeLog, batch: int, tmp_path: Path) -> None:
     assert play(case, tmp_path, make_log=make_log, batch=batch) == reference
 
 
-@cases
-@pytest.mark.parametrize(
-    ("make_log", "seed"), [*(("sqlite", seed) for seed in range(4)), ("kafka", 4)], indirect=["make_log"]
-)
+@plays("seed", sqlite=[0], toys=[1, 2, 3], kafka=[4])
 def test_restore_anywhere(case: Case, reference: Outcome, make_log: MakeLog, seed: int, tmp_path: Path) -> None:
     assert play(case, tmp_path, make_log=make_log, restarts=random.Random(seed)) == reference
 
@@ -65,7 +88,7 @@ def test_number_of_partitions(case: Case, reference: Outcome, partitions: int, t
     assert play(other, tmp_path) == reference
 
 
-@cases
+@in_each_log
 def test_replay_of_the_log_equals_live(case: Case, reference: Outcome, make_log: MakeLog, tmp_path: Path) -> None:
     bus = make_log(tmp_path / "live")
     for _ in feed(bus, case):
@@ -83,7 +106,7 @@ def test_replay_of_the_log_equals_live(case: Case, reference: Outcome, make_log:
     assert again.findings == reference.findings
 
 
-@cases
+@in_each_log
 def test_records_sent_again_change_nothing(case: Case, reference: Outcome, make_log: MakeLog, tmp_path: Path) -> None:
     """A producer that crashed may append what it had appended: raw rows at any later time, derived records likewise."""
     bus = make_log(tmp_path)

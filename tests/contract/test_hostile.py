@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from opintel.detector import Record
@@ -91,7 +91,6 @@ def encodes(value: Any) -> bytes | None:
         return None
 
 
-@settings(max_examples=60, deadline=None)
 @given(raw=st.lists(RAW, max_size=8), derived=st.lists(DERIVED, max_size=8))
 def test_hostile_records_end_no_worker(
     tmp_path_factory: pytest.TempPathFactory, raw: list[Any], derived: list[Any]

@@ -7,16 +7,15 @@ import random
 import signal
 import sqlite3
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from forked import exit_code
 
 from .cases import FAILING
 from .harness import LOGS, Outcome, drain, feed, outcome, play, workers
-from .killed import STEPS
+from .killed import STEPS, main
 
-CHILD = Path(__file__).with_name("killed.py")
 CASE = FAILING
 
 
@@ -25,9 +24,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     return play(CASE, tmp_path_factory.mktemp("undisturbed"))
 
 
-def child(folder: Path, *args: object) -> int:
-    command = [sys.executable, str(CHILD), str(folder), CASE.name, *map(str, args)]
-    return subprocess.run(command, capture_output=True, timeout=120).returncode
+def child(folder: Path, count: int, step: str | None = None) -> int:
+    return exit_code(main, folder, CASE.name, count, step)
 
 
 def result(folder: Path) -> Outcome:
@@ -42,7 +40,7 @@ def result(folder: Path) -> Outcome:
 def test_sigkill_between_every_two_steps(step: str, undisturbed: Outcome, tmp_path: Path) -> None:
     codes = [child(tmp_path, count, step) for count in (1, 2, 9)]
     assert codes == [-signal.SIGKILL] * 3
-    assert child(tmp_path, -1) == 0
+    assert child(tmp_path, 0) == 0
     assert result(tmp_path) == undisturbed
 
 
@@ -52,7 +50,7 @@ def random_kills(folder: Path, seed: int, kills: int) -> int:
     for done in range(kills):
         if child(folder, rng.randrange(5, 900)) == 0:
             return done
-    assert child(folder, -1) == 0
+    assert child(folder, 0) == 0
     return kills
 
 
@@ -72,6 +70,7 @@ def test_a_hundred_random_kills(undisturbed: Outcome, tmp_path: Path) -> None:
             return
 
 
+@pytest.mark.root
 def test_a_full_disk_crashes_the_worker_and_loses_nothing(undisturbed: Outcome, tmp_path: Path) -> None:
     """A tmpfs too small for the run: the write fails loudly; grown, the run ends as if nothing had been."""
     mount = tmp_path / "small"

@@ -40,8 +40,8 @@ from opintel.streams.log import LogUnavailable
 from opintel.streams.vitals import lag, stream_status
 
 STREAM = "fts"
-RATE = 12_000.0
-"""Messages an hour: findings and incidents of each kind, quickly judged."""
+RATE, LONG_RATE = 7_000.0, 12_000.0
+"""Messages an hour of a short and of a long story: findings and incidents of each kind, quickly judged."""
 SERVICES = ("ingest", "stage1", "stage2", "alerts", "delivery")
 SECRET = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 LEAVE = 12.0
@@ -81,7 +81,7 @@ class Row(NamedTuple):
 
 def tell(folder: Path, hours: float, long: bool) -> Story:
     """A story and what an undisturbed run of it over the embedded log comes to."""
-    messages = [body for _, body in Simulator(seed=5, hours=hours, rate=RATE).messages()]
+    messages = [body for _, body in Simulator(seed=5, hours=hours, rate=LONG_RATE if long else RATE).messages()]
     pieces = [b"\n".join(messages[n : n + CHUNK]) + b"\n" for n in range(0, len(messages), CHUNK)]
     with closing(Receiver(read_secret(SECRET)).start()) as receiver:
         settings(folder / "etc", receiver.url)

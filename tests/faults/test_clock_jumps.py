@@ -9,7 +9,11 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from .rig import Row, Site, get
+
+pytestmark = pytest.mark.broker
 
 # libfaketime 0.9.10 shifts the deadline of an absolute clock_nanosleep (Python's time.sleep) even where it leaves the
 # monotonic clock alone: EINVAL. It sleeps in select here.

@@ -11,6 +11,8 @@ import pytest
 from .rig import Row, Site
 from .test_members import shared
 
+pytestmark = pytest.mark.broker
+
 ERROR = r"goes on without: checkpoint \S+ could not be written"
 
 
@@ -32,6 +34,7 @@ def written(folder: Path) -> list[Path]:
     return [p for p in folder.rglob("*") if p.is_file() and p.name.isdigit()]
 
 
+@pytest.mark.root
 def test_no_room_for_checkpoints(small: Path, make_site: Callable[..., Site], report: Callable[[Row], None]) -> None:
     ballast = small / "ballast"
     with pytest.raises(OSError, match="No space"):

@@ -6,11 +6,15 @@ import re
 import time
 from collections.abc import Callable
 
+import pytest
+
 from opintel.finding import parse_rfc3339
 from opintel.streams.log import Aside
 from opintel.streams.vitals import stream_status
 
 from .rig import STREAM, Row, Site, get
+
+pytestmark = pytest.mark.broker
 
 
 def gaps(site: Site) -> list[Aside]:

@@ -6,9 +6,13 @@ import re
 from collections.abc import Callable
 from functools import partial
 
+import pytest
+
 from opintel.streams.kafka.membership import SESSION
 
 from .rig import Row, Service, Site
+
+pytestmark = pytest.mark.broker
 
 OURS = r"partitions \[([\d, ]*)\] of fts\.transfers are ours"
 

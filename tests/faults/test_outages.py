@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from .rig import Row, Site, get
+
+pytestmark = pytest.mark.broker
 
 
 def test_the_broker_restarts_and_stays_away(make_site: Callable[..., Site], report: Callable[[Row], None]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+import pytest
 from kafka import KafkaProducer
 from streams.crafted import bomb, produce
 
@@ -21,6 +22,8 @@ from opintel.streams.sequencer import control_topic
 from opintel.streams.stream import FINDINGS
 
 from .rig import SERVICES, STREAM, Row, Site, get
+
+pytestmark = pytest.mark.broker
 
 DEEP = b"\x91" * 100_000
 """msgpack: a list in a list in a list …"""

@@ -5,7 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+import pytest
+
 from .rig import Row, Site
+
+pytestmark = pytest.mark.broker
 
 NAMES = ("ingest", "stage1 a", "stage1 b", "stage2", "alerts", "delivery")
 

@@ -8,11 +8,15 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from opintel.alerts.sinks.webhook import read_secret
 from opintel.demo.receiver import Receiver
 from opintel.store.queries import outbox_empty
 
 from .rig import SECRET, Row, Site
+
+pytestmark = pytest.mark.broker
 
 
 class Moody(Receiver):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from opintel.health import MultiSeriesDetector, Scores
@@ -70,7 +70,6 @@ def same(a: Scores, b: Scores, rows: np.ndarray | slice = slice(None)) -> None:
         np.testing.assert_array_equal(left[rows], right, err_msg=name)
 
 
-@settings(max_examples=40, deadline=None)
 @given(rows=ROWS)
 def test_a_batch_gives_what_its_rows_give_one_by_one(rows: Rows) -> None:
     single = MultiSeriesDetector(0)
@@ -79,7 +78,6 @@ def test_a_batch_gives_what_its_rows_give_one_by_one(rows: Rows) -> None:
     same(fed(rows), joined(parts))
 
 
-@settings(max_examples=40, deadline=None)
 @given(rows=ROWS)
 def test_a_series_alone_gets_what_it_gets_among_others(rows: Rows) -> None:
     whole = fed(rows)
@@ -89,7 +87,6 @@ def test_a_series_alone_gets_what_it_gets_among_others(rows: Rows) -> None:
         same(whole, fed(alone._replace(keys=np.zeros(len(its), dtype=np.int64))), its)
 
 
-@settings(max_examples=40, deadline=None)
 @given(rows=ROWS, names=st.permutations(range(KEYS)), seed=st.integers(0, 99))
 def test_neither_the_names_of_keys_nor_how_series_are_mixed_matter(rows: Rows, names: list[int], seed: int) -> None:
     turn = np.random.default_rng(seed).permutation(len(rows.keys))
@@ -100,7 +97,6 @@ def test_neither_the_names_of_keys_nor_how_series_are_mixed_matter(rows: Rows, n
     same(fed(rows), fed(mixed._replace(keys=np.array(names)[mixed.keys])), order)
 
 
-@settings(max_examples=40, deadline=None)
 @given(rows=ROWS, share=st.floats(0.0, 1.0), names=st.permutations(range(KEYS)))
 def test_a_detector_restored_anywhere_goes_on_bit_for_bit(rows: Rows, share: float, names: list[int]) -> None:
     """Also where its series come back in another order."""
@@ -113,7 +109,6 @@ def test_a_detector_restored_anywhere_goes_on_bit_for_bit(rows: Rows, share: flo
     same(fed(rest, first), fed(rest._replace(keys=place[rest.keys]), second))
 
 
-@settings(max_examples=40, deadline=None)
 @given(rows=ROWS, share=st.floats(0.0, 1.0), other=DRAWN)
 def test_what_comes_later_changes_nothing_before(
     rows: Rows, share: float, other: list[tuple[int, float, float]]
@@ -125,7 +120,6 @@ def test_what_comes_later_changes_nothing_before(
     same(fed(rows.at(slice(0, cut))), Scores(*(column[:cut] for column in fed(changed))))
 
 
-@settings(max_examples=40, deadline=None)
 @given(rows=ROWS, key=st.integers(0, KEYS - 1))
 def test_a_key_that_was_forgotten_begins_as_a_new_one(rows: Rows, key: int) -> None:
     detector = MultiSeriesDetector(KEYS)
@@ -139,7 +133,6 @@ def test_a_key_that_was_forgotten_begins_as_a_new_one(rows: Rows, key: int) -> N
     same(fed(its, detector), fresh)
 
 
-@settings(max_examples=60, deadline=None)
 @given(rows=ROWS)
 def test_any_rows_give_finite_scores(rows: Rows) -> None:
     """Duplicates, times that stand still or go back, values that are enormous, tiny, equal or missing."""
@@ -157,7 +150,6 @@ def test_any_rows_give_finite_scores(rows: Rows) -> None:
         assert ((known >= 0.0) & (known <= 1.0)).all()
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 999),
     scale=st.floats(1e-9, 1e9) | st.floats(-1e9, -1e-9),
@@ -185,7 +177,6 @@ def test_p_does_not_depend_on_units(seed: int, scale: float, offset: float, faul
     np.testing.assert_allclose(other.p_value, plain.p_value, rtol=1e-5)
 
 
-@settings(max_examples=25, deadline=None)
 @given(rows=ROWS, weeks=st.integers(-1000, 1000))
 def test_p_does_not_depend_on_the_week(rows: Rows, weeks: int) -> None:
     """Whole weeks keep the hour and the day; a double of seconds since 1970 is exact to 2e-7, hence 1e-6."""

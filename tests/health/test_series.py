@@ -54,7 +54,7 @@ def joined(parts: list[Scores]) -> Scores:
     return Scores(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(seed=st.integers(0, 999), cuts=st.lists(st.integers(0, 260 * SERIES), max_size=12))
 def test_a_batch_gives_what_its_parts_give(seed: int, cuts: list[int]) -> None:
     keys, times, values = story(seed)
@@ -76,7 +76,7 @@ def test_a_batch_gives_what_its_rows_give_one_by_one() -> None:
     same_state(whole, single)
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(seed=st.integers(0, 999))
 def test_the_order_of_keys_does_not_matter(seed: int) -> None:
     keys, times, values = story(seed, rows=150)
@@ -88,7 +88,7 @@ def test_the_order_of_keys_does_not_matter(seed: int) -> None:
     same(pick(a, order), b)
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(seed=st.integers(0, 999), cut=st.integers(1, 180 * SERIES - 1))
 def test_a_restored_detector_goes_on_bit_for_bit(seed: int, cut: int) -> None:
     keys, times, values = story(seed, rows=180)
@@ -101,7 +101,7 @@ def test_a_restored_detector_goes_on_bit_for_bit(seed: int, cut: int) -> None:
     same_state(first, second)
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(seed=st.integers(0, 999), cut=st.integers(1, 180 * SERIES - 1))
 def test_nothing_looks_ahead(seed: int, cut: int) -> None:
     keys, times, values = story(seed, rows=180)
@@ -112,7 +112,7 @@ def test_nothing_looks_ahead(seed: int, cut: int) -> None:
     same(pick(a, np.arange(cut)), pick(b, np.arange(cut)))
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(
     seed=st.integers(0, 999), scale=st.sampled_from([-1e6, -1.0, -1e-3, 1e-3, 7.0, 1e6]), offset=st.floats(-3.0, 3.0)
 )

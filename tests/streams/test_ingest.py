@@ -120,7 +120,6 @@ def content(bus: Log) -> list:
     ]
 
 
-@settings(max_examples=40, deadline=None)
 @given(crashes=st.lists(st.integers(0, 40), max_size=6))
 def test_after_a_crash_at_any_entry_each_partition_has_each_row_once(
     tmp_path_factory: pytest.TempPathFactory, crashes: list[int]

@@ -17,6 +17,7 @@ from kafka.admin import KafkaAdminClient
 from opintel.demo.broker import Broker, BrokerError, find_jars
 
 
+@pytest.mark.broker
 def test_what_was_acknowledged_survives_stop_and_kill(part: Callable[[str], Path], tmp_path: Path) -> None:
     broker = Broker(tmp_path / "broker", jars=part("kafka"))
     with broker:
@@ -39,6 +40,7 @@ def test_what_was_acknowledged_survives_stop_and_kill(part: Callable[[str], Path
     assert broker.pid is None
 
 
+@pytest.mark.broker
 def test_a_broker_ends_with_its_process(part: Callable[[str], Path], tmp_path: Path) -> None:
     script = (
         "import sys, time\nfrom pathlib import Path\nfrom opintel.demo.broker import Broker\n"
@@ -57,6 +59,7 @@ def test_a_broker_ends_with_its_process(part: Callable[[str], Path], tmp_path: P
     assert not alive(broker)
 
 
+@pytest.mark.broker
 def test_settings_that_kafka_refuses_are_told_in_its_words(part: Callable[[str], Path], tmp_path: Path) -> None:
     with pytest.raises(BrokerError, match="Unable to parse nonsense to a broker endpoint") as caught:
         Broker(tmp_path / "a", properties={"listeners": "nonsense"}, jars=part("kafka")).start()

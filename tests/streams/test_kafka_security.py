@@ -35,6 +35,8 @@ from opintel.streams.sequencer import control_topic
 from opintel.streams.stream import FINDINGS, Stream
 from opintel.streams.vitals import stream_status
 
+pytestmark = pytest.mark.broker
+
 STREAM = Stream("fts", "fts.transfers", partitions=1)
 TOPICS = (STREAM.topic, control_topic(STREAM), STREAM.derived, FINDINGS, ASIDES)
 PASSWORD = "correct horse battery staple"

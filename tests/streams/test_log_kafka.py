@@ -293,6 +293,7 @@ def test_transactions_are_read_when_committed_and_never_when_aborted(kafka: Brok
     assert log.read(topic, 0, 5, 10) == [(6, b"plain")]
 
 
+@pytest.mark.broker
 def test_an_outage_is_told_and_ends(part: object, tmp_path: Path) -> None:
     with Broker(tmp_path, jars=part("kafka")) as broker:  # type: ignore[operator]
         log = KafkaLog(KafkaSettings(bootstrap=[broker.bootstrap]))

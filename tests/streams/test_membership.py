@@ -164,6 +164,7 @@ class Standing:
         self.alive.remove(self)
 
 
+@pytest.mark.broker
 def test_a_cluster_that_comes_back_empty_is_worked_on_again(kafka: Broker, tmp_path: Path) -> None:
     alive: list[Standing] = []
     with Broker(tmp_path / "broker") as broker:

@@ -118,7 +118,7 @@ def test_what_is_no_answer_of_prometheus_is_waited_out(
     assert len(ask(odd.url)) == 1
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(status=st.sampled_from([200, 400, 422]), at=st.integers(0, 300), junk=st.binary(max_size=40))
 def test_no_bytes_of_an_answer_crash_it(odd: Odd, status: int, at: int, junk: bytes) -> None:
     odd.says(status, answer_of(2)[:at] + junk + answer_of(2)[at + len(junk) :])

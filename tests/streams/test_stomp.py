@@ -17,6 +17,8 @@ from opintel.streams.connectors import MAX_BODY
 from opintel.streams.connectors import stomp as connector
 from opintel.streams.connectors.stomp import StompSettings, StompSource, Token
 
+pytestmark = pytest.mark.broker
+
 stomp = pytest.importorskip("stomp", reason="the extra `stomp` is not installed")
 QUEUE = "/queue/transfer.fts_monitoring_complete"
 TOPIC = "/topic/transfer.fts_monitoring_complete"

@@ -20,6 +20,8 @@ from faults.rig import Site, Story, tell
 from opintel.demo.broker import Broker
 from opintel.streams.checkpoints import FORMAT
 
+pytestmark = pytest.mark.broker
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 EARLIER = "d181d014a3f207ec4d51d775d3a3b0a2273e0861"
 """The first commit with services over Kafka."""

@@ -1,0 +1,42 @@
+"""Processes that a test may kill, without the second of imports that each would begin with: a server imports what they
+need once and forks them. Each is a process of its own, with nothing of the test's own process in it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable
+from typing import Any
+
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(
+    [
+        "httpx",
+        "pytest",
+        "opintel.alerts.delivery",
+        "opintel.alerts.service",
+        "opintel.alerts.sinks.webhook",
+        "opintel.fts.pipeline",
+        "opintel.fts.simulate",
+        "opintel.health.pipeline",
+        "opintel.health.wire",
+        "opintel.streams.ingest",
+        "opintel.streams.log_kafka",
+        "opintel.streams.log_sqlite",
+        "opintel.streams.worker",
+    ]
+)
+
+
+def exit_code(function: Callable[..., object], *arguments: Any, seconds: float = 120.0) -> int:
+    """Calls a function of a module in a process of its own; its exit status, −9 for SIGKILL, 1 for an exception, whose
+    traceback is on stderr. TimeoutError where it does not end.
+    """
+    child = _FORKS.Process(target=function, args=arguments)
+    child.start()
+    child.join(seconds)
+    if child.exitcode is None:
+        child.kill()
+        child.join()
+        raise TimeoutError(f"expected {function.__module__}.{function.__name__} to end within {seconds:g} s")
+    return child.exitcode
