@@ -79,8 +79,9 @@ def load_site(directory: Path | None = None) -> Site:
     alerts, alert_documents = _alerts(folder / "alerts", f"{root}alerts", problems)
     if problems:
         raise ConfigError(problems)
-    if settings.checkpoints and given and not _URL.match(settings.checkpoints):
-        settings = msgspec.structs.replace(settings, checkpoints=str(folder / os.path.expanduser(settings.checkpoints)))
+    for key, url in (("checkpoints", settings.checkpoints), ("models", settings.models)):
+        if url and given and not _URL.match(url):
+            settings = msgspec.structs.replace(settings, **{key: str(folder / os.path.expanduser(url))})
     return Site(folder, streams, sources, alerts, settings, written, documents, alert_documents)
 
 

@@ -70,6 +70,8 @@ class SiteSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Folder (relative to that of `site.yaml`) or fsspec URL that all workers reach; left out: in the data folder."""
     store: str | None = None
     """SQLAlchemy URL; left out: SQLite in the data folder."""
+    models: str | None = None
+    """Folder (relative to that of `site.yaml`) or fsspec URL of what was learned; left out: `models` beside it."""
 
 
 class Source(NamedTuple):

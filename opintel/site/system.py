@@ -22,6 +22,7 @@ from opintel.site.settings import Site
 from opintel.site.turns import Alerting, Lineage, Turn
 from opintel.site.watched import Watched, public_key_warning, watch
 from opintel.store.database import Store, open_store, sqlite_url
+from opintel.streams.artefacts import Artefacts
 from opintel.streams.controls import SETTINGS
 from opintel.streams.ingest import Ingester
 from opintel.streams.judging import JudgeStage
@@ -51,6 +52,7 @@ class System:
         self.data = data
         self.checkpoints = self.site.settings.checkpoints or str(data / "checkpoints")
         self.streams = watch(self.site)
+        self._door = Artefacts([self.site.settings.models or str(self.site.folder / "models")])
         declared = {name: watched.pipeline.naming.entities for name, watched in self.streams.items()}
         self.alerts = self.site.alerts.over(declared)
         self.warnings = [
@@ -123,7 +125,12 @@ class System:
         def make(partition: int) -> list[Service]:
             epoch = self._epochs[stream.topic]
             return [
-                self._turn(stream.topic, partition, batch, lambda: ReduceStage(stream, pipeline, partition, epoch, 1))
+                self._turn(
+                    stream.topic,
+                    partition,
+                    batch,
+                    lambda: ReduceStage(stream, pipeline, partition, epoch, 1, self._door),
+                )
             ]
 
         return [self._owned(watched, "stage1", stream.topic, make)]
@@ -134,11 +141,8 @@ class System:
 
         def make(partition: int) -> list[Service]:
             epoch = self._epochs[stream.derived]
-            return [
-                self._turn(
-                    stream.derived, partition, batch, lambda: JudgeStage(stream, pipeline, partition, epoch, origin)
-                )
-            ]
+            stage = lambda: JudgeStage(stream, pipeline, partition, epoch, origin, self._door)  # noqa: E731
+            return [self._turn(stream.derived, partition, batch, stage)]
 
         return [self._owned(watched, "stage2", stream.derived, make)]
 

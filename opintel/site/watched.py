@@ -19,7 +19,9 @@ from opintel.site.secrets import secret
 from opintel.site.settings import Site, StreamSettings
 from opintel.site.yaml_places import Path_, Problem, did_you_mean
 from opintel.streams.controls import NOT_PLAIN, is_plain
+from opintel.streams.settings import settings_types
 from opintel.streams.stream import Stream
+from opintel.streams.windows import cut_of
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -69,9 +71,13 @@ def _watched(site: Site, name: str) -> Watched:
     except ValueError as error:
         problems.append(document.problem(("wire",), str(error)))
     try:
-        detector_settings(site, name, {judge.name: judge.Settings for judge in (make() for make in pipeline.judges)})
+        detector_settings(site, name, settings_types(pipeline))
     except ConfigError as error:
         problems += error.problems
+    try:
+        cut_of(settings.stream, pipeline)
+    except ValueError as error:
+        problems.append(document.problem(("lateness",), str(error)))
     if problems:
         raise ConfigError(problems)
     return Watched(settings, settings.stream, pipeline, wire, settings.detectors)

@@ -22,7 +22,7 @@ from opintel.streams.log import Aside, AsideKind, Entry, Log
 from opintel.streams.records import MAX_RECORD, NEVER, Control, Rows, Source, Stamp, Tick, raw_codec, shard_of
 from opintel.streams.stream import FINDINGS, Stream
 from opintel.streams.tail import tail_of
-from opintel.streams.windows import Cut
+from opintel.streams.windows import cut_of
 
 CHUNK = 2000
 """Messages that share a stamp. Fixed: another size would close windows elsewhere. Large enough that a partition's
@@ -77,7 +77,7 @@ class Ingester:
         self.log, self.stream, self.wire, self.source, self.live = bus, stream, wire, source, live
         self.csv = pipeline.csv
         self._codec = raw_codec(pipeline.payload)
-        self._cut = Cut(stream.grid, pipeline.ends, stream.ttl)
+        self._cut = cut_of(stream, pipeline)
         self._aside_topic, self._aside_partition = f"{stream.name}.ingest", crc32(source.encode())
         create_topics(bus, stream)
         latest = [tail_of(bus, stream.topic, p).stamp for p in range(stream.partitions)]

@@ -38,7 +38,7 @@ from opintel.streams.records import (
 from opintel.streams.settings import check, of_detector
 from opintel.streams.stage import CRASH, DetectorFailed, Output, said
 from opintel.streams.stream import Stream
-from opintel.streams.windows import Cut, Ints, groups
+from opintel.streams.windows import Ints, cut_of, groups
 
 STATE_FORMAT = 3
 TOGETHER = 1 << 20
@@ -80,9 +80,6 @@ class ReduceStage:
         derived_partitions: int,
         door: Door = closed,
     ) -> None:
-        before, after = pipeline.context
-        if (before or after) and (pipeline.ends is not None or not 0 <= after <= stream.lateness or before < 0):
-            raise ValueError(f"expected a context on the grid, its end within the lateness, got {pipeline.context}")
         self.stream, self.pipeline, self.partition, self.epoch = stream, pipeline, partition, epoch
         self.derived_partitions, self._door = derived_partitions, door
         self.reducer: Reducer[Any] = pipeline.reducer()
@@ -91,9 +88,9 @@ class ReduceStage:
         self.wm = self.max_event = NEVER
         self._raw, self._derived = raw_codec(pipeline.payload), derived_codec(pipeline.record)
         self._controls = ControlTable()
-        self._cut = Cut(stream.grid, pipeline.ends, stream.ttl)
+        self._cut = cut_of(stream, pipeline)
         self._keys = Keys(stream)
-        self._windows = OpenWindows(pipeline.payload, before, after)
+        self._windows = OpenWindows(pipeline.payload, *pipeline.context)
         self._waiting: list[_Waiting] = []
         """Rows since a window closed last."""
         self.structure = {

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from opintel.finding import NS, digest
-from opintel.streams.windows import Grid
+from opintel.streams.grid import Grid
 
 FINDINGS = "opintel.findings"
 """The topic of findings, one partition, shared by all streams."""

@@ -12,38 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from opintel.detector import Pipeline
 from opintel.finding import Window
 from opintel.rows import Batch
+from opintel.streams.grid import Grid
+from opintel.streams.stream import Stream
 
 Ints = NDArray[np.int64]
 Ends = Callable[[Batch[Any]], Ints]
-
-
-class Grid(NamedTuple):
-    """Windows of `size` ns that start at `phase` + k · `size`."""
-
-    size: int
-    phase: int = 0
-
-    def start(self, time: int) -> int:
-        """Start of the window that holds `time`, ns."""
-        return time - (time - self.phase) % self.size
-
-    def at_or_after(self, time: int) -> int:
-        """The first window start at or after `time`, ns.
-
-        >>> Grid(60, 10).at_or_after(11)
-        70
-        """
-        return -((self.phase - time) // self.size) * self.size + self.phase
-
-    def window(self, start: int) -> Window:
-        """The window that starts at `start`."""
-        return Window(start, start + self.size)
-
-    def starts(self, time: Ints) -> Ints:
-        """(n,) `start` of each time."""
-        return time - (time - self.phase) % self.size
 
 
 class Cut(NamedTuple):
@@ -72,6 +48,16 @@ class Cut(NamedTuple):
     def cut_short(self, watermark: int) -> int:
         """The end of the window that an end of the input at this watermark cuts short."""
         return watermark if self.ends is not None else self.grid.start(watermark)
+
+
+def cut_of(stream: Stream, pipeline: Pipeline) -> Cut:
+    """How the rows of a stream are cut. ValueError where a pipeline's context does not fit the stream."""
+    before, after = pipeline.context
+    if (before or after) and pipeline.ends is not None:
+        raise ValueError("expected no context where windows come with the data")
+    if before < 0 or not 0 <= after <= stream.lateness:
+        raise ValueError(f"expected at least {after} ns, as far as the detector looks beyond a window")
+    return Cut(stream.grid, pipeline.ends, stream.ttl)
 
 
 def groups(start: Ints, end: Ints) -> Iterator[tuple[Window, NDArray[np.intp]]]:
