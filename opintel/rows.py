@@ -7,6 +7,7 @@ decoded from a topic is checked here: lengths agree, codes lie in their dictiona
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
 from collections.abc import Iterable, Iterator, Sequence
@@ -60,12 +61,10 @@ class Texts(NamedTuple):
     @classmethod
     def joined(cls, parts: Sequence[Texts]) -> Texts:
         """One column after the other."""
-        table: dict[str, int] = {}
-        codes = []
-        for values, code in parts:
-            places = np.array([table.setdefault(value, len(table)) for value in values], dtype=np.int32)
-            codes.append(places[code])
-        return cls(list(table), np.concatenate(codes))
+        values, place = coded(itertools.chain.from_iterable(part.values for part in parts))
+        bounds = itertools.accumulate((len(part.values) for part in parts), initial=0)
+        codes = [place[begin:][part.code] for begin, part in zip(bounds, parts, strict=False)]
+        return cls(values, np.concatenate(codes))
 
     def take(self, index: Index) -> Texts:
         """The texts at these rows; values that none of them has are dropped."""
@@ -79,13 +78,13 @@ class Texts(NamedTuple):
         """The same without values that no row has."""
         if 8 * len(self.code) < len(self.values):
             kept, code = np.unique(self.code, return_inverse=True)
-            return Texts([self.values[n] for n in kept.tolist()], code.astype(np.int32).reshape(-1))
+            return Texts(list(map(self.values.__getitem__, kept.tolist())), code.astype(np.int32).reshape(-1))
         used = np.zeros(len(self.values), dtype=bool)
         used[self.code] = True
         if used.all():
             return self
         places = np.cumsum(used, dtype=np.int32) - np.int32(1)
-        return Texts([self.values[n] for n in np.flatnonzero(used).tolist()], places[self.code])
+        return Texts(list(map(self.values.__getitem__, np.flatnonzero(used).tolist())), places[self.code])
 
     def ordered(self) -> Texts:
         """The same with its values in order, each once and in use: one form for one content."""
@@ -355,7 +354,7 @@ class Batch(msgspec.Struct, Generic[P], eq=False):
 
     def plain(self) -> Any:
         """The rows as plain data, as a state keeps them: the same for the same rows, however they were put together."""
-        return msgspec.to_builtins(self.ordered().packed(), builtin_types=(bytes,))
+        return msgspec.to_builtins(self.ordered().packed(), builtin_types=(bytes, memoryview))
 
     @classmethod
     def from_plain(cls, plain: Any, payload: Any) -> Batch[Any]:
@@ -376,17 +375,10 @@ class Batch(msgspec.Struct, Generic[P], eq=False):
 
 def coded(values: Iterable[V]) -> tuple[list[V], NDArray[np.int32]]:
     """(distinct values in order of first appearance, (n,) the place of each value among them)."""
-    table: _Table[V] = _Table()
-    codes = np.fromiter(map(table.__getitem__, values), dtype=np.int32)
-    return list(table), codes
-
-
-class _Table(dict[V, int]):
-    """Numbers its keys as they come."""
-
-    def __missing__(self, key: V) -> int:
-        found = self[key] = len(self)
-        return found
+    every = list(values)
+    distinct = list(dict.fromkeys(every))
+    table = dict(zip(distinct, range(len(distinct)), strict=True))
+    return distinct, np.fromiter(map(table.__getitem__, every), dtype=np.int32, count=len(every))
 
 
 def _column(values: list[Any], form: type, kind: Numbers | None) -> Any:
@@ -410,8 +402,9 @@ def _flags(row: type[msgspec.Struct]) -> frozenset[str]:
 
 def _weights(column: Any, kind: Numbers | None) -> NDArray[Any]:
     if isinstance(column, Texts):
-        sizes = [len(value.encode("utf-8", "surrogatepass")) + 5 for value in column.values]
-        return np.array(sizes, dtype=np.int64)[column.code] + 4
+        sizes = np.fromiter(map(len, column.values), dtype=np.int64, count=len(column.values))
+        widest = 1 if "".join(column.values).isascii() else 4  # bytes of a character in UTF-8
+        return (sizes * widest)[column.code] + 9
     assert kind is not None
     size = np.dtype(kind.dtype).itemsize
     return column.sizes * size + 4 if isinstance(column, Arrays) else np.full(len(column), size)
@@ -422,7 +415,8 @@ def _packed(column: Any, kind: Numbers | None) -> Any:
         return [column.values, _packed(column.code, _CODES)]
     assert kind is not None
     if isinstance(column, Arrays):
-        return [_packed(column.sizes, _SIZES), column.values.astype(kind.dtype, copy=False).tobytes()]
+        values = np.ascontiguousarray(column.values, dtype=kind.dtype)
+        return [_packed(column.sizes, _SIZES), memoryview(values).cast("B") if len(values) else b""]
     return column.astype(kind.dtype, copy=False).tobytes()
 
 
@@ -441,7 +435,7 @@ def _unpacked(name: str, packed: Any, rows: int, form: type, kind: Numbers | Non
 
 
 def _numbers(name: str, packed: Any, rows: int, kind: Numbers) -> NDArray[Any]:
-    if not isinstance(packed, bytes):
+    if not isinstance(packed, bytes | memoryview):
         raise ValueError(f"{name}: expected bytes, got {type(packed).__name__}")
     size = np.dtype(kind.dtype).itemsize
     if len(packed) != rows * size:

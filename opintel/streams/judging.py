@@ -123,8 +123,12 @@ class JudgeStage:
     def _upsert(self, records: Sequence[Record[Any]], position: int) -> list[Aside]:
         """Takes records; those that cannot be are set aside, one by one."""
         dead = []
+        checked: Window | None = None
         for n, record in enumerate(records):
             try:
+                if record.window != checked:
+                    self._check_window(record.window)
+                    checked = record.window
                 self._upsert_one(record)
             except ValueError as error:
                 dead.append(self._dead(position, n, error, msgspec.json.encode(record)))
@@ -132,7 +136,6 @@ class JudgeStage:
 
     def _upsert_one(self, record: Record[Any]) -> None:
         window, scope = record.window, record.scope
-        self._check_window(window)
         if isinstance(record.payload, int) != (record.kind == QUARANTINED):
             raise ValueError(
                 f"a record of kind {record.kind!r} with {str(record.payload)[:100]}: a count is of quarantined rows"

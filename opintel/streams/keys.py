@@ -6,6 +6,7 @@ shows nowhere.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
@@ -32,6 +33,8 @@ class Keys:
 
     def quarantined(self, keys: Sequence[str]) -> NDArray[np.bool_]:
         """(keys,) whether each is quarantined."""
+        if not self._quarantined:
+            return np.zeros(len(keys), dtype=bool)
         return np.fromiter(map(self._quarantined.__contains__, keys), dtype=bool, count=len(keys))
 
     def known(self, keys: Sequence[str]) -> NDArray[np.bool_]:
@@ -40,8 +43,7 @@ class Keys:
 
     def marks(self, keys: Sequence[str]) -> NDArray[np.int64]:
         """(keys,) what each adds to its rows' ids, so that one id under two keys is two rows; 0 of what has no room."""
-        get = self._marks.get
-        return np.fromiter((get(key, 0) for key in keys), dtype=np.int64, count=len(keys))
+        return np.fromiter(map(self._marks.get, keys, itertools.repeat(0)), dtype=np.int64, count=len(keys))
 
     def admit(self, key: str) -> bool:
         """Takes a new key, if its shard has room."""

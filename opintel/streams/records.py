@@ -151,6 +151,8 @@ class Tested(msgspec.Struct, array_like=True, tag="tested"):
     counts: Annotated[dict[Label, _Counts], msgspec.Meta(max_length=10_000)]
 
 
+_Column = memoryview | list[memoryview | list[str]]
+"""A column as it is kept; bytes are not copied out of the record."""
 Value = Rows | Tick | Control | Derived[Any] | Forwarded | Closed | Tested
 
 
@@ -186,7 +188,7 @@ class RawCodec(Codec[Any]):
 
     def __init__(self, payload: Any) -> None:
         columnar = isinstance(payload, type) and issubclass(payload, Columns)
-        kept, one = (Any, payload.ROW) if columnar else (payload, payload)
+        kept, one = (_Column, payload.ROW) if columnar else (payload, payload)
         self._payload = payload
         super().__init__(_Columns[kept] | _Rows[one] | Tick | Control)  # type: ignore[valid-type]
 

@@ -41,7 +41,7 @@ from opintel.streams.stream import Stream
 from opintel.streams.windows import Ints, cut_of, groups
 
 STATE_FORMAT = 3
-TOGETHER = 1 << 20
+TOGETHER = 1 << 18
 """Bytes of records whose rows are looked at together: more at once costs copies and saves nothing."""
 PLACES = 5
 """Places that an aside of several rows names."""
@@ -275,6 +275,9 @@ class ReduceStage:
 
     def _emit(self, records: Sequence[Record[Any]], out: Output) -> None:
         by_partition: dict[int, list[Record[Any]]] = {}
+        if self.derived_partitions == 1:
+            by_partition[0] = list(records)
+            records = ()
         for record in records:
             by_partition.setdefault(shard_of(record.scope, self.derived_partitions), []).append(record)
         for partition, its in by_partition.items():
