@@ -416,7 +416,7 @@ def _packed(column: Any, kind: Numbers | None) -> Any:
     assert kind is not None
     if isinstance(column, Arrays):
         values = np.ascontiguousarray(column.values, dtype=kind.dtype)
-        return [_packed(column.sizes, _SIZES), memoryview(values).cast("B") if len(values) else b""]
+        return [_packed(column.sizes, _SIZES), values.data.cast("B") if len(values) else b""]
     return column.astype(kind.dtype, copy=False).tobytes()
 
 

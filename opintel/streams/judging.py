@@ -122,28 +122,26 @@ class JudgeStage:
 
     def _upsert(self, records: Sequence[Record[Any]], position: int) -> list[Aside]:
         """Takes records; those that cannot be are set aside, one by one."""
-        dead = []
-        checked: Window | None = None
+        dead: list[Aside] = []
+        window: Window | None = None
+        scopes: dict[str, dict[tuple[str, str], Record[Any]]] | None = None
         for n, record in enumerate(records):
             try:
-                if record.window != checked:
+                if record.window != window:
                     self._check_window(record.window)
-                    checked = record.window
-                self._upsert_one(record)
+                    window = record.window
+                    scopes = None if window.end <= self._due else self._records.setdefault(window, {})
+                if isinstance(record.payload, int) != (record.kind == QUARANTINED):
+                    shown = str(record.payload)[:100]
+                    raise ValueError(f"a record of kind {record.kind!r} with {shown}: a count is of quarantined rows")
             except ValueError as error:
                 dead.append(self._dead(position, n, error, msgspec.json.encode(record)))
+                continue
+            if scopes is None:
+                self.repeated += 1
+            else:
+                scopes.setdefault(record.scope, {})[record.kind, record.key] = record
         return dead
-
-    def _upsert_one(self, record: Record[Any]) -> None:
-        window, scope = record.window, record.scope
-        if isinstance(record.payload, int) != (record.kind == QUARANTINED):
-            raise ValueError(
-                f"a record of kind {record.kind!r} with {str(record.payload)[:100]}: a count is of quarantined rows"
-            )
-        if window.end <= self._due:
-            self.repeated += 1
-            return
-        self._records.setdefault(window, {}).setdefault(scope, {})[record.kind, record.key] = record
 
     def _tested_by(self, record: Tested) -> None:
         self._check_window(record.window)
