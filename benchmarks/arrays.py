@@ -38,7 +38,7 @@ from opintel.detector import (
 )
 from opintel.finding import NS, Finding
 from opintel.ids import hashed
-from opintel.rows import Arrays, Batch, Columns, Numbers, Texts
+from opintel.rows import Arrays, Batch, Columns, Numbers, TextColumn
 from opintel.streams.ingest import Ingester
 from opintel.streams.judging import JudgeStage
 from opintel.streams.log_sqlite import SqliteLog
@@ -91,7 +91,7 @@ def _rows(batch: pa.RecordBatch) -> Batch[Array]:
     offsets = np.frombuffer(key.buffers()[1], dtype=np.int32)[: len(batch) + 1]
     marks = hashed(np.frombuffer(key.buffers()[2], dtype=np.uint8), offsets, time.to_numpy())
     arrays = Arrays(data.values.to_numpy(), data.offsets.to_numpy().astype(np.int64))
-    return Batch(Texts.of(key.to_pylist()), time.to_numpy(), marks, ArrayColumns(arrays, end.to_numpy()))
+    return Batch(TextColumn.of(key.to_pylist()), time.to_numpy(), marks, ArrayColumns(arrays, end.to_numpy()))
 
 
 class Sums(Reducer[Array]):

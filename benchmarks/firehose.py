@@ -15,7 +15,7 @@ from multiprocessing.synchronize import Event
 from kafka import KafkaAdminClient, KafkaProducer
 
 from opintel.finding import NS
-from opintel.fts.simulate import Simulator
+from opintel.fts.simulate import FtsSimulator
 
 SOURCE, PARTITIONS = "fts.source", 4
 KEPT = 1 << 30
@@ -106,10 +106,10 @@ def _tell(seed: int, rate: float | None, parts: queue.Queue[list[tuple[int, byte
 def _story(seed: int, rate: float) -> Iterator[list[tuple[int, bytes]]]:
     """Parts of (arrival, message) at `rate` messages a second at this time of the day."""
     begin = time.time_ns() + BEFORE
-    few = Simulator(seed=seed, hours=0.2, start=begin, rate=20_000.0, faults=())
+    few = FtsSimulator(seed=seed, hours=0.2, start=begin, rate=20_000.0, faults=())
     habit = sum(len(_told(body)) for _, body in few.messages()) / (0.2 * 20_000.0)
     part: list[tuple[int, bytes]] = []
-    for arrival, body in Simulator(seed=seed, hours=HOURS, start=begin, rate=3600 * rate / habit).messages():
+    for arrival, body in FtsSimulator(seed=seed, hours=HOURS, start=begin, rate=3600 * rate / habit).messages():
         part += [(arrival, one) for one in _told(body)]
         if len(part) >= PART:
             yield part

@@ -15,8 +15,8 @@ import time
 import numpy as np
 
 from opintel.health import MultiSeriesDetector, Scores
-from opintel.health.judge import STATISTICS
 from opintel.health.processes import FAULTS, NAMES, Process, inject, simulate
+from opintel.health.scoring import STATISTICS
 
 LEVELS = (1e-2, 1e-3, 1e-4)
 FAR = (1e-4, 1e-5, 1e-6, 1e-7)

@@ -18,9 +18,9 @@ from rich.progress import track
 from opintel.detector import Message
 from opintel.finding import NS
 from opintel.health import MultiSeriesDetector
-from opintel.health.judge import STATISTICS
-from opintel.health.records import is_counter, parts_of, series_parts
-from opintel.health.simulate import Simulator
+from opintel.health.scoring import STATISTICS
+from opintel.health.series_names import is_counter, parts_of, series_parts
+from opintel.health.simulate import HealthSimulator
 from opintel.health.wire import HealthWire
 
 LEVELS = (1e-2, 1e-3, 1e-4, 1e-5)
@@ -31,7 +31,7 @@ def samples(seed: int, days: float) -> tuple[list[str], np.ndarray, np.ndarray, 
     """Metric of each key; (N,) key, time in s, value, in order of time; counters are rates, NaN over a reset."""
     wire, names = HealthWire(), {}  # type: ignore[var-annotated]
     keys, times, values = [], [], []
-    bodies = (body for _, body in Simulator(seed=seed, hours=24.0 * days, faults=()).messages())
+    bodies = (body for _, body in HealthSimulator(seed=seed, hours=24.0 * days, faults=()).messages())
     while some := list(islice(bodies, 2000)):
         rows = wire.decode([Message(body) for body in some]).rows
         code = np.array([names.setdefault(key, len(names)) for key in rows.key.values])

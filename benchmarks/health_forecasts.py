@@ -22,8 +22,8 @@ from rich.progress import track
 from opintel.detector import Closing, Controls, Message, Record
 from opintel.finding import NS, Finding, Window
 from opintel.health.limits import Limit, LimitJudge, LimitSettings
-from opintel.health.records import metric_of, parts_of, series_text
-from opintel.health.simulate import Simulator
+from opintel.health.series_names import metric_of, parts_of, series_text
+from opintel.health.simulate import HealthSimulator
 from opintel.health.windows import SERIES, Point, SeriesWindow
 from opintel.health.wire import HealthWire
 
@@ -50,7 +50,7 @@ def forecasts(windows: Windows, settings: LimitSettings) -> list[Finding]:
     return [finding for finding in told if finding.kind == "forecast"]
 
 
-def fleet(simulator: Simulator) -> Windows:
+def fleet(simulator: HealthSimulator) -> Windows:
     """The last value of each series with a limit, minute by minute."""
     wire, found = HealthWire(), {}  # type: ignore[var-annotated]
     bodies = (body for _, body in simulator.messages())
@@ -71,7 +71,7 @@ def fleets(seeds: Sequence[int]) -> None:
     soon: dict[str, list[float]] = {MEMORY: [], DISK: []}
     missed, false = 0, set()
     for seed in track(seeds, "fleets with faults", transient=True):
-        simulator = Simulator(seed=seed, hours=24.0, faults=("memory-leak", "disk-filling"), quiet_hours=3.0)
+        simulator = HealthSimulator(seed=seed, hours=24.0, faults=("memory-leak", "disk-filling"), quiet_hours=3.0)
         told = forecasts(fleet(simulator), SHIPPED)
         for fault in simulator.truth:
             metric, instance = MEMORY if fault.kind == "memory-leak" else DISK, fault.subject["instance"]
@@ -97,7 +97,7 @@ def clean_fleets(seeds: Sequence[int], days: float) -> None:
     told = [
         f
         for seed in track(seeds, "clean fleets", transient=True)
-        for f in forecasts(fleet(Simulator(seed=seed, hours=24.0 * days, faults=())), SHIPPED)
+        for f in forecasts(fleet(HealthSimulator(seed=seed, hours=24.0 * days, faults=())), SHIPPED)
     ]
     print(f"{len(told)} forecasts in {len(seeds)} clean fleets of {days:g} days\n")
 

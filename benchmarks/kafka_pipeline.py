@@ -22,7 +22,7 @@ from rooms import batches, rooms
 
 from opintel.demo.broker import Broker
 from opintel.finding import NS
-from opintel.fts.simulate import Simulator
+from opintel.fts.simulate import FtsSimulator
 from opintel.site.load import load_site
 from opintel.site.system import System
 from opintel.store.queries import finding_counts
@@ -56,7 +56,7 @@ def main() -> None:
         "--profile", action="store_true", help="Also print where the time goes (slower while it looks)."
     )
     given = parser.parse_args()
-    simulator = Simulator(seed=1, hours=given.hours, rate=given.rate)
+    simulator = FtsSimulator(seed=1, hours=given.hours, rate=given.rate)
     lines = [body for _, body in simulator.messages()]
     with tempfile.TemporaryDirectory() as name, Broker(Path(name, "kafka")) as broker:
         bench = Bench(Path(name), broker.bootstrap, simulator.end)

@@ -19,7 +19,7 @@ from uuid import uuid4
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 
 from opintel.demo.broker import Broker
-from opintel.fts.simulate import Simulator
+from opintel.fts.simulate import FtsSimulator
 from opintel.streams.kafka.reader import Reader
 
 CODECS = (None, "lz4", "zstd")
@@ -27,7 +27,7 @@ CODECS = (None, "lz4", "zstd")
 
 def main(bootstrap: str, passes: int, hours: float) -> None:
     """Prints a row a codec: messages, their size, both rates (median and range), the ratio of the medians."""
-    messages = [body for _, body in Simulator(seed=1, hours=hours, faults=()).messages()]
+    messages = [body for _, body in FtsSimulator(seed=1, hours=hours, faults=()).messages()]
     size = sum(map(len, messages)) / len(messages)
     print(
         f"{len(messages)} messages of {size:.0f} bytes, {passes} passes each; messages per CPU-second, median (range)"

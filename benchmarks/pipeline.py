@@ -20,7 +20,7 @@ import msgspec
 from rooms import batches, rooms
 
 from opintel.detector import Message
-from opintel.fts.simulate import Simulator
+from opintel.fts.simulate import FtsSimulator
 from opintel.site.system import System, drain
 from opintel.streams.feeds import file_feed
 from opintel.streams.ingest import CHUNK, Ingester
@@ -39,7 +39,7 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        lines = [body for _, body in Simulator(seed=1, hours=given.hours, rate=given.rate).messages()]
+        lines = [body for _, body in FtsSimulator(seed=1, hours=given.hours, rate=given.rate).messages()]
         (folder / "in").mkdir()
         (folder / "in/story.jsonl").write_bytes(b"\n".join(lines) + b"\n")
         batched = batches(lines, RECORDS)

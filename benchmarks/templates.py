@@ -16,9 +16,9 @@ from typing import Any
 from opintel.detector import Controls, NoSettings, WindowRows
 from opintel.finding import NS, Window
 from opintel.fts.masking import mask
-from opintel.fts.records import FAILED, OK, Transfer, Transfers
 from opintel.fts.reducer import FtsReducer
 from opintel.fts.templates import TemplateMiner
+from opintel.fts.transfers import FAILED, OK, Transfer, Transfers
 from opintel.rows import Batch, Row
 
 DEFAULT = Path(__file__).resolve().parents[2] / "shared" / "data" / "fts" / "fts_10k_messages.csv"

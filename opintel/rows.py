@@ -39,19 +39,19 @@ class Row(msgspec.Struct, Generic[P], array_like=True, gc=False):
     payload: P
 
 
-class Texts(NamedTuple):
+class TextColumn(NamedTuple):
     """A column of n texts, dictionary-coded: row i holds `values[code[i]]`."""
 
     values: list[str]
     code: NDArray[np.int32]
 
     @classmethod
-    def of(cls, texts: Iterable[str]) -> Texts:
+    def of(cls, texts: Iterable[str]) -> TextColumn:
         """The column of these texts; values in order of first appearance."""
         return cls(*coded(texts))
 
     @classmethod
-    def among(cls, rows: Index, texts: Iterable[str], size: int) -> Texts:
+    def among(cls, rows: Index, texts: Iterable[str], size: int) -> TextColumn:
         """A column of `size` texts: these at their rows, empty ones elsewhere."""
         values, code = cls.of(["", *texts])
         codes = np.zeros(size, dtype=np.int32)
@@ -59,34 +59,34 @@ class Texts(NamedTuple):
         return cls(values, codes)
 
     @classmethod
-    def joined(cls, parts: Sequence[Texts]) -> Texts:
+    def joined(cls, parts: Sequence[TextColumn]) -> TextColumn:
         """One column after the other."""
         values, place = coded(itertools.chain.from_iterable(part.values for part in parts))
         bounds = itertools.accumulate((len(part.values) for part in parts), initial=0)
         codes = [place[begin:][part.code] for begin, part in zip(bounds, parts, strict=False)]
         return cls(values, np.concatenate(codes))
 
-    def take(self, index: Index) -> Texts:
+    def take(self, index: Index) -> TextColumn:
         """The texts at these rows; values that none of them has are dropped."""
-        return Texts(self.values, self.code[index]).compact()
+        return TextColumn(self.values, self.code[index]).compact()
 
-    def cut(self, begin: int, end: int) -> Texts:
+    def cut(self, begin: int, end: int) -> TextColumn:
         """The texts of rows [begin, end); values that none of them has are dropped."""
-        return Texts(self.values, self.code[begin:end]).compact()
+        return TextColumn(self.values, self.code[begin:end]).compact()
 
-    def compact(self) -> Texts:
+    def compact(self) -> TextColumn:
         """The same without values that no row has."""
         if 8 * len(self.code) < len(self.values):
             kept, code = np.unique(self.code, return_inverse=True)
-            return Texts(list(map(self.values.__getitem__, kept.tolist())), code.astype(np.int32).reshape(-1))
+            return TextColumn(list(map(self.values.__getitem__, kept.tolist())), code.astype(np.int32).reshape(-1))
         used = np.zeros(len(self.values), dtype=bool)
         used[self.code] = True
         if used.all():
             return self
         places = np.cumsum(used, dtype=np.int32) - np.int32(1)
-        return Texts(list(map(self.values.__getitem__, np.flatnonzero(used).tolist())), places[self.code])
+        return TextColumn(list(map(self.values.__getitem__, np.flatnonzero(used).tolist())), places[self.code])
 
-    def ordered(self) -> Texts:
+    def ordered(self) -> TextColumn:
         """The same with its values in order, each once and in use: one form for one content."""
         here = self.compact()
         if all(map(operator.lt, here.values, here.values[1:])):
@@ -94,7 +94,7 @@ class Texts(NamedTuple):
         values = sorted(set(here.values))
         place = {value: n for n, value in enumerate(values)}
         places = np.array([place[value] for value in here.values], dtype=np.int32)
-        return Texts(values, places[here.code])
+        return TextColumn(values, places[here.code])
 
     def tolist(self) -> list[str]:
         """The texts, row by row."""
@@ -191,7 +191,7 @@ class Numbers(NamedTuple):
 class Columns(msgspec.Struct, eq=False):
     """Payloads of n rows as columns. A domain's form of it lists them, in the order in which they are encoded:
 
-    each field is `Texts`, `Annotated[NDArray[…], Numbers(…)]` or `Annotated[Arrays, Numbers(…)]`, of n entries.
+    each field is `TextColumn`, `Annotated[NDArray[…], Numbers(…)]` or `Annotated[Arrays, Numbers(…)]`, of n entries.
     """
 
     ROW: ClassVar[type[msgspec.Struct]]
@@ -264,7 +264,7 @@ _TIMES = Numbers("<i8", -(1 << 62), 1 << 62)
 class Batch(msgspec.Struct, Generic[P], eq=False):
     """n rows in order of arrival: columns of their keys, times (ns UTC), ids, and their payload."""
 
-    key: Texts
+    key: TextColumn
     time: NDArray[np.int64]
     id: NDArray[np.int64]
     payload: Any
@@ -275,7 +275,7 @@ class Batch(msgspec.Struct, Generic[P], eq=False):
         """The columns of these rows; `payload` is P or a `Columns`. OverflowError for a time or id beyond int64."""
         payloads = [row.payload for row in rows]
         return cls(
-            Texts.of([row.key for row in rows]),
+            TextColumn.of([row.key for row in rows]),
             np.array([row.time for row in rows], dtype=np.int64),
             np.array([row.id for row in rows], dtype=np.int64),
             payload.of(payloads) if issubclass(payload, Columns) else payloads,
@@ -346,7 +346,7 @@ class Batch(msgspec.Struct, Generic[P], eq=False):
         if not columnar and len(packed.payload) != rows:
             raise ValueError(f"expected {rows} payloads, got {len(packed.payload)}")
         return cls(
-            _unpacked("key", [packed.keys, packed.key], rows, Texts, None),
+            _unpacked("key", [packed.keys, packed.key], rows, TextColumn, None),
             _unpacked("time", packed.time, rows, np.ndarray, _TIMES),
             _unpacked("id", packed.id, rows, np.ndarray, _IDS),
             payload.unpacked(rows, packed.payload) if columnar else packed.payload,
@@ -383,13 +383,13 @@ def coded(values: Iterable[V]) -> tuple[list[V], NDArray[np.int32]]:
 
 def _column(values: list[Any], form: type, kind: Numbers | None) -> Any:
     if kind is None:
-        return Texts.of(values)
+        return TextColumn.of(values)
     return Arrays.of(values, kind.dtype) if form is Arrays else np.array(values, dtype=kind.dtype)
 
 
 def _entry(column: Any, n: int) -> Any:
     """Row n of a column as plain data."""
-    if isinstance(column, Texts):
+    if isinstance(column, TextColumn):
         return column.values[column.code[n]]
     return column.at(n).tolist() if isinstance(column, Arrays) else column[n].item()
 
@@ -401,7 +401,7 @@ def _flags(row: type[msgspec.Struct]) -> frozenset[str]:
 
 
 def _weights(column: Any, kind: Numbers | None) -> NDArray[Any]:
-    if isinstance(column, Texts):
+    if isinstance(column, TextColumn):
         sizes = np.fromiter(map(len, column.values), dtype=np.int64, count=len(column.values))
         widest = 1 if "".join(column.values).isascii() else 4  # bytes of a character in UTF-8
         return (sizes * widest)[column.code] + 9
@@ -411,7 +411,7 @@ def _weights(column: Any, kind: Numbers | None) -> NDArray[Any]:
 
 
 def _packed(column: Any, kind: Numbers | None) -> Any:
-    if isinstance(column, Texts):
+    if isinstance(column, TextColumn):
         return [column.values, _packed(column.code, _CODES)]
     assert kind is not None
     if isinstance(column, Arrays):
@@ -431,7 +431,7 @@ def _unpacked(name: str, packed: Any, rows: int, form: type, kind: Numbers | Non
     values = packed[0]
     if not isinstance(values, list) or not all(type(text) is str and len(text) <= MAX_TEXT for text in values):
         raise ValueError(f"{name}: expected texts of at most {MAX_TEXT} characters")
-    return Texts(values, _numbers(name, packed[1], rows, _CODES._replace(high=len(values) - 1)))
+    return TextColumn(values, _numbers(name, packed[1], rows, _CODES._replace(high=len(values) - 1)))
 
 
 def _numbers(name: str, packed: Any, rows: int, kind: Numbers) -> NDArray[Any]:
@@ -456,15 +456,17 @@ def _numbers(name: str, packed: Any, rows: int, kind: Numbers) -> NDArray[Any]:
 
 @cache
 def _kinds(columns: type[Columns]) -> list[tuple[str, type, Numbers | None]]:
-    """(name, Texts, Arrays or ndarray, how its numbers are kept; None for texts) of each column."""
+    """(name, TextColumn, Arrays or ndarray, how its numbers are kept; None for texts) of each column."""
     hints = get_type_hints(columns, include_extras=True)
     found: list[tuple[str, type, Numbers | None]] = []
     for name in columns.__struct_fields__:
         hint = hints[name]
         kind = next((m for m in getattr(hint, "__metadata__", ()) if isinstance(m, Numbers)), None)
-        if kind is None and hint is not Texts:
-            raise TypeError(f"{columns.__name__}.{name}: expected Texts, or an array or Arrays annotated with Numbers")
-        form = Texts if kind is None else Arrays if hint.__origin__ is Arrays else np.ndarray
+        if kind is None and hint is not TextColumn:
+            raise TypeError(
+                f"{columns.__name__}.{name}: expected TextColumn, or an array or Arrays annotated with Numbers"
+            )
+        form = TextColumn if kind is None else Arrays if hint.__origin__ is Arrays else np.ndarray
         found.append((name, form, kind))
     return found
 
@@ -480,7 +482,7 @@ def _cut(column: Any, begin: int, end: int) -> Any:
 
 
 def _ordered(column: Any) -> Any:
-    return column.ordered() if isinstance(column, Texts | Columns) else column
+    return column.ordered() if isinstance(column, TextColumn | Columns) else column
 
 
 def _joined(columns: Sequence[Any]) -> Any:

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from opintel.fts.records import ABORTED, FAILED, OK, Transfer, Transfers
-from opintel.rows import Arrays, Batch, Columns, Numbers, Packed, Row, Texts
+from opintel.fts.transfers import ABORTED, FAILED, OK, Transfer, Transfers
+from opintel.rows import Arrays, Batch, Columns, Numbers, Packed, Row, TextColumn
 
 INT64 = st.sampled_from([0, 1, -1, 2**63 - 1, -(2**63)]) | st.integers(-(2**63), 2**63 - 1)
 COUNT = st.integers(0, 2**63 - 1)
@@ -56,7 +56,7 @@ class Histogram(msgspec.Struct, array_like=True):
 
 class Histograms(Columns):
     ROW = Histogram
-    path: Texts
+    path: TextColumn
     counts: Annotated[Arrays, Numbers("<f4", 0.0, 1e30, most=6, finite=False)]
     cumulative: Annotated[NDArray[np.int8], Numbers("<i1", 0, 1)]
 
@@ -222,7 +222,7 @@ def test_hostile_columns_are_value_errors(data: st.DataObject) -> None:
 
 
 def test_texts_drop_what_nobody_holds() -> None:
-    texts = Texts.of(["b", "a", "b", "c"])
+    texts = TextColumn.of(["b", "a", "b", "c"])
     assert texts.take(np.array([1, 3])).tolist() == ["a", "c"]
     assert texts.ordered().values == ["a", "b", "c"]
-    assert Texts.among(np.array([1, 3]), ["x", "y"], 5).tolist() == ["", "x", "", "y", ""]
+    assert TextColumn.among(np.array([1, 3]), ["x", "y"], 5).tolist() == ["", "x", "", "y", ""]

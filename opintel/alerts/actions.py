@@ -15,8 +15,8 @@ import sqlalchemy as sa
 
 from opintel.alerts import outbox
 from opintel.alerts.budget import retune
+from opintel.alerts.incidents import Incident, alarm_kinds, load_incidents, note, save
 from opintel.alerts.lifecycle import LIVE, IncidentInput, incident_step
-from opintel.alerts.records import Incident, alarm_kinds, load_incidents, note, save
 from opintel.alerts.ticket import clean
 from opintel.finding import rfc3339
 from opintel.store import Store

@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
+from opintel.alerts.incidents import OF_SCOPE, OF_STREAM, fingerprint
 from opintel.alerts.lifecycle import Sign
-from opintel.alerts.records import OF_SCOPE, OF_STREAM, fingerprint
 from opintel.alerts.settings import Budgets, Persistence, Rate, severity_rank
 from opintel.finding import NS, Finding
 from opintel.store import schema as t
@@ -73,7 +73,7 @@ class Bill(NamedTuple):
     unranked: int
 
 
-class Verdict(NamedTuple):
+class BudgetVerdict(NamedTuple):
     """The findings of a window, judged: fingerprint → signal; findings that alarm nobody; what it cost."""
 
     signals: dict[str, Signal]
@@ -89,7 +89,7 @@ def decide(
     alarming: Collection[str],
     unranked_left: Mapping[str, int],
     rules: Persistence,
-) -> Verdict:
+) -> BudgetVerdict:
     """Judges a window's findings.
 
     `factors`: kind → share of its budget (operators' answers); `alarming`: fingerprints that fire already, which a
@@ -144,7 +144,7 @@ def decide(
         )
         for name in sorted(total)
     ]
-    return Verdict(signals, others, spending)
+    return BudgetVerdict(signals, others, spending)
 
 
 def surprise(finding: Finding) -> tuple[float, int, str]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from opintel.alerts.settings import Delivery
+from opintel.alerts.settings import RetryPolicy
 from opintel.alerts.sinks import Intent, Receipt, Sink
 from opintel.alerts.ticket import clean
 from opintel.store import Store
@@ -28,7 +28,7 @@ class Deliverer:
         self,
         store: Store,
         sinks: Mapping[str, Sink],
-        settings: Delivery,
+        settings: RetryPolicy,
         *,
         clock: Callable[[], int] = time.time_ns,
         jitter: Callable[[], float] = random.random,

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from opintel.alerts.incidents import Alert, Incident
 from opintel.alerts.lifecycle import LIVE
-from opintel.alerts.records import Alert, Incident
 from opintel.alerts.settings import Grouping
 
 

@@ -12,8 +12,8 @@ from typing import Any, Literal
 import msgspec
 import sqlalchemy as sa
 
+from opintel.alerts.incidents import Incident, alarm_kinds
 from opintel.alerts.lifecycle import LIVE
-from opintel.alerts.records import Incident, alarm_kinds
 from opintel.alerts.settings import Routes
 from opintel.alerts.ticket import FINDINGS_TOLD, render
 from opintel.finding import digest, rfc3339

@@ -13,14 +13,13 @@ import sqlalchemy as sa
 
 from opintel.alerts import budget, outbox
 from opintel.alerts.grouping import entities, explains, place
-from opintel.alerts.lifecycle import ALARMING, LIVE, IncidentInput, alert_step, incident_step
-from opintel.alerts.records import (
+from opintel.alerts.incidents import (
     BEST,
     OF_STREAM,
     SUBJECTS_KEPT,
     Alert,
     Incident,
-    Lead,
+    LeadRank,
     attach,
     fingerprint,
     incident_id,
@@ -29,6 +28,7 @@ from opintel.alerts.records import (
     note,
     save,
 )
+from opintel.alerts.lifecycle import ALARMING, LIVE, IncidentInput, alert_step, incident_step
 from opintel.alerts.settings import AlertSettings, labels_agree, severity_rank
 from opintel.alerts.ticket import clean
 from opintel.finding import Finding
@@ -79,7 +79,7 @@ class Round:
             if incident.resolved is not None and incident.resolved + self.settings.lifecycle.reopen <= self.now:
                 self._move(home, "expire")
 
-    def _decide(self, found: Sequence[Finding]) -> budget.Verdict:
+    def _decide(self, found: Sequence[Finding]) -> budget.BudgetVerdict:
         judged, budgets = self.judged, self.settings.budgets
         return budget.decide(
             judged,
@@ -99,7 +99,7 @@ class Round:
             self._alerts |= old
             self._stored_alerts |= old
 
-    def _advance(self, verdict: budget.Verdict) -> list[str]:
+    def _advance(self, verdict: budget.BudgetVerdict) -> list[str]:
         """Moves every alert by its sign; the fingerprints of those that began to alarm."""
         rules = self.settings.lifecycle.rules(self.judged.stream)
         rose = []
@@ -163,7 +163,7 @@ class Round:
             findings=(old.findings + ids)[-SUBJECTS_KEPT:],
         )
 
-    def _book(self, verdict: budget.Verdict, rose: Sequence[str]) -> None:
+    def _book(self, verdict: budget.BudgetVerdict, rose: Sequence[str]) -> None:
         bills = []
         for spending in verdict.spending:
             paid = [
@@ -279,7 +279,7 @@ class Round:
         note(self.connection, other, self.now, SERVICE, "merged", into=home)
         note(self.connection, home, self.now, SERVICE, "took-over", incident=other)
 
-    def _continue(self, verdict: budget.Verdict) -> None:
+    def _continue(self, verdict: budget.BudgetVerdict) -> None:
         """The findings of alerts that alarm become part of their incidents."""
         for mark in sorted(self._alerts):
             alert = self._alerts[mark]
@@ -363,10 +363,10 @@ class Round:
     def _entities(self, subject: dict[str, str]) -> tuple[str, ...]:
         return entities(subject, self.judged.stream, self.judged.scope, self.settings.lifecycle.grouping)
 
-    def _title(self, findings: Iterable[Finding], about: tuple[str, ...]) -> tuple[str, Lead]:
+    def _title(self, findings: Iterable[Finding], about: tuple[str, ...]) -> tuple[str, LeadRank]:
         """The title that the best of some findings gives, and how good it is."""
 
-        def lead(finding: Finding) -> Lead:
+        def lead(finding: Finding) -> LeadRank:
             beside = int(self._entities(finding.subject) != about)
             p, end = finding.log10_p, finding.window.end
             if p is None:  # what will be (a forecast, at its newest) says more than how surprising it is
@@ -398,7 +398,7 @@ def in_scope(finding: Finding, scope: str) -> bool:
     return not scope or scope in finding.subject.values()
 
 
-def _by_lead(titled: tuple[str, Lead]) -> Lead:
+def _by_lead(titled: tuple[str, LeadRank]) -> LeadRank:
     return titled[1]
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 import sqlalchemy as sa
 
-from opintel.alerts.records import OF_SCOPE, OF_STREAM
+from opintel.alerts.incidents import OF_SCOPE, OF_STREAM
 from opintel.alerts.round import Round, in_scope
 from opintel.alerts.settings import AlertSettings
 from opintel.finding import Finding, same_content

@@ -16,15 +16,15 @@ from opintel.alerts.sinks.log import LogSink
 from opintel.durations import Duration
 from opintel.finding import NS, SEVERITIES, Severity, parse_rfc3339
 
-Moment = NewType("Moment", int)
+Timestamp = NewType("Timestamp", int)
 """ns UTC, in YAML a text in RFC 3339."""
 
 
-class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class StrictSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Base of all settings: a misspelt key is an error."""
 
 
-class Rate(Settings, frozen=True, kw_only=True):
+class Rate(StrictSettings, frozen=True, kw_only=True):
     """How often a scope may be told in vain."""
 
     false_alarms_a_week: float = 1.0
@@ -44,7 +44,7 @@ class Budget(Rate, frozen=True, kw_only=True):
     kinds: list[str]
 
 
-class Budgets(Settings, frozen=True, kw_only=True):
+class Budgets(StrictSettings, frozen=True, kw_only=True):
     """`budgets.yaml`: stream → name → budget."""
 
     default: Rate = Rate()
@@ -68,7 +68,7 @@ class Budgets(Settings, frozen=True, kw_only=True):
         return "other", self.default
 
 
-class Persistence(Settings, frozen=True, kw_only=True):
+class Persistence(StrictSettings, frozen=True, kw_only=True):
     """When an alert fires, clears and flaps, counted in judged windows."""
 
     strong_needed: int = 1
@@ -100,7 +100,7 @@ class Persistence(Settings, frozen=True, kw_only=True):
                 raise ValueError("with strong_needed above 1, weak_needed >= strong_needed x 10^weak_margin")
 
 
-class Grouping(Settings, frozen=True, kw_only=True):
+class Grouping(StrictSettings, frozen=True, kw_only=True):
     """Which alerts are one incident."""
 
     entities: dict[str, list[str]] = {}
@@ -112,7 +112,7 @@ class Grouping(Settings, frozen=True, kw_only=True):
     """An endpoint's alert takes over incidents about its links that began at most so long before."""
 
 
-class Lifecycle(Settings, frozen=True, kw_only=True):
+class Lifecycle(StrictSettings, frozen=True, kw_only=True):
     """`incidents.yaml`."""
 
     persistence: Persistence = Persistence()
@@ -127,7 +127,7 @@ class Lifecycle(Settings, frozen=True, kw_only=True):
         return self.persistence_of.get(stream, self.persistence)
 
 
-class Match(Settings, frozen=True, kw_only=True):
+class Match(StrictSettings, frozen=True, kw_only=True):
     """Which incidents a route takes; an empty list takes all."""
 
     streams: list[str] = []
@@ -145,7 +145,7 @@ class Match(Settings, frozen=True, kw_only=True):
         )
 
 
-class Route(Settings, frozen=True, kw_only=True):
+class Route(StrictSettings, frozen=True, kw_only=True):
     """Incidents that match → sinks. The first route that matches decides."""
 
     sinks: list[str]
@@ -154,7 +154,7 @@ class Route(Settings, frozen=True, kw_only=True):
     """`propose`: an operator sends the ticket with one click; `auto`: it goes by itself."""
 
 
-class Delivery(Settings, frozen=True, kw_only=True):
+class RetryPolicy(StrictSettings, frozen=True, kw_only=True):
     """How hard a message is tried."""
 
     attempts: int = 12
@@ -167,22 +167,22 @@ class Delivery(Settings, frozen=True, kw_only=True):
             raise ValueError(f"attempts: expected 1 to 1000, got {self.attempts}")
 
 
-class Routes(Settings, frozen=True, kw_only=True):
+class Routes(StrictSettings, frozen=True, kw_only=True):
     """`routes.yaml`."""
 
     sinks: dict[str, SinkSettings] = msgspec.field(default_factory=lambda: {"log": LogSink()})
     routes: list[Route] = []
-    delivery: Delivery = Delivery()
+    delivery: RetryPolicy = RetryPolicy()
 
 
-class Maintenance(Settings, frozen=True, kw_only=True):
+class Maintenance(StrictSettings, frozen=True, kw_only=True):
     """A planned time in which a stream's matching subjects open no incident."""
 
     stream: str
     subject: dict[str, str]
     """Labels that must agree; empty: the whole stream."""
-    start: Moment
-    end: Moment
+    start: Timestamp
+    end: Timestamp
     reason: str
 
     def __post_init__(self) -> None:
@@ -190,13 +190,13 @@ class Maintenance(Settings, frozen=True, kw_only=True):
             raise ValueError("end: expected a time after `start`")
 
 
-class Calendar(Settings, frozen=True, kw_only=True):
+class Calendar(StrictSettings, frozen=True, kw_only=True):
     """`maintenance.yaml`."""
 
     maintenance: list[Maintenance] = []
 
 
-class AlertSettings(Settings, frozen=True, kw_only=True):
+class AlertSettings(StrictSettings, frozen=True, kw_only=True):
     """All of `alerts/`."""
 
     budgets: Budgets = Budgets()
@@ -212,7 +212,7 @@ class AlertSettings(Settings, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, lifecycle=lifecycle)
 
 
-def moment(given: object) -> Moment:
+def moment(given: object) -> Timestamp:
     """ns UTC of a text in RFC 3339. Raises ValueError.
 
     >>> moment("1970-01-01T00:00:01Z")
@@ -220,7 +220,7 @@ def moment(given: object) -> Moment:
     """
     if not isinstance(given, str):
         raise ValueError(f"expected a time in quotes such as '2026-01-31T12:00:00Z', got {given!r}")
-    return Moment(parse_rfc3339(given))
+    return Timestamp(parse_rfc3339(given))
 
 
 def severity_rank(severity: Severity) -> int:

@@ -24,7 +24,7 @@ from opintel.console.names import Names
 from opintel.console.operate import acting, logging_in, logging_out, naming
 from opintel.console.pages import Pages
 from opintel.console.render import Renderer
-from opintel.console.security import Guard, Keys
+from opintel.console.security import Credentials, Guard
 from opintel.console.views import StreamView
 from opintel.loopback import is_loopback
 from opintel.naming import Naming
@@ -53,7 +53,7 @@ def create_app(
     operators do; with `token` every page wants it, without one only this machine is served. Raises ValueError for an
     empty token.
     """
-    keys = Keys(token)
+    keys = Credentials(token)
     words = Names(names)
     renderer = Renderer(keys, words)
     pages = Pages(store, grouping, words, renderer, streams, now, trouble)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opintel.console.drawing import common_tail
-from opintel.console.past import HOUR, Judged, Live, Marks, Past, Thing
+from opintel.console.past import HOUR, Coverage, Live, Marks, Past, Thing
 from opintel.console.words import moment, odds
 from opintel.finding import NS, rfc3339
 
@@ -28,7 +28,7 @@ HALVES = 6.0
 """How often in a span a finding's weight in the order of the rows is halved."""
 
 
-class Span(NamedTuple):
+class Lookback(NamedTuple):
     """A time to look back over: `columns` of `width`, times written above at multiples of `tick`; ns."""
 
     text: str
@@ -42,14 +42,16 @@ class Span(NamedTuple):
 
 
 SPANS = {
-    "3h": Span("3 hours", 60, 180 * NS, HOUR // 2),
-    "12h": Span("12 hours", 48, 900 * NS, 2 * HOUR),
-    "3d": Span("3 days", 72, HOUR, 12 * HOUR),
-    "14d": Span("14 days", 56, 6 * HOUR, 48 * HOUR),
+    "3h": Lookback("3 hours", 60, 180 * NS, HOUR // 2),
+    "12h": Lookback("12 hours", 48, 900 * NS, 2 * HOUR),
+    "3d": Lookback("3 days", 72, HOUR, 12 * HOUR),
+    "14d": Lookback("14 days", 56, 6 * HOUR, 48 * HOUR),
 }
 
 
-def rows(past: Past, known: Judged, live: Mapping[Thing, Live], streams: Sequence[str], span: Span, end: int) -> Json:
+def rows(
+    past: Past, known: Coverage, live: Mapping[Thing, Live], streams: Sequence[str], span: Lookback, end: int
+) -> Json:
     """The map of the `span.columns` columns up to `end`: the `ROWS_SHOWN` things that were the most surprising lately,
     and how many `more` there are.
 
@@ -76,13 +78,13 @@ def rows(past: Past, known: Judged, live: Mapping[Thing, Live], streams: Sequenc
     }
 
 
-def row(thing: Thing, marks: Marks, known: Judged, live: Mapping[Thing, Live], span: Span, end: int) -> Json:
+def row(thing: Thing, marks: Marks, known: Coverage, live: Mapping[Thing, Live], span: Lookback, end: int) -> Json:
     """The strip of one thing, of its own `marks`."""
     best, counts = _spread(marks, np.zeros(len(marks.ids), np.int64), 1, span, end)
     return _drawn(thing, marks, best[0], counts[0], known, live, span, end)
 
 
-def ticks(span: Span, end: int) -> list[tuple[float, str]]:
+def ticks(span: Lookback, end: int) -> list[tuple[float, str]]:
     """What stands above the columns: (percent of the width, the time, at midnight the day)."""
     length = span.columns * span.width
     first = -(-(end - length) // span.tick) * span.tick
@@ -110,9 +112,9 @@ def _drawn(
     marks: Marks,
     best: NDArray[np.int64],
     counts: NDArray[np.int64],
-    known: Judged,
+    known: Coverage,
     live: Mapping[Thing, Live],
-    span: Span,
+    span: Lookback,
     end: int,
 ) -> Json:
     """A strip: its cells, which columns have been judged, which a live incident spans, and the same in words."""
@@ -153,7 +155,7 @@ def _drawn(
 
 
 def _spread(
-    marks: Marks, row_of: NDArray[np.int64], n: int, span: Span, end: int
+    marks: Marks, row_of: NDArray[np.int64], n: int, span: Lookback, end: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Index of the most surprising finding (−1: none) and number of findings, (n, span.columns) each."""
     begin = end - span.columns * span.width

@@ -17,7 +17,7 @@ from opintel.alerts import actions
 from opintel.alerts.ticket import clean
 from opintel.console.pages import Pages
 from opintel.console.render import NOBODY, OPERATOR, Renderer, operator
-from opintel.console.security import SESSION, SESSION_SECONDS, Keys, local_path
+from opintel.console.security import SESSION, SESSION_SECONDS, Credentials, local_path
 from opintel.finding import parse_rfc3339
 from opintel.store import Store
 
@@ -28,7 +28,7 @@ Action = Callable[[Store, str, str, int, Form], str]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def acting(store: Store, pages: Pages, keys: Keys, now: Callable[[], int]) -> Endpoint:
+def acting(store: Store, pages: Pages, keys: Credentials, now: Callable[[], int]) -> Endpoint:
     """`POST /incidents/{id}/{action}`: htmx gets the changed parts of the page, a plain form is sent back to it."""
 
     async def act(request: Request) -> Response:
@@ -53,7 +53,7 @@ def acting(store: Store, pages: Pages, keys: Keys, now: Callable[[], int]) -> En
     return act
 
 
-def naming(keys: Keys) -> Endpoint:
+def naming(keys: Credentials) -> Endpoint:
     """`POST /operator`: remembers the operator's name in a cookie."""
 
     async def name(request: Request) -> Response:
@@ -66,7 +66,7 @@ def naming(keys: Keys) -> Endpoint:
     return name
 
 
-def logging_in(renderer: Renderer, keys: Keys) -> Endpoint:
+def logging_in(renderer: Renderer, keys: Credentials) -> Endpoint:
     """`/login`: a page that asks for the token, and the cookie for whoever has it."""
 
     async def log_in(request: Request) -> Response:
@@ -86,7 +86,7 @@ def logging_in(renderer: Renderer, keys: Keys) -> Endpoint:
     return log_in
 
 
-def logging_out(keys: Keys) -> Endpoint:
+def logging_out(keys: Credentials) -> Endpoint:
     """`POST /logout`."""
 
     async def log_out(request: Request) -> Response:
@@ -104,7 +104,7 @@ def set_cookie(request: Request, answer: Response, name: str, value: str, second
     answer.set_cookie(name, value, max_age=seconds, httponly=True, samesite="strict", secure=secure)
 
 
-async def read_form(request: Request, keys: Keys) -> Form:
+async def read_form(request: Request, keys: Credentials) -> Form:
     """The fields of a form, at most `FORM_LIMIT` bytes. Raises HTTPException where it is not one of ours."""
     body = b""
     async for chunk in request.stream():

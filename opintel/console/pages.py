@@ -320,7 +320,7 @@ def _choices(told: list[Json], asked: Filter) -> list[tuple[str, list[Json]]]:
     return choices
 
 
-def _span(request: Request, usual: str) -> tuple[str, mapping.Span]:
+def _span(request: Request, usual: str) -> tuple[str, mapping.Lookback]:
     """The span that is asked for; one that does not exist counts as not given."""
     asked = request.query_params.get("span", "")
     name = asked if asked in mapping.SPANS else usual

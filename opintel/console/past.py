@@ -69,7 +69,7 @@ class Marks(NamedTuple):
         return newest.where(np.sort(first))
 
 
-class Judged(NamedTuple):
+class Coverage(NamedTuple):
     """From when to when streams and scopes are known; ns UTC."""
 
     since: dict[str, int]
@@ -155,14 +155,14 @@ class Past:
         return code
 
 
-def judged(store: Store) -> Judged:
+def judged(store: Store) -> Coverage:
     """What is known to have been judged."""
     with store.read() as connection:
         through = {(row.stream, row.scope): row.through for row in connection.execute(sa.select(t.judged))}
         query = sa.select(t.finding.c.window_start).order_by(t.finding.c.window_end, t.finding.c.id).limit(1)
         streams = {stream for stream, _ in through}
         firsts = {s: connection.execute(query.where(t.finding.c.stream == s)).scalar() for s in sorted(streams)}
-    return Judged({stream: first for stream, first in firsts.items() if first is not None}, through)
+    return Coverage({stream: first for stream, first in firsts.items() if first is not None}, through)
 
 
 def live_incidents(store: Store, states: Sequence[str]) -> dict[Thing, Live]:

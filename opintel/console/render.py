@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse
 from opintel import __version__
 from opintel.console import drawing, mapping, past, words
 from opintel.console.names import Names
-from opintel.console.security import Keys
+from opintel.console.security import Credentials
 from opintel.quantity import number, percent, quantity
 
 OPERATOR = "opintel_operator"
@@ -28,7 +28,7 @@ FILTERS: tuple[Callable[..., Any], ...] = (
 class Renderer:
     """Renders the templates of `templates/`."""
 
-    def __init__(self, keys: Keys, names: Names) -> None:
+    def __init__(self, keys: Credentials, names: Names) -> None:
         self._keys = keys
         self._environment = Environment(
             loader=PackageLoader("opintel.console"),

@@ -34,7 +34,7 @@ HEADERS = {
 }
 
 
-class Keys:
+class Credentials:
     """The access token, if there is one, and this process's own key against forged forms."""
 
     def __init__(self, token: str | None) -> None:
@@ -75,7 +75,7 @@ class Keys:
 class Guard:
     """ASGI middleware: lets a request through or answers it, and puts `HEADERS` on every answer."""
 
-    def __init__(self, app: ASGIApp, keys: Keys) -> None:
+    def __init__(self, app: ASGIApp, keys: Credentials) -> None:
         self._app = app
         self._keys = keys
 

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from opintel.arrow_ipc import FAULTS, checked
 from opintel.detector import Decoded, Reject
 from opintel.fts.fields import MAX_ERROR, MAX_MS, MIN_MS, host, shown
-from opintel.fts.records import ABORTED, OK, Transfer, Transfers
+from opintel.fts.transfers import ABORTED, OK, Transfer, Transfers
 from opintel.ids import MAX_BYTES as MAX_ID
 from opintel.ids import hashed
-from opintel.rows import Batch, Texts
+from opintel.rows import Batch, TextColumn
 
 MAX_MESSAGE = 64 << 20
 """Bytes of a message."""
@@ -44,7 +44,7 @@ SCHEMA = pa.schema(
 _MS = 1_000_000
 """ns in a millisecond."""
 _Ints = NDArray[np.int64]
-_Hosts = tuple[Texts, Texts, Texts]
+_Hosts = tuple[TextColumn, TextColumn, TextColumn]
 """Endpoint, source and destination."""
 
 
@@ -205,7 +205,7 @@ def _files(batch: pa.RecordBatch, row_id: _Ints) -> _Ints:
     return np.where(_lengths(file) > 0, _hashed(file, _hashed(job)), row_id)
 
 
-def _keys(hosts: _Hosts) -> Texts:
+def _keys(hosts: _Hosts) -> TextColumn:
     """The rows' keys."""
     (endpoints, e), (sources, s), (destinations, d) = hosts
     joined = pa.array((e.astype(np.int64) * len(sources) + s) * len(destinations) + d).dictionary_encode()
@@ -214,21 +214,21 @@ def _keys(hosts: _Hosts) -> Texts:
         rest, destination = divmod(code, len(destinations))
         endpoint, source = divmod(rest, len(sources))
         keys.append(f"{endpoints[endpoint]}|{sources[source]}|{destinations[destination]}")
-    return Texts(keys, np.asarray(joined.indices, dtype=np.int32)).ordered()
+    return TextColumn(keys, np.asarray(joined.indices, dtype=np.int32)).ordered()
 
 
-def _hosts(column: pa.StringArray, default: str) -> Texts:
+def _hosts(column: pa.StringArray, default: str) -> TextColumn:
     """The hosts of a column; empty where it holds none, `default` where it holds nothing."""
     coded = _text(column).dictionary_encode()
     hosts = [host(text) if text else default for text in coded.dictionary.to_pylist()]
-    return Texts(hosts, np.asarray(coded.indices, dtype=np.int32))
+    return TextColumn(hosts, np.asarray(coded.indices, dtype=np.int32))
 
 
-def _errors(column: pa.StringArray, failed: NDArray[np.bool_], error: Callable[[str], str]) -> Texts:
+def _errors(column: pa.StringArray, failed: NDArray[np.bool_], error: Callable[[str], str]) -> TextColumn:
     """The errors of what failed, nothing for the rest."""
     rows = np.flatnonzero(failed)
     texts = pc.utf8_slice_codeunits(_text(column.take(pa.array(rows))), 0, MAX_ERROR).to_pylist()
-    return Texts.among(rows, [error(text) for text in texts], len(failed))
+    return TextColumn.among(rows, [error(text) for text in texts], len(failed))
 
 
 def _text(column: Any) -> pa.StringArray:

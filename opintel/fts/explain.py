@@ -14,19 +14,19 @@ import numpy as np
 
 from opintel.evidence import Band, Evidence, Matrix, Series, Table, Texts, capped
 from opintel.finding import Window
-from opintel.fts.records import LinkWindow
+from opintel.fts.link_windows import LinkWindow
 
 SIDE = 12
 """Rows and columns of the matrix around a subject."""
 
-Link = tuple[str, str]
+LinkEnds = tuple[str, str]
 
 
-class Past(NamedTuple):
+class EarlierWindow(NamedTuple):
     """One earlier window of the scope: (ok, failed) by link."""
 
     window: Window
-    counts: dict[Link, tuple[int, int]]
+    counts: dict[LinkEnds, tuple[int, int]]
 
 
 class Usual(NamedTuple):
@@ -37,13 +37,17 @@ class Usual(NamedTuple):
 
 
 def explain_failures(
-    own: Sequence[LinkWindow], all_links: Sequence[LinkWindow], past: Sequence[Past], window: Window, usual: Usual
+    own: Sequence[LinkWindow],
+    all_links: Sequence[LinkWindow],
+    past: Sequence[EarlierWindow],
+    window: Window,
+    usual: Usual,
 ) -> tuple[Evidence, ...]:
     """The evidence of a failing endpoint or link: evolution, source × destination, error texts, its links."""
     return capped([evolution(own, past, window, usual), surroundings(own, all_links), *errors(own), table(own)])
 
 
-def evolution(own: Sequence[LinkWindow], past: Sequence[Past], window: Window, usual: Usual) -> Series:
+def evolution(own: Sequence[LinkWindow], past: Sequence[EarlierWindow], window: Window, usual: Usual) -> Series:
     """The failed share of these links, earlier windows and this one, with the band that holds 98 % of usual windows."""
     links = {(link.source, link.destination) for link in own}
     totals = [

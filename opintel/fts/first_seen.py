@@ -15,7 +15,7 @@ import msgspec
 from opintel.detector import Closing, Judge, Most, Record
 from opintel.evidence import Evidence, Table, Texts, capped
 from opintel.finding import NS, Effect, Finding, finding_id
-from opintel.fts.records import LINK, MESSAGES, LinkWindow, read_window
+from opintel.fts.link_windows import LINK, MESSAGES, LinkWindow, read_window
 from opintel.fts.templates import OVERFLOW
 
 CAPACITY: Final = 100_000
@@ -29,7 +29,7 @@ SUMMARY: Final = 160
 DAY: Final = 86_400 * NS
 
 
-class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+class FirstSeenSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Caps on the findings of one scope; what exceeds them is learned and named in the last finding's evidence."""
 
     per_window: Most = 10
@@ -47,7 +47,7 @@ class FirstSeen(Judge):
 
     name = "fts.templates"
     version = 1
-    Settings: type[msgspec.Struct] = Settings
+    Settings = FirstSeenSettings
     controls: tuple[str, ...] = ()
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class FirstSeen(Judge):
 
     def judge(self, closing: Closing) -> list[Finding]:
         """The findings of one window; windows come in order of time."""
-        settings: Settings = closing.settings
+        settings: FirstSeenSettings = closing.settings
         day = closing.window.start // DAY
         if day != self._day:
             self._day, self._reported = day, 0

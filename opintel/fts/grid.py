@@ -1,6 +1,6 @@
 """The simulator's grid: sites and storages of a fictional world, and the links between them with their habits.
 
-`simulate` draws traffic from a `Grid`, `story` picks the subjects of faults in it. All names are under `.example`.
+`simulate` draws traffic from a `Topology`, `story` picks the subjects of faults in it. All names are under `.example`.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Link(NamedTuple):
     protocol: str
 
 
-class Grid(NamedTuple):
+class Topology(NamedTuple):
     """Storages, links (the busiest first) and the links' habits, one array entry a link."""
 
     storages: tuple[Storage, ...]
@@ -124,7 +124,7 @@ class Grid(NamedTuple):
         return out
 
 
-def build(rng: np.random.Generator) -> Grid:
+def build(rng: np.random.Generator) -> Topology:
     """A grid of 70 sites: names and places are always the same, traffic and habits are drawn from `rng`."""
     storages = _storages()
     scale = np.array([_weight(s) for s in storages])
@@ -146,7 +146,7 @@ def build(rng: np.random.Generator) -> Grid:
     failure[bad_links] = rng.uniform(0.10, 0.40, len(bad_links))
     share = weight.ravel()[chosen] ** 1.4
     share = np.minimum(share / share.sum(), LARGEST_SHARE)
-    return Grid(
+    return Topology(
         storages,
         links,
         share / share.sum(),

@@ -19,12 +19,12 @@ from scipy.special import expit, logit
 
 from opintel.detector import Closing, Emit, Judge, Most
 from opintel.finding import Effect, Finding, Severity, Window, clock, finding_id
-from opintel.fts.explain import Past, Usual, explain_failures, main_error, percent
-from opintel.fts.records import SLICES, LinkWindow, link_windows
+from opintel.fts.explain import EarlierWindow, Usual, explain_failures, main_error, percent
+from opintel.fts.link_windows import SLICES, LinkWindow, link_windows
 from opintel.stats.counts import Floats, Ints, log_mid_p, shape
 from opintel.stats.dispersion import fit_healthy
 from opintel.stats.fdr import benjamini_hochberg
-from opintel.stats.groups import Blame, Bools, Scores, blame, scores
+from opintel.stats.groups import Blame, Bools, MemberScores, blame, scores
 from opintel.stats.habits import Dispersion, Habits
 
 COLUMNS = ("source", "destination", "transfers", "failures")
@@ -151,7 +151,7 @@ class LinkJudge(Judge):
         self._within, self._endpoint = Dispersion(), Dispersion()
         self._prior = np.zeros(3)
         self._news: dict[str, tuple[int, int]] = {}
-        self._past: deque[Past] = deque(maxlen=MEMORY)
+        self._past: deque[EarlierWindow] = deque(maxlen=MEMORY)
         self._windows = 0
 
     def judge(self, closing: Closing) -> list[Finding]:
@@ -187,7 +187,7 @@ class LinkJudge(Judge):
             view = _View(closing, links, seen, k, n, mean, rho)
             findings = [self._finding(view, subject) for subject in subjects[: settings.max_findings]]
         self._learn(rows, k, n, mean, groups, surprising, window)
-        self._past.append(Past(window, {(w.source, w.destination): (w.ok, w.failed) for w in links}))
+        self._past.append(EarlierWindow(window, {(w.source, w.destination): (w.ok, w.failed) for w in links}))
         return findings
 
     def state(self) -> dict[str, Any]:
@@ -213,7 +213,10 @@ class LinkJudge(Judge):
         self._prior = np.array(state["prior"])
         self._news = {key: (since, last) for key, since, last in state["news"]}
         self._past = deque(
-            (Past(Window(a, b), {(s, d): (ok, failed) for s, d, ok, failed in rows}) for a, b, rows in state["past"]),
+            (
+                EarlierWindow(Window(a, b), {(s, d): (ok, failed) for s, d, ok, failed in rows})
+                for a, b, rows in state["past"]
+            ),
             maxlen=MEMORY,
         )
         self._windows = state["windows"]
@@ -274,7 +277,7 @@ class LinkJudge(Judge):
             everywhere[touched] = free
             return self._endpoint_p(groups, everywhere, k, n, mean, rho) <= emit
 
-        found = blame(local, Scores(few.level, few.pmf), significant)
+        found = blame(local, MemberScores(few.level, few.pmf), significant)
         by = np.full(len(n), -1)
         by[touched] = found.by
         return found._replace(by=by)

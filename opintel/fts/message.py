@@ -15,7 +15,7 @@ from opintel.detector import Message
 from opintel.finding import NS
 from opintel.fts.fields import MAX_ERROR, count, host, instant, label, number, printable, shown, whole
 from opintel.fts.personal import Pseudonyms
-from opintel.fts.records import ABORTED, FAILED, OK, Transfer
+from opintel.fts.transfers import ABORTED, FAILED, OK, Transfer
 from opintel.ids import natural_id
 from opintel.rows import Row
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from opintel.fts.grid import Link
-from opintel.fts.records import ABORTED, FAILED, OK
+from opintel.fts.transfers import ABORTED, FAILED, OK
 from opintel.fts.wording import CATEGORIES, Wording
 
 MS = 1_000_000

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from opintel.detector import Pipeline
 from opintel.fts.first_seen import FirstSeen
+from opintel.fts.link_windows import LinkWindow
 from opintel.fts.links import LinkJudge
 from opintel.fts.naming import NAMING
-from opintel.fts.records import LinkWindow, Transfers
 from opintel.fts.reducer import FtsReducer
-from opintel.fts.silent import SilentJudge
+from opintel.fts.silent import SilentLinkJudge
 from opintel.fts.slow import SlowJudge
+from opintel.fts.transfers import Transfers
 from opintel.fts.wire import FtsWire
 from opintel.simulation import Stories
 
@@ -31,7 +32,7 @@ PIPELINE = Pipeline(
     record=LinkWindow,
     wire=FtsWire,
     reducer=FtsReducer,
-    judges=(FirstSeen, LinkJudge, SilentJudge, SlowJudge),
+    judges=(FirstSeen, LinkJudge, SilentLinkJudge, SlowJudge),
     kinds={
         "new-template": ("scope", "template"),
         "endpoint": ("scope", "endpoint", "role"),

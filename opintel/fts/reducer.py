@@ -16,22 +16,10 @@ from numpy.typing import NDArray
 
 from opintel.detector import Record, Reduced, Reducer, WindowRows
 from opintel.finding import Window
+from opintel.fts.link_windows import LINK, MESSAGES, SLICES, LinkWindow
 from opintel.fts.masking import form_id, mask
-from opintel.fts.records import (
-    ABORTED,
-    FAILED,
-    LINK,
-    MESSAGE,
-    MESSAGES,
-    OK,
-    QUEUE,
-    SLICES,
-    LinkWindow,
-    Transfer,
-    Transfers,
-    parts_of,
-)
-from opintel.rows import Batch, Index, Texts
+from opintel.fts.transfers import ABORTED, FAILED, MESSAGE, OK, QUEUE, Transfer, Transfers, parts_of
+from opintel.rows import Batch, Index, TextColumn
 
 FORMS: Final = 30
 """Error forms listed in one link-window; the rest is counted in `other_forms`."""
@@ -175,7 +163,7 @@ _Error = tuple[int, int, str, str]
 
 def _errors(rows: Batch[Transfer], index: Index) -> dict[int, list[_Error]]:
     """Key's code → the errors of these rows."""
-    texts: Texts = rows.payload.error.take(index)
+    texts: TextColumn = rows.payload.error.take(index)
     forms = [mask(text) if text else "" for text in texts.values]
     found: dict[int, list[_Error]] = defaultdict(list)
     columns = (rows.key.code[index], rows.time[index], rows.id[index], texts.code)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from opintel.detector import QUARANTINED, Closing, Emit, Judge, Most
 from opintel.evidence import Band, Series, capped
 from opintel.finding import Effect, Finding, Window, clock, finding_id
-from opintel.fts.records import LinkWindow, link_windows
+from opintel.fts.link_windows import LinkWindow, link_windows
 from opintel.stats.counts import Floats, Ints, log_zero
 from opintel.stats.habits import Habits
 
@@ -48,8 +48,8 @@ DRAWN = 12
 _RING = tuple(f"drawn{i:02d}" for i in range(DRAWN))
 
 
-class SilentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Settings of `SilentJudge`."""
+class SilentLinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Settings of `SilentLinkJudge`."""
 
     emit: Emit = -4.0
     """Findings with log10 p at most this are emitted."""
@@ -57,7 +57,7 @@ class SilentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """At most so many a window, the most surprising first."""
 
 
-class SilentJudge(Judge):
+class SilentLinkJudge(Judge):
     """Silence against one's own habit, endpoints first; nothing is said of a window in which the input ended.
 
     A run is measured in windows in which something was due: each counts with 1 − P(0) of a negative binomial (mean and
@@ -70,7 +70,7 @@ class SilentJudge(Judge):
 
     name = "fts.silence"
     version = 2
-    Settings = SilentSettings
+    Settings = SilentLinkSettings
     controls: tuple[str, ...] = ()
 
     def __init__(self) -> None:

@@ -19,11 +19,11 @@ import numpy.typing as npt
 from opintel.finding import NS
 from opintel.fts import grid, wording
 from opintel.fts.monit import MS, RETRY_MAX, Attempt, Envelopes, File, Queue
-from opintel.fts.records import ABORTED, FAILED, OK
 from opintel.fts.story import FAULT_KINDS, plan
+from opintel.fts.transfers import ABORTED, FAILED, OK
 from opintel.simulation import DEFAULT_START, HOUR, Fault, Stories
 
-__all__ = ["DEFAULT_START", "FAULT_KINDS", "Fault", "Simulator"]
+__all__ = ["DEFAULT_START", "FAULT_KINDS", "Fault", "FtsSimulator"]
 
 STEP = 120 * NS
 RETRY_AFTER = 150.0
@@ -79,7 +79,7 @@ _EFFECTS = {
 """Kind of fault → (cause of the errors, probability that an attempt fails)."""
 
 
-class Simulator:
+class FtsSimulator:
     """A reproducible story: the same arguments give the same bytes, another `seed` gives another grid and other faults.
 
     `hours` of traffic from `start` (ns UTC), about `rate` messages an hour on the day's average, one fault of each
@@ -126,7 +126,7 @@ class _Play:
     """The running simulation: what is still to be tried again, and the random state."""
 
     def __init__(
-        self, rng: np.random.Generator, world: grid.Grid, truth: Sequence[Fault], instance: str, rate: float
+        self, rng: np.random.Generator, world: grid.Topology, truth: Sequence[Fault], instance: str, rate: float
     ) -> None:
         self._rng, self._grid, self._rate = rng, world, rate
         self._envelopes = Envelopes(instance, world.links)
@@ -366,7 +366,7 @@ def _timed(
     return Attempt(start, begin if flow else 0, stop if flow else 0, end, outcome, retry, words, error)
 
 
-def _effects(world: grid.Grid, truth: Sequence[Fault]) -> dict[int, list[_Effect]]:
+def _effects(world: grid.Topology, truth: Sequence[Fault]) -> dict[int, list[_Effect]]:
     """Link → what the faults of the story do to it."""
     found: dict[int, list[_Effect]] = {}
     for fault in truth:
@@ -386,4 +386,4 @@ def _effects(world: grid.Grid, truth: Sequence[Fault]) -> dict[int, list[_Effect
     return found
 
 
-STORIES = Stories(Simulator, FAULT_KINDS, 6.0, 4.0, "transfers of 60 sites", proposed=("slow",))
+STORIES = Stories(FtsSimulator, FAULT_KINDS, 6.0, 4.0, "transfers of 60 sites", proposed=("slow",))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from opintel.finding import NS
-from opintel.fts.grid import Grid
+from opintel.fts.grid import Topology
 from opintel.simulation import Fault
 
 FAULT_KINDS = ("endpoint-down", "link-cut", "credentials-expired", "disk-full", "wrong-checksums", "slow-link")
@@ -28,7 +28,7 @@ _LINK_PART = 0.4
 looks like the other."""
 
 
-def plan(rng: np.random.Generator, grid: Grid, kinds: Sequence[str], start: int, end: int) -> tuple[Fault, ...]:
+def plan(rng: np.random.Generator, grid: Topology, kinds: Sequence[str], start: int, end: int) -> tuple[Fault, ...]:
     """One fault of each of `kinds` in [start, end), in order of start: other seeds, other order, times and subjects.
 
     Each lasts a sixth to a quarter of the span, 20 minutes at least (less only if the span is shorter); the first
@@ -55,7 +55,7 @@ def plan(rng: np.random.Generator, grid: Grid, kinds: Sequence[str], start: int,
     return tuple(faults)
 
 
-def _subjects(rng: np.random.Generator, grid: Grid, kinds: Sequence[str]) -> list[dict[str, str]]:
+def _subjects(rng: np.random.Generator, grid: Topology, kinds: Sequence[str]) -> list[dict[str, str]]:
     """A subject for each kind; links choose first, they have the fewest candidates."""
     incoming, outgoing = grid.traffic("destination"), grid.traffic("source")
     taken = {name for name in grid.chronic if "|" not in name}

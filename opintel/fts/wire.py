@@ -22,9 +22,9 @@ from opintel.fts import arrow
 from opintel.fts.fields import MAX_MS, MIN_MS, host
 from opintel.fts.message import MAX_BYTES, Messages
 from opintel.fts.personal import PUBLIC_KEY, Pseudonyms
-from opintel.fts.records import ABORTED, OK, Transfer, Transfers
+from opintel.fts.transfers import ABORTED, OK, Transfer, Transfers
 from opintel.ids import natural_ids
-from opintel.rows import Batch, Texts
+from opintel.rows import Batch, TextColumn
 
 __all__ = ["PUBLIC_KEY", "FtsWire"]
 
@@ -142,7 +142,7 @@ class FtsWire:
         whole = np.fromiter(chain.from_iterable(map(_numbers, data)), dtype=np.int64, count=_WHOLE * len(data))
         outcome, end, start, size, other_size = whole.reshape(-1, _WHOLE).T
         throughput = np.fromiter(map(_throughput, data), dtype=np.float64, count=len(data))
-        keys = Texts.of(map(self._keys.__getitem__, map(_places, data)))
+        keys = TextColumn.of(map(self._keys.__getitem__, map(_places, data)))
         good = outcome == OK
         size = np.where(size > 0, size, other_size)
         fine = np.array([key != "" for key in keys.values])[keys.code] & (outcome >= ABORTED) & (outcome <= OK)
@@ -167,7 +167,7 @@ class FtsWire:
             none.astype(np.int8),
             file,
             outcome.astype(np.int8),
-            Texts.among(failed, errors, len(data)),
+            TextColumn.among(failed, errors, len(data)),
             size,
             np.where(good, throughput, 0.0),
             np.where(known, (end - start) * _MS / NS, 0.0),

@@ -22,8 +22,8 @@ from opintel.arrow_ipc import FAULTS, checked
 from opintel.detector import Decoded, Reject
 from opintel.finding import NS
 from opintel.health.bounds import EARLIEST, LARGEST, LATEST, MAX_BYTES, MAX_KEY, MAX_LABELS, MAX_RECORDS, UNITS
-from opintel.health.records import Sample, Samples
-from opintel.rows import Batch, Texts, coded
+from opintel.health.samples import Sample, Samples
+from opintel.rows import Batch, TextColumn, coded
 
 MAX_JSON = 16 * MAX_KEY
 """Characters of a series' labels in JSON."""
@@ -187,7 +187,7 @@ def _times(column: Any) -> tuple[_Ints, _Bools]:
     return found, good
 
 
-def _keys(batch: pa.RecordBatch, series: _Series, wrong: dict[int, str]) -> Texts:
+def _keys(batch: pa.RecordBatch, series: _Series, wrong: dict[int, str]) -> TextColumn:
     """The rows' keys; empty where `wrong` says why there is none."""
     columns = dict(zip(batch.schema.names, batch.columns, strict=True))
     names, of_name = _texts(columns["name"] if "name" in columns else pa.nulls(batch.num_rows, pa.string()))
@@ -213,7 +213,7 @@ def _keys(batch: pa.RecordBatch, series: _Series, wrong: dict[int, str]) -> Text
         for row in np.flatnonzero(np.isin(code, list(said))).tolist():
             wrong.setdefault(row, said[code[row]])
     values, places = coded(keys)  # labels in another order make the same key
-    return Texts(values, places[code])
+    return TextColumn(values, places[code])
 
 
 def _fields(columns: Sequence[tuple[str, Any]]) -> _Part:

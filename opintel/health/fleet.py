@@ -1,6 +1,6 @@
 """The simulator's fleet: hosts of a fictional computing centre, their metrics, and how these go on when all is well.
 
-`simulate` takes an hour at a time from a `Healthy` fleet, `story` picks the subjects of faults in it. Metrics have the
+`simulate` takes an hour at a time from a `HealthyFleet`, `story` picks the subjects of faults in it. Metrics have the
 names of Prometheus' node, smartctl and blackbox exporters and of its node mixin. All names are under `.example.org`.
 """
 
@@ -148,7 +148,7 @@ class _Memory:
         return out
 
 
-class Healthy:
+class HealthyFleet:
     """The fleet with nothing wrong, hour by hour from `start` (ns UTC).
 
     Load drives processors, network, temperature and latency together; each has noise of its own. There are bursts of

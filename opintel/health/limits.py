@@ -18,8 +18,8 @@ from opintel.detector import Closing, Judge, Most
 from opintel.evidence import Band, Evidence, Series, Table, capped
 from opintel.finding import NS, Effect, Finding, Severity, Window, finding_id
 from opintel.health.forecast import Forecast, time_to_threshold
-from opintel.health.records import metric_of, named, series_parts, subject_of
 from opintel.health.refused import refused
+from opintel.health.series_names import metric_of, named, series_parts, subject_of
 from opintel.health.units import shown, shown_apart, unit
 from opintel.health.windows import series_windows
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from opintel.detector import ANY_LABEL, Pipeline
 from opintel.health.limits import LimitJudge
-from opintel.health.records import Samples
 from opintel.health.reducer import HealthReducer
 from opintel.health.river.plugged import PluggedJudge
-from opintel.health.silent import SilentJudge
+from opintel.health.samples import Samples
+from opintel.health.silent import SilentInstanceJudge
 from opintel.health.unusual import UnusualJudge
 from opintel.health.windows import SeriesWindow
 from opintel.health.wire import HealthWire
@@ -34,7 +34,7 @@ PIPELINE = Pipeline(
     record=SeriesWindow,
     wire=HealthWire,
     reducer=HealthReducer,
-    judges=(UnusualJudge, SilentJudge, LimitJudge, PluggedJudge),
+    judges=(UnusualJudge, SilentInstanceJudge, LimitJudge, PluggedJudge),
     kinds={
         "unusual": _SERIES,
         "silent": ("scope", "instance"),

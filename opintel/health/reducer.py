@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from opintel.detector import Record, Reduced, Reducer, WindowRows
 from opintel.finding import NS, Window
-from opintel.health.judge import STATISTICS, VALIDATED
-from opintel.health.records import Sample, Samples, is_counter, metric_of, parts_of
+from opintel.health.samples import Sample, Samples
+from opintel.health.scoring import STATISTICS, VALIDATED
 from opintel.health.series import MultiSeriesDetector, Scores
+from opintel.health.series_names import is_counter, metric_of, parts_of
 from opintel.health.windows import EMITTED, SERIES, Point, SeriesWindow
 from opintel.stats.counts import Floats, Ints
 

@@ -1,7 +1,7 @@
 """Thousands of metric series judged row by row, each against its own past: `MultiSeriesDetector`.
 
 Rows (key, time, value) come from the health stream; scores, p-values and what spoke go back to it. Formulas are in
-`baselines`, `charts`, `verdict` and `stats.tails`, their order in `judge`; here a batch is cut into rounds in which
+`baselines`, `charts`, `verdict` and `stats.tails`, their order in `scoring`; here a batch is cut into rounds in which
 every series has one row, so that a batch gives what its rows one by one would give.
 """
 
@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
 from opintel.health.bounds import LARGEST
-from opintel.health.judge import STATISTICS, judge_row, judge_rows
+from opintel.health.scoring import STATISTICS, score_row, score_rows
 from opintel.health.state import SeriesState
 from opintel.stats.counts import Floats, Ints
 
@@ -112,7 +112,7 @@ class MultiSeriesDetector:
             raise ValueError("keys must not be negative")
         state.grow(highest + 1)
         if n == 1 and abs(time.item(0)) <= _LATEST and abs(value.item(0)) <= LARGEST:
-            judged = judge_row(state, lowest, time.item(0), value.item(0))
+            judged = score_row(state, lowest, time.item(0), value.item(0))
             score, latched, p, z, expected, band, baseline, spread, expert = judged
             floats = np.array((score, latched, p, expected, band, baseline, spread))[:, None]
             statistics, experts = np.array((z,), dtype=np.float32), np.array((expert,), dtype=np.int8)
@@ -123,14 +123,14 @@ class MultiSeriesDetector:
         for rows in _rounds(key, None if good.all() else np.flatnonzero(good)):
             if len(rows) < _FEW:
                 for row in rows.tolist():
-                    judged = judge_row(state, key.item(row), time.item(row), value.item(row))
+                    judged = score_row(state, key.item(row), time.item(row), value.item(row))
                     scores.statistics[row] = judged.statistics
                     for k in _PLAIN:
                         scores[k][row] = judged[k]
                 continue
             for i in range(0, len(rows), _BLOCK):
                 at = rows[i : i + _BLOCK]
-                judged = judge_rows(state, key[at], time[at], value[at])
+                judged = score_rows(state, key[at], time[at], value[at])
                 scores.statistics[at] = judged.statistics.T
                 for k in _PLAIN:
                     scores[k][at] = judged[k]

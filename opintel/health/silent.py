@@ -15,8 +15,8 @@ import msgspec
 from opintel.detector import QUARANTINED, Closing, Emit, Judge, Most
 from opintel.evidence import Series, capped
 from opintel.finding import Basis, Effect, Finding, Severity, clock, finding_id
-from opintel.health.records import parts_of, series_parts
 from opintel.health.refused import refused
+from opintel.health.series_names import parts_of, series_parts
 from opintel.health.windows import series_windows
 
 FLOOR = -9.0
@@ -39,8 +39,8 @@ DRAWN = 60
 DRAWN_AS = "Series with samples, by window"
 
 
-class SilentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Settings of `SilentJudge`."""
+class SilentInstanceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Settings of `SilentInstanceJudge`."""
 
     emit: Emit = -4.0
     """Findings with log10 p at most this are emitted."""
@@ -90,7 +90,7 @@ class _Habit(msgspec.Struct):
         return max(tail - math.log10(1 + self.windows), FLOOR), "extrapolated"
 
 
-class SilentJudge(Judge):
+class SilentInstanceJudge(Judge):
     """Findings of kind `silent`: instances, or the whole scope where most of them are.
 
     A run of r empty windows has p = (longest / 3 + windows that were the r-th or a later one of a silence) / (1 + all
@@ -102,7 +102,7 @@ class SilentJudge(Judge):
 
     name = "health.silence"
     version = 2
-    Settings = SilentSettings
+    Settings = SilentInstanceSettings
     controls: tuple[str, ...] = ()
 
     def __init__(self) -> None:

@@ -15,11 +15,11 @@ import numpy.typing as npt
 
 from opintel.finding import NS
 from opintel.health import fleet
-from opintel.health.fleet import BLOCK, COUNTERS, LABELS, MINUTE, Block, Floats, Healthy, Host
+from opintel.health.fleet import BLOCK, COUNTERS, LABELS, MINUTE, Block, Floats, HealthyFleet, Host
 from opintel.health.story import FAULT_KINDS, plan
 from opintel.simulation import DEFAULT_START, HOUR, Fault, Stories
 
-__all__ = ["DEFAULT_START", "FAULT_KINDS", "Fault", "Simulator"]
+__all__ = ["DEFAULT_START", "FAULT_KINDS", "Fault", "HealthSimulator"]
 
 MS = NS // 1000
 LATEST = 5.0
@@ -40,7 +40,7 @@ FINE = 0.125
 WHOLE = frozenset({fleet.MEMORY, fleet.DISK, fleet.FAN, fleet.SECTORS, *COUNTERS})
 
 
-class Simulator:
+class HealthSimulator:
     """A reproducible story: the same arguments give the same bytes, another `seed` gives other habits and other faults.
 
     `hours` of a fleet's metrics from `start` (ns UTC), a scrape a minute and host, one fault of each kind in `faults`
@@ -83,7 +83,7 @@ class _Play:
 
     def __init__(self, seed: int, hosts: Sequence[Host], truth: Sequence[Fault], start: int, end: int) -> None:
         self._rng = np.random.default_rng([seed, 2])
-        self._healthy = Healthy(self._rng, tuple(hosts), start)
+        self._healthy = HealthyFleet(self._rng, tuple(hosts), start)
         self._start, self._end = start, end
         self._templates = [_template(host) for host in hosts]
         self._fine = np.array([host.fine for host in hosts])[:, None]
@@ -258,4 +258,4 @@ def _template(host: Host) -> str:
     return f"[{','.join(samples)}]"
 
 
-STORIES = Stories(Simulator, FAULT_KINDS, 24.0, 6.0, "metrics of 24 machines")
+STORIES = Stories(HealthSimulator, FAULT_KINDS, 24.0, 6.0, "metrics of 24 machines")

@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from opintel.detector import Message
-from opintel.health.records import number_of
+from opintel.health.samples import number_of
 
 TIMES = ("timestamp", "time", "date", "datetime", "ts")
 """Headings of the column of times; the first that is there counts, whatever its case."""

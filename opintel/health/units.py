@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from opintel.finding import NS
 from opintel.health.bounds import EARLIEST, LATEST
-from opintel.health.records import is_counter
+from opintel.health.series_names import is_counter
 
 _PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _TIMES = ((86_400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"))

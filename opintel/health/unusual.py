@@ -13,7 +13,7 @@ import msgspec
 from opintel.detector import Closing, Emit, Judge, Most
 from opintel.evidence import Band, Series, Table, capped
 from opintel.finding import Effect, Finding, Window, finding_id
-from opintel.health.records import is_counter, metric_of, named, subject_of
+from opintel.health.series_names import is_counter, metric_of, named, subject_of
 from opintel.health.units import shown_apart, unit
 from opintel.health.windows import Point, SeriesWindow, series_windows
 

@@ -21,7 +21,8 @@ from opintel.detector import Decoded, Message, each
 from opintel.finding import parse_rfc3339
 from opintel.health import arrow, smartctl, tables
 from opintel.health.bounds import EARLIEST, LARGEST, LATEST, MAX_BYTES, MAX_KEY, MAX_LABELS, MAX_RECORDS, UNITS
-from opintel.health.records import Sample, Samples, key_of, number_of
+from opintel.health.samples import Sample, Samples, number_of
+from opintel.health.series_names import key_of
 from opintel.rows import Batch, Row
 
 EXCERPT = 4096

@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
-from opintel.alerts.settings import Moment, moment
+from opintel.alerts.settings import Timestamp, moment
 from opintel.alerts.sinks import SINKS, SinkSettings
 from opintel.durations import Duration, duration
 from opintel.paths import FilePath
@@ -133,7 +133,7 @@ def _path(document: Document, given: Any) -> FilePath:
 FORMS: dict[Any, Callable[[Document, Any], Any]] = {
     Duration: lambda _, given: duration(given),
     Size: lambda _, given: size(given),
-    Moment: lambda _, given: moment(given),
+    Timestamp: lambda _, given: moment(given),
     FilePath: _path,
     Servers: lambda _, given: servers(given),
 }

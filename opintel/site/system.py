@@ -31,7 +31,7 @@ from opintel.streams.log_sqlite import SqliteLog
 from opintel.streams.loop import Service, Stop, calm_collector
 from opintel.streams.ownership import Owned
 from opintel.streams.reduce import ReduceStage
-from opintel.streams.sequencer import Known, Sequencer, control_topic, send_control
+from opintel.streams.sequencer import CopiedControls, Sequencer, control_topic, send_control
 from opintel.streams.stage import Stage
 from opintel.streams.stream import FINDINGS, Stream
 from opintel.streams.worker import BATCH, Worker
@@ -61,7 +61,7 @@ class System:
         """What an operator should know about the configuration before real data flow."""
         self._epochs: dict[str, str] = {}
         """Topic → its epoch when it was asked for last."""
-        self._copied: Known = {}
+        self._copied: CopiedControls = {}
         bus = self.site.settings.bus
         try:
             self.log: Log = self._open_log()

@@ -24,7 +24,7 @@ GAIN = 1.0
 _BOUNDS = [(logit(1e-4), logit(0.5)), (logit(1e-4), logit(0.7)), (logit(1e-4), logit(0.45))]
 
 
-class Healthy(NamedTuple):
+class HealthyFit(NamedTuple):
     """Beta-binomial of the healthy cases, and the share of cases that do not belong to it."""
 
     mean: float
@@ -32,14 +32,14 @@ class Healthy(NamedTuple):
     broken: float
 
 
-def fit_healthy(k: ArrayLike, n: ArrayLike) -> Healthy:
+def fit_healthy(k: ArrayLike, n: ArrayLike) -> HealthyFit:
     """Robust fit to counts k of n, shapes (N,); n = 0 is ignored, no count at all gives the prior.
 
     Maximises Σ ln[(1 − ε) BB(k | n, mean, rho) + ε BB(k | n, Beta(2, 1))] plus the prior; ε = 0 unless it gains `GAIN`.
     """
     values, weight = _distinct(np.asarray(k, dtype=np.int64), np.asarray(n, dtype=np.int64))
     if len(values) == 0:
-        return Healthy(PRIOR_MEAN, PRIOR_RHO, 0.0)
+        return HealthyFit(PRIOR_MEAN, PRIOR_RHO, 0.0)
     k_, n_ = values[:, 0].astype(np.float64), values[:, 1].astype(np.float64)
     broken = np.log(2.0 * (k_ + 1.0) / ((n_ + 1.0) * (n_ + 2.0)))
     choose = log_choose(n_, k_)
@@ -70,7 +70,7 @@ def fit_healthy(k: ArrayLike, n: ArrayLike) -> Healthy:
     plain = min((_minimum(loss, start[:2]) for start in starts), key=lambda found: found[0])
     mixture = min(mixtures, key=lambda found: found[0])
     best = (mixture if mixture[0] < plain[0] - GAIN else plain)[1]
-    return Healthy(float(expit(best[0])), float(expit(best[1])), float(expit(best[2])) if len(best) == 3 else 0.0)
+    return HealthyFit(float(expit(best[0])), float(expit(best[1])), float(expit(best[2])) if len(best) == 3 else 0.0)
 
 
 def _minimum(loss: Callable[[Floats], tuple[float, Floats]], start: Floats) -> tuple[float, Floats]:

@@ -34,7 +34,7 @@ SMALLEST = 1e-12
 Bools = NDArray[np.bool_]
 
 
-class Scores(NamedTuple):
+class MemberScores(NamedTuple):
     """A score for each of N members: its level (N,), 0 … LEVELS − 1, and its null distribution (N, LEVELS)."""
 
     level: Ints
@@ -54,7 +54,7 @@ class Blame(NamedTuple):
     """(N,) the blamed group that explains a member, −1 where none does."""
 
 
-def scores(k: Ints, n: Ints, a: Floats, b: Floats) -> Scores:
+def scores(k: Ints, n: Ints, a: Floats, b: Floats) -> MemberScores:
     """Scores of counts k of n against beta-binomial(a, b), shapes (N,): ln[1/(n+1) / BB(k | n, a, b)], in steps."""
     share = k / np.maximum(n, 1)
     k = np.where(n > FULL, np.rint(share * FULL).astype(np.int64), k)
@@ -63,7 +63,7 @@ def scores(k: Ints, n: Ints, a: Floats, b: Floats) -> Scores:
     of = of.reshape(-1)
     size = distinct[:, 0].astype(np.int64)
     if len(size) == 0:
-        return Scores(np.zeros(0, dtype=np.int64), np.zeros((0, LEVELS)))
+        return MemberScores(np.zeros(0, dtype=np.int64), np.zeros((0, LEVELS)))
     row, j = ragged(np.zeros(len(size), dtype=np.int64), size + 1)
     log_p = log_pmf(j, size[row], distinct[row, 1], distinct[row, 2])
     level = np.clip(np.rint((-np.log(size[row] + 1.0) - log_p) / STEP), LOWEST, HIGHEST).astype(np.int64) - LOWEST
@@ -73,11 +73,11 @@ def scores(k: Ints, n: Ints, a: Floats, b: Floats) -> Scores:
     level = np.where(j < mean[row], np.minimum.reduceat(level, start)[row], level)
     level = np.maximum.accumulate(level + row * LEVELS) - row * LEVELS
     pmf = np.bincount(row * LEVELS + level, np.exp(log_p), minlength=len(size) * LEVELS).reshape(-1, LEVELS)
-    return Scores(level[start[of] + k], (pmf / pmf.sum(axis=1, keepdims=True))[of])
+    return MemberScores(level[start[of] + k], (pmf / pmf.sum(axis=1, keepdims=True))[of])
 
 
 def blame(
-    groups: Sequence[Ints], found: Scores, significant: Callable[[Floats, Bools], Bools], least: int = 2
+    groups: Sequence[Ints], found: MemberScores, significant: Callable[[Floats, Bools], Bools], least: int = 2
 ) -> Blame:
     """Blames groups, the one that fails most uniformly first; its members then count against no other group.
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from opintel.detector import Decoded, Message, Pipeline, Reject, Wire
 from opintel.rows import Batch, Index
 from opintel.streams.log import Aside, AsideKind, Entry, Log
-from opintel.streams.records import MAX_RECORD, NEVER, Control, Rows, Source, Stamp, Tick, raw_codec, shard_of
+from opintel.streams.records import MAX_RECORD, NEVER, Control, Rows, SourcePosition, Stamp, Tick, raw_codec, shard_of
 from opintel.streams.stream import FINDINGS, Stream
 from opintel.streams.tail import tail_of
 from opintel.streams.windows import cut_of
@@ -159,7 +159,7 @@ class Ingester:
             batch, weight, last = batch.take(np.flatnonzero(kept)), weight[kept], last[kept]
         dead += self._rejected(messages, [*decoded.rejects, *(reject for _, reject in refused)])
         seen = max(self._seen, int(last.max())) if len(batch) else self._seen
-        source = Source(self.source, self._chunk, self._position, after, self._seen, seen, self._count, count)
+        source = SourcePosition(self.source, self._chunk, self._position, after, self._seen, seen, self._count, count)
         wm = self._stamp(arrival)
         have = self._have if self._again == (after, count) else {}  # what is cut otherwise has other rows
         self.log.put_asides(dead)
@@ -204,7 +204,7 @@ class Ingester:
         return [(p, np.flatnonzero(of_row == p)) for p in np.unique(of_row).tolist()] or [(0, np.arange(0))]
 
     def _records(
-        self, wm: int, arrival: int, source: Source, batch: Batch[Any], weight: NDArray[np.int64], index: Index
+        self, wm: int, arrival: int, source: SourcePosition, batch: Batch[Any], weight: NDArray[np.int64], index: Index
     ) -> list[bytes]:
         """The encoded rows of these places: one record, or several; only a row alone is larger than MAX_RECORD."""
         cuts = _cuts(weight[index].tolist())
@@ -234,9 +234,9 @@ class Ingester:
         value = self._codec.encode(tick)
         self.log.append([Entry(self.stream.topic, p, value) for p in range(self.stream.partitions)])
 
-    def _here(self) -> Source:
+    def _here(self) -> SourcePosition:
         last = max(self._chunk - 1, 0)
-        return Source(
+        return SourcePosition(
             self.source,
             last,
             self._position,
@@ -277,7 +277,7 @@ class Ingester:
         return Aside(kind, topic, partition, message.index, n, reason, where, excerpt, max(1, len(records)))
 
 
-def _same(one: Source, other: Source) -> bool:
+def _same(one: SourcePosition, other: SourcePosition) -> bool:
     """Whether two records are of the same messages."""
     return (one.chunk, one.before, one.after, one.count_before, one.count) == (
         other.chunk,

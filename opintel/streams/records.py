@@ -27,7 +27,7 @@ NEVER = -(1 << 62)
 """A watermark before all times."""
 
 
-class Source(msgspec.Struct, array_like=True):
+class SourcePosition(msgspec.Struct, array_like=True):
     """Where in its source an ingester stood after a chunk: what it needs to go on after a crash."""
 
     name: str
@@ -54,7 +54,7 @@ class Rows(NamedTuple):
 
     wm: int
     arrival: int
-    source: Source
+    source: SourcePosition
     batch: Batch[Any]
     part: int = 0
     """Rows of a chunk that are too large for one record are in several: this is number `part`, from 0 …"""
@@ -67,7 +67,7 @@ class _Columns(msgspec.Struct, Generic[P], array_like=True, tag="columns"):
 
     wm: Time
     arrival: Time
-    source: Source
+    source: SourcePosition
     part: Annotated[int, msgspec.Meta(ge=0, le=1 << 20)]
     parts: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)]
     batch: Packed[P]
@@ -78,7 +78,7 @@ class _Rows(msgspec.Struct, Generic[P], array_like=True, tag="rows"):
 
     wm: Time
     arrival: Time
-    source: Source
+    source: SourcePosition
     rows: list[Row[P]]
 
 
@@ -87,7 +87,7 @@ class Tick(msgspec.Struct, array_like=True, tag="tick"):
 
     wm: Time
     arrival: Time
-    source: Source
+    source: SourcePosition
     listened: Time
 
 
@@ -220,7 +220,7 @@ class Stamp(NamedTuple):
 
     wm: int
     arrival: int
-    source: Source
+    source: SourcePosition
     part: int = 0
     parts: int = 1
     listened: int | None = None

@@ -72,18 +72,18 @@ class Copied(NamedTuple):
     """Where the raw partitions ended behind the copies."""
 
 
-Known = dict[tuple[str, str], Copied]
+CopiedControls = dict[tuple[str, str], Copied]
 """What a process has copied, by the epochs of a control topic and of a raw topic."""
 
 
 class Sequencer:
     """Copies a stream's controls into its raw partitions; those that `known` has are there, if the log is whole."""
 
-    def __init__(self, bus: Log, ingester: Ingester, known: Known | None = None) -> None:
+    def __init__(self, bus: Log, ingester: Ingester, known: CopiedControls | None = None) -> None:
         self.name = f"controls {ingester.stream.name}"
         self.log, self.ingester = bus, ingester
         self._topic = control_topic(ingester.stream)
-        self._known: Known = {} if known is None else known
+        self._known: CopiedControls = {} if known is None else known
         raw = bus.create(ingester.stream.topic, ingester.stream.partitions)
         self._lineage = (bus.create(self._topic, 1).epoch, raw.epoch)
         self._position = bus.start(self._topic, 0)

@@ -16,7 +16,7 @@ from alert_story import settings
 
 from opintel.alerts.delivery import Deliverer
 from opintel.alerts.service import AlertService
-from opintel.alerts.settings import Delivery
+from opintel.alerts.settings import RetryPolicy
 from opintel.alerts.sinks import Intent, Receipt
 from opintel.alerts.sinks.webhook import Webhook
 from opintel.durations import Duration
@@ -80,7 +80,7 @@ def main(store_url: str, records: Path, url: str, step: str, count: int) -> None
     log = [decode(value) for value in msgspec.msgpack.decode(records.read_bytes())]
     service = AlertService(store, settings(sinks=["receiver"]))
     sinks = {"receiver": Wrapped(Webhook(url, KEY), killer.reach)}
-    rules = Delivery(attempts=50, first=Duration(1_000_000), longest=Duration(2_000_000))
+    rules = RetryPolicy(attempts=50, first=Duration(1_000_000), longest=Duration(2_000_000))
     deliverer = Deliverer(store, sinks, rules)
     position = service.position()
     while position < len(log):

@@ -7,7 +7,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from opintel.alerts.delivery import Deliverer
-from opintel.alerts.settings import Delivery
+from opintel.alerts.settings import RetryPolicy
 from opintel.alerts.sinks import Intent, Receipt
 from opintel.durations import Duration
 from opintel.finding import NS
@@ -35,7 +35,7 @@ class Scripted:
 
 
 def deliverer(store: Store, sink: Scripted, attempts: int = 5, jitter: float = 0.0) -> Deliverer:
-    rules = Delivery(attempts=attempts, first=Duration(NS), longest=Duration(8 * NS))
+    rules = RetryPolicy(attempts=attempts, first=Duration(NS), longest=Duration(8 * NS))
     return Deliverer(store, {"log": sink}, rules, clock=lambda: sink.now, jitter=lambda: jitter)
 
 

@@ -31,7 +31,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from opintel.alerts.service import AlertService, PositionMoved
-from opintel.alerts.settings import AlertSettings, Budget, Calendar, Maintenance, Moment, Persistence
+from opintel.alerts.settings import AlertSettings, Budget, Calendar, Maintenance, Persistence, Timestamp
 from opintel.finding import Finding, rfc3339
 from opintel.store import Store, open_store, queries, sqlite_url
 from opintel.store import schema as t
@@ -196,8 +196,8 @@ def test_maintenance_holds_the_incident_back_until_it_ends(store: Store) -> None
     planned = Maintenance(
         stream="fts",
         subject={"endpoint": "a.example"},
-        start=Moment(window(0).start),
-        end=Moment(window(4).end),
+        start=Timestamp(window(0).start),
+        end=Timestamp(window(4).end),
         reason="upgrade",
     )
     how = msgspec.structs.replace(settings(), calendar=Calendar(maintenance=[planned]))

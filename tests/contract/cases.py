@@ -11,7 +11,7 @@ from typing import Any
 from opintel.finding import NS
 from opintel.fts.arrow import packed
 from opintel.fts.pipeline import PIPELINE as FTS
-from opintel.fts.simulate import Simulator
+from opintel.fts.simulate import FtsSimulator
 from opintel.fts.wire import FtsWire
 from opintel.health.pipeline import PIPELINE as HEALTH
 from opintel.health.wire import HealthWire
@@ -49,7 +49,7 @@ def toy_messages(seed: int = 1, n: int = 1500, keys: int = 30, bad: bool = False
 @cache
 def fts_messages() -> Sequence[tuple[int, bytes]]:
     """Three hours of a thin grid with two faults, and garbage."""
-    story = Simulator(seed=1, hours=3.0, rate=2000.0, faults=("endpoint-down", "wrong-checksums"))
+    story = FtsSimulator(seed=1, hours=3.0, rate=2000.0, faults=("endpoint-down", "wrong-checksums"))
     rows = list(story.messages())
     return sorted([*rows, *((rows[n][0], b'{"garbage": %d' % n) for n in range(100, len(rows), 500))])
 

@@ -16,7 +16,7 @@ from opintel.rows import Batch, Row
 from opintel.streams.controls import NOT_PLAIN
 from opintel.streams.ingest import Ingester
 from opintel.streams.log import Entry
-from opintel.streams.records import Codec, Control, Rows, Source, raw_codec
+from opintel.streams.records import Codec, Control, Rows, SourcePosition, raw_codec
 from opintel.streams.sequencer import Sequencer
 
 from .cases import CASES, FAILING, TOY_CASE, TOY_STREAM
@@ -232,7 +232,7 @@ def test_a_poisoned_record_is_a_dead_letter_with_its_position(make_log: MakeLog,
     bus = make_log(tmp_path)
     team = workers(bus, case, tmp_path)
     poison = [b"", b"\x01", b"\x02abc", b"\x01\x93\xa4rows", b"\x01" + b"\x91" * 5000, b"\xff" * 100]
-    torn = Rows(1, 2, Source("x", 0, None, None, 0, 0, 0, 0), Batch.of([Row("a.k", 5, 6, Value(7))], Value))
+    torn = Rows(1, 2, SourcePosition("x", 0, None, None, 0, 0, 0, 0), Batch.of([Row("a.k", 5, 6, Value(7))], Value))
     poison.append(raw_codec(Value).encode(torn)[:-3])
     for n, _ in enumerate(feed(bus, case)):
         if n < len(poison):

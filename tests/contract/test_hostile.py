@@ -19,7 +19,7 @@ from opintel.rows import Packed, Row
 from opintel.streams.findings import Found, decode, encode
 from opintel.streams.ingest import Ingester
 from opintel.streams.log import Entry
-from opintel.streams.records import Closed, Control, Derived, Forwarded, Source, raw_codec
+from opintel.streams.records import Closed, Control, Derived, Forwarded, SourcePosition, raw_codec
 
 from .cases import START, TOY_CASE, TOY_STREAM
 from .harness import LOGS, MakeLog, drain, feed, outcome, workers
@@ -53,7 +53,7 @@ class Columns(msgspec.Struct, array_like=True, tag="columns"):
 
 
 BIG = st.sampled_from([2**62 + 1, 2**63, 2**64 - 1, -(2**62) - 1, -(2**63)]) | st.integers(-(2**63), 2**64 - 1)
-SOURCE = Source("x", 0, None, None, 0, 0, 0, 0)
+SOURCE = SourcePosition("x", 0, None, None, 0, 0, 0, 0)
 TEXT = st.sampled_from(["", "s0.k1", "x" * 5000, "a|b|c", "\x00", "é" * 600])
 DEEP: Any = []
 for _ in range(900):

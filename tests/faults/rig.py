@@ -28,7 +28,7 @@ from kafka import KafkaAdminClient
 from opintel.alerts.sinks.webhook import read_secret
 from opintel.demo.broker import Broker
 from opintel.demo.receiver import Receiver
-from opintel.fts.simulate import Simulator
+from opintel.fts.simulate import FtsSimulator
 from opintel.site.load import load_site
 from opintel.site.shipped import copy_shipped
 from opintel.site.system import System
@@ -81,7 +81,7 @@ class Row(NamedTuple):
 
 def tell(folder: Path, hours: float, long: bool) -> Story:
     """A story and what an undisturbed run of it over the embedded log comes to."""
-    messages = [body for _, body in Simulator(seed=5, hours=hours, rate=LONG_RATE if long else RATE).messages()]
+    messages = [body for _, body in FtsSimulator(seed=5, hours=hours, rate=LONG_RATE if long else RATE).messages()]
     pieces = [b"\n".join(messages[n : n + CHUNK]) + b"\n" for n in range(0, len(messages), CHUNK)]
     with closing(Receiver(read_secret(SECRET)).start()) as receiver:
         settings(folder / "etc", receiver.url)

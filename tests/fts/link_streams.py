@@ -13,7 +13,7 @@ import numpy as np
 
 from opintel.detector import Closing, Controls, Record
 from opintel.finding import Window
-from opintel.fts.records import LINK, SLICES, LinkWindow
+from opintel.fts.link_windows import LINK, SLICES, LinkWindow
 
 MINUTE = 60 * 10**9
 SIZE = 10 * MINUTE

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from opintel.detector import Decoded, Message
 from opintel.fts.arrow import MAX_RECORDS, SCHEMA, packed
-from opintel.fts.simulate import Simulator
+from opintel.fts.simulate import FtsSimulator
 from opintel.fts.wire import FtsWire
 
 GOOD: dict[str, Any] = {
@@ -44,7 +44,7 @@ def stream(batch: pa.RecordBatch, **options: Any) -> bytes:
 @cache
 def complete() -> list[dict[str, Any]]:
     """An hour's complete messages of a grid with faults."""
-    story = Simulator(seed=5, hours=1.0, rate=1500.0, faults=("endpoint-down",))
+    story = FtsSimulator(seed=5, hours=1.0, rate=1500.0, faults=("endpoint-down",))
     messages = [json.loads(body) for _, body in story.messages()]
     return [m for m in messages if m["metadata"]["type"] == "complete"]
 

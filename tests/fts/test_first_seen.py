@@ -15,11 +15,12 @@ from opintel.detector import Closing, Controls, Record
 from opintel.evidence import Table, Texts
 from opintel.finding import NS, Finding, Window
 from opintel.fts import first_seen
-from opintel.fts.first_seen import DAY, FirstSeen, Settings
+from opintel.fts.first_seen import DAY, FirstSeen, FirstSeenSettings
+from opintel.fts.link_windows import LINK, MESSAGES, LinkWindow
 from opintel.fts.masking import form_id, mask
-from opintel.fts.records import FAILED, LINK, MESSAGES, LinkWindow, Transfer, Transfers
 from opintel.fts.reducer import FtsReducer
 from opintel.fts.templates import OVERFLOW
+from opintel.fts.transfers import FAILED, Transfer, Transfers
 from opintel.rows import Row
 
 LENGTH = 600 * NS
@@ -37,7 +38,7 @@ def record(window: Window, errors: dict[str, int], link: tuple[str, str] = ("", 
 def closing(number: int, *contents: tuple[dict[str, int], tuple[str, str]], **settings: int) -> Closing:
     window = Window(number * LENGTH, (number + 1) * LENGTH)
     records = sorted((record(window, *content) for content in contents), key=lambda r: (r.kind, r.key))
-    return Closing(window, "fts1", records, Controls(), Settings(**settings), "m", True)
+    return Closing(window, "fts1", records, Controls(), FirstSeenSettings(**settings), "m", True)
 
 
 NO_LINK = ("", "")
@@ -116,9 +117,9 @@ def test_a_summary_is_one_short_line() -> None:
 
 def test_settings_refuse_mistakes() -> None:
     with pytest.raises(msgspec.ValidationError):
-        msgspec.convert({"per_windows": 3}, Settings)
+        msgspec.convert({"per_windows": 3}, FirstSeenSettings)
     with pytest.raises(msgspec.ValidationError, match="per_day"):
-        msgspec.convert({"per_day": -1}, Settings)
+        msgspec.convert({"per_day": -1}, FirstSeenSettings)
 
 
 windows = st.lists(
@@ -161,8 +162,8 @@ def test_real_messages_in_windows_reach_the_cap(shared_data: Path) -> None:
     for start in range(0, len(texts) * NS, LENGTH):
         window = Window(start, start + LENGTH)
         records = closed(reducer, window, rows, Transfers)
-        found = judge.judge(Closing(window, "messages", records, Controls(), Settings(), "m", True))
-        assert len(found) <= Settings().per_window
+        found = judge.judge(Closing(window, "messages", records, Controls(), FirstSeenSettings(), "m", True))
+        assert len(found) <= FirstSeenSettings().per_window
         findings += found
-    assert len(findings) == Settings().per_day
+    assert len(findings) == FirstSeenSettings().per_day
     assert len(set(templates(findings))) == len(findings)

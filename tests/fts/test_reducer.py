@@ -14,20 +14,10 @@ from windows import closed
 
 from opintel.detector import Record
 from opintel.finding import Window
+from opintel.fts.link_windows import LINK, MESSAGES, SLICES, LinkWindow, read_window
 from opintel.fts.masking import form_id, mask
-from opintel.fts.records import (
-    ABORTED,
-    FAILED,
-    LINK,
-    MESSAGES,
-    OK,
-    SLICES,
-    LinkWindow,
-    Transfer,
-    Transfers,
-    read_window,
-)
 from opintel.fts.reducer import EXAMPLE, FORMS, FtsReducer
+from opintel.fts.transfers import ABORTED, FAILED, OK, Transfer, Transfers
 from opintel.rows import Row
 
 LENGTH = 600

@@ -10,8 +10,8 @@ from link_streams import SIZE, closing, host, windows
 
 from opintel.detector import QUARANTINED, Record
 from opintel.finding import Finding, Window
-from opintel.fts.records import LinkWindow
-from opintel.fts.silent import GIVEN_UP, SilentJudge
+from opintel.fts.link_windows import LinkWindow
+from opintel.fts.silent import GIVEN_UP, SilentLinkJudge
 
 
 def link(ok: int, failed: int = 0, *, source: str = "a", destination: str = "b", submitted: int = 0) -> LinkWindow:
@@ -23,13 +23,13 @@ def rest(w: int) -> list[LinkWindow]:
     return [link(10 + w % 3, source=f"s{i}", destination=f"d{i % 5}") for i in range(20)]
 
 
-def play(judged: SilentJudge, w: int, links: list[LinkWindow], *, complete: bool = True) -> list[Finding]:
+def play(judged: SilentLinkJudge, w: int, links: list[LinkWindow], *, complete: bool = True) -> list[Finding]:
     window = Window(w * SIZE, (w + 1) * SIZE)
     return judged.judge(closing(judged, window, links, complete=complete))
 
 
-def learned(windows: int = 300) -> SilentJudge:
-    judged = SilentJudge()
+def learned(windows: int = 300) -> SilentLinkJudge:
+    judged = SilentLinkJudge()
     for w in range(windows):
         assert play(judged, w, [link(20 + w % 7), *rest(w)]) == []
     return judged
@@ -48,7 +48,7 @@ def test_a_steady_link_that_stops_is_found_and_its_endpoints_explain_it() -> Non
 
 
 def test_one_link_of_living_endpoints_is_a_link() -> None:
-    judged = SilentJudge()
+    judged = SilentLinkJudge()
     both = [link(15, destination="c"), link(15, source="e")]
     for w in range(300):
         play(judged, w, [link(20 + w % 7), *both, *rest(w)])
@@ -93,7 +93,7 @@ def test_a_subject_that_stopped_for_good_is_forgotten() -> None:
 
 def test_a_bursty_link_may_rest() -> None:
     """Active six windows, then resting for eighteen, again and again: rests of up to thirty are its habit."""
-    judged = SilentJudge()
+    judged = SilentLinkJudge()
     for w in range(480):
         assert play(judged, w, [*([link(30)] if w % 24 < 6 else []), *rest(w)]) == []
     assert not any(play(judged, 480 + i, rest(i)) for i in range(30))
@@ -104,7 +104,7 @@ def test_a_healthy_stream_hardly_ever_raises_it() -> None:
 
     Windows in alarm come in runs, so that they vary more than a Poisson number; the runs themselves are at most four.
     """
-    judged, tests, stories, count = SilentJudge(), 0, set(), 0
+    judged, tests, stories, count = SilentLinkJudge(), 0, set(), 0
     for window, links in windows(288, seed=1, links=400):
         findings = judged.judge(closing(judged, window, links))
         tests += judged.tests["silent"]
@@ -121,7 +121,7 @@ def silenced(w: int, state: dict[str, Any]) -> None:
 
 
 def test_a_destination_that_falls_silent_in_a_busy_instance_is_found() -> None:
-    judged = SilentJudge()
+    judged = SilentLinkJudge()
     found = [judged.judge(closing(judged, w, links)) for w, links in windows(212, seed=5, change=silenced)]
     subject = {"scope": "fts.example", "endpoint": host(3), "role": "destination"}
     hits = [i for i, findings in enumerate(found) if subject in [f.subject for f in findings]]
@@ -136,12 +136,12 @@ STREAM = list(windows(70, seed=8, sites=8, links=30, change=lambda w, s: s["n"].
 @settings(max_examples=6, deadline=None)
 @given(cuts=st.sets(st.integers(1, 69), max_size=4))
 def test_restored_anywhere_it_says_the_same(cuts: set[int]) -> None:
-    straight, restored = SilentJudge(), SilentJudge()
-    loud = SilentJudge.Settings(emit=-0.5)
+    straight, restored = SilentLinkJudge(), SilentLinkJudge()
+    loud = SilentLinkJudge.Settings(emit=-0.5)
     for w, (window, links) in enumerate(STREAM):
         if w in cuts:
             state = msgspec.msgpack.decode(msgspec.msgpack.encode(restored.state()))
-            restored = SilentJudge()
+            restored = SilentLinkJudge()
             restored.restore(state)
         one = closing(restored, window, links, settings=loud)
         assert restored.judge(one) == straight.judge(one)

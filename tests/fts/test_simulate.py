@@ -15,8 +15,8 @@ import pytest
 from opintel.detector import Message
 from opintel.finding import NS, parse_rfc3339
 from opintel.fts import wording
-from opintel.fts.records import ABORTED, FAILED, OK, Transfer
-from opintel.fts.simulate import DEFAULT_START, FAULT_KINDS, Fault, Simulator
+from opintel.fts.simulate import DEFAULT_START, FAULT_KINDS, Fault, FtsSimulator
+from opintel.fts.transfers import ABORTED, FAILED, OK, Transfer
 from opintel.fts.wire import FtsWire
 from opintel.rows import Row
 from opintel.simulation import write
@@ -34,9 +34,9 @@ CAUSE_WORDS = {
 
 
 @pytest.fixture(scope="module")
-def story() -> tuple[Simulator, list[tuple[int, bytes]], list[Row[Transfer]]]:
+def story() -> tuple[FtsSimulator, list[tuple[int, bytes]], list[Row[Transfer]]]:
     """Three hours with all faults in the last two: the simulator, its messages, their rows (copies dropped)."""
-    simulator = Simulator(seed=11, hours=3, quiet_hours=1)
+    simulator = FtsSimulator(seed=11, hours=3, quiet_hours=1)
     messages = list(simulator.messages())
     wire = FtsWire()
     rows: dict[int, Row[Transfer]] = {}
@@ -57,7 +57,7 @@ def concerned(fault: Fault, transfer: Transfer) -> bool:
 
 
 def test_same_seed_same_bytes_and_another_seed_another_story() -> None:
-    one, same, other = (Simulator(seed=seed, hours=0.5) for seed in (5, 5, 6))
+    one, same, other = (FtsSimulator(seed=seed, hours=0.5) for seed in (5, 5, 6))
     messages = list(one.messages())
     assert messages == list(one.messages()) == list(same.messages())
     assert one.truth == same.truth
@@ -66,7 +66,7 @@ def test_same_seed_same_bytes_and_another_seed_another_story() -> None:
 
 
 def test_orders_and_times_differ_between_seeds() -> None:
-    truths = [Simulator(seed=seed, hours=6).truth for seed in SEEDS]
+    truths = [FtsSimulator(seed=seed, hours=6).truth for seed in SEEDS]
     assert len({tuple(f.kind for f in truth) for truth in truths}) > 4
     assert len({f.start for truth in truths for f in truth}) == len(SEEDS) * len(FAULT_KINDS)
 
@@ -75,7 +75,7 @@ def test_orders_and_times_differ_between_seeds() -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_faults_can_be_noticed(seed: int, hours: float) -> None:
     quiet = 0.5
-    simulator = Simulator(seed=seed, hours=hours + quiet, quiet_hours=quiet)
+    simulator = FtsSimulator(seed=seed, hours=hours + quiet, quiet_hours=quiet)
     truth = simulator.truth
     begin, span = DEFAULT_START + int(quiet * 60) * MINUTE, int(hours * 60) * MINUTE
     assert sorted(f.kind for f in truth) == sorted(FAULT_KINDS)
@@ -102,7 +102,7 @@ def test_faults_can_be_noticed(seed: int, hours: float) -> None:
 
 def test_the_world() -> None:
     for seed in SEEDS:
-        world = Simulator(seed=seed, hours=1).grid
+        world = FtsSimulator(seed=seed, hours=1).grid
         assert len({s.site for s in world.storages}) >= 60
         assert len({s.host for s in world.storages}) == len(world.storages)
         assert world.share.sum() == pytest.approx(1)
@@ -142,7 +142,7 @@ def test_amounts(story: Any) -> None:
 
 
 def test_a_day_has_twenty_thousand_an_hour() -> None:
-    count = sum(1 for _ in Simulator(seed=3, hours=24, faults=(), rate=2000).messages())
+    count = sum(1 for _ in FtsSimulator(seed=3, hours=24, faults=(), rate=2000).messages())
     assert count / 24 == pytest.approx(2000, rel=0.08)
 
 
@@ -234,15 +234,15 @@ def test_people_appear_in_errors_and_the_wire_replaces_them(story: Any) -> None:
 
 def test_written_files(tmp_path: Path) -> None:
     told: list[float] = []
-    write(tmp_path / "a", Simulator(hours=1.5, seed=4, faults=("disk-full",)), told.append)
-    write(tmp_path / "b", Simulator(hours=1.5, seed=9))
-    write(tmp_path / "b", Simulator(hours=1.5, seed=4, faults=("disk-full",)))
+    write(tmp_path / "a", FtsSimulator(hours=1.5, seed=4, faults=("disk-full",)), told.append)
+    write(tmp_path / "b", FtsSimulator(hours=1.5, seed=9))
+    write(tmp_path / "b", FtsSimulator(hours=1.5, seed=4, faults=("disk-full",)))
     names = ["messages/0000.jsonl", "messages/0001.jsonl", "truth.json"]
     for folder in ("a", "b"):
         assert sorted(str(p.relative_to(tmp_path / folder)) for p in (tmp_path / folder).rglob("*.json*")) == names
     assert all((tmp_path / "a" / n).read_bytes() == (tmp_path / "b" / n).read_bytes() for n in names)
     bodies = [line for n in names[:2] for line in (tmp_path / "a" / n).read_bytes().splitlines()]
-    assert bodies == [body for _, body in Simulator(seed=4, hours=1.5, faults=("disk-full",)).messages()]
+    assert bodies == [body for _, body in FtsSimulator(seed=4, hours=1.5, faults=("disk-full",)).messages()]
     assert told == sorted(told)
     assert told[-1] == 1.0
     (fault,) = json.loads((tmp_path / "a" / "truth.json").read_bytes())
@@ -253,7 +253,7 @@ def test_written_files(tmp_path: Path) -> None:
 
 def test_no_faults_and_another_start() -> None:
     start = parse_rfc3339("2025-12-31T23:50:00Z")
-    simulator = Simulator(seed=1, hours=0.2, start=start, faults=(), instance="fts9.example.org")
+    simulator = FtsSimulator(seed=1, hours=0.2, start=start, faults=(), instance="fts9.example.org")
     assert simulator.truth == ()
     first = json.loads(next(simulator.messages())[1])
     assert first["metadata"]["event_timestamp"] >= start // 1_000_000
@@ -265,4 +265,4 @@ def test_no_faults_and_another_start() -> None:
 )
 def test_impossible_stories_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"unknown fault kind 'flood'; known are|hours and rate"):
-        Simulator(**{"seed": 1, "hours": 1.0, **wrong})
+        FtsSimulator(**{"seed": 1, "hours": 1.0, **wrong})

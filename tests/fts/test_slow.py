@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from link_streams import SIZE, closing, windows
 
 from opintel.finding import Finding, Window
-from opintel.fts.records import SLICES, LinkWindow
+from opintel.fts.link_windows import SLICES, LinkWindow
 from opintel.fts.slow import SlowJudge
 
 

@@ -15,7 +15,7 @@ from opintel.finding import NS, parse_rfc3339
 from opintel.fts.fields import host, number, whole
 from opintel.fts.message import MAX_BYTES, Messages
 from opintel.fts.personal import PUBLIC_KEY, Pseudonyms
-from opintel.fts.records import ABORTED, FAILED, OK, Transfer
+from opintel.fts.transfers import ABORTED, FAILED, OK, Transfer
 from opintel.fts.wire import FtsWire
 from opintel.ids import natural_id
 from opintel.rows import Row

@@ -13,7 +13,7 @@ from opintel.detector import Closing, Controls, Record
 from opintel.finding import NS, Finding, Window
 from opintel.health import limits
 from opintel.health.limits import Limit, LimitJudge, LimitSettings
-from opintel.health.records import series_text
+from opintel.health.series_names import series_text
 from opintel.health.windows import SERIES, Point, SeriesWindow
 
 MINUTE = 60 * NS

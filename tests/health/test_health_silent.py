@@ -10,7 +10,7 @@ import pytest
 from opintel.detector import Closing, Controls, Record
 from opintel.finding import NS, Finding, Window, clock, rfc3339
 from opintel.health import silent
-from opintel.health.silent import GIVEN_UP, LEAST_WINDOWS, SilentJudge, SilentSettings
+from opintel.health.silent import GIVEN_UP, LEAST_WINDOWS, SilentInstanceJudge, SilentInstanceSettings
 from opintel.health.windows import SERIES, Point, SeriesWindow
 
 MINUTE = 60 * NS
@@ -26,10 +26,10 @@ def closing(n: int, hosts: list[str], *, complete: bool = True) -> Closing:
         for host in sorted(hosts)
         for name in ("load", "temperature")
     ]
-    return Closing(window, "node", records, Controls(), SilentSettings(), "model", complete)
+    return Closing(window, "node", records, Controls(), SilentInstanceSettings(), "model", complete)
 
 
-def play(judge: SilentJudge, present: list[list[str]], at: int = 0) -> list[list[Finding]]:
+def play(judge: SilentInstanceJudge, present: list[list[str]], at: int = 0) -> list[list[Finding]]:
     return [judge.judge(closing(n, hosts)) for n, hosts in enumerate(present, at)]
 
 
@@ -38,7 +38,7 @@ HOSTS = [f"h{n:02d}" for n in range(20)]
 
 def test_a_silent_host_is_found_within_minutes_until_it_is_back() -> None:
     away = [h for h in HOSTS if h != "h07"]
-    told = play(SilentJudge(), [HOSTS] * 200 + [away] * 30 + [HOSTS] * 5)
+    told = play(SilentInstanceJudge(), [HOSTS] * 200 + [away] * 30 + [HOSTS] * 5)
     assert not any(told[:202])
     first = next(n for n, found in enumerate(told) if found)
     assert 202 <= first <= 206
@@ -54,24 +54,24 @@ def test_a_silent_host_is_found_within_minutes_until_it_is_back() -> None:
 
 def test_who_is_new_or_comes_and_goes_is_not_tested() -> None:
     some = [HOSTS if n % 7 < 3 else HOSTS[1:] for n in range(400)]
-    judge = SilentJudge()
+    judge = SilentInstanceJudge()
     assert not any(play(judge, some))
     assert judge.tests == {"silent": 20}  # 19 steady ones and the scope
-    new = SilentJudge()
+    new = SilentInstanceJudge()
     assert not any(play(new, [HOSTS] * (LEAST_WINDOWS - 1) + [HOSTS[1:]] * 20))
 
 
 def test_single_empty_windows_are_no_silence() -> None:
     rng = random.Random(1)
     present = [[h for h in HOSTS if rng.random() > 0.02] for _ in range(500)]
-    judge = SilentJudge()
+    judge = SilentInstanceJudge()
     assert not any(f.log10_p < -4 for found in play(judge, present) for f in found if f.log10_p is not None)
     assert judge.tests["silent"] > 15
 
 
 def test_instances_without_room_are_told_and_the_others_judged_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(silent, "CAP", 20)
-    judge = SilentJudge()
+    judge = SilentInstanceJudge()
     assert not any(play(judge, [HOSTS] * 100))
     more = [*HOSTS[1:], "h98", "h99"]
     told = play(judge, [more] * 20, at=100)
@@ -85,7 +85,7 @@ def test_instances_without_room_are_told_and_the_others_judged_as_ever(monkeypat
 def test_who_comes_back_later_from_the_fleets_silence_learns_nothing_of_it() -> None:
     first = {}
     for late in (0, 1):
-        judge = SilentJudge()
+        judge = SilentInstanceJudge()
         back = [HOSTS[:8] + HOSTS[8 + 10 * late :]] * late
         play(judge, [HOSTS] * 300 + [[]] * 60 + back + [HOSTS] * 200)
         told = play(judge, [HOSTS[1:]] * 10, at=900)
@@ -95,7 +95,7 @@ def test_who_comes_back_later_from_the_fleets_silence_learns_nothing_of_it() -> 
 
 def test_the_longer_a_silence_the_more_surprising_it_is() -> None:
     """Also where it becomes longer than all before it."""
-    judge = SilentJudge()
+    judge = SilentInstanceJudge()
     long = [h for h in HOSTS if h not in ("h03", "h04", "h05")]
     play(judge, [HOSTS] * 2000 + [long] * 60 + [HOSTS] * 2000)
     told = play(judge, [HOSTS[1:]] * 200, at=5000)
@@ -106,14 +106,14 @@ def test_the_longer_a_silence_the_more_surprising_it_is() -> None:
 
 
 def test_two_that_failed_hours_apart_are_two() -> None:
-    judge, few = SilentJudge(), HOSTS[:4]
+    judge, few = SilentInstanceJudge(), HOSTS[:4]
     play(judge, [few] * 300 + [few[1:]] * 500)
     told = play(judge, [few[2:]] * 12, at=800)
     assert sorted(f.subject.get("instance", "") for f in told[-1]) == ["h00", "h01"]
 
 
 def test_most_of_the_fleet_is_one_finding_and_teaches_no_host() -> None:
-    judge = SilentJudge()
+    judge = SilentInstanceJudge()
     few = HOSTS[:4]
     told = play(judge, [HOSTS] * 600 + [few] * 40 + [HOSTS] * 60)
     scope = [found for found in told[602:640] if found]
@@ -129,12 +129,14 @@ def test_the_p_value_is_the_rank_among_earlier_silences() -> None:
     """Hosts rest for 2 to 30 windows with chance .001 a window: how often p <= x is said, is x at most. Some 300
     silences of 16 windows are tried, so that the shares are known to 10 % and, of the longest, to 30 %."""
     rng = random.Random(7)
-    judge, left = SilentJudge(), dict.fromkeys(HOSTS, 0)
+    judge, left = SilentInstanceJudge(), dict.fromkeys(HOSTS, 0)
     said, tried = {-2.0: 0, -3.0: 0}, 0
     for n in range(20_000):
         for h in HOSTS:
             left[h] = max(0, left[h] - 1) or (rng.randint(2, 30) if rng.random() < 0.001 else 0)
-        told = judge.judge(closing(n, [h for h in HOSTS if not left[h]])._replace(settings=SilentSettings(emit=0.0)))
+        told = judge.judge(
+            closing(n, [h for h in HOSTS if not left[h]])._replace(settings=SilentInstanceSettings(emit=0.0))
+        )
         if n > 4000:
             tried += judge.tests["silent"]
             for limit in said:
@@ -146,18 +148,18 @@ def test_the_p_value_is_the_rank_among_earlier_silences() -> None:
 def test_it_goes_on_from_its_state() -> None:
     rng = random.Random(3)
     present = [[h for h in HOSTS if rng.random() > 0.01 and not (n > 150 and h == "h03")] for n in range(220)]
-    whole = play(SilentJudge(), present)
-    judge = SilentJudge()
+    whole = play(SilentInstanceJudge(), present)
+    judge = SilentInstanceJudge()
     for n, hosts in enumerate(present):
         assert judge.judge(closing(n, hosts)) == whole[n]
         state = msgspec.msgpack.decode(msgspec.msgpack.encode(judge.state()), strict=False)
-        judge = SilentJudge()
+        judge = SilentInstanceJudge()
         judge.restore(state)
     assert any(whole)
 
 
 def test_the_end_of_the_input_is_no_silence_and_who_is_gone_for_a_day_is_forgotten() -> None:
-    judge = SilentJudge()
+    judge = SilentInstanceJudge()
     play(judge, [HOSTS] * 100)
     for n in range(100, 110):
         assert judge.judge(closing(n, HOSTS[1:], complete=False)) == []
@@ -167,7 +169,7 @@ def test_the_end_of_the_input_is_no_silence_and_who_is_gone_for_a_day_is_forgott
 
 
 def test_since_when_is_told_though_not_all_windows_are_judged() -> None:
-    judge = SilentJudge()
+    judge = SilentInstanceJudge()
     play(judge, [HOSTS] * 200)
     told = play(judge, [HOSTS[1:]] * 30, at=200 + 600)
     (finding,) = told[-1]
@@ -175,7 +177,7 @@ def test_since_when_is_told_though_not_all_windows_are_judged() -> None:
 
 
 def test_a_silence_of_days_is_told_with_its_day() -> None:
-    judge = SilentJudge()
+    judge = SilentInstanceJudge()
     play(judge, [HOSTS] * 200)
     told = play(judge, [HOSTS[1:]] * 1438, at=200)
     [finding] = told[-1]

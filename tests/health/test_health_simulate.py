@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from opintel.detector import Message
 from opintel.finding import NS, parse_rfc3339
-from opintel.health.records import parts_of, series_parts
-from opintel.health.simulate import DEFAULT_START, FAULT_KINDS, Fault, Simulator
+from opintel.health.series_names import parts_of, series_parts
+from opintel.health.simulate import DEFAULT_START, FAULT_KINDS, Fault, HealthSimulator
 from opintel.health.wire import HealthWire
 
 MINUTE, HOUR = 60 * NS, 3600 * NS
@@ -47,7 +47,7 @@ class Line(NamedTuple):
 
 
 class Told(NamedTuple):
-    simulator: Simulator
+    simulator: HealthSimulator
     messages: list[tuple[int, bytes]]
     series: dict[tuple[str, str], Line]
     """(metric, instance) → its samples."""
@@ -57,7 +57,7 @@ class Told(NamedTuple):
 
 
 def tell(**arguments: Any) -> Told:
-    simulator = Simulator(**arguments)
+    simulator = HealthSimulator(**arguments)
     messages = list(simulator.messages())
     found = HealthWire().decode([Message(body) for _, body in messages])
     assert not found.rejects
@@ -97,7 +97,7 @@ def of_host(messages: Iterator[tuple[int, bytes]], instance: str) -> Iterator[di
 
 
 def test_same_seed_same_bytes_however_they_are_read() -> None:
-    one, same, other = (Simulator(seed=seed, hours=1.5, faults=FAULT_KINDS[:2]) for seed in (5, 5, 6))
+    one, same, other = (HealthSimulator(seed=seed, hours=1.5, faults=FAULT_KINDS[:2]) for seed in (5, 5, 6))
     messages = list(one.messages())
     assert messages == list(one.messages())
     begun = one.messages()
@@ -266,7 +266,7 @@ def test_a_worn_disk_loses_sectors_and_slows_down(story: Told, healthy: Told) ->
 
 
 def test_a_disk_that_fills_for_a_day_is_full_and_not_fuller() -> None:
-    simulator = Simulator(seed=3, hours=120, faults=("disk-filling",))
+    simulator = HealthSimulator(seed=3, hours=120, faults=("disk-filling",))
     (fault,) = simulator.truth
     avail = [one["node_filesystem_avail_bytes"] for one in of_host(simulator.messages(), fault.subject["instance"])]
     assert fault.end - fault.start >= 20 * HOUR
@@ -317,7 +317,7 @@ def test_load_drives_the_other_metrics(healthy: Told) -> None:
 
 
 def test_a_week_in_the_life_of_a_gateway() -> None:
-    scrapes = list(of_host(Simulator(seed=2, hours=168, faults=()).messages(), "gate02.example.org:9100"))
+    scrapes = list(of_host(HealthSimulator(seed=2, hours=168, faults=()).messages(), "gate02.example.org:9100"))
     values = {metric: np.array([one[metric] for one in scrapes]) for metric in scrapes[0]}
     assert 0.998 < len(scrapes) / (168 * 60) < 1
     assert (
@@ -343,7 +343,7 @@ def test_a_week_in_the_life_of_a_gateway() -> None:
 @pytest.mark.parametrize("number", SEEDS)
 def test_faults_have_room_and_hosts_of_their_own(number: int, hours: float) -> None:
     quiet = 2.0
-    simulator = Simulator(seed=number, hours=hours + quiet, quiet_hours=quiet)
+    simulator = HealthSimulator(seed=number, hours=hours + quiet, quiet_hours=quiet)
     truth, span = simulator.truth, hours * HOUR
     begin = simulator.start + quiet * HOUR
     assert sorted(fault.kind for fault in truth) == sorted(FAULT_KINDS)
@@ -361,7 +361,7 @@ def test_faults_have_room_and_hosts_of_their_own(number: int, hours: float) -> N
 
 
 def test_a_short_story_has_short_faults() -> None:
-    simulator = Simulator(seed=1, hours=2.25, quiet_hours=2.0)
+    simulator = HealthSimulator(seed=1, hours=2.25, quiet_hours=2.0)
     begin, span = simulator.start + 2 * HOUR, HOUR // 4
     assert len(simulator.truth) == len(FAULT_KINDS)
     for fault in simulator.truth:
@@ -370,16 +370,16 @@ def test_a_short_story_has_short_faults() -> None:
 
 
 def test_orders_and_times_differ_between_seeds() -> None:
-    truths = [Simulator(seed=seed, hours=6).truth for seed in SEEDS]
+    truths = [HealthSimulator(seed=seed, hours=6).truth for seed in SEEDS]
     assert len({tuple(fault.kind for fault in truth) for truth in truths}) > 4
     assert len({fault.start for truth in truths for fault in truth}) == len(SEEDS) * len(FAULT_KINDS)
 
 
 def test_a_story_may_begin_within_a_minute_and_have_no_faults() -> None:
     start = parse_rfc3339("2025-12-31T23:50:17.5Z")
-    simulator = Simulator(seed=1, hours=0.2, start=start, faults=())
+    simulator = HealthSimulator(seed=1, hours=0.2, start=start, faults=())
     assert simulator.truth == ()
-    assert Simulator(seed=1, hours=0.2, faults=()).start == DEFAULT_START
+    assert HealthSimulator(seed=1, hours=0.2, faults=()).start == DEFAULT_START
     times = [parse_rfc3339(json.loads(body)[0]["timestamp"]) for _, body in simulator.messages()]
     assert start <= min(times) < start + MINUTE
     assert simulator.end - MINUTE < max(times) < simulator.end
@@ -398,4 +398,4 @@ def test_a_story_may_begin_within_a_minute_and_have_no_faults() -> None:
 )
 def test_impossible_stories_are_refused(wrong: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
-        Simulator(**{"seed": 1, "hours": 6.0, **wrong})
+        HealthSimulator(**{"seed": 1, "hours": 6.0, **wrong})

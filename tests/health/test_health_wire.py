@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opintel.detector import Message
-from opintel.health.records import key_of, parts_of, series_parts
+from opintel.health.series_names import key_of, parts_of, series_parts
 from opintel.health.wire import MAX_KEY, HealthWire
 from opintel.rows import Row
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opintel.health import MultiSeriesDetector, Scores
-from opintel.health.judge import STATISTICS
+from opintel.health.scoring import STATISTICS
 
 SERIES = 40
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from opintel.health import MultiSeriesDetector, Scores
-from opintel.health.judge import STATISTICS
 from opintel.health.processes import FAULTS, NAMES, inject, simulate
+from opintel.health.scoring import STATISTICS
 
 SERIES = 150
 WARM, ROWS = 1000, 1800

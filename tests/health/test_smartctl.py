@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opintel.detector import Decoded, Message
-from opintel.health.records import parts_of, series_parts
+from opintel.health.series_names import parts_of, series_parts
 from opintel.health.wire import HealthWire
 from opintel.rows import Row
 

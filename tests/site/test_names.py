@@ -11,11 +11,11 @@ from contract.harness import Case, play
 from opintel.detector import ANY_LABEL
 from opintel.fts.pipeline import PIPELINE as FTS
 from opintel.fts.simulate import FAULT_KINDS as FTS_FAULTS
-from opintel.fts.simulate import Simulator as FtsSimulator
+from opintel.fts.simulate import FtsSimulator
 from opintel.fts.wire import FtsWire
 from opintel.health.pipeline import PIPELINE as HEALTH
 from opintel.health.simulate import FAULT_KINDS as HEALTH_FAULTS
-from opintel.health.simulate import Simulator as HealthSimulator
+from opintel.health.simulate import HealthSimulator
 from opintel.health.wire import HealthWire
 from opintel.site.check import notes, require
 from opintel.site.errors import ConfigError

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from opintel.stats.counts import shape
-from opintel.stats.groups import Scores, blame, group_p, scores
+from opintel.stats.groups import MemberScores, blame, group_p, scores
 
 A, B = (float(x) for x in shape(0.05, 0.1))
 
 
-def scored(k: list[int], n: list[int]) -> Scores:
+def scored(k: list[int], n: list[int]) -> MemberScores:
     size = len(k)
     return scores(np.array(k), np.array(n), np.full(size, A), np.full(size, B))
 

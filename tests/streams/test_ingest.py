@@ -20,7 +20,7 @@ from opintel.streams.feeds import BrokerFeed, FileFeed, ReplayableFeed, file_fee
 from opintel.streams.ingest import Ingester
 from opintel.streams.log import Entry, Log, LogUnavailable
 from opintel.streams.records import NEVER, Derived, Rows, Tick, derived_codec, raw_codec
-from opintel.streams.sequencer import Known, Sequencer, control_topic, send_control
+from opintel.streams.sequencer import CopiedControls, Sequencer, control_topic, send_control
 
 T0 = 1_700_000_000 * NS
 CODEC = raw_codec(TOY.payload)
@@ -407,7 +407,7 @@ def test_writers_that_do_not_know_of_each_other_lose_nothing(
 
 def test_controls_that_a_process_has_copied_are_not_copied_again(tmp_path: Path) -> None:
     bus = LOGS["sqlite"](tmp_path)
-    known: Known = {}
+    known: CopiedControls = {}
     ends = []
     for n in (1, 1, 2):
         send_control(bus, TOY_STREAM, "settings", "toy", {"a": n})

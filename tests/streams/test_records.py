@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from opintel.detector import Record
 from opintel.finding import Window
-from opintel.fts.records import FAILED, Transfer, Transfers
+from opintel.fts.transfers import FAILED, Transfer, Transfers
 from opintel.rows import Batch, Row
 from opintel.streams.records import (
     MAX_RECORD,
@@ -21,14 +21,14 @@ from opintel.streams.records import (
     Control,
     Derived,
     Rows,
-    Source,
+    SourcePosition,
     Tick,
     derived_codec,
     raw_codec,
     stamp_of,
 )
 
-SOURCE = Source("x", 3, None, {"a": 1}, 5, 6, 7, 8)
+SOURCE = SourcePosition("x", 3, None, {"a": 1}, 5, 6, 7, 8)
 TRANSFER = Transfer("complete", "fts", "a", "b", 5, FAILED, "boom", 1, 2.0, 3.0, 4, 5)
 
 

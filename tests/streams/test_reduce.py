@@ -16,11 +16,11 @@ from opintel.detector import Pipeline
 from opintel.finding import NS
 from opintel.ids import natural_id
 from opintel.rows import Batch, Row
-from opintel.streams.records import NEVER, Control, Rows, Source, Tick, raw_codec, shard_of
+from opintel.streams.records import NEVER, Control, Rows, SourcePosition, Tick, raw_codec, shard_of
 from opintel.streams.reduce import ReduceStage
 
 STREAM = TOY_STREAM._replace(partitions=1, shards=2, max_keys=3, ttl=200 * NS, quiet=70 * NS)
-SOURCE = Source("x", 0, None, None, 0, 0, 0, 0)
+SOURCE = SourcePosition("x", 0, None, None, 0, 0, 0, 0)
 ROWS = st.lists(
     st.builds(
         lambda key, second, value: Row(key, START + second * NS, natural_id(key, second, value), Value(value)),

@@ -16,9 +16,9 @@ import msgspec
 from opintel.detector import Closing, Judge, Most
 from opintel.evidence import Series, capped
 from opintel.finding import Effect, Finding, digest, finding_id
-from opintel.health.records import metric_of, subject_of
 from opintel.health.refused import refused
 from opintel.health.river.plain import RiverKind, river_kind
+from opintel.health.series_names import metric_of, subject_of
 from opintel.health.windows import series_windows
 from opintel.streams.stage import CRASH, said
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-from opintel.streams.connectors.columnar import Sink, Span, said, serve
+from opintel.streams.connectors.columnar import MessageOutput, RowSpan, said, serve
 
 MAX_HEADER = 16 << 20
 """Bytes of a message's header."""
@@ -25,7 +25,7 @@ class Short(Broken):
     """The bytes end in the midst of a message."""
 
 
-class Batch(NamedTuple):
+class StoredBatch(NamedTuple):
     """A record batch between two offsets, and where the other messages are that its reader needs."""
 
     begin: int
@@ -35,11 +35,11 @@ class Batch(NamedTuple):
     needed: list[tuple[int, int]]
 
     @property
-    def span(self) -> Span:
+    def span(self) -> RowSpan:
         """Its bytes stand for its rows."""
         length = self.end - self.begin
         unit = max(1, -(-self.rows // length))
-        return Span(f"record batch {self.number}", self.rows, unit, 0, -(-self.rows // unit), length, self.begin)
+        return RowSpan(f"record batch {self.number}", self.rows, unit, 0, -(-self.rows // unit), length, self.begin)
 
 
 def whole(file: BinaryIO, end: int, final: bool) -> int:
@@ -55,11 +55,11 @@ def whole(file: BinaryIO, end: int, final: bool) -> int:
     return through
 
 
-def read(file: BinaryIO, size: int, sink: Sink) -> None:
+def read(file: BinaryIO, size: int, sink: MessageOutput) -> None:
     """Writes the batches before `sink.end`, and what is wrong there."""
     import pyarrow as pa
 
-    batches, wrong = list[Batch](), ""
+    batches, wrong = list[StoredBatch](), ""
     try:
         batches.extend(_batches(file, size))
     except Broken as problem:
@@ -88,7 +88,7 @@ def read(file: BinaryIO, size: int, sink: Sink) -> None:
         sink.refuse(f"after record batch {len(batches)}: {wrong}", sink.end)
 
 
-def _batches(file: BinaryIO, end: int) -> Iterator[Batch]:
+def _batches(file: BinaryIO, end: int) -> Iterator[StoredBatch]:
     """The record batches with rows before `end`. Raises Broken where it is not Arrow all along, or has no batch."""
     from opintel import arrow_ipc as ipc
 
@@ -123,7 +123,7 @@ def _batches(file: BinaryIO, end: int) -> Iterator[Batch]:
             if told.rows < 0 or not schema:
                 raise Broken(f"no record batch at byte {at}")
             found += 1
-            yield Batch(*place, told.rows, found, schema + [d for its in dictionaries.values() for d in its])
+            yield StoredBatch(*place, told.rows, found, schema + [d for its in dictionaries.values() for d in its])
         at = place[1]
     if not found:
         raise Broken("no record batch with rows")

@@ -53,7 +53,7 @@ class ArrowDirSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         return ArrowDir(Path(self.path), delay=self.delay)
 
 
-class Place(msgspec.Struct, frozen=True):
+class DirectoryPosition(msgspec.Struct, frozen=True):
     """A position: the file that was read last, and how many of its messages were."""
 
     file: str = ""
@@ -73,7 +73,7 @@ class ArrowDir:
 
     def read(self, position: Any, limit: int, first: int = 0) -> tuple[list[Message], Any]:
         """At most `limit` messages behind `position` (plain data; None: from the first file) and the position then."""
-        place = msgspec.convert(position, Place) if position is not None else Place()
+        place = msgspec.convert(position, DirectoryPosition) if position is not None else DirectoryPosition()
         out: list[Message] = []
         room = MAX_READ
         for name, messages in self._files(place.file):
@@ -83,14 +83,14 @@ class ArrowDir:
                     return out, msgspec.to_builtins(place)
                 out.append(Message(body, name, n, first + len(out), form))
                 room -= len(body)
-                place = Place(name, n + 1)
-            place = Place(name, len(messages))
+                place = DirectoryPosition(name, n + 1)
+            place = DirectoryPosition(name, len(messages))
         return out, position if position is None and not place.file else msgspec.to_builtins(place)
 
     def between(self, before: Any, after: Any, first: int = 0) -> list[Message]:
         """The messages between two positions once more; those of a file that is gone are missing."""
-        begin = msgspec.convert(before, Place) if before is not None else Place()
-        end = msgspec.convert(after, Place)
+        begin = msgspec.convert(before, DirectoryPosition) if before is not None else DirectoryPosition()
+        end = msgspec.convert(after, DirectoryPosition)
         out: list[Message] = []
         for name, messages in self._files(begin.file):
             if name > end.file:

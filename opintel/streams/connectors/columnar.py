@@ -65,7 +65,7 @@ def slices(form: str, file: BinaryIO, offset: int, end: int) -> Iterator[tuple[b
         reader.stdout.close()
 
 
-class Span(NamedTuple):
+class RowSpan(NamedTuple):
     """The rows of a row group or record batch, and the bytes of the file that stand for them, so that an offset tells
     how many were read: `unit` rows are one of `total` equal parts of `size` bytes from `base` on, the first is part
     `first`. No more parts than bytes.
@@ -94,13 +94,13 @@ class Span(NamedTuple):
         return max(1, rows // self.unit) * self.unit
 
 
-class Sink:
+class MessageOutput:
     """Where the reader writes what lies between two offsets: messages, and what is damaged."""
 
     def __init__(self, offset: int, end: int) -> None:
         self.offset, self.end = offset, end
 
-    def take(self, span: Span, row: int, table: Any) -> None:
+    def take(self, span: RowSpan, row: int, table: Any) -> None:
         """The messages of a table that begins with this row of a span."""
         if span.after(row + table.num_rows) <= self.offset or span.after(row) >= self.end:
             return
@@ -126,7 +126,7 @@ class Sink:
         sys.stdout.buffer.flush()
 
 
-def serve(read: Callable[[BinaryIO, int, Sink], None], form: str) -> None:
+def serve(read: Callable[[BinaryIO, int, MessageOutput], None], form: str) -> None:
     """The reader's process: `read` takes the file that is standard input, its size and where its messages go."""
     import resource
 
@@ -134,7 +134,7 @@ def serve(read: Callable[[BinaryIO, int, Sink], None], form: str) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    sink = Sink(offset, end)
+    sink = MessageOutput(offset, end)
     with open(0, "rb", closefd=False) as file:
         try:
             read(file, size, sink)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from opintel.streams.connectors.columnar import SLICE, Sink, Span, said, serve
+from opintel.streams.connectors.columnar import SLICE, MessageOutput, RowSpan, said, serve
 
 _MAGIC = b"PAR1"
 
@@ -20,7 +20,7 @@ def is_unfinished(file: BinaryIO) -> bool:
     return _MAGIC.startswith(begin) and file.read() != _MAGIC
 
 
-def read(file: BinaryIO, size: int, sink: Sink) -> None:
+def read(file: BinaryIO, size: int, sink: MessageOutput) -> None:
     """Row groups share the file's bytes by their rows, so that where a message ends is known from the footer alone."""
     from pyarrow.parquet import ParquetFile
 
@@ -33,11 +33,11 @@ def read(file: BinaryIO, size: int, sink: Sink) -> None:
     total = sum(-(-count // unit) for count in rows)
     if min(rows, default=0) < 0 or unit > SLICE or not 0 < total <= size:
         raise ValueError(f"{sum(rows)} rows in {size} bytes; expected 1 row to {SLICE} a byte")
-    if not Span("", 0, unit, 0, total, size).begins(sink.offset):
+    if not RowSpan("", 0, unit, 0, total, size).begins(sink.offset):
         sink.offset = 0  # it is in place of another file
     done = 0
     for n, (group, count) in enumerate(zip(groups, rows, strict=True), 1):
-        span = Span(f"row group {n}", count, unit, done, total, size)
+        span = RowSpan(f"row group {n}", count, unit, done, total, size)
         done += -(-count // unit)
         if not count or span.after(count) <= sink.offset or span.after(0) >= sink.end:
             continue

@@ -48,15 +48,15 @@ COMMITTED = 1
 EARLIEST, LATEST = -2, -1
 OUT_OF_RANGE, NO_TOPIC = 1, 3
 T = TypeVar("T")
-Place = tuple[str, int]
+TopicPartition = tuple[str, int]
 """Topic and partition."""
 
 
-class Anew(LogUnavailable):
+class TopicRecreated(LogUnavailable):
     """A topic has gone, or another one has its name now."""
 
 
-class Known(NamedTuple):
+class KnownTopic(NamedTuple):
     """A topic as the cluster told it: its id, the leader of each partition, when (monotonic s)."""
 
     id: UUID
@@ -64,7 +64,7 @@ class Known(NamedTuple):
     at: float
 
 
-class Answer(NamedTuple):
+class Fetched(NamedTuple):
     """A fetch's result: batches as they are stored, the partition's first position and its end for readers, aborted
     transactions as (producer id, first offset). `code` is Kafka's error code, 0 for none.
     """
@@ -94,7 +94,7 @@ class Fetcher:
         self._net = NetworkSelector(client_id="opintel", slow_task_threshold_secs=0)
         # a broker answers one connection's requests in order: those that wait for news have one of their own
         self._manager, self._waiting = (_Connections(self._net, **config) for _ in range(2))
-        self.known: dict[str, Known] = {}
+        self.known: dict[str, KnownTopic] = {}
         self.anew: dict[str, str] = {}
         """Topics that were found to be gone or others, and how that is said to all who ask: each has state to drop."""
         self._healthy = True
@@ -157,10 +157,10 @@ class Fetcher:
         if not manager.bootstrapped:
             await manager.wait_for(manager.bootstrap_async(PATIENCE * 1000), seconds * 1000)
 
-    async def learn(self, topic: str) -> Known | None:
+    async def learn(self, topic: str) -> KnownTopic | None:
         """The topic as it is now, None where there is none; it does not become `known` by this."""
 
-        async def once() -> Known | None:
+        async def once() -> KnownTopic | None:
             request = MetadataRequest(
                 topics=[MetadataRequest.MetadataRequestTopic(name=topic)],
                 allow_auto_topic_creation=False,
@@ -174,12 +174,12 @@ class Fetcher:
             if told.error_code:
                 raise for_code(told.error_code)(f"topic {topic}")
             leaders = {p.partition_index: p.leader_id for p in told.partitions}
-            return Known(told.topic_id, leaders, time.monotonic())
+            return KnownTopic(told.topic_id, leaders, time.monotonic())
 
         return await self.patiently(once, f"asking for topic {topic}")
 
     async def check(self, topic: str) -> None:
-        """Looks at a known topic again; Anew where it is not the same, and then it is not known any more."""
+        """Looks at a known topic again; TopicRecreated where it is not the same, and then it is not known any more."""
         now = await self.learn(topic)
         was = self._known(topic)
         if now is not None and now.id == was.id:
@@ -188,15 +188,15 @@ class Fetcher:
         said = f"topic {topic} is gone" if now is None else f"topic {topic} was made anew: {now.id.hex}"
         self.anew[topic] = said
         self.known.pop(topic, None)
-        raise Anew(said)
+        raise TopicRecreated(said)
 
-    def _known(self, topic: str) -> Known:
+    def _known(self, topic: str) -> KnownTopic:
         known = self.known.get(topic)
         if known is None:
-            raise Anew(self.anew.get(topic) or f"topic {topic} is not what it was")
+            raise TopicRecreated(self.anew.get(topic) or f"topic {topic} is not what it was")
         return known
 
-    async def _leader(self, place: Place) -> int:
+    async def _leader(self, place: TopicPartition) -> int:
         """The node that leads a known partition, after a look around where there is none."""
         if self._known(place[0]).leaders.get(place[1], -1) < 0:
             await self.check(place[0])
@@ -207,10 +207,10 @@ class Fetcher:
             await self._manager.cluster.refresh_metadata()
         return leader
 
-    async def fetch(self, place: Place, position: int) -> Answer:
+    async def fetch(self, place: TopicPartition, position: int) -> Fetched:
         """What stands at a position now; a code of 0 or OUT_OF_RANGE."""
 
-        async def once() -> Answer:
+        async def once() -> Fetched:
             leader = await self._leader(place)
             response = await self._manager.send(self._request({place: position}, 0), leader)
             answer = self._answers(response).get(place)
@@ -223,7 +223,7 @@ class Fetcher:
 
         return await self.patiently(once, f"reading {place[0]}-{place[1]}")
 
-    async def news(self, positions: Mapping[Place, int], wait_ms: int) -> dict[Place, Answer]:
+    async def news(self, positions: Mapping[TopicPartition, int], wait_ms: int) -> dict[TopicPartition, Fetched]:
         """Waits at one broker until something stands at one of the positions, all in partitions that it leads.
 
         An empty answer says that nothing does; KafkaError where it cannot be asked.
@@ -236,7 +236,7 @@ class Fetcher:
         response = await self._waiting.send(request, leader, request_timeout_ms=wait_ms + 3000)
         return self._answers(response)
 
-    def _request(self, positions: Mapping[Place, int], wait_ms: int) -> Any:
+    def _request(self, positions: Mapping[TopicPartition, int], wait_ms: int) -> Any:
         topics: dict[str, list[Any]] = {}
         for (topic, partition), position in positions.items():
             topics.setdefault(topic, []).append(
@@ -262,7 +262,7 @@ class Fetcher:
             rack_id="",
         )
 
-    def _answers(self, response: Any) -> dict[Place, Answer]:
+    def _answers(self, response: Any) -> dict[TopicPartition, Fetched]:
         names = {known.id: topic for topic, known in list(self.known.items())}
         answers = {}
         for told in response.responses:
@@ -271,12 +271,12 @@ class Fetcher:
                 continue  # forgotten meanwhile
             for part in told.partitions:
                 aborted = [(a.producer_id, a.first_offset) for a in part.aborted_transactions or ()]
-                answers[topic, part.partition_index] = Answer(
+                answers[topic, part.partition_index] = Fetched(
                     part.records or b"", part.log_start_offset, part.last_stable_offset, aborted, part.error_code
                 )
         return answers
 
-    async def offset(self, place: Place, at: int) -> int:
+    async def offset(self, place: TopicPartition, at: int) -> int:
         """EARLIEST, LATEST or the first position of a record at or after a time (ms UTC), −1 where there is none."""
 
         async def once() -> int:

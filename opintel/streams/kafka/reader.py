@@ -24,10 +24,10 @@ from opintel.streams.kafka.fetcher import (
     OUT_OF_RANGE,
     PATIENCE,
     PAUSE,
-    Anew,
-    Answer,
+    Fetched,
     Fetcher,
-    Place,
+    TopicPartition,
+    TopicRecreated,
 )
 from opintel.streams.log import LogError, LogUnavailable, Topic
 
@@ -43,7 +43,7 @@ ASKED = 2.0
 """Seconds after its last idle read that a partition is still listened to."""
 LOOK = 5.0
 """Seconds after which a topic is looked at again: is it still the same?"""
-Key = tuple[Place, int]
+Key = tuple[TopicPartition, int]
 
 
 class _End:
@@ -66,10 +66,10 @@ class Reader:
         self._lock = threading.Lock()
         self._kept: OrderedDict[Key, Batches] = OrderedDict()
         self._coming: dict[Key, Future[None]] = {}
-        self._ends: dict[Place, _End] = {}
-        self._beyond: dict[Place, tuple[int, int]] = {}
+        self._ends: dict[TopicPartition, _End] = {}
+        self._beyond: dict[TopicPartition, tuple[int, int]] = {}
         """Behind the last record positions may be missing (compaction, transactions): asked for → where it goes on."""
-        self._known_end: dict[Place, int] = {}
+        self._known_end: dict[TopicPartition, int] = {}
         self._looking: dict[str, Future[None]] = {}
         self._standing: set[int] = set()
 
@@ -183,13 +183,13 @@ class Reader:
     def close(self) -> None:
         self._fetcher.close()
 
-    def _place(self, topic: str, partition: int) -> Place:
+    def _place(self, topic: str, partition: int) -> TopicPartition:
         known = self.known(topic)
         if not 0 <= partition < known.partitions:
             raise LogError(f"topic {topic} has partitions 0 to {known.partitions - 1}, got {partition}")
         return topic, partition
 
-    def _offset(self, place: Place, at: int) -> int:
+    def _offset(self, place: TopicPartition, at: int) -> int:
         return self._fetcher.wait(self._fetcher.submit(self._fetcher.offset, place, at))
 
     def _look(self, topic: str, *, wait: bool = False) -> None:
@@ -204,7 +204,7 @@ class Reader:
             self._looking.pop(topic, None)
         try:
             self._fetcher.wait(looking)
-        except Anew:
+        except TopicRecreated:
             raise
         except LogUnavailable:
             if wait:
@@ -223,7 +223,7 @@ class Reader:
 
     # what is there
 
-    def _fetch(self, place: Place, at: int) -> Batches:
+    def _fetch(self, place: TopicPartition, at: int) -> Batches:
         """What stands at a position, already under way or asked for now."""
         with self._lock:
             coming = self._coming.get((place, at))
@@ -246,10 +246,10 @@ class Reader:
                 raise LogUnavailable(f"{place[0]}-{place[1]}: records fall out of retention faster than they are read")
         return self._batches(place, at, answer)
 
-    def _batches(self, place: Place, at: int, answer: Answer) -> Batches:
+    def _batches(self, place: TopicPartition, at: int, answer: Fetched) -> Batches:
         return Batches(f"{place[0]}-{place[1]}", answer.data, at, answer.end, answer.aborted)
 
-    def _gone_on(self, place: Place, at: int) -> None:
+    def _gone_on(self, place: TopicPartition, at: int) -> None:
         """What stood at a position has been read: news of it that is still under way would be kept for nobody."""
         with self._lock:
             end = self._ends.get(place)
@@ -257,7 +257,7 @@ class Reader:
                 del self._ends[place]
             self._kept.pop((place, at), None)
 
-    def _keep(self, place: Place, following: int, batches: Batches) -> None:
+    def _keep(self, place: TopicPartition, following: int, batches: Batches) -> None:
         """Keeps what is left for who reads on, or fetches what comes next."""
         if batches.more():
             with self._lock:
@@ -274,7 +274,7 @@ class Reader:
             if (place, at) not in self._coming and (len(self._coming) + 1) * FETCH_BYTES <= self._room:
                 self._coming[place, at] = self._fetcher.submit(self._ahead, place, at)
 
-    async def _ahead(self, place: Place, at: int) -> None:
+    async def _ahead(self, place: TopicPartition, at: int) -> None:
         """Fetches what will be read next; what fails is fetched again by who reads it."""
         topic, answer = self._fetcher.known.get(place[0]), None
         try:
@@ -297,7 +297,7 @@ class Reader:
 
     # the end
 
-    def _is_end(self, place: Place, at: int) -> bool:
+    def _is_end(self, place: TopicPartition, at: int) -> bool:
         """Whether nothing stands at a position, as far as is known without asking."""
         now = time.monotonic()
         with self._lock:
@@ -309,7 +309,7 @@ class Reader:
         self._listen(place)
         return fresh
 
-    def _stand(self, place: Place, at: int) -> None:
+    def _stand(self, place: TopicPartition, at: int) -> None:
         """Somebody has come to the end: listens there for what comes."""
         with self._lock:
             end = self._ends.get(place)
@@ -319,7 +319,7 @@ class Reader:
                 end.told = end.asked = time.monotonic()
         self._listen(place)
 
-    def _listen(self, place: Place) -> None:
+    def _listen(self, place: TopicPartition) -> None:
         """Sees to it that the leader of a partition has a standing request."""
         known = self._fetcher.known.get(place[0])
         leader = -1 if known is None else known.leaders.get(place[1], -1)
@@ -344,7 +344,7 @@ class Reader:
             with self._lock:
                 self._standing.discard(leader)
 
-    def _wanted(self, leader: int) -> dict[Place, int]:
+    def _wanted(self, leader: int) -> dict[TopicPartition, int]:
         now = time.monotonic()
         wanted = {}
         with self._lock:
@@ -356,7 +356,7 @@ class Reader:
                 wanted[place] = end.position
         return wanted
 
-    def _hear(self, asked: Mapping[Place, int], news: Mapping[Place, Answer]) -> None:
+    def _hear(self, asked: Mapping[TopicPartition, int], news: Mapping[TopicPartition, Fetched]) -> None:
         now = time.monotonic()
         with self._lock:
             for place, position in asked.items():

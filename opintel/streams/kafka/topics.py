@@ -32,7 +32,7 @@ _HOUR, _DAY = 3600 * NS, 86_400 * NS
 _DERIVED = re.compile(r"(.+)\.derived\.[0-9a-f]{8}")
 _UNKNOWN_TOPIC = 3
 
-Action = Literal["create", "alter", "same", "error", "leftover"]
+TopicAction = Literal["create", "alter", "same", "error", "leftover"]
 
 
 class TopicSpec(NamedTuple):
@@ -48,7 +48,7 @@ class Change(NamedTuple):
     """A topic of the plan or a leftover: what is to be done about it, and what a person should know."""
 
     topic: str
-    action: Action
+    action: TopicAction
     partitions: int
     detail: str = ""
     configs: Mapping[str, str] = {}

@@ -23,7 +23,7 @@ from kafka.errors import (
     RecordListTooLargeError,
 )
 
-from opintel.streams.kafka.fetcher import PATIENCE, REQUEST_MS, Place
+from opintel.streams.kafka.fetcher import PATIENCE, REQUEST_MS, TopicPartition
 from opintel.streams.kafka.topics import MAX_BATCH
 from opintel.streams.log import Entry, LogError, LogUnavailable
 
@@ -44,7 +44,7 @@ class Writer:
         """Ready, or still reaching for the cluster: what has begun is not thrown away, however slow the way there."""
         self._healthy = True
 
-    def append(self, entries: Sequence[Entry]) -> dict[Place, int]:
+    def append(self, entries: Sequence[Entry]) -> dict[TopicPartition, int]:
         """Appends in order; returns, when all are acknowledged, where each partition ended behind its last entry.
 
         LogError where a record is refused or too large; LogUnavailable where not all were acknowledged.
@@ -54,7 +54,7 @@ class Writer:
                 raise self._too_large(entry)
         producer = self._producer_now()
         until = time.monotonic() + PATIENCE + 2
-        ends: dict[Place, int] = {}
+        ends: dict[TopicPartition, int] = {}
         try:
             sent = [(e, producer.send(e.topic, e.value, e.key or None, partition=e.partition)) for e in entries]
             for entry, future in sent:

@@ -19,7 +19,7 @@ from opintel.store import schema as t
 SUBJECTS_KEPT = 100
 """Distinct subjects an incident lists."""
 
-Lead = tuple[int, int, float, int, str]
+LeadRank = tuple[int, int, float, int, str]
 """How well a finding titles an incident, smallest best: about its very subject, severity, log10 p, window end, id."""
 BEST = -2e6
 """Smaller than any log10 p."""
@@ -66,7 +66,7 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     feedback: str | None = None
     merged_into: str | None = None
     subjects: tuple[dict[str, str], ...] = ()
-    lead: Lead
+    lead: LeadRank
 
 
 # Asked in every window; made once, because to make a statement costs more than to run it.

@@ -1,4 +1,4 @@
-"""One row of each of many series through all formulas: on arrays (`judge_rows`) or on plain floats (`judge_row`).
+"""One row of each of many series through all formulas: on arrays (`score_rows`) or on plain floats (`score_row`).
 
 Both read and write `state.SeriesState`, call the same formulas in the same order and give the same bits; `series` picks
 the faster one.
@@ -27,7 +27,7 @@ _FLAT, _SILENT = 6, 7
 _LOG_HALF = float(np.log(0.5))
 
 
-class Judged(NamedTuple):
+class RowScores(NamedTuple):
     """What `series.Scores` says of n rows: arrays (n,), `statistics` (8, n); of one row floats and a list."""
 
     score: Number
@@ -41,7 +41,7 @@ class Judged(NamedTuple):
     expert: Number
 
 
-def judge_rows(state: SeriesState, keys: Ints, time: Floats, x: Floats) -> Judged:
+def score_rows(state: SeriesState, keys: Ints, time: Floats, x: Floats) -> RowScores:
     """A row of each of n series; keys (n,) ascending, none twice, values finite."""
     m, n = ARRAYS, len(keys)
     first, last = int(keys[0]), int(keys[-1])
@@ -99,10 +99,10 @@ def judge_rows(state: SeriesState, keys: Ints, time: Floats, x: Floats) -> Judge
         state.columns[k, where] = column
     if v.relearn.any():
         state.relearn(keys[v.relearn])
-    return Judged(v.score, v.latched, p, z, r.expected, r.band, r.baseline, r.spread, r.expert)
+    return RowScores(v.score, v.latched, p, z, r.expected, r.band, r.baseline, r.spread, r.expert)
 
 
-def judge_row(state: SeriesState, key: int, time: float, x: float) -> Judged:
+def score_row(state: SeriesState, key: int, time: float, x: float) -> RowScores:
     """A row of one series."""
     m = FLOATS
     c = state.columns[: LIVE + SIDES, key].tolist()
@@ -153,7 +153,7 @@ def judge_row(state: SeriesState, key: int, time: float, x: float) -> Judged:
     state.columns[:LIVE, key] = [*at.state, *r.state, *t.state, *v.state, *bounds]
     if v.relearn:
         state.relearn(np.array([key]))
-    return Judged(v.score, v.latched, p, z, r.expected, r.band, r.baseline, r.spread, r.expert)
+    return RowScores(v.score, v.latched, p, z, r.expected, r.band, r.baseline, r.spread, r.expert)
 
 
 def _stuck(run: Number, repeats: Number) -> Number:

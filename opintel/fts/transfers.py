@@ -1,22 +1,18 @@
-"""What flows between the parts of the FTS domain: `Transfers` (wire → stage 1), `LinkWindow`s (stage 1 → judges)."""
+"""The rows of the FTS domain: `Transfers`, which `opintel.fts.wire` makes and `opintel.fts.reducer` counts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from opintel.detector import Record
-from opintel.rows import Columns, Numbers, Texts
+from opintel.rows import Columns, Numbers, TextColumn
 
 OK, FAILED, ABORTED = 1, 0, -1
 """`t_final_transfer_state_flag`; a filter on 0 would drop the aborts."""
-
-SLICES = 10
-"""A window is counted in this many equal slices, so that a judge can tell when inside it something began."""
 
 
 class Transfer(msgspec.Struct, array_like=True, gc=False):
@@ -64,7 +60,7 @@ class Transfers(Columns):
     """Place in KINDS."""
     file: Annotated[NDArray[np.int64], Numbers("<i8")]
     outcome: Annotated[NDArray[np.int8], Numbers("<i1", ABORTED, OK)]
-    error: Texts
+    error: TextColumn
     bytes: _Count
     throughput: _Real
     duration: _Real
@@ -77,7 +73,7 @@ class Transfers(Columns):
             np.array([KINDS.index(p.kind) for p in payloads], dtype=np.int8),
             np.array([p.file for p in payloads], dtype=np.int64),
             np.array([p.outcome for p in payloads], dtype=np.int8),
-            Texts.of([p.error for p in payloads]),
+            TextColumn.of([p.error for p in payloads]),
             np.array([p.bytes for p in payloads], dtype=np.int64),
             np.array([p.throughput for p in payloads], dtype=np.float64),
             np.array([p.duration for p in payloads], dtype=np.float64),
@@ -104,51 +100,3 @@ def parts_of(key: str) -> tuple[str, str, str]:
     """(scope, source, destination); a foreign key without them belongs to no link."""
     parts = key.rsplit("|", 2)
     return (parts[0], parts[1], parts[2]) if len(parts) == 3 else (key, "", "")
-
-
-class LinkWindow(msgspec.Struct, array_like=True):
-    """One link (or a scope's bare messages) in one closed window; a file counts once, by its last outcome there."""
-
-    source: str
-    destination: str
-    ok: int
-    failed: int
-    aborted: int
-    attempts: int
-    """All final events, so attempts − (ok + failed + aborted) are retries."""
-    bytes: int
-    """Bytes of the files that arrived."""
-    slices: list[tuple[int, int, int, int, float]]
-    """By the time of the outcome, those of the `SLICES` slices in which there was one: (slice, ok, failed, transfers
-    with a throughput, their sum of ln(bytes/s))."""
-    log_rate: tuple[int, float, float]
-    """Successful transfers with a throughput: count, sum and sum of squares of ln(bytes/s)."""
-    forms: list[tuple[str, str, int, str]]
-    """Masked forms of the errors, most frequent first: (template id, masked text, count, one example as sent)."""
-    other_forms: int = 0
-    """Errors whose form did not fit in the cap."""
-    submitted: int = 0
-    active: int = 0
-    """The optimiser's last word on the link's queue in the window."""
-
-    def by_slice(self) -> NDArray[np.float64]:
-        """(SLICES, 4): ok, failed, transfers with a throughput, their sum of ln(bytes/s)."""
-        table = np.zeros((SLICES, 4))
-        for at, *counts in self.slices:
-            table[at] = counts
-        return table
-
-
-LINK = "link"
-MESSAGES = "messages"
-"""Kinds of derived record: a link's window; the window of bare messages, which have no link."""
-
-
-def link_windows(records: Sequence[Record[Any]]) -> list[LinkWindow]:
-    """The typed payloads of the `link` records, in their order."""
-    return [read_window(r.payload) for r in records if r.kind == LINK]
-
-
-def read_window(payload: Any) -> LinkWindow:
-    """A record's payload as a `LinkWindow`; plain data are converted."""
-    return payload if isinstance(payload, LinkWindow) else msgspec.convert(payload, LinkWindow)

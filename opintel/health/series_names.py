@@ -1,7 +1,7 @@
-"""The samples of the health domain as rows, and the text that names a series.
+"""The text that names a series, and what it says: metric, labels, the subject of a finding.
 
 A row's key is `scope|series`; the series is written as Prometheus writes it, `name{label="value",…}`, labels in order,
-so that an operator can paste it into a query. `opintel.health.wire` makes rows, `opintel.health.reducer` takes them.
+so that an operator can paste it into a query.
 """
 
 from __future__ import annotations
@@ -9,13 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Annotated
-
-import msgspec
-import numpy as np
-from numpy.typing import NDArray
-
-from opintel.rows import Columns, Numbers
 
 SEPARATOR = "|"
 _LABEL = re.compile(r'([A-Za-z_][A-Za-z0-9_]*)="((?:[^"\\]|\\.)*)"(?:,|$)')
@@ -25,22 +18,6 @@ _ESCAPES = {"\\": "\\\\", "\n": "\\n", '"': '\\"'}
 
 COUNTERS = ("_total", "_count", "_sum", "_bucket")
 """Ends of the names of counters, as Prometheus advises (prometheus.io/docs/practices/naming)."""
-
-
-class Sample(msgspec.Struct, array_like=True, gc=False):
-    """One value of a series; the time is the row's."""
-
-    value: Annotated[float, msgspec.Meta(ge=-1e308, le=1e308)]
-    missing: bool
-    """The series was there, its value was not a finite number; `value` is 0 then."""
-
-
-class Samples(Columns):
-    """`Sample`s as columns."""
-
-    ROW = Sample
-    value: Annotated[NDArray[np.float64], Numbers("<f8")]
-    missing: Annotated[NDArray[np.int8], Numbers("<i1", 0, 1)]
 
 
 def series_text(name: str, labels: Mapping[str, str]) -> str:
@@ -76,15 +53,6 @@ def metric_of(series: str) -> str:
     'up'
     """
     return series.partition("{")[0]
-
-
-def number_of(text: str) -> float:
-    """The number that a text of at most 64 characters writes, NaN and +Inf among them; ValueError for none. What only
-    Python reads as one (1_000, digits of other scripts) is none.
-    """
-    if len(text) > 64 or not text.isascii() or "_" in text:
-        raise ValueError(f"a number is right, got {text[:100]!r}")
-    return float(text)
 
 
 def is_counter(name: str) -> bool:
