@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from opintel.finding import Window
-from opintel.rows import Batch
+from opintel.rows import Batch, Texts
 from opintel.streams.seen import Ids, Seen
 
 
@@ -42,7 +42,7 @@ class _Held:
         self.parts = [left for left, _ in parts if len(left)]
         for left, part in parts:
             if left is not part:
-                here = counts(part)
+                here = counts(part.key)
                 add_counts(self.not_judged, {key: here[key] for key in gone & here.keys()})
 
 
@@ -65,9 +65,9 @@ class OpenWindows:
         held.parts.append(rows)
         held.keys.update(rows.key.values)
 
-    def hold(self, window: Window, rows: Batch[Any]) -> None:
-        """Counts rows of quarantined keys, which are not judged."""
-        add_counts(self._of(window).not_judged, counts(rows))
+    def hold(self, window: Window, keys: Texts) -> None:
+        """Counts rows of these quarantined keys, which are not judged."""
+        add_counts(self._of(window).not_judged, counts(keys))
 
     def ended(self, watermark: int) -> list[Window]:
         """The open windows that end at or before it, in order of (end, start)."""
@@ -157,10 +157,10 @@ def add_counts(total: dict[str, int], more: Mapping[str, int]) -> None:
         total[key] = total.get(key, 0) + n
 
 
-def counts(rows: Batch[Any]) -> dict[str, int]:
-    """Key → rows."""
-    found = np.bincount(rows.key.code, minlength=len(rows.key.values))
-    return dict(zip(rows.key.values, found.tolist(), strict=True))
+def counts(keys: Texts) -> dict[str, int]:
+    """Key → rows that have it."""
+    found = np.bincount(keys.code, minlength=len(keys.values))
+    return dict(zip(keys.values, found.tolist(), strict=True))
 
 
 def _plain(rows: Batch[Any] | None) -> Any:

@@ -198,7 +198,7 @@ class ReduceStage:
                 self.max_event = max(self.max_event, int(self._cut.last(added, end[fresh]).max()))
             if len(fresh) < len(new):
                 not_judged.append(new[held[new]])
-                self._windows.hold(window, batch.take(not_judged[-1]))
+                self._windows.hold(window, batch.key.take(not_judged[-1]))
         if len(index := np.sort(np.concatenate(not_judged))):
             set_aside("quarantined", index, "its key is quarantined")
 
@@ -255,7 +255,7 @@ class ReduceStage:
                 tested = Tested(window, self.partition, self.stream.partitions, reduced.tested)  # type: ignore[arg-type]
                 out.records += self._to_all(self._derived.encode(tested))
         if bad:
-            here = counts(rows)
+            here = counts(rows.key)
             add_counts(not_judged, {key: here[key] for key, _ in bad})
             self._windows.drop({key for key, _ in bad})
         for n, (key, reason) in enumerate(bad, failed):
