@@ -8,17 +8,20 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pytest
+from contract.histograms import HISTOGRAM_STREAM, HISTOGRAMS, Published
 from contract.toy import COLUMN_TOY, TOY, Value
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opintel.detector import Pipeline
-from opintel.finding import Window
+from opintel.detector import Pipeline, Record
+from opintel.finding import NS, Window
 from opintel.ids import natural_id
 from opintel.rows import Batch, Row
+from opintel.streams.judging import JudgeStage
 from opintel.streams.keys import Keys
 from opintel.streams.open_windows import OpenWindows
-from opintel.streams.records import shard_of
+from opintel.streams.records import Closed, Derived, derived_codec, shard_of
 from opintel.streams.stream import Stream
 from opintel.streams.windows import Cut, Grid, groups
 
@@ -62,6 +65,23 @@ def test_groups_are_the_windows_in_order_each_row_in_one(spans: list[tuple[int, 
     found = [(window, index.tolist()) for window, index in groups(start, end)]
     expected = [(Window(*span), [n for n, s in enumerate(spans) if s == span]) for span in sorted(set(spans))]
     assert found == expected
+
+
+def test_two_windows_in_one_beat_have_notices_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows that come with the data may end within one window of the grid."""
+    monkeypatch.setattr("opintel.streams.judging.MAX_SCOPES", 1)
+    stream = HISTOGRAM_STREAM._replace(partitions=1)
+    stage = JudgeStage(stream, HISTOGRAMS, 0, "e")
+    codec = derived_codec(HISTOGRAMS.record)
+    records = [
+        Record(Window(60 * NS + n, 61 * NS + n), "published", f"{scope}|a", scope, Published("r1", 1))
+        for n in (0, 1)
+        for scope in ("a", "b")
+    ]
+    values = [codec.encode(Derived(records)), codec.encode(Closed(0, 1, "e", 70 * NS))]
+    out = stage.process(list(enumerate(values)), careful=False)
+    assert [aside.kind for aside in out.asides] == ["refused", "refused"]
+    assert len({aside.where for aside in out.asides}) == 2
 
 
 SIZE = 4
