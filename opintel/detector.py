@@ -299,10 +299,11 @@ def model_hash(
     controls: Controls,
     reducer: Reducer[Any] | None = None,
     reducing: msgspec.Struct | None = None,
-    artefacts: Iterable[str] = (),
+    artefacts: Mapping[str, str] | None = None,
 ) -> str:
     """The `model` of a judge's findings: the stream, its settings' values, the versions of the controls that it or the
-    reducer before it reads, and what else is not as shipped: the reducer's settings (`reducing`), SHA-256 of artefacts.
+    reducer before it reads, and what else is not as shipped: the reducer's settings (`reducing`), and `artefacts`, name
+    → SHA-256.
 
     The stream is part of it because two streams may see the same scope (two feeds of one FTS instance).
     """
@@ -310,6 +311,6 @@ def model_hash(
     said = [stream, judge.name, judge.version, msgspec.to_builtins(settings), controls.versions(kinds)]
     if reducing is not None and reducing != type(reducing)():
         said.append(["reducer", msgspec.to_builtins(reducing)])
-    if shas := sorted(artefacts):
-        said.append(["artefacts", shas])
+    if artefacts:
+        said.append(["artefacts", sorted(artefacts.items())])
     return digest(said)[:16]

@@ -7,12 +7,14 @@ Where many are bad it goes key by key instead, or whoever sends rows could make 
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from opintel.detector import Record, Reduced, Reducer, WindowRows
+from opintel.rows import Batch
 from opintel.streams.stage import CRASH, said
 
 TRIES = 16
@@ -88,11 +90,11 @@ def add(total: dict[str, dict[str, int]], more: Mapping[str, Mapping[str, int]])
 
 def _of_keys(closing: WindowRows[Any], first: int, last: int) -> WindowRows[Any]:
     """The window as it is for the keys of places [first, last)."""
-    rows = closing.rows
-    begin, end = np.searchsorted(rows.key.code, [first, last]).tolist()
-    keys = set(rows.key.values[first:last])
-    wanted = [n for n, key in enumerate(closing.context.key.values) if key in keys]
-    context = closing.context
-    if len(wanted) < len(context.key.values):
-        context = context.take(np.flatnonzero(np.isin(context.key.code, wanted)))
-    return closing._replace(rows=rows.cut(begin, end), context=context)
+    keys, beside = closing.rows.key.values, closing.context.key.values
+    near = (bisect_left(beside, keys[first]), bisect_right(beside, keys[last - 1]))
+    return closing._replace(rows=_cut(closing.rows, first, last), context=_cut(closing.context, *near))
+
+
+def _cut(rows: Batch[Any], first: int, last: int) -> Batch[Any]:
+    """The rows of the keys of places [first, last), of rows sorted by key."""
+    return rows.cut(*np.searchsorted(rows.key.code, [first, last]).tolist())

@@ -240,7 +240,7 @@ class JudgeStage:
 
     def _of_window(self, kind: AsideKind, window: Window, line: int, reason: str) -> Aside:
         """An aside about a window: where that stands in the log depends on the batch, its number does not."""
-        number = window.end // self.stream.window
+        number = window.end // self.stream.window if self.pipeline.ends is None else window.end
         return Aside(kind, self.stream.derived, self.partition, number, line, reason)
 
     def _tested_in(self, window: Window) -> dict[str, dict[str, int]]:
@@ -297,7 +297,7 @@ class JudgeStage:
         stream, controls, reducer = self.stream.name, closing.controls, self._reducer
         settings = of_detector(controls, stream, judge.name, judge.Settings)
         reducing = of_detector(controls, stream, reducer.name, reducer.Settings)
-        shas = in_force_shas([*judge.models, *reducer.models], controls).values()
+        shas = in_force_shas([*judge.models, *reducer.models], controls)
         model = model_hash(judge, stream, settings, controls, reducer, reducing, shas)
         findings = judge.judge(closing._replace(settings=settings, model=model))
         for finding in findings:

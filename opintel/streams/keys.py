@@ -42,7 +42,10 @@ class Keys:
         return np.fromiter(map(self._last.__contains__, keys), dtype=bool, count=len(keys))
 
     def marks(self, keys: Sequence[str]) -> NDArray[np.int64]:
-        """(keys,) what each adds to its rows' ids, so that one id under two keys is two rows; 0 of what has no room."""
+        """(keys,) what each adds to its rows' ids, so that one id under two keys is two rows; 0 of what has no room.
+
+        A quarantined key's stays, so that its rows are known when they come again.
+        """
         return np.fromiter(map(self._marks.get, keys, itertools.repeat(0)), dtype=np.int64, count=len(keys))
 
     def admit(self, key: str) -> bool:
@@ -65,7 +68,9 @@ class Keys:
     def quarantine(self, key: str, window_end: int) -> None:
         """Forgets a key and holds its rows back for a TTL."""
         self._quarantined[key] = window_end + self.stream.ttl
+        mark = self._marks[key]
         self._forget(key)
+        self._marks[key] = mark
 
     def expire(self, before: int, window_end: int, alive: Collection[str]) -> list[str]:
         """Forgets keys unseen for the TTL, in a full shard for `quiet`: what is gone must not keep out what comes.
@@ -89,7 +94,7 @@ class Keys:
         for key in old:
             self._forget(key)
         for key in [k for k, until in self._quarantined.items() if until <= window_end]:
-            del self._quarantined[key]
+            del self._quarantined[key], self._marks[key]
         return gone + old
 
     def _forget(self, key: str) -> None:
@@ -103,8 +108,8 @@ class Keys:
     def restore(self, state: dict[str, Any]) -> None:
         """The inverse of `state`, on a fresh table."""
         self._last = dict(state["known"])
-        self._marks = {key: natural_id(key) for key in self._last}
         self._quarantined = dict(state["quarantined"])
+        self._marks = {key: natural_id(key) for key in (*self._last, *self._quarantined)}
         for key in self._last:
             shard = shard_of(key, self.stream.shards)
             self._in_shard[shard] = self._in_shard.get(shard, 0) + 1

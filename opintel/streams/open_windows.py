@@ -5,12 +5,13 @@ Stage 1 adds rows as they come and takes a window's rows when it closes. About 7
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Set
 from typing import Any
 
 import numpy as np
 
 from opintel.finding import Window
-from opintel.rows import Batch
+from opintel.rows import Batch, Texts
 from opintel.streams.seen import Ids, Seen
 
 
@@ -31,22 +32,18 @@ class _Held:
         self.parts = [Batch.joined(self.parts)]
         return self.parts[0]
 
-    def drop(self, key: str) -> int:
-        """Takes a key's rows out; how many there were."""
-        if key not in self.keys:
-            return 0
-        self.keys.discard(key)
-        kept, dropped = [], 0
-        for part in self.parts:
-            if key not in part.key.values:
-                kept.append(part)
-                continue
-            others = np.flatnonzero(part.key.code != part.key.values.index(key))
-            dropped += len(part) - len(others)
-            if len(others):
-                kept.append(part.take(others))
-        self.parts = kept
-        return dropped
+    def drop(self, keys: Set[str]) -> None:
+        """Takes the rows of keys out: they are not judged."""
+        gone = self.keys & keys
+        if not gone:
+            return
+        self.keys -= gone
+        parts = [(_without(part, gone), part) for part in self.parts]
+        self.parts = [left for left, _ in parts if len(left)]
+        for left, part in parts:
+            if left is not part:
+                here = counts(part.key)
+                add_counts(self.not_judged, {key: here[key] for key in gone & here.keys()})
 
 
 class OpenWindows:
@@ -68,10 +65,9 @@ class OpenWindows:
         held.parts.append(rows)
         held.keys.update(rows.key.values)
 
-    def hold(self, window: Window, key: str, rows: int) -> None:
-        """Counts rows of a quarantined key that are not judged."""
-        held = self._of(window).not_judged
-        held[key] = held.get(key, 0) + rows
+    def hold(self, window: Window, keys: Texts) -> None:
+        """Counts rows of these quarantined keys, which are not judged."""
+        add_counts(self._of(window).not_judged, counts(keys))
 
     def ended(self, watermark: int) -> list[Window]:
         """The open windows that end at or before it, in order of (end, start)."""
@@ -101,14 +97,11 @@ class OpenWindows:
             self._past = {w: past for w, past in self._past.items() if w.end > window.end - self._before}
         return rows.by_key(), context, held.not_judged
 
-    def drop(self, key: str) -> None:
-        """Forgets a key; its rows in open windows count as not judged."""
-        for window, held in self._open.items():
-            if rows := held.drop(key):
-                self.hold(window, key, rows)
-        for window, past in self._past.items():
-            if key in past.key.values:
-                self._past[window] = past.take(np.flatnonzero(past.key.code != past.key.values.index(key)))
+    def drop(self, keys: Set[str]) -> None:
+        """Forgets keys; their rows in open windows count as not judged."""
+        for held in self._open.values():
+            held.drop(keys)
+        self._past = {window: _without(past, keys) for window, past in self._past.items()}
 
     def _context(self, window: Window, keys: set[str]) -> Batch[Any]:
         """The rows beside a window, of these keys."""
@@ -150,6 +143,24 @@ class OpenWindows:
             held.seen, held.not_judged = Seen(seen), dict(not_judged)
         for start, end, rows in state["past"]:
             self._past[Window(start, end)] = Batch.from_plain(rows, self._payload)
+
+
+def _without(rows: Batch[Any], keys: Set[str]) -> Batch[Any]:
+    """The rows of other keys."""
+    out = np.fromiter((key in keys for key in rows.key.values), dtype=bool, count=len(rows.key.values))
+    return rows.take(np.flatnonzero(~out[rows.key.code])) if out.any() else rows
+
+
+def add_counts(total: dict[str, int], more: Mapping[str, int]) -> None:
+    """Adds counts by key."""
+    for key, n in more.items():
+        total[key] = total.get(key, 0) + n
+
+
+def counts(keys: Texts) -> dict[str, int]:
+    """Key → rows that have it."""
+    found = np.bincount(keys.code, minlength=len(keys.values))
+    return dict(zip(keys.values, found.tolist(), strict=True))
 
 
 def _plain(rows: Batch[Any] | None) -> Any:

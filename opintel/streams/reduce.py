@@ -22,7 +22,7 @@ from opintel.streams.closing import Failed, close, close_carefully
 from opintel.streams.controls import ControlTable
 from opintel.streams.keys import Keys
 from opintel.streams.log import EXCERPT, Aside, AsideKind, Entry
-from opintel.streams.open_windows import OpenWindows
+from opintel.streams.open_windows import OpenWindows, add_counts, counts
 from opintel.streams.records import (
     NEVER,
     Closed,
@@ -178,13 +178,7 @@ class ReduceStage:
             set_aside("late", np.flatnonzero(late), "its window was closed")
             left &= ~late
         held = self._keys.quarantined(values)[code] & left
-        if held.any():
-            for window, index in groups(start[held], end[held]):
-                keys = code[np.flatnonzero(held)[index]]
-                for k, n in zip(*np.unique(keys, return_counts=True), strict=True):
-                    self._windows.hold(window, values[k], int(n))
-            set_aside("quarantined", np.flatnonzero(held), "its key is quarantined")
-            left &= ~held
+        left &= ~held
         known = self._keys.known(values)
         if not known.all():
             refused = ~self._admitted(batch, left, known)[code] & left
@@ -192,15 +186,21 @@ class ReduceStage:
                 set_aside("refused", np.flatnonzero(refused), f"its shard holds {self.stream.max_keys} keys")
             left &= ~refused
         mark = batch.id ^ self._keys.marks(values)[code]
-        kept = np.flatnonzero(left)
-        for window, index in groups(start[kept], end[kept]):
-            here = kept[index]
-            fresh = here[self._windows.new(window, mark[here])]
-            self.duplicates += len(here) - len(fresh)
-            if len(fresh):
-                new = batch if len(fresh) == len(batch) else batch.take(fresh)
-                self._windows.add(window, new)
-                self.max_event = max(self.max_event, int(self._cut.last(new, end[fresh]).max()))
+        not_judged = [np.arange(0)]
+        there = np.flatnonzero(left | held)
+        for window, index in groups(start[there], end[there]):
+            here = there[index]
+            new = here[self._windows.new(window, mark[here])]
+            self.duplicates += len(here) - len(new)
+            if len(fresh := new[left[new]]):
+                added = batch if len(fresh) == len(batch) else batch.take(fresh)
+                self._windows.add(window, added)
+                self.max_event = max(self.max_event, int(self._cut.last(added, end[fresh]).max()))
+            if len(fresh) < len(new):
+                not_judged.append(new[held[new]])
+                self._windows.hold(window, batch.key.take(not_judged[-1]))
+        if len(index := np.sort(np.concatenate(not_judged))):
+            set_aside("quarantined", index, "its key is quarantined")
 
     def _admitted(self, rows: Batch[Any], left: NDArray[np.bool_], known: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """(keys,) whether each key of the rows that are left is known or finds room, first come first served."""
@@ -254,11 +254,12 @@ class ReduceStage:
             if reduced.tested:
                 tested = Tested(window, self.partition, self.stream.partitions, reduced.tested)  # type: ignore[arg-type]
                 out.records += self._to_all(self._derived.encode(tested))
+        if bad:
+            here = counts(rows.key)
+            add_counts(not_judged, {key: here[key] for key, _ in bad})
+            self._windows.drop({key for key, _ in bad})
         for n, (key, reason) in enumerate(bad, failed):
             self._keys.quarantine(key, window.end)
-            self._windows.drop(key)
-            count = int((rows.key.code == keys.index(key)).sum())
-            not_judged[key] = not_judged.get(key, 0) + count
             out.asides.append(self._aside("quarantined", position, -1 - n, reason, key.encode()))
         for key, count in sorted(not_judged.items()):
             records.append(Record(window, QUARANTINED, key, self.reducer.scope(key), count))

@@ -18,6 +18,8 @@ from opintel.health.wire import HealthWire
 from opintel.streams.stream import Stream
 
 from .harness import Case
+from .histograms import HISTOGRAM_STREAM, HISTOGRAMS, HistogramWire, histogram_controls, histogram_messages
+from .samples import LEVEL, NEW_TAPS, SAMPLE_STREAM, SAMPLES, SampleWire, sample_controls, sample_messages
 from .toy import COLUMN_TOY, TOY, ColumnWire, ToyWire
 
 START = 1_700_000_000 * NS - 1_700_000_000 * NS % (600 * NS)
@@ -104,10 +106,16 @@ def health_messages() -> Sequence[tuple[int, bytes]]:
 TOY_CASE = Case("toy", TOY_STREAM, TOY, ToyWire(), toy_messages)
 HEALTH_STREAM = Stream("health", "health.metrics", partitions=4, window=60 * NS, lateness=30 * NS, skew=30 * NS)
 FAILING = Case("toy-failing", TOY_STREAM, TOY, ToyWire(), lambda: toy_messages(seed=2, bad=True))
+HISTOGRAM_CASE = Case(
+    "histograms", HISTOGRAM_STREAM, HISTOGRAMS, HistogramWire(), histogram_messages, histogram_controls
+)
+SAMPLE_CASE = Case("samples", SAMPLE_STREAM, SAMPLES, SampleWire(), sample_messages, sample_controls, (NEW_TAPS, LEVEL))
 CASES = [
     TOY_CASE,
     FAILING,
     Case("toy-columns", TOY_STREAM, COLUMN_TOY, ColumnWire(), lambda: toy_messages(seed=2, bad=True)),
+    HISTOGRAM_CASE,
+    SAMPLE_CASE,
     Case("health", HEALTH_STREAM, HEALTH, HealthWire(), health_messages),
     Case("fts", Stream("fts", "fts.transfers"), FTS, FtsWire(), fts_messages),
     Case("fts-batched", Stream("fts", "fts.transfers"), FTS, FtsWire(), batched_messages),

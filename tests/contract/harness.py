@@ -10,17 +10,21 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from opintel.detector import Message, Pipeline, Wire
 from opintel.finding import Finding, finding_json
+from opintel.streams.artefacts import SUMS, Artefacts
 from opintel.streams.findings import Found, Judged, decode
 from opintel.streams.ingest import CHUNK, Ingester
 from opintel.streams.judging import JudgeStage
 from opintel.streams.log import Log
 from opintel.streams.log_sqlite import SqliteLog
+from opintel.streams.records import Control
 from opintel.streams.reduce import ReduceStage
 from opintel.streams.stream import FINDINGS, Stream
 from opintel.streams.worker import Worker
@@ -60,6 +64,10 @@ class Case:
     pipeline: Pipeline
     wire: Wire
     messages: Callable[[], Sequence[tuple[int, bytes]]]
+    controls: Callable[[], Sequence[tuple[int, Control]]] = list
+    """(messages before it, control), in order."""
+    artefacts: Sequence[bytes] = ()
+    """Files that the stages' door opens."""
 
 
 @dataclass
@@ -78,14 +86,18 @@ def feed(bus: Log, case: Case, *, live: bool = True, chunk: int = 50, source: st
     """Ingests the case's messages, a chunk a turn, ticking once an interval; resumes where the log's tail stands."""
     ingester = Ingester(bus, case.stream, case.pipeline, case.wire, source, live=live)
     assert chunk <= CHUNK
-    messages = list(case.messages())
+    messages, controls = list(case.messages()), case.controls()
     at = ingester.resume.position or 0
     interval = case.stream.interval
     while at < len(messages):
+        for place, control in controls:
+            if place == at:  # after a restart perhaps once more, which changes nothing
+                ingester.control(msgspec.structs.replace(control, seen=ingester.seen))
+        upto = min((place for place, _ in controls if place > at), default=len(messages))
         arrival = messages[at][0]
         due = arrival - arrival % interval + interval
         n = at
-        while n < len(messages) and n - at < chunk and messages[n][0] < due:
+        while n < upto and n - at < chunk and messages[n][0] < due:
             n += 1
         part = [Message(body, "test", i, i) for i, (_, body) in enumerate(messages[at:n], at)]
         ingester.take(part, n, messages[n - 1][0])
@@ -102,22 +114,35 @@ def workers(bus: Log, case: Case, folder: Path, batch: int = 64, checkpoint_byte
     stream = case.stream
     raw, derived = bus.create(stream.topic, stream.partitions), bus.create(stream.derived, 1)
     bus.create(FINDINGS, 1)
-    checkpoints = str(folder / "checkpoints")
+    checkpoints, door = str(folder / "checkpoints"), artefacts(case, folder)
     made = [
         Worker(
             bus,
             stream.topic,
             p,
-            lambda p=p: ReduceStage(stream, case.pipeline, p, raw.epoch, 1),
+            lambda p=p: ReduceStage(stream, case.pipeline, p, raw.epoch, 1, door),
             checkpoints,
             batch=batch,
             checkpoint_bytes=checkpoint_bytes,
         )
         for p in range(stream.partitions)
     ]
-    judge = lambda: JudgeStage(stream, case.pipeline, 0, derived.epoch)  # noqa: E731
+    judge = lambda: JudgeStage(stream, case.pipeline, 0, derived.epoch, door=door)  # noqa: E731
     made.append(Worker(bus, stream.derived, 0, judge, checkpoints, batch=batch, checkpoint_bytes=checkpoint_bytes))
     return made
+
+
+def artefacts(case: Case, folder: Path) -> Artefacts:
+    """The door to a case's artefacts: the first lies under its SHA-256, the others beside a list of theirs."""
+    models = folder / "models"
+    for n, data in enumerate(case.artefacts):
+        sha = sha256(data).hexdigest()
+        place = models / f"v{n}" / "weights" if n else models / sha
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(data)
+        if n:
+            (place.parent / SUMS).write_text(f"{sha}  {place.name}\n")
+    return Artefacts([str(models)])
 
 
 def drain(team: Sequence[Worker], rng: random.Random | None = None) -> None:

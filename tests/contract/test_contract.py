@@ -26,8 +26,8 @@ from .toy import TOY, ToyWire, Value
 cases = pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
 TOYS = ("toy", "toy-failing", "toy-columns")
 """Cheap enough for further splits and restarts, which are the stages' business more than a domain's."""
-ON_KAFKA = ("toy-failing", "fts")
-"""What is played over Kafka too: rows one by one and as columns, with and without a detector that raises."""
+ON_KAFKA = ("toy-failing", "histograms", "samples", "fts")
+"""What is played over Kafka too: rows one by one, as columns and arrays, with and without a detector that raises."""
 
 
 def plays(value: str, sqlite: Sequence[int], toys: Sequence[int], kafka: Sequence[int]) -> pytest.MarkDecorator:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from forked import exit_code
 
-from .cases import FAILING
-from .harness import LOGS, Outcome, drain, feed, outcome, play, workers
+from .cases import FAILING, HISTOGRAM_CASE
+from .harness import LOGS, Case, Outcome, drain, feed, outcome, play, workers
 from .killed import STEPS, main
 
 CASE = FAILING
@@ -24,24 +24,29 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     return play(CASE, tmp_path_factory.mktemp("undisturbed"))
 
 
-def child(folder: Path, count: int, step: str | None = None) -> int:
-    return exit_code(main, folder, CASE.name, count, step)
+@pytest.fixture(scope="module")
+def arrays_undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    return play(HISTOGRAM_CASE, tmp_path_factory.mktemp("undisturbed"))
 
 
-def result(folder: Path) -> Outcome:
+def child(folder: Path, count: int, step: str | None = None, case: Case = CASE) -> int:
+    return exit_code(main, folder, case.name, count, step)
+
+
+def result(folder: Path, case: Case = CASE) -> Outcome:
     bus = LOGS["sqlite"](folder)
-    drain(workers(bus, CASE, folder))
-    found = outcome(bus, CASE)
+    drain(workers(bus, case, folder))
+    found = outcome(bus, case)
     bus.close()
     return found
 
 
 @pytest.mark.parametrize("step", [f"{when}:{s}" for s in STEPS for when in ("before", "after")])
-def test_sigkill_between_every_two_steps(step: str, undisturbed: Outcome, tmp_path: Path) -> None:
-    codes = [child(tmp_path, count, step) for count in (1, 2, 9)]
+def test_sigkill_between_every_two_steps(step: str, arrays_undisturbed: Outcome, tmp_path: Path) -> None:
+    codes = [child(tmp_path, count, step, HISTOGRAM_CASE) for count in (1, 2, 9)]
     assert codes == [-signal.SIGKILL] * 3
-    assert child(tmp_path, 0) == 0
-    assert result(tmp_path) == undisturbed
+    assert child(tmp_path, 0, case=HISTOGRAM_CASE) == 0
+    assert result(tmp_path, HISTOGRAM_CASE) == arrays_undisturbed
 
 
 def random_kills(folder: Path, seed: int, kills: int) -> int:
