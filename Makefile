@@ -12,11 +12,11 @@ demo-kafka: .venv/core.stamp
 	$(BIN)/opintel demo --bus kafka
 
 test: lint
-	$(BIN)/pytest -n 2 --dist loadgroup --durations=15
+	$(BIN)/pytest -n 2 --dist loadfile --durations=15
 
 # what needs an extra that is heavy to install; pytest's 5 says that there is no such test yet
 test-extras: .venv/extras.stamp
-	$(BIN)/pytest -m extras -n 2 --dist loadgroup || { code=$$?; [ $$code -eq 5 ] && echo "no test needs a heavy extra"; }
+	$(BIN)/pytest -m extras -n 2 --dist loadfile || { code=$$?; [ $$code -eq 5 ] && echo "no test needs a heavy extra"; }
 
 lint: .venv/test.stamp
 	$(BIN)/ruff check .
@@ -26,7 +26,7 @@ lint: .venv/test.stamp
 # long fault runs, then a thousand examples of each property
 soak: .venv/test.stamp
 	$(BIN)/pytest -m soak
-	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -m hypothesis -n 2
+	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -m hypothesis -n 2 --dist loadfile
 
 parts:
 	$(PYTHON) scripts/parts.py

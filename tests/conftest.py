@@ -31,22 +31,18 @@ _locate: Callable[[str], Path | None] = runpy.run_path(str(REPOSITORY / "scripts
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Marks what needs the run's broker or browser, and leaves out what only a `-m` that names it runs. One of xdist's
-    processes has all tests of a fixture that is dear (of a file, of the broker …), so that it is built once.
-    """
+    """Marks what needs the run's broker or a browser, and leaves out what only a `-m` that names it runs."""
     apart = [name for name in ("soak", "extras") if name not in config.option.markexpr]
     left_out = [item for item in items if any(map(item.get_closest_marker, apart))]
     items[:] = [item for item in items if item not in left_out]
     config.hook.pytest_deselected(items=left_out)
     for item in items:
-        needs, folder = getattr(item, "fixturenames", ()), item.path.parent.name
-        in_log = item.callspec.params.get("make_log") if hasattr(item, "callspec") else None
-        if shared := "kafka" in needs or in_log == "kafka":
+        needs = getattr(item, "fixturenames", ())
+        log = item.callspec.params.get("make_log") if hasattr(item, "callspec") else None
+        if "kafka" in needs or log == "kafka":
             item.add_marker(pytest.mark.broker)
         if "chromium" in needs:
             item.add_marker(pytest.mark.browser)
-        together = "kafka" if shared else folder if folder in ("faults", "console") else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(together))
 
 
 @pytest.fixture(scope="session")

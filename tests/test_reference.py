@@ -22,7 +22,7 @@ from contract.cases import TOY_CASE, TOY_STREAM
 from contract.harness import LOGS, feed
 from pages import REPOSITORY, fences, sections, spans, tables
 
-from opintel.alerts.settings import Budgets, Calendar, Lifecycle, Moment, Routes
+from opintel.alerts.settings import Budgets, Calendar, Lifecycle, Routes, Timestamp
 from opintel.alerts.sinks import SINKS, SinkSettings
 from opintel.cli import group
 from opintel.durations import Duration
@@ -64,7 +64,7 @@ WORDS = {
     bool: "`true`, `false`",
     Duration: "duration",
     Size: "size",
-    Moment: "time",
+    Timestamp: "time",
     FilePath: "path",
     Servers: "list of texts",
     Any: "anything",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from opintel.finding import Window
-from opintel.rows import Batch, Texts
+from opintel.rows import Batch, TextColumn
 from opintel.streams.seen import Ids, Seen
 
 
@@ -65,7 +65,7 @@ class OpenWindows:
         held.parts.append(rows)
         held.keys.update(rows.key.values)
 
-    def hold(self, window: Window, keys: Texts) -> None:
+    def hold(self, window: Window, keys: TextColumn) -> None:
         """Counts rows of these quarantined keys, which are not judged."""
         add_counts(self._of(window).not_judged, counts(keys))
 
@@ -157,7 +157,7 @@ def add_counts(total: dict[str, int], more: Mapping[str, int]) -> None:
         total[key] = total.get(key, 0) + n
 
 
-def counts(keys: Texts) -> dict[str, int]:
+def counts(keys: TextColumn) -> dict[str, int]:
     """Key → rows that have it."""
     found = np.bincount(keys.code, minlength=len(keys.values))
     return dict(zip(keys.values, found.tolist(), strict=True))

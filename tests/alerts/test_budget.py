@@ -24,6 +24,13 @@ def test_a_budget_without_p_values_raises_only_so_many_alarms(store: Store) -> N
     assert (spent["alarms"], spent["unranked"]) == (2, 2)
 
 
+def test_the_most_severe_comes_first_where_the_budget_is_short(store: Store) -> None:
+    severities = {"a": "warning", "b": "critical", "c": "warning", "d": "critical"}
+    found = [finding(1, {"endpoint": e}, None, kind="new-template", severity=s) for e, s in severities.items()]
+    play(store, windows({1: found}, 1), two_unranked_a_week())
+    assert {i["subjects"][0]["endpoint"] for i in queries.incidents(store)} == {"b", "d"}
+
+
 def test_a_notice_without_a_p_value_raises_no_alarm_and_costs_nothing(store: Store) -> None:
     notices = {k: [finding(k, {"endpoint": f"n{k}"}, None, kind="new-template", severity="info")] for k in (1, 2)}
     play(store, windows(notices | {3: [finding(3, END_A, None, kind="new-template")]}, 3), two_unranked_a_week())

@@ -402,7 +402,9 @@ def stories(draw: st.DrawFn) -> tuple[list[list[Found | Judged]], list[list[Foun
     return clean, crashed
 
 
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(
+    max_examples=hypothesis_settings().max_examples // 3, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(stories(), st.randoms(use_true_random=False))
 def test_any_split_and_any_repetition_gives_the_same(
     tmp_path_factory: pytest.TempPathFactory,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from opintel.detector import Closing, Decoded, Judge, Message, Pipeline, Record, Reduced, Reducer, WindowRows, each
 from opintel.finding import NS, Effect, Finding, Label, Time, digest, finding_id
 from opintel.ids import natural_id
-from opintel.rows import Arrays, Batch, Columns, Numbers, Row, Texts
+from opintel.rows import Arrays, Batch, Columns, Numbers, Row, TextColumn
 from opintel.streams.records import NEVER, Control
 from opintel.streams.stream import Stream
 
@@ -57,7 +57,7 @@ class Histograms(Columns):
     revision: Annotated[NDArray[np.int32], Numbers("<i4", 0)]
     length: Annotated[NDArray[np.int64], Numbers("<i8", 1, LONGEST)]
     nx: Annotated[NDArray[np.int32], Numbers("<i4", 1, BINS)]
-    about: Texts
+    about: TextColumn
     values: Annotated[Arrays, Numbers("<f4", most=BINS, finite=False)]
 
 

@@ -26,16 +26,18 @@ from .toy import TOY, ToyWire, Value
 cases = pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
 TOYS = ("toy", "toy-failing", "toy-columns")
 """Cheap enough for further splits and restarts, which are the stages' business more than a domain's."""
-ON_KAFKA = ("toy-failing", "histograms", "samples", "fts")
-"""What is played over Kafka too: rows one by one, as columns and arrays, with and without a detector that raises."""
+ON_KAFKA = ("toy-failing", "histograms", "samples")
+"""What is played over Kafka too: rows, arrays on natural windows, arrays with context. A domain is restarted only."""
 
 
-def plays(value: str, sqlite: Sequence[int], toys: Sequence[int], kafka: Sequence[int]) -> pytest.MarkDecorator:
+def plays(
+    value: str, sqlite: Sequence[int], toys: Sequence[int], kafka: Sequence[int], on_kafka: Sequence[str] = ON_KAFKA
+) -> pytest.MarkDecorator:
     """All cases over SQLite with some values, the toys with more, a few over Kafka."""
     chosen = [
         pytest.param(form, case, n, id=f"{form}-{n}-{case.name}")
         for case in CASES
-        for form, values, names in (("sqlite", sqlite, ()), ("sqlite", toys, TOYS), ("kafka", kafka, ON_KAFKA))
+        for form, values, names in (("sqlite", sqlite, ()), ("sqlite", toys, TOYS), ("kafka", kafka, on_kafka))
         if not names or case.name in names
         for n in values
     ]
@@ -69,7 +71,7 @@ def test_any_split_into_batches(case: Case, reference: Outcome, make_log: MakeLo
     assert play(case, tmp_path, make_log=make_log, batch=batch) == reference
 
 
-@plays("seed", sqlite=[0], toys=[1, 2, 3], kafka=[4])
+@plays("seed", sqlite=[0], toys=[1, 2, 3], kafka=[4], on_kafka=[*ON_KAFKA, "fts"])
 def test_restore_anywhere(case: Case, reference: Outcome, make_log: MakeLog, seed: int, tmp_path: Path) -> None:
     assert play(case, tmp_path, make_log=make_log, restarts=random.Random(seed)) == reference
 

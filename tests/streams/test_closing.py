@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 
 from opintel.detector import Controls, NoSettings, Pipeline, Record, Reduced, Reducer, WindowRows
 from opintel.finding import NS, Window
-from opintel.rows import Arrays, Batch, Row, Texts
+from opintel.rows import Arrays, Batch, Row, TextColumn
 from opintel.streams.closing import TRIES, close, close_carefully
 from opintel.streams.log import Aside
-from opintel.streams.records import Derived, Rows, Source, Tick, derived_codec, raw_codec
+from opintel.streams.records import Derived, Rows, SourcePosition, Tick, derived_codec, raw_codec
 from opintel.streams.reduce import ReduceStage
 from opintel.streams.stage import DetectorFailed
 
 WINDOW = Window(START, START + 60 * NS)
-SOURCE = Source("x", 0, None, None, 0, 0, 0, 0)
+SOURCE = SourcePosition("x", 0, None, None, 0, 0, 0, 0)
 
 
 class Poisoned(Exception):
@@ -184,9 +184,9 @@ def batch_of(keys: list[str], values: NDArray[np.float32], length: int) -> Batch
     n = len(keys)
     ones, zeros = np.ones(n, dtype=np.int32), np.zeros(n, dtype=np.int32)
     arrays = Arrays(values.reshape(-1), np.arange(n + 1) * 4)
-    payload = Histograms(zeros, ones, ones, ones, np.full(n, length), 4 * ones, Texts([""], zeros), arrays)
+    payload = Histograms(zeros, ones, ones, ones, np.full(n, length), 4 * ones, TextColumn([""], zeros), arrays)
     places = np.arange(n, dtype=np.int32)
-    return Batch(Texts(keys, places), np.full(n, START), places.astype(np.int64), payload)
+    return Batch(TextColumn(keys, places), np.full(n, START), places.astype(np.int64), payload)
 
 
 def test_one_poisoned_histogram_among_25000_of_a_partition(monkeypatch: pytest.MonkeyPatch) -> None:

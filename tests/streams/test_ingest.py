@@ -351,7 +351,7 @@ class Incarnation:
 STORY = [message(T0 + (n - n % 7) * NS, f"a.k{n % 9}", n % 50, T0 + 300 * NS) for n in range(150)]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=2 * settings().max_examples)
 @given(
     turns=st.lists(st.tuples(st.integers(0, 7), st.integers(0, 5)), max_size=150),
     sizes=st.lists(st.integers(3, 40), min_size=3, max_size=8),
