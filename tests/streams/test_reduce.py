@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
+import numpy as np
 from contract.cases import START, TOY_STREAM
 from contract.toy import COLUMN_TOY, TOY, Value, Values
 from hypothesis import given, settings
@@ -67,6 +68,32 @@ def test_columns_are_rows(records: list[tuple[int, list[Row]]], size: int) -> No
     assert told(stage(), cut(values, 1), careful=True) == whole
     columns = told(ReduceStage(STREAM, COLUMN_TOY, 0, "e", 1), cut(encoded(COLUMN_TOY, records), size), careful=False)
     assert columns == whole
+
+
+def ends(batch: Batch[Value]) -> Any:
+    return batch.time + np.array([(1 + payload.value) * 17 * NS for payload in batch.payload], dtype=np.int64)
+
+
+FEW = st.lists(
+    st.tuples(st.integers(0, 25), st.lists(st.tuples(st.integers(0, 3), st.integers(-20, 20), st.integers(0, 2)))),
+    max_size=9,
+)
+
+
+@settings(deadline=None, max_examples=80)
+@given(FEW, st.integers(1, 9))
+def test_windows_that_come_with_the_data_close_the_same_in_any_split(
+    steps: list[tuple[int, list[tuple[int, int, int]]]], size: int
+) -> None:
+    records, second = [], 0
+    for step, came in steps:
+        second += step
+        records.append((second, [Row(f"s0.k{k}", START + (second + t) * NS, k + t, Value(v)) for k, t, v in came]))
+    stage = lambda: ReduceStage(STREAM, TOY._replace(ends=ends), 0, "e", 1)  # noqa: E731
+    values = encoded(TOY, records)
+    one_by_one = told(stage(), cut(values, 1), careful=False)
+    assert told(stage(), cut(values, size), careful=False) == one_by_one
+    assert told(stage(), cut(values, len(values)), careful=False) == one_by_one
 
 
 @settings(deadline=None, max_examples=100)
