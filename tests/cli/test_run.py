@@ -176,10 +176,16 @@ def test_a_short_demo_reports_and_leaves(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_ends_a_demo(tmp_path: Path, started: list[subprocess.Popen[str]]) -> None:
+    # with a history of half an hour: what is tested comes after it
     code = (
-        "import opintel.cli as cli, opintel.cli.demo as demo; demo.QUIET_HOURS = dict.fromkeys(demo.QUIET_HOURS, 0.5)"
+        "import opintel.cli as cli, opintel.demo.plan as plan, msgspec; tell = plan.tell\n"
+        "def brief(*args, **options):\n"
+        "    story = tell(*args, **options)\n"
+        "    chapters = tuple(msgspec.structs.replace(c, quiet_hours=0.5) for c in story.chapters)\n"
+        "    return msgspec.structs.replace(story, chapters=chapters)\n"
+        "plan.tell = brief"
     )
-    arguments = [sys.executable, "-c", f"{code}; cli.main(['demo', '--headless', '--clean'])"]
+    arguments = [sys.executable, "-c", f"{code}\ncli.main(['demo', '--headless', '--clean'])"]
     child = subprocess.Popen(arguments, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     started.append(child)
     assert child.stderr is not None
