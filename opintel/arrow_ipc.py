@@ -8,9 +8,12 @@ types and values are the wire's business.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 MAX_BATCHES = 1000
 """Record batches of a message."""
@@ -63,6 +66,14 @@ def checked(body: bytes, *, dictionaries: bool = False) -> pa.Buffer:
             if batches > MAX_BATCHES or work > MAX_WORK:
                 raise ValueError(f"too many batches; at most {MAX_BATCHES} are right, few beside large dictionaries")
     return stream
+
+
+def distinct(column: Any) -> tuple[Callable[[int], Any], NDArray[np.int64]]:
+    """(code → plain value, (rows,) codes) of a plain column: equal values have one code, nulls another."""
+    encoded = column.dictionary_encode()
+    values = encoded.dictionary
+    code = np.asarray(encoded.indices.cast(pa.int64()).fill_null(len(values)), dtype=np.int64)
+    return lambda c: values[c].as_py() if c < len(values) else None, code
 
 
 class Described(NamedTuple):

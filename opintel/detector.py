@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from opintel.finding import Finding, Label, Window, digest
 from opintel.naming import Naming
+from opintel.rejects import Reject, Rejects
 from opintel.rows import Batch, Row
 from opintel.simulation import Stories
 
@@ -37,16 +38,6 @@ Emit = Annotated[float, msgspec.Meta(ge=-300, le=0)]
 """Setting of a judge: findings with log10 p at most this are emitted."""
 Most = Annotated[int, msgspec.Meta(ge=0, le=100_000)]
 """Setting: at most so many."""
-
-
-class Reject(NamedTuple):
-    """What a wire says of content that it cannot decode."""
-
-    message: int
-    """Which of the messages it was."""
-    n: int
-    """Which of that message's records, from 0."""
-    reason: str
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
@@ -75,6 +66,7 @@ class Decoded(NamedTuple, Generic[P]):
     n: NDArray[np.int64]
     """(rows,) which of that message's records it is, from 0; rejects count too."""
     rejects: list[Reject]
+    """One for each message and reason."""
 
 
 class Wire(Protocol[P]):
@@ -83,7 +75,7 @@ class Wire(Protocol[P]):
     """
 
     def decode(self, messages: Sequence[Message]) -> Decoded[P]:
-        """The rows of the messages (a message may hold many records), and a `Reject` for each bad record.
+        """The rows of the messages (a message may hold many records), and what is wrong with each bad record.
 
         What becomes of a message does not depend on the others. Forms: see `Message`; never `refused` or `gap`.
         """
@@ -276,20 +268,20 @@ class Pipeline(NamedTuple):
     """What its simulator tells. A function, so that no service that runs imports a simulator."""
 
 
-def each(decode: Callable[[Message], Sequence[Row[P] | str]], messages: Sequence[Message], payload: type) -> Decoded[P]:
+def each(decode: Callable[[Message], Iterable[Row[P] | str]], messages: Sequence[Message], payload: type) -> Decoded[P]:
     """`Wire.decode` of a wire that takes messages one by one: `decode` gives rows, or what is wrong with a record."""
     rows: list[Row[P]] = []
     places: list[tuple[int, int]] = []
-    rejects: list[Reject] = []
+    rejects = Rejects()
     for at, message in enumerate(messages):
         for n, found in enumerate(decode(message)):
             if isinstance(found, str):
-                rejects.append(Reject(at, n, found))
+                rejects.add(at, n, found)
             else:
                 rows.append(found)
                 places.append((at, n))
     place = np.array(places, dtype=np.int64).reshape(-1, 2)
-    return Decoded(Batch.of(rows, payload), place[:, 0], place[:, 1], rejects)
+    return Decoded(Batch.of(rows, payload), place[:, 0], place[:, 1], rejects.found())
 
 
 def model_hash(

@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "opintel"
 FOUNDATION = {
     "finding",
     "ids",
+    "rejects",
     "rows",
     "detector",
     "evidence",

@@ -15,12 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from opintel.arrow_ipc import FAULTS, checked
-from opintel.detector import Decoded, Reject
+from opintel.arrow_ipc import FAULTS, checked, distinct
+from opintel.detector import Decoded
 from opintel.fts.fields import MAX_ERROR, MAX_MS, MIN_MS, host, shown
 from opintel.fts.transfers import ABORTED, OK, Transfer, Transfers
 from opintel.ids import MAX_BYTES as MAX_ID
 from opintel.ids import hashed
+from opintel.rejects import Rejects
 from opintel.rows import Batch, TextColumn
 
 MAX_MESSAGE = 64 << 20
@@ -58,19 +59,19 @@ def packed(records: Iterable[Mapping[str, Any]]) -> bytes:
 
 
 def decode(bodies: Sequence[bytes], instance: str, error: Callable[[str], str]) -> Decoded[Transfer]:
-    """The rows of Arrow messages and a `Reject` for each bad record, or one for a whole message; never raises.
+    """The rows of Arrow messages and what is wrong with each bad record, or with a whole message; never raises.
 
     `instance`: the scope of records that name none; `error` makes an error text fit to be kept.
     """
     batches: list[pa.RecordBatch] = []
     places: list[tuple[int, int]] = []
-    rejects: list[Reject] = []
+    rejects = Rejects()
     for at, body in enumerate(bodies):
         try:
             found = _read(body)
         except FAULTS as problem:
             reason = f"not an Arrow message of transfers: {' '.join(str(problem).split())[:300]}"
-            rejects.append(Reject(at, 0, reason))
+            rejects.add(at, 0, reason)
         else:
             batches += found
             places.append((at, sum(batch.num_rows for batch in found)))
@@ -85,13 +86,12 @@ def decode(bodies: Sequence[bytes], instance: str, error: Callable[[str], str]) 
         _hosts(batch.column("src_hostname"), ""),
         _hosts(batch.column("dst_hostname"), ""),
     )
-    wrong = _wrong(batch, hosts)
-    rejects += [Reject(int(message[row]), int(n[row]), reason) for row, reason in wrong.items()]
-    if wrong:
-        kept = np.setdiff1d(np.arange(len(n)), np.array(list(wrong)))
+    wrong = _wrong(batch, hosts, message, n, rejects)
+    if wrong.any():
+        kept = np.flatnonzero(~wrong)
         batch, message, n = batch.take(pa.array(kept)), message[kept], n[kept]
         hosts = (hosts[0].take(kept), hosts[1].take(kept), hosts[2].take(kept))
-    return Decoded(_rows(batch, hosts, error), message, n, rejects)
+    return Decoded(_rows(batch, hosts, error), message, n, rejects.found())
 
 
 def _read(body: bytes) -> list[pa.RecordBatch]:
@@ -137,13 +137,15 @@ def _require(field: Any) -> None:
         raise ValueError(f"column {field.name} is {kind}; {right} is right")
 
 
-def _wrong(batch: pa.RecordBatch, hosts: _Hosts) -> dict[int, str]:
-    """Row → what is wrong with it, of the rows that cannot be taken."""
-    wrong: dict[int, str] = {}
+def _wrong(batch: pa.RecordBatch, hosts: _Hosts, message: _Ints, n: _Ints, rejects: Rejects) -> NDArray[np.bool_]:
+    """(rows,) which rows cannot be taken; `rejects` learns why."""
+    wrong = np.zeros(batch.num_rows, dtype=np.bool_)
 
     def note(rows: NDArray[np.bool_], name: str, right: str) -> None:
-        for row in np.flatnonzero(rows).tolist():
-            wrong.setdefault(row, f"{name} is {shown(batch.column(name)[row].as_py())}; {right}")
+        index = np.flatnonzero(rows & ~wrong)
+        wrong[index] = True
+        value, code = distinct(batch.column(name).take(pa.array(index)))
+        rejects.add_rows(message[index], n[index], code, lambda c: f"{name} is {shown(value(c))}; {right}")
 
     for name, (values, code) in zip(("endpnt", "src_hostname", "dst_hostname"), hosts, strict=True):
         note(np.array([not value for value in values], dtype=bool)[code], name, "a host name is right")

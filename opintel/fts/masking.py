@@ -8,10 +8,10 @@ codes) stay, because with all numbers masked a third of real messages fall into 
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Final
 
-import re2
-
+from opintel.fts.expressions import expression
 from opintel.fts.tokens import Tokens
 
 MAX_TEXT: Final = 1024
@@ -93,7 +93,7 @@ def _without_repeats(tokens: list[str]) -> list[str]:
     return [t for at, t in enumerate(tokens) if at == 0 or t != tokens[at - 1] or "<" not in t]
 
 
-_CALL_STACK = re2.compile(r"(?:\[[a-z0-9]+(?:_[a-z0-9A-Z]+)+\]\s*(?:\[[a-z0-9]+(?:_?[a-z0-9A-Z]+)*\]\s*)+)")
+_CALL_STACK = expression(r"(?:\[[a-z0-9]+(?:_[a-z0-9A-Z]+)+\]\s*(?:\[[a-z0-9]+(?:_?[a-z0-9A-Z]+)*\]\s*)+)")
 """gfal2 puts the names of its functions before the cause, or not, depending on its version."""
 
 
@@ -120,11 +120,12 @@ def _is_reply_code(word: str) -> bool:
     return len(word) == 3 and word.isascii() and word.isdigit() and word[0] in "12345"
 
 
-_WORD = re2.compile(r"[A-Za-z0-9]*[0-9][A-Za-z0-9]*")
-_NAMES_A_CODE = re2.compile(
+_WORD = re.compile(r"[A-Za-z0-9]+")
+_NAMES_A_CODE = re.compile(
     r"(?:(?:^|[^a-z])(?:error|errno|err|code|status|http|response|result|exit|signal|rc|ret|curl|libcurl|reply|srm_ifce"
-    r"|http/[0-9.]+)[ \"']*[:=#]?[ \"'(\[]*-?|\[(?:error|fatal)\] *\[?|(?:transfer|source|destination|checksum) \[)$"
+    r"|http/[0-9.]+)[ \"']*[:=#]?[ \"'(\[]*-?|\[(?:error|fatal)\] *\[?|(?:transfer|source|destination|checksum) \[)\Z"
 )
+"""Looked for in `_LOOK_BACK` characters."""
 _LOOK_BACK: Final = 24
 
 
@@ -160,12 +161,12 @@ def _is_code(word: str, form: str, start: int, end: int) -> bool:
     return before.endswith("http/") or _NAMES_A_CODE.search(before) is not None
 
 
-_REASON = re2.compile(r"(?: :)? [A-Z][a-z]")
+_REASON = re.compile(r"(?: :)? [A-Z][a-z]")
 
 _MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*"
 _DAY = r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*"
 _REWRITES: Final = [
-    (re2.compile(pattern), replacement)
+    (expression(pattern), replacement)
     for pattern, replacement in (
         (r"HTTP/<NUM>(?:\.<NUM>)?", "HTTP"),
         (r"[-+]?<NUM>(?:[._,+-]<NUM>)+", "<NUM>"),
@@ -195,5 +196,5 @@ _REWRITES: Final = [
         ),
     )
 ]
-_CHECKSUM = re2.compile(r"((?:[Cc]hecksum|CHECKSUM)[^<]{0,60}|<HEX> ?!= ?|[Dd]estination: )<NUM>")
+_CHECKSUM = expression(r"((?:[Cc]hecksum|CHECKSUM)[^<]{0,60}|<HEX> ?!= ?|[Dd]estination: )<NUM>")
 """One checksum in forty has decimal digits only."""

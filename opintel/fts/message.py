@@ -22,6 +22,8 @@ from opintel.rows import Row
 MAX_BYTES = 1 << 20
 MAX_LIST_BYTES = 64 << 20
 MAX_LIST = 10_000
+SHORTEST = 16
+"""Bytes: no message of any kind is shorter, and to look into ten thousand `{}` would cost more than to take rows."""
 BARE_EPOCH = 946_684_800 * NS
 """2000-01-01: a bare message has no time, the k-th of a source is dated k seconds later."""
 BARE_SCOPE = "messages"
@@ -94,6 +96,9 @@ _bare = msgspec.json.Decoder(_Data)
 _list = msgspec.json.Decoder(list[msgspec.Raw])
 
 
+_TOO_SHORT = f"no FTS message has fewer than {SHORTEST} bytes"
+
+
 class _Bad(Exception):
     """Why a record cannot become a row."""
 
@@ -159,6 +164,8 @@ class Messages:
         return out
 
     def _record(self, body: bytes, kind: str) -> Row[Transfer] | None:
+        if len(body) < SHORTEST and body[:1] == b"{":
+            raise _Bad(_TOO_SHORT)
         envelope = _envelope.decode(body)
         meta = envelope.metadata or _BARE
         data = envelope.data or _bare.decode(body)

@@ -9,23 +9,23 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-import re2
+from opintel.fts.expressions import expression
 
 PUBLIC_KEY = b"opintel: the shipped key is public, set your own"
 """Hides names from a glance only: whoever has this source can test a guess. A site sets its own key."""
 
 _NAME = r"[^/\s\"'<>?&:;,()\[\]|]"
-_PATH = re2.compile(
-    r"(?i)/dpm/[^/\s]{1,253}/home/"
-    rf"|(/(?:users?|home)/(?:rucio/|[a-z]/)?|/home-[a-z]/|/work/[a-z]/|/~)({_NAME}{{1,128}})"
+_PATH = expression(
+    r"(?i)/dpm/[^/\s]+/home/"
+    rf"|(/(?:users?|home)/(?:rucio/|[a-z]/)?|/home-[a-z]/|/work/[a-z]/|/~)({_NAME}+)"
 )
 """The first form is consumed as it is: below a DPM's `home` stand experiments, not people."""
-_SCOPE = re2.compile(r"(?i)((?:^|[/\s:=\"'(\[,])user\.)([a-z0-9_\-]{1,64})")
-_FIELD = re2.compile(
-    r"(?i)(\"(?:user_dn|user|dn|cred_id|username|account|issuer|owner|email)\"\s*:\s*\")((?:[^\"\\]|\\.){1,1000})"
+_SCOPE = expression(r"(?i)((?:^|[/\s:=\"'(\[,])user\.)([a-z0-9_\-]+)")
+_FIELD = expression(
+    r"(?i)(\"(?:user_dn|user|dn|cred_id|username|account|issuer|owner|email)\"\s*:\s*\")((?:[^\"\\]|\\.)+)"
 )
-_EMAIL = re2.compile(r"()([A-Za-z0-9._%+\-]{1,64}@[A-Za-z0-9\-]{1,63}(?:\.[A-Za-z0-9\-]{1,63}){1,8})")
-_SUBJECT = re2.compile(r"(?i)((?:\bcn|emailaddress)\s{0,3}=\s{0,3})([^/,;=:\"'<>()\[\]|]{1,160})")
+_EMAIL = expression(r"()([A-Za-z0-9._%+\-]+@[A-Za-z0-9\-]+(?:\.[A-Za-z0-9\-]+)+)")
+_SUBJECT = expression(r"(?i)((?:\bcn|emailaddress)\s*=\s*)([^/,;=:\"'<>()\[\]|]+)")
 
 _WORDS_IN_NAME = 6
 _SENTENCE = (

@@ -7,9 +7,10 @@ word does here.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
-import re2
+from opintel.fts.expressions import expression
 
 MAX_TOKEN: Final = 120
 """A longer word (after masking) says nothing to a person: it becomes `<BLOB>`."""
@@ -58,7 +59,7 @@ def mask_token(token: str) -> str:
     return token if len(token) <= MAX_TOKEN else "<BLOB>"
 
 
-_PSEUDONYM = re2.compile(r"user-[0-9a-f]{6}")
+_PSEUDONYM = expression(r"user-[0-9a-f]{6}")
 """What `opintel.fts.personal` puts in the place of a name."""
 _END: Final = ":.,;!?)'\""
 _DELIMITERS: Final = frozenset("=,;()[]{}\"'`|<>\x00")
@@ -162,9 +163,9 @@ def _mask_colons(piece: str) -> str:
     return ":".join(out) + tail
 
 
-_TIME = re2.compile(r"(?:\d{4}-\d\d-\d\dT)?\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?")
-_UUID = re2.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
-_LONG_NUMBER = re2.compile(r"[0-9]{5,}")
+_TIME = expression(r"(?:\d{4}-\d\d-\d\dT)?\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?")
+_UUID = expression(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
+_LONG_NUMBER = re.compile(r"[0-9]{5,}")
 
 
 def _mask_word(word: str) -> str:
@@ -203,8 +204,7 @@ def _mask_part(part: str) -> str:
         return "<HEX>"
     if len(part) >= 12 and sum(c in _DIGITS for c in part) >= 5:
         return "<HEX>"
-    masked: str = _LONG_NUMBER.sub("<NUM>", part)
-    return masked
+    return _LONG_NUMBER.sub("<NUM>", part)
 
 
 def _is_ipv4(text: str) -> bool:

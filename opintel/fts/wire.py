@@ -93,7 +93,7 @@ class FtsWire:
         self._keys = _Keys(self._instance)
 
     def decode(self, messages: Sequence[Message]) -> Decoded[Transfer]:
-        """The rows of the messages; a start has none. A `Reject` for each bad record; nothing is raised."""
+        """The rows of the messages; a start has none. What is wrong with the others is said; nothing is raised."""
         found: list[_Complete] = []
         places: list[int] = []
         others: list[int] = []

@@ -18,11 +18,12 @@ import pyarrow.compute as pc
 import pyarrow.types as kinds
 from numpy.typing import NDArray
 
-from opintel.arrow_ipc import FAULTS, checked
-from opintel.detector import Decoded, Reject
+from opintel.arrow_ipc import FAULTS, checked, distinct
+from opintel.detector import Decoded
 from opintel.finding import NS
 from opintel.health.bounds import EARLIEST, LARGEST, LATEST, MAX_BYTES, MAX_KEY, MAX_LABELS, MAX_RECORDS, UNITS
 from opintel.health.samples import Sample, Samples
+from opintel.rejects import Rejects
 from opintel.rows import Batch, TextColumn, coded
 
 MAX_JSON = 16 * MAX_KEY
@@ -45,31 +46,45 @@ class _Part(NamedTuple):
 
 
 def decode(body: bytes, series: _Series) -> Decoded[Sample]:
-    """The rows of a message and a `Reject` for each bad sample, or one for all of it; never raises.
+    """The rows of a message and what is wrong with each bad sample, or with all of it; never raises.
 
     `series` makes a key of a name and labels; it is asked once for each that differ.
     """
     parts: list[Batch[Sample]] = [Batch.of([], Samples)]
     places: list[_Ints] = [np.empty(0, dtype=np.int64)]
-    rejects: list[Reject] = []
+    rejects = Rejects()
     first = 0
     try:
         for batch in _batches(body):
             if first == MAX_RECORDS:
-                rejects.append(Reject(0, first, f"more than {MAX_RECORDS} samples in a message: the rest was not read"))
+                rejects.add(0, first, f"more than {MAX_RECORDS} samples in a message: the rest was not read")
                 break
-            rows, n, wrong = _rows(batch, series)
+            rows, n = _rows(batch, series, _Wrong(batch.num_rows, first, rejects))
             parts.append(rows)
             places.append(first + n)
-            rejects += [Reject(0, first + row, wrong[row]) for row in sorted(wrong)]
             first += batch.num_rows
     except FAULTS as problem:
-        parts, places = parts[:1], places[:1]
-        rejects = [Reject(0, 0, f"not an Arrow message of samples: {' '.join(str(problem).split())[:300]}")]
-    if not first and not rejects:
-        rejects = [Reject(0, 0, "no sample in it")]
+        parts, places, rejects = parts[:1], places[:1], Rejects()
+        rejects.add(0, 0, f"not an Arrow message of samples: {' '.join(str(problem).split())[:300]}")
+        first = 1
+    if not first:
+        rejects.add(0, 0, "no sample in it")
     n = np.concatenate(places)
-    return Decoded(Batch.joined(parts), np.zeros(len(n), dtype=np.int64), n, rejects)
+    return Decoded(Batch.joined(parts), np.zeros(len(n), dtype=np.int64), n, rejects.found())
+
+
+class _Wrong:
+    """Which rows of a batch cannot be taken; why is said to `rejects`, where its first row is number `first`."""
+
+    def __init__(self, rows: int, first: int, rejects: Rejects) -> None:
+        self.rows = np.zeros(rows, dtype=np.bool_)
+        self._first, self._rejects = first, rejects
+
+    def note(self, rows: _Bools, code: _Ints, say: Callable[[int], str]) -> None:
+        """Refuses some of the rows, but for what is refused already; `say` puts a row's code into words."""
+        index = np.flatnonzero(rows & ~self.rows)
+        self.rows[index] = True
+        self._rejects.add_rows(np.zeros_like(index), self._first + index, code[index], say)
 
 
 def _batches(body: bytes) -> Iterator[pa.RecordBatch]:
@@ -138,27 +153,27 @@ def _is_text(kind: Any) -> bool:
     return bool(kinds.is_string(plain) or kinds.is_large_string(plain) or kinds.is_null(plain))
 
 
-def _rows(batch: pa.RecordBatch, series: _Series) -> tuple[Batch[Sample], _Ints, dict[int, str]]:
-    """The rows of a batch, their places in it, and what is wrong with the others."""
-    wrong: dict[int, str] = {}
+def _rows(batch: pa.RecordBatch, series: _Series, wrong: _Wrong) -> tuple[Batch[Sample], _Ints]:
+    """The rows of a batch that are not `wrong`, and their places in it."""
     key = _keys(batch, series, wrong)
     column = batch.column("timestamp")
     time, given = _times(column)
-    shown = column.cast(pa.int64()) if kinds.is_timestamp(column.type) else column
-    for row in np.flatnonzero(~given).tolist():
-        wrong.setdefault(row, f"a time is s, ms, us, ns in 2000 to 2100, got {str(shown[row].as_py())[:100]}")
+    if not given.all():
+        shown, code = distinct(column.cast(pa.int64()) if kinds.is_timestamp(column.type) else column)
+        right = "a time is s, ms, us, ns in 2000 to 2100"
+        wrong.note(~given, code, lambda c: f"{right}, got {str(shown(c))[:100]}")
     column = batch.column("value")
-    for row in np.flatnonzero(_nulls(column)).tolist():
-        wrong.setdefault(row, "a value is a number, got None")
+    missing = _nulls(column)
+    wrong.note(missing, missing.astype(np.int64), lambda _: "a value is a number, got None")
     value = _real(column)
     missing = ~(np.abs(value) <= LARGEST)
     samples = Samples(np.where(missing, 0.0, value), missing.astype(np.int8))
-    n = np.arange(batch.num_rows)
     rows: Batch[Sample] = Batch(key, time, time, samples)
-    if not wrong:
-        return rows, n, wrong
-    n = np.setdiff1d(n, np.array(list(wrong)))
-    return rows.take(n), n, wrong
+    n = np.arange(batch.num_rows)
+    if not wrong.rows.any():
+        return rows, n
+    n = np.flatnonzero(~wrong.rows)
+    return rows.take(n), n
 
 
 def _times(column: Any) -> tuple[_Ints, _Bools]:
@@ -187,7 +202,7 @@ def _times(column: Any) -> tuple[_Ints, _Bools]:
     return found, good
 
 
-def _keys(batch: pa.RecordBatch, series: _Series, wrong: dict[int, str]) -> TextColumn:
+def _keys(batch: pa.RecordBatch, series: _Series, wrong: _Wrong) -> TextColumn:
     """The rows' keys; empty where `wrong` says why there is none."""
     columns = dict(zip(batch.schema.names, batch.columns, strict=True))
     names, of_name = _texts(columns["name"] if "name" in columns else pa.nulls(batch.num_rows, pa.string()))
@@ -210,8 +225,7 @@ def _keys(batch: pa.RecordBatch, series: _Series, wrong: dict[int, str]) -> Text
             keys.append("")
             said[n] = str(error)[:300]
     if said:
-        for row in np.flatnonzero(np.isin(code, list(said))).tolist():
-            wrong.setdefault(row, said[code[row]])
+        wrong.note(np.isin(code, list(said)), code, said.__getitem__)
     values, places = coded(keys)  # labels in another order make the same key
     return TextColumn(values, places[code])
 
@@ -227,14 +241,13 @@ def _fields(columns: Sequence[tuple[str, Any]]) -> _Part:
     return _Part([code for _, _, code in found], labels)
 
 
-def _mapped(column: Any, wrong: dict[int, str]) -> _Part:
+def _mapped(column: Any, wrong: _Wrong) -> _Part:
     """Labels in a map; `wrong` is told of rows with more of them than MAX_LABELS, which pass for rows with none."""
     keys, of_key = _texts(column.keys)
     items, of_item = _texts(column.items)
     start = np.asarray(column.offsets, dtype=np.int64)
     length = np.where(_nulls(column), 0, np.diff(start))
-    for row in np.flatnonzero(length > MAX_LABELS).tolist():
-        wrong[row] = f"{length[row]} labels; at most {MAX_LABELS}"
+    wrong.note(length > MAX_LABELS, length, lambda labels: f"{labels} labels; at most {MAX_LABELS}")
     length[length > MAX_LABELS] = 0
     pair = of_key * len(items) + of_item + 1
     codes = []

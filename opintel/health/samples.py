@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -34,3 +34,14 @@ def number_of(text: str) -> float:
     if len(text) > 64 or not text.isascii() or "_" in text:
         raise ValueError(f"a number is right, got {text[:100]!r}")
     return float(text)
+
+
+def shown(value: Any) -> str:
+    """A value from JSON as a reason may quote it: short, and as cheap however large it is.
+
+    >>> shown("x" * 300)[:5], shown([[1]]), shown(None)
+    ("'xxxx", 'a list', "'None'")
+    """
+    if isinstance(value, dict | list):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    return repr(str(value)[:100])

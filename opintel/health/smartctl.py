@@ -38,6 +38,8 @@ _NVME: dict[str, tuple[str, int]] = {
     "critical_comp_time": ("smartctl_nvme_critical_temperature_seconds_total", 60),
 }
 """Field of the health log → (metric, what one of it is)."""
+MAX_ATTRIBUTES = 255
+"""A disk's table has 30, their ids are a byte."""
 _SHOWN = re.compile(r"[0-9]{1,20}(?![0-9xX])")
 
 
@@ -54,6 +56,9 @@ def samples(body: bytes) -> Iterator[tuple[Any, Any, Any, Any]]:
     time = _at(document, "local_time", "time_t")
     if type(time) is not int or not EARLIEST <= time * NS < LATEST:
         raise ValueError(f"local_time.time_t is seconds since 1970 in 2000 to 2100, got {str(time)[:100]}")
+    table = _at(document, "ata_smart_attributes", "table")
+    if isinstance(table, list) and len(table) > MAX_ATTRIBUTES:
+        raise ValueError(f"expected at most {MAX_ATTRIBUTES} attributes, got {len(table)}")
     labels = {"job": "smartctl", "instance": serial.strip(), "serial": serial.strip()}
     for label, path in (("device", ("device", "name")), ("model", ("model_name",))):
         if (text := _at(document, *path)) is not None:

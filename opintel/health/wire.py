@@ -21,7 +21,7 @@ from opintel.detector import Decoded, Message, each
 from opintel.finding import parse_rfc3339
 from opintel.health import arrow, smartctl, tables
 from opintel.health.bounds import EARLIEST, LARGEST, LATEST, MAX_BYTES, MAX_KEY, MAX_LABELS, MAX_RECORDS, UNITS
-from opintel.health.samples import Sample, Samples, number_of
+from opintel.health.samples import Sample, Samples, number_of, shown
 from opintel.health.series_names import key_of
 from opintel.rows import Batch, Row
 
@@ -54,10 +54,12 @@ class HealthWire:
         if not _LABEL.match(scope_label):
             raise ValueError(f"scope_label is a label's name, got {scope_label!r}")
         self._scope_label = scope_label
-        self._keys: dict[tuple[str, tuple[tuple[str, str], ...]], str] = {}
+        self._keys: dict[tuple[Any, tuple[tuple[Any, Any], ...]], str] = {}
+        self._wrong: dict[tuple[Any, tuple[tuple[Any, Any], ...]], str] = {}
+        """What is wrong with a series, of the message that is read: it may come with a hundred thousand values."""
 
     def decode(self, messages: Sequence[Message]) -> Decoded[Sample]:
-        """The rows of the messages and a `Reject` for each bad record; nothing is raised."""
+        """The rows of the messages and what is wrong with the other records; nothing is raised."""
         batched = [at for at, m in enumerate(messages) if m.form == "json" and is_arrow(m.body)]
         parts: list[tuple[int, Decoded[Sample]]] = []
         begin = 0
@@ -73,29 +75,37 @@ class HealthWire:
         """The start of a message as it may be kept: metrics name machines, not people."""
         return body[:EXCERPT]
 
-    def _read(self, message: Message) -> list[Row[Sample] | str]:
+    def _read(self, message: Message) -> Iterator[Row[Sample] | str]:
         if message.form not in ("json", "table"):
-            return ["a sample is JSON: {timestamp, value, name, labels}; text has no series"]
+            yield "a sample is JSON: {timestamp, value, name, labels}; text has no series"
+            return
         if len(message.body) > MAX_BYTES:
-            return [f"a message of {len(message.body)} bytes; at most {MAX_BYTES}"]
+            yield f"a message of {len(message.body)} bytes; at most {MAX_BYTES}"
+            return
+        self._wrong.clear()
         try:
             samples = tables.samples(message) if message.form == "table" else _samples(message.body)
         except (msgspec.DecodeError, RecursionError, ValueError) as error:
-            return [f"not a sample: {str(error)[:200]}"]
-        found: list[Row[Sample] | str] = []
+            yield f"not a sample: {str(error)[:200]}"
+            return
+        n = -1
         for n, one in enumerate(samples):
             if n == MAX_RECORDS:
-                found.append(f"more than {MAX_RECORDS} samples in a message: the rest was not read")
-                break
+                yield f"more than {MAX_RECORDS} samples in a message: the rest was not read"
+                return
+            if isinstance(one, str):
+                yield one
+                continue
             try:
-                found.append(self._row(*one))
+                yield self._row(*one)
             except ValueError as error:
-                found.append(str(error)[:300])
-        return found or ["no sample in it"]
+                yield str(error)[:300]
+        if n < 0:
+            yield "no sample in it"
 
     def _row(self, timestamp: Any, value: Any, name: Any, labels: Any) -> Row[Sample]:
         if not isinstance(labels, dict):
-            raise ValueError(f"labels are a mapping of texts, got {str(labels)[:100]!r}")
+            raise ValueError(f"labels are a mapping of texts, got {shown(labels)}")
         time, number = _time(timestamp), _number(value)
         missing = not abs(number) <= LARGEST
         return Row(self._series(name, labels), time, time, Sample(0.0 if missing else number, missing))
@@ -103,14 +113,22 @@ class HealthWire:
     def _series(self, name: Any, labels: dict[Any, Any]) -> str:
         """The key of a series; ValueError says what is wrong with its name or labels."""
         name = name or labels.get("__name__")
+        if len(labels) > MAX_LABELS:
+            raise ValueError(f"{len(labels)} labels; at most {MAX_LABELS}")
         # equal values have equal keys: a label's text comes in few forms, and to check it costs more than to find it
         try:
             known = (name, tuple(labels.items()))
             key = self._keys.get(known)
         except TypeError:
             raise ValueError("a label's value is a text") from None
+        if key is None and (wrong := self._wrong.get(known)) is not None:
+            raise ValueError(wrong)
         if key is None:
-            key = self._key(name, labels)
+            try:
+                key = self._key(name, labels)
+            except ValueError as error:
+                self._wrong[known] = str(error)
+                raise
             if len(self._keys) >= 1 << 17:
                 self._keys.clear()
             self._keys[known] = key
@@ -120,17 +138,15 @@ class HealthWire:
         if name is None:
             raise ValueError("a metric's name is missing; label_replace(…, '__name__', 'NAME', '', '') gives one")
         if not isinstance(name, str) or not _NAME.match(name):
-            raise ValueError(f"a metric's name is letters, digits, _ and :, got {str(name)[:100]!r}")
-        if len(labels) > MAX_LABELS:
-            raise ValueError(f"{len(labels)} labels; at most {MAX_LABELS}")
+            raise ValueError(f"a metric's name is letters, digits, _ and :, got {shown(name)}")
         if sum(len(str(label)) + len(str(text)) for label, text in labels.items()) > 4 * MAX_KEY:
             raise ValueError(f"labels of more than {4 * MAX_KEY} characters")
         plain: dict[str, str] = {}
         for label, text in labels.items():
             if not isinstance(label, str) or not _LABEL.match(label):
-                raise ValueError(f"a label's name is letters, digits and _, got {str(label)[:100]!r}")
+                raise ValueError(f"a label's name is letters, digits and _, got {shown(label)}")
             if not isinstance(text, str) or not text.isprintable():
-                raise ValueError(f"label {label}: a printable text is right, got {str(text)[:100]!r}")
+                raise ValueError(f"label {label}: a printable text is right, got {shown(text)}")
             if label != "__name__" and text:  # to Prometheus an empty label is none
                 plain[label] = text
         key = key_of(plain.get(self._scope_label, "default"), name, plain)
@@ -151,19 +167,28 @@ def _joined(parts: Sequence[tuple[int, Decoded[Sample]]]) -> Decoded[Sample]:
     )
 
 
-def _samples(body: bytes) -> Iterable[tuple[Any, Any, Any, Any]]:
-    """(time, value, name, labels) of each sample in JSON, unchecked."""
+_Unchecked = tuple[Any, Any, Any, Any]
+"""Time, value, name, labels."""
+_SAMPLE = "a sample is a mapping with timestamp, value, name and labels"
+_SERIES = "a series is a mapping: {metric, value: [time, value]}, or values, a list of such pairs"
+
+
+def _samples(body: bytes) -> Iterable[_Unchecked | str]:
+    """Each sample in JSON, unchecked, or what is wrong where there is none."""
     found = _body.decode(body)
     if isinstance(found, _Body) and found.smartctl is not None and found.json_format_version is not None:
         return smartctl.samples(body)
     return _plain_samples(found)
 
 
-def _plain_samples(body: _Body | list[Any]) -> Iterator[tuple[Any, Any, Any, Any]]:
+def _plain_samples(body: _Body | list[Any]) -> Iterator[_Unchecked | str]:
+    """What is nothing like a sample costs less than one: two bytes of a message may be it."""
     if isinstance(body, list):
         for one in body:
-            plain = one if isinstance(one, dict) else {"labels": one}
-            yield plain.get("timestamp"), plain.get("value"), plain.get("name"), plain.get("labels", {})
+            if type(one) is dict and "timestamp" in one and "value" in one:
+                yield one["timestamp"], one["value"], one.get("name"), one.get("labels", {})
+            else:
+                yield _SAMPLE
     elif body.data is None:
         yield body.timestamp, body.value, body.name, {} if body.labels is None else body.labels
     else:
@@ -172,8 +197,10 @@ def _plain_samples(body: _Body | list[Any]) -> Iterator[tuple[Any, Any, Any, Any
             series = one if isinstance(one, dict) else {}
             pairs = series.get("values", [series.get("value")])
             for pair in pairs if isinstance(pairs, list) else [None]:
-                time, value = pair if isinstance(pair, list) and len(pair) == 2 else (None, None)
-                yield time, value, None, series.get("metric")
+                if type(pair) is list and len(pair) == 2:
+                    yield pair[0], pair[1], None, series.get("metric")
+                else:
+                    yield _SERIES
 
 
 def _number(value: Any) -> float:
@@ -188,7 +215,7 @@ def _number(value: Any) -> float:
             return float(value)
     except (ValueError, OverflowError):
         pass
-    raise ValueError(f"a value is a number, got {str(value)[:100]!r}")
+    raise ValueError(f"a value is a number, got {shown(value)}")
 
 
 def _time(timestamp: Any) -> int:
@@ -207,4 +234,4 @@ def _time(timestamp: Any) -> int:
             if EARLIEST <= number * unit < LATEST:
                 whole = int(number)
                 return whole * unit + (0 if whole == number else round((number - whole) * 1000) * unit // 1000)
-    raise ValueError(f"a time is RFC 3339 or s, ms, us, ns in 2000 to 2100, got {str(timestamp)[:100]!r}")
+    raise ValueError(f"a time is RFC 3339 or s, ms, us, ns in 2000 to 2100, got {shown(timestamp)}")

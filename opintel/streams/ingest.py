@@ -16,7 +16,8 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from opintel.detector import Decoded, Message, Pipeline, Reject, Wire
+from opintel.detector import Decoded, Message, Pipeline, Wire
+from opintel.rejects import Reject, Rejects
 from opintel.rows import Batch, Index
 from opintel.streams.log import Aside, AsideKind, Entry, Log
 from opintel.streams.records import MAX_RECORD, NEVER, Control, Rows, SourcePosition, Stamp, Tick, raw_codec, shard_of
@@ -32,8 +33,6 @@ HEAD = 4096
 """Bytes of a record that its stamp and source may take; a position of files may take more."""
 MAX_ROW = 4 << 20
 """Bytes of one row; a record of it must pass Kafka's 8 MiB."""
-REASONS = 20
-"""Dead letters that one message may make."""
 PLACES = 5
 """Places that a dead letter of several records names."""
 NOT_READ: dict[str, AsideKind] = {"refused": "dead", "gap": "gap"}
@@ -151,13 +150,13 @@ class Ingester:
             messages = [message for message in messages if message.form not in NOT_READ]
         decoded = self.wire.decode(messages)
         weight = decoded.rows.weights()
-        last, refused = self._refused(decoded, weight, arrival)
+        rejects = Rejects(decoded.rejects)
+        last, refused = self._refused(decoded, weight, arrival, rejects)
         batch = decoded.rows
-        if refused:
-            kept = np.ones(len(batch), dtype=bool)
-            kept[[row for row, _ in refused]] = False
+        if refused.any():
+            kept = ~refused
             batch, weight, last = batch.take(np.flatnonzero(kept)), weight[kept], last[kept]
-        dead += self._rejected(messages, [*decoded.rejects, *(reject for _, reject in refused)])
+        dead += self._rejected(messages, rejects.found())
         seen = max(self._seen, int(last.max())) if len(batch) else self._seen
         source = SourcePosition(self.source, self._chunk, self._position, after, self._seen, seen, self._count, count)
         wm = self._stamp(arrival)
@@ -175,26 +174,23 @@ class Ingester:
         self.taken += len(batch)
 
     def _refused(
-        self, decoded: Decoded[Any], weight: NDArray[np.int64], arrival: int
-    ) -> tuple[NDArray[np.int64], list[tuple[int, Reject]]]:
-        """((rows,) the latest event time that each row stands for, ns; rows that cannot be taken and why)."""
+        self, decoded: Decoded[Any], weight: NDArray[np.int64], arrival: int, rejects: Rejects
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """(rows,) the latest event time that each row stands for, ns, and which rows cannot be taken."""
         start, end = self._cut(decoded.rows)
         last = self._cut.last(decoded.rows, end)
-        bad = (weight > MAX_ROW) | self._cut.refused(start, end)
-        latest = arrival + self.stream.skew
-        if self.live:
-            bad |= last > latest
-        found = []
-        for row in np.flatnonzero(bad).tolist():
-            if weight[row] > MAX_ROW:
-                reason = f"expected at most {MAX_ROW} bytes a row, got more"
-            elif self.live and last[row] > latest:
-                ahead = self.stream.skew // 10**9
-                reason = f"event time more than {ahead} s after its arrival: check the sender's clock"
-            else:
-                reason = f"expected a window of 1 to {self.stream.ttl} ns"
-            found.append((row, Reject(int(decoded.message[row]), int(decoded.n[row]), reason)))
-        return last, found
+        reasons = (
+            f"expected at most {MAX_ROW} bytes a row, got more",
+            f"event time more than {self.stream.skew // 10**9} s after its arrival: check the sender's clock",
+            f"expected a window of 1 to {self.stream.ttl} ns",
+        )
+        ahead = last > arrival + self.stream.skew if self.live else np.zeros(len(last), dtype=bool)
+        wrong = np.stack([weight > MAX_ROW, ahead, self._cut.refused(start, end)])
+        refused = np.logical_or.reduce(wrong)
+        index = np.flatnonzero(refused)
+        code = wrong[:, index].argmax(axis=0)
+        rejects.add_rows(decoded.message[index], decoded.n[index], code, reasons.__getitem__)
+        return last, refused
 
     def _partitions(self, batch: Batch[Any]) -> list[tuple[int, Index]]:
         """The rows of each partition that has some; without a row the first, so that the source's place is kept."""
@@ -254,17 +250,13 @@ class Ingester:
         return seen - self.stream.lateness
 
     def _rejected(self, messages: Sequence[Message], rejects: Sequence[Reject]) -> list[Aside]:
-        """One dead letter for each message and reason, the first REASONS of a message; the rest of it share one."""
-        found: dict[int, dict[str, list[int]]] = {}
-        for at, n, reason in rejects:
-            by_reason = found.setdefault(at, {})
-            reason = reason if reason in by_reason or len(by_reason) < REASONS else "further records, for other reasons"
-            by_reason.setdefault(reason, []).append(n)
+        """One dead letter for each message and reason; the first of a message shows how it begins."""
         asides = []
-        for at, by_reason in sorted(found.items()):
-            excerpt = self.wire.redacted(messages[at].body)
-            for reason, records in by_reason.items():
-                asides.append(self._dead(messages[at], min(records), reason, excerpt, sorted(records)))
+        shown: int | None = None
+        for at, records, reason in rejects:
+            excerpt = b"" if at == shown else self.wire.redacted(messages[at].body)
+            asides.append(self._dead(messages[at], records[0], reason, excerpt, records))
+            shown = at
         return asides
 
     def _dead(self, message: Message, n: int, reason: str, excerpt: bytes, records: Sequence[int] = ()) -> Aside:

@@ -100,7 +100,7 @@ def test_a_bad_record_is_told_by_its_number_and_the_others_go_on(changes: dict[s
     found = decode(packed([GOOD, {**GOOD, **changes}, {**GOOD, "_id": "m-3"}]))
     assert found.n.tolist() == [0, 2]
     [reject] = found.rejects
-    assert (reject.message, reject.n) == (0, 1)
+    assert (reject.message, reject.records) == (0, [1])
     assert reason in reject.reason
 
 

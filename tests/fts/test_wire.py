@@ -74,8 +74,8 @@ def taken(wire: FtsWire, *messages: Message) -> list[Row[Transfer] | str]:
     found = wire.decode(messages)
     places = zip(found.message.tolist(), found.n.tolist(), found.rows.rows(), strict=True)
     told: dict[tuple[int, int], Row[Transfer] | str] = {(at, n): row for at, n, row in places}
-    told |= {(reject.message, reject.n): reject.reason for reject in found.rejects}
-    assert len(told) == len(found.rows) + len(found.rejects)
+    told |= {(reject.message, n): reject.reason for reject in found.rejects for n in reject.records}
+    assert len(told) == len(found.rows) + sum(len(reject.records) for reject in found.rejects)
     return [told[place] for place in sorted(told)]
 
 

@@ -63,8 +63,8 @@ def rows(found: Decoded[Any]) -> Rows:
 
 
 def reasons(found: Decoded[Any]) -> dict[tuple[int, int], str]:
-    told = {(r.message, r.n): r.reason for r in found.rejects}
-    assert len(told) == len(found.rejects)
+    told = {(r.message, n): r.reason for r in found.rejects for n in r.records}
+    assert len(told) == sum(len(r.records) for r in found.rejects)
     return told
 
 

@@ -47,7 +47,7 @@ def said(folder: Path, text: str | bytes, name: str = "cpu.csv") -> Said:
     places = zip(found.message.tolist(), found.n.tolist(), strict=True)
     rows = ((r.key, r.time, r.payload.value, bool(r.payload.missing)) for r in found.rows.rows())
     told: dict[tuple[int, int], Any] = dict(zip(places, rows, strict=True))
-    told |= {(r.message, r.n): r.reason for r in found.rejects}
+    told |= {(r.message, n): r.reason for r in found.rejects for n in r.records}
     return [told[place] for place in sorted(told)]
 
 

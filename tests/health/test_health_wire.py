@@ -28,7 +28,7 @@ def taken(content: Any, **settings: str) -> list[Row[Any] | str]:
     body = content if isinstance(content, bytes) else json.dumps(content).encode()
     found = HealthWire(**settings).decode([Message(body)])
     rows = [(n, row) for n, row in zip(found.n.tolist(), found.rows.rows(), strict=True)]
-    told = dict([*rows, *((r.n, r.reason) for r in found.rejects)])
+    told = dict([*rows, *((n, r.reason) for r in found.rejects for n in r.records)])
     return [told[n] for n in sorted(told)]
 
 

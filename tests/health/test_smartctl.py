@@ -211,7 +211,7 @@ def test_a_document_without_its_disk_or_time_is_one_reason_and_others_stay(chang
     found = decode({**ATA, **change}, NVME)
     assert set(found.message.tolist()) == {1}
     [reject] = found.rejects
-    assert (reject.message, reject.n) == (0, 0)
+    assert (reject.message, reject.records) == (0, [0])
     assert said in reject.reason
 
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from opintel.detector import Message
 from opintel.finding import NS
-from opintel.streams.ingest import HEAD, REASONS, Ingester
+from opintel.rejects import REASONS
+from opintel.streams.ingest import HEAD, Ingester
 from opintel.streams.log import Aside, Log
 from opintel.streams.records import MAX_RECORD, Rows, raw_codec
 
