@@ -17,12 +17,14 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 import click
 import msgspec
 import pytest
+import sqlalchemy as sa
 import yaml
 from contract.cases import TOY_CASE, TOY_STREAM
 from contract.harness import LOGS, feed
 from pages import REPOSITORY, fences, sections, spans, tables
 
 from opintel.alerts.settings import Budgets, Calendar, Lifecycle, Routes, Timestamp
+from opintel.alerts.sink_metrics import sink_metrics
 from opintel.alerts.sinks import SINKS, SinkSettings
 from opintel.cli import group
 from opintel.durations import Duration
@@ -34,6 +36,8 @@ from opintel.site.reading import registered, struct
 from opintel.site.settings import SiteSettings, StreamSettings
 from opintel.site.yaml_places import Document, Loader, Place, Problem
 from opintel.sizes import Size
+from opintel.store import Store
+from opintel.store.queries import SinkStanding
 from opintel.streams.connectors import SOURCES
 from opintel.streams.kafka.settings import Servers
 from opintel.streams.settings import settings_types
@@ -163,7 +167,8 @@ def test_every_command_is_documented() -> None:
     assert {heading for heading in REFERENCE if heading.startswith("opintel ")} == COMMANDS.keys()
 
 
-def test_every_metric_is_documented_with_its_labels(tmp_path: Path) -> None:
+def test_every_metric_is_documented_with_its_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("opintel.alerts.sink_metrics.outbox", lambda _: {"log": SinkStanding(1, 0, 5, 2, 7)})
     bus = LOGS["sqlite"](tmp_path)
     for _ in feed(bus, TOY_CASE):
         pass
@@ -174,6 +179,7 @@ def test_every_metric_is_documented_with_its_labels(tmp_path: Path) -> None:
         stalled=lambda: False,
         findings=lambda: {("toy", "total"): 5},
         incidents=lambda: {("toy", "open"): 1},
+        sinks=lambda: sink_metrics(Store(sa.create_engine("sqlite://")), time.time_ns),
     )
     wanted: dict[str, set[str]] = {}
     for line in vitals.text().decode().splitlines():

@@ -6,9 +6,9 @@ history only, decisions stay in event time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -27,6 +27,15 @@ Answer = Literal["confirmed", "false-alarm"]
 
 class Refused(ValueError):
     """The action is not possible; the text says why, in words for the operator."""
+
+
+class Retried(NamedTuple):
+    """A ticket whose messages are sent again."""
+
+    ticket: str
+    sink: str
+    incident: str
+    messages: int
 
 
 def acknowledge(store: Store, incident: str, by: str, *, now: int) -> None:
@@ -94,6 +103,39 @@ def send_ticket(store: Store, incident: str, sink: str, by: str, *, now: int) ->
         connection.execute(sa.update(t.ticket).where(here).values(state="queued"))
         outbox.enqueue(connection, old.id, ticket.key, sink, "created", now)
         note(connection, incident, now, _who(by), "ticket-sent", sink=sink)
+
+
+def retry_tickets(
+    store: Store, by: str, *, now: int, sink: str = "", incident: str = "", keys: Collection[str] = ()
+) -> list[Retried]:
+    """Sends the messages again that have failed, and those at once that wait for their next attempt; of a sink, of an
+    incident, of tickets by their keys, or of all. What is sent keeps its id. Raises Refused for an unknown key.
+    """
+    with store.write() as connection:
+        known = set(connection.execute(sa.select(t.ticket.c.key).where(t.ticket.c.key.in_(keys))).scalars())
+        for key in keys:
+            if key not in known:
+                raise Refused(f"there is no ticket {clean(key, 80)!r}")
+        failed, waits = t.outbox.c.state == "failed", (t.outbox.c.state == "queued") & (t.outbox.c.due > 0)
+        wanted = sa.or_(failed, waits)
+        for given, column in ((sink, t.outbox.c.sink), (incident, t.ticket.c.incident)):
+            wanted = sa.and_(wanted, column == given) if given else wanted
+        if keys:
+            wanted = sa.and_(wanted, t.ticket.c.key.in_(keys))
+        query = sa.select(t.outbox.c.id, t.ticket).join(t.ticket, t.ticket.c.key == t.outbox.c.ticket).where(wanted)
+        rows = connection.execute(query.order_by(t.ticket.c.at, t.ticket.c.key, t.outbox.c.sequence)).all()
+        messages: dict[str, list[Any]] = {}
+        for row in rows:
+            here = t.outbox.c.id == row.id
+            connection.execute(sa.update(t.outbox).where(here, failed).values(state="queued", attempts=0))
+            connection.execute(sa.update(t.outbox).where(here).values(due=0))
+            messages.setdefault(row.key, []).append(row)
+        retried = [Retried(key, row.sink, row.incident, len(of)) for key, of in messages.items() for row in of[:1]]
+        for one in retried:
+            here = (t.ticket.c.key == one.ticket) & (t.ticket.c.state == "failed")
+            connection.execute(sa.update(t.ticket).where(here).values(state="queued"))
+            note(connection, one.incident, now, _who(by), "ticket-retried", sink=one.sink, messages=one.messages)
+        return retried
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Sending what the outbox holds: in order within a ticket, again after a failure, at least once.
+"""Sending what the outbox holds for a sink: in order within a ticket, again after a failure, at least once.
 
 The attempt is noted before the sink is called and its outcome after, so a process killed in between sends the
 message again, under the same id. This is one of the few places that read a clock: waiting is about the outside
@@ -7,9 +7,10 @@ world, not about findings.
 
 from __future__ import annotations
 
+import logging
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,27 +18,35 @@ import sqlalchemy as sa
 from opintel.alerts.settings import RetryPolicy
 from opintel.alerts.sinks import Intent, Receipt, Sink
 from opintel.alerts.ticket import clean
+from opintel.finding import NS
 from opintel.store import Store
 from opintel.store import schema as t
 
+SOON = 60 * NS
+"""A run that ends with its input waits for a message whose next attempt is at most so far away."""
+log = logging.getLogger(__name__)
+
 
 class Deliverer:
-    """Sends messages to sinks by name. `clock` in ns UTC; `jitter` gives numbers in [0, 1)."""
+    """Sends the messages of one sink. `clock` in ns UTC; `jitter` gives numbers in [0, 1)."""
 
     def __init__(
         self,
         store: Store,
-        sinks: Mapping[str, Sink],
+        name: str,
+        sink: Sink,
         settings: RetryPolicy,
         *,
         clock: Callable[[], int] = time.time_ns,
         jitter: Callable[[], float] = random.random,
     ) -> None:
+        self.name = name
         self._store = store
-        self._sinks = sinks
+        self._sink = sink
         self._settings = settings
         self._clock = clock
         self._jitter = jitter
+        self._away = False
 
     def step(self) -> bool:
         """Sends one message that is due. False if there is none."""
@@ -48,13 +57,19 @@ class Deliverer:
         self._finish(row, attempt, self._send(row))
         return True
 
+    def idle(self) -> bool:
+        """Whether nothing is due now or soon. What a sink refuses for longer stays in the outbox."""
+        with self._store.read() as connection:
+            return connection.execute(_due(self.name, self._clock() + SOON)).first() is None
+
     def _begin(self) -> tuple[Any, int] | None:
         now = self._clock()
+        due = _due(self.name, now)
         with self._store.read() as connection:
-            if connection.execute(_due(now)).first() is None:
+            if connection.execute(due).first() is None:
                 return None
         with self._store.write() as connection:
-            row = connection.execute(_due(now)).first()
+            row = connection.execute(due).first()
             if row is None:
                 return None
             noted = connection.execute(sa.insert(t.attempt).values(message=row.id, started=now))
@@ -65,21 +80,19 @@ class Deliverer:
             return row, int(noted.inserted_primary_key[0])
 
     def _send(self, row: Any) -> Receipt:
-        sink = self._sinks.get(row.sink)
-        if sink is None:
-            return Receipt("retry", f"no sink {row.sink!r} is configured")
         try:
-            return sink.send(Intent(row.id, row.ticket, row.sequence, row.kind, row.body))
+            return self._sink.send(Intent(row.id, row.ticket, row.sequence, row.kind, row.body))
         except Exception as error:  # a sink's bug must not hold up the other tickets
             return Receipt("retry", clean(f"{type(error).__name__}: {error}"))
 
     def _finish(self, row: Any, attempt: int, receipt: Receipt) -> None:
         now = self._clock()
         tried = row.attempts + 1
+        wait = self._wait(tried)
         outcome = receipt.outcome
-        if outcome == "retry" and tried >= self._settings.attempts:
-            outcome = "failed"
         with self._store.write() as connection:
+            if outcome == "retry" and now - _first_tried(connection, row.id, tried) >= self._settings.keep_trying:
+                outcome = "failed"
             connection.execute(
                 sa.update(t.attempt)
                 .where(t.attempt.c.id == attempt)
@@ -87,10 +100,23 @@ class Deliverer:
             )
             here = t.outbox.c.id == row.id
             if outcome == "retry":
-                connection.execute(sa.update(t.outbox).where(here).values(due=now + self._wait(tried)))
-                return
-            connection.execute(sa.update(t.outbox).where(here).values(state=outcome))
-            connection.execute(sa.update(t.ticket).where(t.ticket.c.key == row.ticket).values(state=outcome))
+                connection.execute(sa.update(t.outbox).where(here).values(due=now + wait))
+            else:
+                connection.execute(sa.update(t.outbox).where(here).values(state=outcome))
+                connection.execute(sa.update(t.ticket).where(t.ticket.c.key == row.ticket).values(state=outcome))
+        self._tell(row.id, outcome, receipt.detail, wait)
+
+    def _tell(self, message: str, outcome: str, detail: str, wait: int) -> None:
+        """Logs what an operator should know: a failed message, and where the sink goes away or is back."""
+        if outcome == "failed":
+            log.error(
+                "sink %s: message %s has failed: %s; `opintel tickets retry` sends it", self.name, message, detail
+            )
+        elif outcome == "retry" and not self._away:
+            log.warning("sink %s: message %s: %s; next attempt in %.0f s", self.name, message, detail, wait / NS)
+        elif outcome == "sent" and self._away:
+            log.info("sink %s takes messages again", self.name)
+        self._away = outcome == "retry"
 
     def _wait(self, tried: int) -> int:
         """ns until the next attempt: exponential, between half and all of it by chance, so that retries spread out."""
@@ -98,7 +124,13 @@ class Deliverer:
         return int(longest * (0.5 + 0.5 * self._jitter()))
 
 
-def _due(now: int) -> sa.Select[Any]:
+def _first_tried(connection: sa.Connection, message: str, tried: int) -> int:
+    """When (ns UTC) the first of a message's last `tried` attempts began: those since it was put into the queue."""
+    attempts = sa.select(t.attempt.c.started).where(t.attempt.c.message == message)
+    return int(connection.execute(attempts.order_by(t.attempt.c.id.desc()).offset(tried - 1).limit(1)).scalar_one())
+
+
+def _due(sink: str, now: int) -> sa.Select[Any]:
     """The message to send next: due, and the first of its ticket that has not been sent or given up."""
     earlier = t.outbox.alias()
     blocked = sa.exists().where(
@@ -108,7 +140,7 @@ def _due(now: int) -> sa.Select[Any]:
     )
     return (
         sa.select(t.outbox)
-        .where(t.outbox.c.state == "queued", t.outbox.c.due <= now, ~blocked)
+        .where(t.outbox.c.state == "queued", t.outbox.c.sink == sink, t.outbox.c.due <= now, ~blocked)
         .order_by(t.outbox.c.due, t.outbox.c.at, t.outbox.c.id)
         .limit(1)
     )

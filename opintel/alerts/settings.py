@@ -155,16 +155,13 @@ class Route(StrictSettings, frozen=True, kw_only=True):
 
 
 class RetryPolicy(StrictSettings, frozen=True, kw_only=True):
-    """How hard a message is tried."""
+    """How long a message is tried."""
 
-    attempts: int = 12
     first: Duration = Duration(NS)
     """Wait after the first failure; it doubles each time, with jitter, up to `longest`."""
-    longest: Duration = Duration(300 * NS)
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.attempts <= 1000:
-            raise ValueError(f"attempts: expected 1 to 1000, got {self.attempts}")
+    longest: Duration = Duration(1800 * NS)
+    keep_trying: Duration = Duration(7 * 86_400 * NS)
+    """From its first attempt on; then it has failed, until an operator sends it again."""
 
 
 class Routes(StrictSettings, frozen=True, kw_only=True):

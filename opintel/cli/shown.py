@@ -1,5 +1,7 @@
-"""Findings and incidents as people read them in a terminal. Texts are untrusted: control characters never reach
-it."""
+"""Findings, incidents and tickets as people read them in a terminal.
+
+Texts are untrusted: control characters never reach it.
+"""
 
 from __future__ import annotations
 
@@ -37,6 +39,12 @@ def print_findings(findings: list[dict[str, Any]]) -> None:
         for f in findings[-SHOWN:]
     ]
     _print("findings", ["window end", "kind", "log10 p", "summary"], rows, len(findings))
+
+
+def print_retried(tickets: list[dict[str, Any]]) -> None:
+    """A table of tickets that are sent again."""
+    rows = [[_clean(one["ticket"]), _clean(one["sink"]), _clean(str(one["messages"]))] for one in tickets]
+    _print("tickets to send again", ["key", "sink", "messages"], rows, len(rows))
 
 
 def _fate(incident: dict[str, Any]) -> str:

@@ -160,6 +160,14 @@ def _send_ticket(store: Store, id: str, by: str, now: int, form: Form) -> str:
     return f"The ticket is on its way to {form.get('sink', '')}."
 
 
+def _retry_ticket(store: Store, id: str, by: str, now: int, form: Form) -> str:
+    sink = form.get("sink", "")
+    retried = actions.retry_tickets(store, by, now=now, incident=id, sink=sink)
+    if not retried:
+        raise actions.Refused(f"no message to {clean(sink, 80)!r} has failed or waits")
+    return f"What was not sent to {sink} is on its way again."
+
+
 ACTIONS: dict[str, Action] = {
     "acknowledge": _acknowledge,
     "mitigate": _mitigate,
@@ -168,4 +176,5 @@ ACTIONS: dict[str, Action] = {
     "false-alarm": _false_alarm,
     "known-until": _known_until,
     "send-ticket": _send_ticket,
+    "retry-ticket": _retry_ticket,
 }

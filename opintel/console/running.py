@@ -9,6 +9,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
+from opintel.alerts.sink_metrics import sink_metrics
 from opintel.console.api import metrics_endpoint, probe
 from opintel.console.app import create_app
 from opintel.console.views import StreamView
@@ -35,6 +36,7 @@ class View:
             stalled=lambda: watchdog.stalled() is not None,
             findings=lambda: finding_counts(system.store) if stored else {},
             incidents=lambda: incident_counts(system.store) if stored else {},
+            sinks=lambda: sink_metrics(system.store, now) if stored else (),
         )
 
     def app(self, *, token: str | None = None) -> Starlette:

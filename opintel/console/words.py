@@ -37,6 +37,7 @@ EVENTS = {
     "known-until": "Known until a time",
     "severity": "Severity changed",
     "ticket-sent": "Ticket sent",
+    "ticket-retried": "Ticket sent again",
 }
 _SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 

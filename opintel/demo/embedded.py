@@ -93,9 +93,11 @@ def _settle(system: System, team: Any) -> None:
         if not any(worked):
             break
     sinks = open_sinks(system.site)
-    deliverer = Deliverer(system.store, sinks, system.alerts.routes.delivery)
+    policy = system.alerts.routes.delivery
+    deliverers = [Deliverer(system.store, name, sink, policy) for name, sink in sinks.items()]
     while time.monotonic() < deadline and not outbox_empty(system.store):
-        if not deliverer.step():
+        worked = [one.step() for one in deliverers]
+        if not any(worked):
             time.sleep(0.05)
     for sink in sinks.values():
         sink.close()

@@ -6,7 +6,7 @@ All texts in what comes back may have been sent by anyone: they are escaped wher
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -99,6 +99,47 @@ def incident(store: Store, id: str) -> Json | None:
             "deliveries": _deliveries(connection, id),
         }
         return told
+
+
+class SinkStanding(NamedTuple):
+    """What the outbox holds for a sink, and what became of it. Times in ns UTC."""
+
+    queued: int
+    """Messages that wait."""
+    failed: int
+    """Messages that have failed; `opintel tickets retry` sends them."""
+    oldest: int | None
+    """When the oldest that waits was decided on."""
+    failures: int
+    """Attempts that failed."""
+    last_sent: int | None
+
+
+def outbox(store: Store) -> dict[str, SinkStanding]:
+    """Sink → its standing, of all that ever had a message, configured or not."""
+    box, tries = t.outbox, t.attempt
+    waiting = sa.case((box.c.state == "queued", box.c.at))
+    counts = sa.select(
+        box.c.sink,
+        sa.func.count(waiting).label("queued"),
+        sa.func.count(sa.case((box.c.state == "failed", 1))).label("failed"),
+        sa.func.min(waiting).label("oldest"),
+    ).group_by(box.c.sink)
+    attempts = (
+        sa.select(
+            box.c.sink,
+            sa.func.count(sa.case((tries.c.outcome.in_(("retry", "failed")), 1))).label("failures"),
+            sa.func.max(sa.case((tries.c.outcome == "sent", tries.c.finished))).label("last_sent"),
+        )
+        .join(tries, tries.c.message == box.c.id)
+        .group_by(box.c.sink)
+    )
+    with store.read() as connection:
+        tried = {row.sink: (row.failures, row.last_sent) for row in connection.execute(attempts)}
+        return {
+            row.sink: SinkStanding(row.queued, row.failed, row.oldest, *tried.get(row.sink, (0, None)))
+            for row in connection.execute(counts.order_by(box.c.sink))
+        }
 
 
 def outbox_empty(store: Store) -> bool:

@@ -8,7 +8,7 @@ channel lives in the store.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
@@ -90,9 +90,10 @@ class Vitals:
         stalled: Callable[[], bool],
         findings: Callable[[], dict[tuple[str, str], int]],
         incidents: Callable[[], dict[tuple[str, str], int]],
+        sinks: Callable[[], Iterable[Metric]] = tuple,
     ) -> None:
         self._bus, self._streams, self._now, self._stalled = bus, streams, now, stalled
-        self._findings, self._incidents = findings, incidents
+        self._findings, self._incidents, self._sinks = findings, incidents, sinks
         self._missing = ""
         """Why the log told nothing at the last scrape."""
         self._registry = CollectorRegistry()
@@ -118,7 +119,7 @@ class Vitals:
         open_ones = GaugeMetricFamily("opintel_incidents", "Incidents in the store.", labels=["stream", "state"])
         for (name, state), count in self._incidents().items():
             open_ones.add_metric([name, state], count)
-        yield from (found, open_ones)
+        yield from (found, open_ones, *self._sinks())
         up = GaugeMetricFamily(
             "opintel_log_up", "0 while the log, or a topic of it, is not there: all about streams is missing then."
         )

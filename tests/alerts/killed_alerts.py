@@ -79,9 +79,8 @@ def main(store_url: str, records: Path, url: str, step: str, count: int) -> None
     sa.event.listen(store.engine, "commit", committing)
     log = [decode(value) for value in msgspec.msgpack.decode(records.read_bytes())]
     service = AlertService(store, settings(sinks=["receiver"]))
-    sinks = {"receiver": Wrapped(Webhook(url, KEY), killer.reach)}
-    rules = RetryPolicy(attempts=50, first=Duration(1_000_000), longest=Duration(2_000_000))
-    deliverer = Deliverer(store, sinks, rules)
+    rules = RetryPolicy(first=Duration(1_000_000), longest=Duration(2_000_000))
+    deliverer = Deliverer(store, "receiver", Wrapped(Webhook(url, KEY), killer.reach), rules)
     position = service.position()
     while position < len(log):
         doing = "decision"

@@ -4,8 +4,11 @@ import base64
 import hashlib
 import hmac
 import json
+import socket
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -121,6 +124,42 @@ def test_an_answer_is_read_to_a_bound_and_shown_as_one_clean_line(server: Server
     receipt = Webhook(server.url, KEY).send(intent())
     assert receipt.outcome == "sent"
     assert receipt.detail.startswith("HTTP 200 [31m no")
+    assert len(receipt.detail) < 300
+
+
+class Dripping:
+    """Sends an answer byte by byte for ten seconds at most; whoever reads it with a deadline has long left."""
+
+    def __init__(self, start: bytes, drop: bytes, end: bytes) -> None:
+        self._parts = start, drop, end
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._server.getsockname()[1]}/"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        start, drop, end = self._parts
+        connection, _ = self._server.accept()
+        with self._server, connection, suppress(OSError):
+            connection.recv(1 << 16)
+            connection.sendall(start)
+            for _ in range(500):
+                connection.sendall(drop)
+                time.sleep(0.02)
+            connection.sendall(end)
+
+
+def test_headers_that_drip_in_are_late_as_a_whole() -> None:
+    """Every byte comes in time, the answer would be a 200 in the end."""
+    dripping = Dripping(b"HTTP/1.1 200 OK\r\nx: ", b"a", b"\r\ncontent-length: 0\r\n\r\n")
+    receipt = Webhook(dripping.url, KEY, timeout=0.3).send(intent())
+    assert receipt.outcome == "retry"
+    assert receipt.detail.startswith("no answer within 0.3 s; ")
+
+
+def test_a_body_that_drips_in_does_not_change_what_its_status_says() -> None:
+    dripping = Dripping(b"HTTP/1.1 200 OK\r\ncontent-length: 999\r\n\r\n", b"a", b"")
+    receipt = Webhook(dripping.url, KEY, timeout=0.3).send(intent())
+    assert receipt.outcome == "sent"
     assert len(receipt.detail) < 300
 
 

@@ -13,6 +13,9 @@ import seed
 from seed import HOSTILE, SITES, endpoint, judge, make_app
 from starlette.testclient import TestClient
 
+from opintel.alerts.delivery import Deliverer
+from opintel.alerts.settings import RetryPolicy
+from opintel.alerts.sinks import Intent, Receipt
 from opintel.console import reading
 from opintel.console.app import serve
 from opintel.console.security import LOOPBACK
@@ -141,6 +144,33 @@ def test_what_is_refused_is_told_in_place(client: TestClient, store: Store) -> N
     assert seen
     polled = client.get(f"/incidents/{id}", params={"seen": seen[1]}, headers={"HX-Request": "true"})
     assert polled.status_code == 204, "what it says stays to be read"
+
+
+def test_a_ticket_that_has_failed_is_sent_again_by_a_button(client: TestClient, store: Store) -> None:
+    id = open_incident(store)
+    data = {"key": form_key(client), "sink": "helpdesk"}
+    assert client.post(f"/incidents/{id}/retry-ticket", data={"sink": "helpdesk"}).status_code == 403, "no form key"
+    assert "no message to &#39;helpdesk&#39; has failed" in client.post(f"/incidents/{id}/retry-ticket", data=data).text
+    client.post(f"/incidents/{id}/send-ticket", data=data)
+    assert "/retry-ticket" not in client.get(f"/incidents/{id}").text, "it has not been tried yet"
+    one = Deliverer(store, "helpdesk", Refusing(), RetryPolicy())
+    while one.step():
+        pass
+    assert "/retry-ticket" in client.get(f"/incidents/{id}").text
+    assert client.post(f"/incidents/{id}/retry-ticket", data=data).status_code == 303
+    told = queries.incident(store, id)
+    assert told
+    assert told["tickets"][0]["state"] == "queued"
+    assert told["events"][-1]["kind"] == "ticket-retried"
+    assert "Ticket sent again" in client.get(f"/incidents/{id}").text
+
+
+class Refusing:
+    def send(self, intent: Intent) -> Receipt:
+        return Receipt("failed", "HTTP 400")
+
+    def close(self) -> None:
+        pass
 
 
 def test_only_legal_actions_are_offered(client: TestClient, store: Store) -> None:

@@ -111,7 +111,7 @@ def settings(folder: Path, receiver: str, *, shipped: Path | None = None, **site
     routes = {
         "sinks": {"tickets": {"type": "webhook", "url": f"{receiver}/tickets", "secret_file": str(secret)}},
         "routes": [{"sinks": ["tickets"], "ticket": "auto"}],
-        "delivery": {"attempts": 1000, "first": "1s", "longest": "2s"},
+        "delivery": {"first": "1s", "longest": "2s"},
     }
     (folder / "alerts/routes.yaml").write_text(yaml.safe_dump(routes))
     (folder / "site.yaml").write_text(yaml.safe_dump(site))

@@ -10,9 +10,13 @@ import base64
 import binascii
 import hashlib
 import hmac
+import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
 
 import httpx
 import msgspec
@@ -25,8 +29,7 @@ from opintel.loopback import is_loopback
 from opintel.paths import FilePath
 
 ANSWER_LIMIT = 4096
-ANSWER_SECONDS = 15.0
-"""How many bytes of an answer are read, and for how long it may drip in."""
+"""Bytes of an answer that are read."""
 _AGAIN = frozenset({408, 409, 425, 429})
 
 
@@ -37,7 +40,8 @@ class WebhookSink(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     secret_file: FilePath = FilePath("")
     secret_env: str = ""
     """A file or an environment variable with the secret, `whsec_` and base64."""
-    timeout: Duration = Duration(10 * NS)
+    timeout: Duration = Duration(30 * NS)
+    """For a message as a whole: to connect, to send it and to read the answer."""
 
     def __post_init__(self) -> None:
         if bool(self.secret_file) == bool(self.secret_env):
@@ -54,17 +58,23 @@ class WebhookSink(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Webhook:
-    """Posts to one URL. `secret` signs; `timeout` in seconds, for connecting, writing and each read."""
+    """Posts to one URL. `secret` signs; `timeout` in seconds, for the exchange as a whole."""
 
     def __init__(
-        self, url: str, secret: bytes, *, timeout: float = 10.0, clock: Callable[[], int] = time.time_ns
+        self, url: str, secret: bytes, *, timeout: float = 30.0, clock: Callable[[], int] = time.time_ns
     ) -> None:
         self._url = checked_url(url)
         self._secret = secret
         self._clock = clock
+        self._timeout = timeout
         # The system's certificates (SSL_CERT_FILE counts); no proxy, no .netrc from the environment.
+        # A connection a message, so that its deadline knows its socket.
         self._client = httpx.Client(
-            timeout=timeout, follow_redirects=False, trust_env=False, verify=ssl.create_default_context()
+            timeout=timeout,
+            follow_redirects=False,
+            trust_env=False,
+            verify=ssl.create_default_context(),
+            limits=httpx.Limits(max_keepalive_connections=0),
         )
 
     def send(self, intent: Intent) -> Receipt:
@@ -78,11 +88,16 @@ class Webhook:
             "webhook-signature": sign(self._secret, intent.id, stamp, body),
             "idempotency-key": intent.id,
         }
+        deadline = _Deadline(self._timeout)
         try:
-            with self._client.stream("POST", self._url, content=body, headers=headers) as answer:
-                told = clean(_head(answer, time.monotonic() + ANSWER_SECONDS).decode("utf-8", "replace"), 200)
+            follow = {"trace": deadline.follow}
+            with self._client.stream("POST", self._url, content=body, headers=headers, extensions=follow) as answer:
+                told = clean(_head(answer).decode("utf-8", "replace"), 200)
         except httpx.HTTPError as error:
-            return Receipt("retry", clean(f"{type(error).__name__}: {error}", 200))
+            late = f"no answer within {self._timeout:g} s; " if deadline.passed else ""
+            return Receipt("retry", clean(f"{late}{type(error).__name__}: {error}", 200))
+        finally:
+            deadline.cancel()
         detail = f"HTTP {answer.status_code} {told}".strip()
         if answer.is_success:
             return Receipt("sent", detail)
@@ -127,12 +142,49 @@ def checked_url(url: str) -> str:
     raise ValueError("url: expected https://…; http:// is for this machine only (127.0.0.1, [::1], localhost)")
 
 
-def _head(answer: httpx.Response, deadline: float) -> bytes:
-    """The first bytes of an answer, as they came: compressed ones are not unpacked. What drips in after the deadline
-    (monotonic, s) is left."""
+def _head(answer: httpx.Response) -> bytes:
+    """The first bytes of an answer, as they came: compressed ones are not unpacked. They explain its status, which is
+    known: where they do not come, that is no failure."""
     head = b""
-    for chunk in answer.iter_raw():
-        head += chunk
-        if len(head) >= ANSWER_LIMIT or time.monotonic() > deadline:
-            break
+    with suppress(httpx.HTTPError):
+        for chunk in answer.iter_raw():
+            head += chunk
+            if len(head) >= ANSWER_LIMIT:
+                break
     return head[:ANSWER_LIMIT]
+
+
+class _Deadline:
+    """Shuts the socket of an exchange down after some seconds. httpx's own timeouts are for one operation each, so that
+    an answer which drips in byte by byte would never be late.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.passed = False
+        self._socket: socket.socket | None = None
+        self._lock = threading.Lock()
+        self._timer = threading.Timer(seconds, self._pass)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def follow(self, event: str, info: dict[str, Any]) -> None:
+        """httpx's trace extension: called with the stream once it is connected, and once it is encrypted."""
+        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            with self._lock:
+                self._socket = info["return_value"].get_extra_info("socket")
+                if self.passed:
+                    self._shut()
+
+    def cancel(self) -> None:
+        """The exchange is over."""
+        self._timer.cancel()
+
+    def _pass(self) -> None:
+        with self._lock:
+            self.passed = True
+            self._shut()
+
+    def _shut(self) -> None:
+        if self._socket is not None:
+            with suppress(OSError):  # the exchange has just ended, or TLS has taken the socket over: see `follow`
+                self._socket.shutdown(socket.SHUT_RDWR)
