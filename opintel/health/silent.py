@@ -1,7 +1,7 @@
 """Instances that fell silent: no sample of any of their series, where they used to send some in every window.
 
-A machine that is down says nothing, so this is the first thing to know about it. How surprising a silence is, is told
-by the silences that the fleet's steady instances had before; records come from stage 1.
+A machine that is down says nothing, so this is the first thing to know about it. How surprising a silence is, is
+measured by the silences that the fleet's steady instances had before; records come from stage 1.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TAIL = 4.0
 GIVEN_UP = 1440
 """Empty windows (a day of minutes) after which an instance is taken to have gone for good."""
 CAP = 20_000
-"""Instances of a scope; those above it are told by a finding of kind `refused`."""
+"""Instances of a scope; those above it are reported by a finding of kind `refused`."""
 DRAWN = 60
 DRAWN_AS = "Series with samples, by window"
 
