@@ -137,6 +137,16 @@ class LinkJudge(Judge):
 
     Windows that surprise teach almost nothing. It fails where a fault is there from the first sight of a link on:
     that becomes the link's habit within hours.
+
+    >>> from opintel.detector import Controls, Record
+    >>> judge, found = LinkJudge(), []
+    >>> for n, failed in enumerate([1] * 20 + [40]):
+    ...     window = Window(n * 600 * 10**9, (n + 1) * 600 * 10**9)
+    ...     link = LinkWindow("a", "b", 50 - failed, failed, 0, 50, 0, [], (0, 0.0, 0.0), [])
+    ...     records = [Record(window, "link", "a|b", "fts1", link)]
+    ...     found += judge.judge(Closing(window, "fts1", records, Controls(), LinkSettings(), "", complete=True))
+    >>> [finding.summary for finding in found]
+    ['a to b fails: 40 of 50 files since 03:29 (usual 2.1 %)']
     """
 
     name = "fts.failures"

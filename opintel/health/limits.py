@@ -121,6 +121,16 @@ class LimitJudge(Judge):
 
     They have no p-value: an interval says how sure the time is (`COVERAGE`), and a budget's `unranked_a_week` how many
     alarms there may be. Of several limits of a series the first counts.
+
+    >>> from opintel.detector import Controls, Record
+    >>> from opintel.health.windows import Point, SeriesWindow
+    >>> window, last = Window(0, 60 * 10**9), Point(30 * 10**9, 97.0, None, None)
+    >>> series = SeriesWindow(1, 0, last, None, False, "", 0, last.time)
+    >>> records = [Record(window, "series", 'disk_used{instance="a"}', "site", series)]
+    >>> settings = LimitSettings(limits=(Limit(metric="disk_used", above=95.0),))
+    >>> closing = Closing(window, "site", records, Controls(), settings, "", complete=True)
+    >>> [finding.summary for finding in LimitJudge().judge(closing)]
+    ['a: disk_used is 97, above its limit 95']
     """
 
     name = "health.limits"

@@ -98,6 +98,20 @@ class SilentInstanceJudge(Judge):
     1 / (1 + all windows) · (longest / r)^4 · r / 3, the last factor for the windows in which such a run would be seen.
     The scope has a habit of its own; it is silent where most fell silent within `DRAWN` windows. Nothing is said of a
     window in which the input ended.
+
+    >>> from opintel.detector import Controls, Record
+    >>> from opintel.finding import Window
+    >>> from opintel.health.windows import Point, SeriesWindow
+    >>> judge, found = SilentInstanceJudge(), []
+    >>> for n in range(1010):
+    ...     window, last = Window(n * 60 * 10**9, (n + 1) * 60 * 10**9), Point(n * 60 * 10**9, 1.0, None, None)
+    ...     series = SeriesWindow(1, 0, last, None, False, "", 0, last.time)
+    ...     there = ["a", "b", "c"][: 3 if n < 1000 else 2]
+    ...     records = [Record(window, "series", f'up{{instance="{name}"}}', "site", series) for name in there]
+    ...     closing = Closing(window, "site", records, Controls(), SilentInstanceSettings(), "", complete=True)
+    ...     found += judge.judge(closing)
+    >>> found[0].summary
+    'c is silent since 16:40: none of its 1 series has a sample'
     """
 
     name = "health.silence"
