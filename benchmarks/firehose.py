@@ -22,13 +22,13 @@ KEPT = 1 << 30
 """Bytes that a partition keeps."""
 PART = 500
 AHEAD = 400
-"""Parts that the story is told ahead: it is made two minutes at a time."""
+"""Parts by which the story is made ahead: two minutes at a time."""
 UNPACED = 30_000.0
-"""Messages a second of a story whose pace nobody asked for; more than come through, or its dates would run ahead."""
+"""Messages a second of a story without a set pace; more than come through, or its dates would run ahead."""
 NAME, INSTANCES = b"fts.example.org", 8
 """Instances that live through the same: a simulator of such a rate would hold millions of messages at a time."""
 BEFORE = 15 * NS
-"""How long before its begin a story is started, to be told in time."""
+"""How long before its begin a story is started, to be in time."""
 HOURS = 2.0
 """Length of a story."""
 

@@ -1,4 +1,4 @@
-"""Forecasts to a limit: how soon they are told, and how often of nothing.
+"""Forecasts to a limit: how soon they come, and how often they are false.
 
 python benchmarks/health_forecasts.py [--seeds 8] [--clean-days 3]
 

@@ -35,7 +35,7 @@ RECORDS = 1000
 """Records of a batched message."""
 PARTITIONS = 4
 QUIET = 3
-"""Rounds in which nobody had anything to do, after which all is done."""
+"""Rounds in which no worker had anything to do, after which all is done."""
 
 
 class Topic(NamedTuple):

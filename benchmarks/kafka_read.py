@@ -43,7 +43,7 @@ def main(bootstrap: str, passes: int, hours: float) -> None:
             bare.append(rate(lambda t=topic: poll(bootstrap, t, len(messages)), len(messages)))
             ours.append(rate(lambda t=topic: read(bootstrap, t, len(messages)), len(messages)))
         ratio = statistics.median(ours) / statistics.median(bare)
-        print(f"{codec or 'none':8} {told(bare):>28} {told(ours):>28} {ratio:6.2f}")
+        print(f"{codec or 'none':8} {spread(bare):>28} {spread(ours):>28} {ratio:6.2f}")
         admin.delete_topics([topic])
     admin.close()
 
@@ -83,7 +83,7 @@ def rate(work: Callable[[], None], count: int) -> float:
     return count / (time.process_time() - begin)
 
 
-def told(rates: list[float]) -> str:
+def spread(rates: list[float]) -> str:
     return f"{statistics.median(rates):,.0f} ({min(rates):,.0f} to {max(rates):,.0f})"
 
 

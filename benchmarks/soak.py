@@ -35,7 +35,7 @@ SETTINGS = {"window": "30s", "lateness": "30s", "skew": "30s", "interval": "10s"
 """Short windows: stage 2 remembers the last twelve, so memory has reached its level within minutes."""
 SHARE = 0.8
 AHEAD = 100_000
-"""Messages in flight while the capacity is measured: several seconds, for positions are told once a second."""
+"""Messages in flight while the capacity is measured: several seconds, for positions are committed once a second."""
 WARM, MEASURED = 20.0, 40.0
 """s of that."""
 EVERY = 10.0

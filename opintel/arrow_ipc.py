@@ -1,6 +1,6 @@
 """Arrow IPC messages from elsewhere, looked over before Arrow reads them: what a domain's wire needs to take them.
 
-Arrow inflates compressed buffers unasked and unbounded, joins the pieces of a dictionary anew with every piece, and
+Arrow inflates compressed buffers unasked and unbounded, joins the pieces of a dictionary again with every piece, and
 validates a dictionary again with every batch. So the first two are refused and the last is bounded. The columns'
 types and values are the wire's business.
 """
@@ -41,7 +41,7 @@ def is_arrow(body: bytes) -> bool:
 def checked(body: bytes, *, dictionaries: bool = False) -> pa.Buffer:
     """The stream in a message, fit for `pa.ipc.open_stream`: its buffers are plain, its batches bounded.
 
-    Not yet validated: `validate(full=True)` each batch. Raises one of FAULTS; ValueError says what would be right.
+    Not yet validated: `validate(full=True)` each batch. Raises one of FAULTS; ValueError says what was expected.
     """
     buffer = pa.py_buffer(body)
     stream = buffer.slice(len(FILE)) if body.startswith(FILE) else buffer
@@ -51,20 +51,20 @@ def checked(body: bytes, *, dictionaries: bool = False) -> pa.Buffer:
         metadata = memoryview(message.metadata)
         if message.type == "dictionary":
             if not dictionaries:
-                raise ValueError("dictionary-encoded columns; plain ones are right")
+                raise ValueError("expected plain columns, got dictionary-encoded ones")
             header = _header(metadata, DICTIONARY)
             if (delta := _field(metadata, header, _IS_DELTA)) is not None and metadata[delta]:
-                raise ValueError("a dictionary in pieces; whole ones are right")
+                raise ValueError("expected whole dictionaries, got one in pieces")
             data = _field(metadata, header, _DATA)
             if data is None:
-                raise ValueError("a dictionary without its values")
+                raise ValueError("expected a dictionary with its values, got one without")
             _require_plain(metadata, _target(metadata, data))
             held += message.body.size
         elif message.type == "record batch":
             _require_plain(metadata, _header(metadata, RECORD_BATCH))
             batches, work = batches + 1, work + held
             if batches > MAX_BATCHES or work > MAX_WORK:
-                raise ValueError(f"too many batches; at most {MAX_BATCHES} are right, few beside large dictionaries")
+                raise ValueError(f"expected at most {MAX_BATCHES} batches, and few beside large dictionaries, got more")
     return stream
 
 
@@ -121,7 +121,7 @@ def _next(messages: Any) -> Any:
 def _require_plain(metadata: memoryview, batch: int) -> None:
     """Raises ValueError if a record batch's buffers are compressed, as its flatbuffer says."""
     if _field(metadata, batch, _COMPRESSION) is not None:
-        raise ValueError("compressed buffers; plain ones are right (the transport compresses)")
+        raise ValueError("expected plain buffers (the transport compresses), got compressed ones")
 
 
 def _header(metadata: memoryview, kind: int) -> int:
@@ -129,7 +129,7 @@ def _header(metadata: memoryview, kind: int) -> int:
     table = _target(metadata, 0)
     header_type, header = _field(metadata, table, 1), _field(metadata, table, 2)
     if header is None or header_type is None or metadata[header_type] != kind:
-        raise ValueError("a message without its header")
+        raise ValueError("expected a message with its header, got one without")
     return _target(metadata, header)
 
 

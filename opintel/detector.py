@@ -57,7 +57,14 @@ class Message(msgspec.Struct, frozen=True, gc=False):
 
 
 class Decoded(NamedTuple, Generic[P]):
-    """What a wire made of some messages."""
+    """What a wire made of some messages.
+
+    >>> def length(message):
+    ...     return [Row("a", 0, 0, len(message.body))] if message.body else ["expected a body, got none"]
+    >>> found = each(length, [Message(b"xy"), Message(b"")], int)
+    >>> found.rows.payload, found.rejects == [Reject(1, 0, "expected a body, got none")]
+    ([2], True)
+    """
 
     rows: Batch[P]
     """In order of the messages, inside a message in its own order."""
@@ -72,6 +79,14 @@ class Decoded(NamedTuple, Generic[P]):
 class Wire(Protocol[P]):
     """A domain's wire format. Everything that comes in is untrusted: bound it, check it, never raise for its
     content.
+
+    >>> class Lines(Wire[str]):
+    ...     def decode(self, messages):
+    ...         return each(lambda m: [Row("a", 0, m.index, m.body.decode("utf-8", "replace"))], messages, str)
+    ...     def redacted(self, body):
+    ...         return body[:4096]
+    >>> Lines().decode([Message(b"one"), Message(b"\\xff", index=1)]).rows.payload
+    ['one', '\ufffd']
     """
 
     def decode(self, messages: Sequence[Message]) -> Decoded[P]:
@@ -99,7 +114,12 @@ QUARANTINED = "quarantined"
 
 
 class Controls:
-    """The controls in force for one window: for each (kind, subject) the highest version wins."""
+    """The controls in force for one window: for each (kind, subject) the highest version wins.
+
+    >>> controls = Controls({("mask", "a"): (2, True)})
+    >>> controls.value("mask", "a"), controls.value("mask", "b", False), controls.versions(["mask"])
+    (True, False, [('mask', 'a', 2)])
+    """
 
     def __init__(self, in_force: Mapping[tuple[str, str], tuple[int, Any]] | None = None) -> None:
         self._in_force = dict(in_force or {})
@@ -120,7 +140,12 @@ class Controls:
 
 
 class Artefact(NamedTuple):
-    """A file that was learned or agreed on elsewhere (weights, a table), known by its content."""
+    """A file that was learned or agreed on elsewhere (weights, a table), known by its content.
+
+    >>> from hashlib import sha256
+    >>> Artefact(sha256(b"weights").hexdigest(), b"weights").sha256[:8]
+    '9a129038'
+    """
 
     sha256: str
     """Hexadecimal."""
@@ -158,7 +183,21 @@ class Reduced(NamedTuple):
 
 
 class Reducer(Protocol[P]):
-    """Stage 1: rows by key → records of closed windows."""
+    """Stage 1: rows by key → records of closed windows.
+
+    >>> class Sums(Reducer[float]):
+    ...     name, version = "toy.sums", 1
+    ...     def scope(self, key):
+    ...         return "all"
+    ...     def close(self, closing):
+    ...         rows = closing.rows
+    ...         sums = [(key, sum(rows.payload[first:end])) for key, first, end in rows.spans()]
+    ...         return Reduced([Record(closing.window, "sum", key, self.scope(key), total) for key, total in sums])
+    >>> rows = Batch.of([Row("a", 1, 1, 2.0), Row("a", 3, 2, 5.0)], float)
+    >>> reduced = Sums().close(WindowRows(Window(0, 60), rows, rows.cut(0, 0), Controls(), NoSettings(), {}))
+    >>> [(record.key, record.payload) for record in reduced.records]
+    [('a', 7.0)]
+    """
 
     name: str
     version: int
@@ -210,7 +249,25 @@ class Closing(NamedTuple):
 
 
 class Judge(Protocol):
-    """Stage 2: one scope's records, window by window in order of time → findings. One instance a scope."""
+    """Stage 2: one scope's records, window by window in order of time → findings. One instance a scope.
+
+    >>> from opintel.finding import Effect, finding_id
+    >>> class Largest(Judge):
+    ...     name, version, controls = "toy.largest", 1, ()
+    ...     def judge(self, closing):
+    ...         self.tests = {"largest": len(closing.records)}
+    ...         return [self.finding(closing, max(closing.records, key=lambda record: record.payload))]
+    ...     def finding(self, closing, record):
+    ...         subject = {"scope": closing.scope, "key": record.key}
+    ...         id = finding_id(self.name, self.version, closing.model, subject, closing.window)
+    ...         about = {"id": id, "detector": self.name, "kind": "largest", "subject": subject}
+    ...         why = {"log10_p": None, "basis": "none", "effect": Effect(record.payload, "s"), "severity": "info"}
+    ...         return Finding(**about, **why, window=closing.window, summary=f"{record.key} is the largest")
+    >>> records = [Record(Window(0, 60), "sum", key, "all", total) for key, total in (("a", 7.0), ("b", 9.0))]
+    >>> judge = Largest()
+    >>> judge.judge(Closing(Window(0, 60), "all", records, Controls(), NoSettings(), "", complete=True))[0].summary
+    'b is the largest'
+    """
 
     name: str
     version: int
@@ -241,7 +298,12 @@ ANY_LABEL = "*"
 
 
 class Pipeline(NamedTuple):
-    """A domain as its `pipeline.py` declares it: its two stages, and what others ask of it."""
+    """A domain as its `pipeline.py` declares it: its two stages, and what others ask of it.
+
+    >>> toy = Pipeline("toy", float, float, Wire, Reducer, (Judge,), kinds={"largest": ("scope", "key")})
+    >>> toy.csv, toy.context, toy.kinds["largest"]
+    ('text', (0, 0), ('scope', 'key'))
+    """
 
     domain: str
     payload: type

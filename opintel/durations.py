@@ -16,7 +16,7 @@ _LONGEST = 3650 * 86_400 * NS
 
 
 def duration(text: object) -> Duration:
-    """ns of a text such as 90s, 10m, 6h, 30d. Raises ValueError that says what is right.
+    """ns of a text such as 90s, 10m, 6h, 30d. Raises ValueError that says what was expected.
 
     >>> duration("10m") == 600 * NS
     True
@@ -26,5 +26,5 @@ def duration(text: object) -> Duration:
         raise ValueError(f"expected a duration such as 500ms, 90s, 10m, 6h or 30d, got {text!r}")
     ns = int(match[1]) * _UNITS[match[2]]
     if ns > _LONGEST:
-        raise ValueError(f"a duration is at most 3650d, got {text}")
+        raise ValueError(f"expected a duration of at most 3650d, got {text}")
     return Duration(ns)

@@ -47,7 +47,11 @@ class TextColumn(NamedTuple):
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> TextColumn:
-        """The column of these texts; values in order of first appearance."""
+        """The column of these texts; values in order of first appearance.
+
+        >>> TextColumn.of(["b", "a", "b"]).values
+        ['b', 'a']
+        """
         return cls(*coded(texts))
 
     @classmethod
@@ -189,9 +193,12 @@ class Numbers(NamedTuple):
 
 
 class Columns(msgspec.Struct, eq=False):
-    """Payloads of n rows as columns. A domain's form of it lists them, in the order in which they are encoded:
+    """Payloads of n rows as columns. A domain's form of it lists them, in the order in which they are encoded: each is
+    `TextColumn`, `Annotated[NDArray[…], Numbers(…)]` or `Annotated[Arrays, Numbers(…)]`, of n entries.
 
-    each field is `TextColumn`, `Annotated[NDArray[…], Numbers(…)]` or `Annotated[Arrays, Numbers(…)]`, of n entries.
+    >>> from opintel.health.samples import Sample, Samples
+    >>> Samples.of([Sample(1.5, False), Sample(2.5, False)]).value.tolist()
+    [1.5, 2.5]
     """
 
     ROW: ClassVar[type[msgspec.Struct]]

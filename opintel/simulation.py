@@ -16,7 +16,7 @@ import msgspec
 from opintel.finding import NS, parse_rfc3339, rfc3339
 
 DEFAULT_START = parse_rfc3339("2026-03-02T06:00:00Z")
-"""A Monday; where a story begins that nobody dates."""
+"""A Monday; where a story without a date begins."""
 HOUR = 3600 * NS
 WRITTEN = 2000
 """Messages written at a time."""
@@ -80,7 +80,7 @@ def write(
     """Writes a story to `out`: messages/NNNN.jsonl, a file for each hour of arrival, and truth.json. With another
     `suffix` each message is a file, messages/NNNN-NNNNNN and the suffix.
 
-    Files of an earlier story there are replaced. `progress` is told the finished share, 0 to 1.
+    Files of an earlier story there are replaced. `progress` is called with the finished share, 0 to 1.
     """
     folder = out / "messages"
     folder.mkdir(parents=True, exist_ok=True)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+
+import opintel
 
 PACKAGE = Path(__file__).resolve().parent.parent / "opintel"
 FOUNDATION = {
@@ -48,6 +51,11 @@ def test_imports_have_no_circle() -> None:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         pytest.fail(" > ".join(error.args[1]))
+
+
+def test_the_map_names_every_room_and_module_once() -> None:
+    named = re.findall(r"(?m)^\* `(\w+)`: \S", opintel.__doc__ or "")
+    assert sorted(named) == sorted({name.split(".")[1] for name in modules() if "." in name})
 
 
 def test_files_are_short() -> None:

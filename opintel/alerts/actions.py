@@ -51,7 +51,7 @@ def mitigate(store: Store, incident: str, by: str, *, now: int) -> None:
 
 
 def close(store: Store, incident: str, by: str, *, now: int) -> None:
-    """Done with it, whatever its alerts say; they must rise anew to open another one."""
+    """Done with it, whatever its alerts say; they must rise again to open another one."""
     with _incident(store, incident) as (connection, old):
         _change(connection, old, "close", by, now)
 
@@ -93,7 +93,7 @@ def silence(store: Store, stream: str, subject: dict[str, str], until: int, by: 
 
 
 def send_ticket(store: Store, incident: str, sink: str, by: str, *, now: int) -> None:
-    """Sends a proposed ticket: from now on the sink is told of this incident."""
+    """Sends a proposed ticket: from now on the sink gets the news of this incident."""
     with _incident(store, incident) as (connection, old):
         here = (t.ticket.c.incident == incident) & (t.ticket.c.sink == sink)
         ticket = connection.execute(sa.select(t.ticket).where(here).with_for_update()).first()

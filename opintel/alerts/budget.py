@@ -74,7 +74,7 @@ class Bill(NamedTuple):
 
 
 class BudgetVerdict(NamedTuple):
-    """The findings of a window, judged: fingerprint → signal; findings that alarm nobody; what it cost."""
+    """The findings of a window, judged: fingerprint → signal; findings that raise no alarm; what it cost."""
 
     signals: dict[str, Signal]
     others: list[Finding]

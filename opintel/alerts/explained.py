@@ -1,7 +1,7 @@
 """Evidence in words: the lines that a ticket, and a screen reader, gets for each type of block.
 
-A line holds untrusted text as it came: whoever shows it cleans and escapes it. Long blocks are described by what stands
-out in them, never by all of their numbers.
+A line holds untrusted text as it came: the page or ticket that shows it cleans and escapes it. Long blocks are
+described by what stands out in them, never by all of their numbers.
 """
 
 from __future__ import annotations

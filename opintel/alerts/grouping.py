@@ -48,7 +48,7 @@ def place(alert: Alert, incidents: Iterable[Incident], now: int, grouping: Group
 
 
 def explains(incident: Incident, named: tuple[str, ...], now: int, grouping: Grouping) -> bool:
-    """Whether a finding about `named`, which alarms nobody by itself, helps to explain a live incident."""
+    """Whether a finding about `named`, which raises no alarm by itself, helps to explain a live incident."""
     if not named or not _live(incident):
         return False
     return incident.about == named or (len(named) > 1 and _blamed(incident, named, now, grouping))

@@ -1,4 +1,4 @@
-"""Intents: what the outside world is to be told, written in the transaction that decided it.
+"""Intents: messages to the outside world, written in the transaction that decided it.
 
 A route makes one ticket of an incident and sink. Its key is a function of the incident, so it is the same in every
 run over the same log. Each message of a ticket carries the next number and is rendered here, once: sending it again

@@ -305,7 +305,7 @@ class Round:
             self._alerts[mark] = msgspec.structs.replace(alert, findings=())
 
     def _support(self, others: Sequence[Finding], found: Sequence[Finding]) -> None:
-        """Findings that alarm nobody explain incidents about their subject; a new incident looks back for them."""
+        """Findings that raise no alarm explain incidents about their subject; a new incident looks back for them."""
         grouping = self.settings.lifecycle.grouping
         earlier: list[Finding] = []
         if self._fresh:

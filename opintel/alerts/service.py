@@ -37,7 +37,7 @@ class PositionMoved(RuntimeError):
 
 
 class AlertService:
-    """Decides on findings. `warm_until`: windows that end at or before it (ns UTC) are stored, and alarm nobody.
+    """Decides on findings. `warm_until`: windows that end at or before it (ns UTC) are stored, and raise no alarm.
 
     `epoch` is the findings topic's: a new log under an old store is read from its start, not from the old position.
     """

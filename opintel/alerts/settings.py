@@ -25,7 +25,7 @@ class StrictSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
 
 class Rate(StrictSettings, frozen=True, kw_only=True):
-    """How often a scope may be told in vain."""
+    """How many false or unranked alarms a scope may have."""
 
     false_alarms_a_week: float = 1.0
     unranked_a_week: int = 0

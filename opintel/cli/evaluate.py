@@ -34,7 +34,7 @@ def command(what: str, paths: tuple[Path, ...], as_json: bool) -> None:
     else:
         _print([{"kind": kind, **row} for kind, row in document["kinds"].items()])
         incidents, false, stories = (document[key] for key in ("incidents", "false_incidents", "stories"))
-        click.echo(f"{incidents} incidents, {false} of nothing in {stories} stories")
+        click.echo(f"{incidents} incidents, {false} false, in {stories} stories")
 
 
 def _templates(paths: tuple[Path, ...]) -> dict[str, Any]:

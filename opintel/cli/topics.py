@@ -1,5 +1,5 @@
 """`opintel topics plan | apply`: the topics (and the services' rights) that a site needs on its Kafka cluster, what is
-there, and making the difference good. `opintel.streams.kafka.topics` and `.acls` know what is right.
+there, and making the difference good. `opintel.streams.kafka.topics` and `.acls` know what should be there.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def naming(keys: Credentials) -> Endpoint:
 
 
 def logging_in(renderer: Renderer, keys: Credentials) -> Endpoint:
-    """`/login`: a page that asks for the token, and the cookie for whoever has it."""
+    """`/login`: a page that asks for the token, and the cookie for one who has it."""
 
     async def log_in(request: Request) -> Response:
         wanted = local_path(request.query_params.get("next", "/"))
@@ -152,7 +152,7 @@ def _known_until(store: Store, id: str, by: str, now: int, form: Form) -> str:
     except ValueError as error:
         raise actions.Refused("until when? Give a day and a time, UTC") from error
     actions.known_until(store, id, until, by, now=now)
-    return f"Known until {given.replace('T', ' ')} UTC; nobody is told about it before."
+    return f"Known until {given.replace('T', ' ')} UTC; no ticket is sent about it before."
 
 
 def _send_ticket(store: Store, id: str, by: str, now: int, form: Form) -> str:

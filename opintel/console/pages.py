@@ -259,7 +259,7 @@ class Pages:
         }
 
     def _silent(self) -> list[str]:
-        """Streams that are heard no more; none where the log is away, which is told on every page."""
+        """Streams whose live source is quiet; none where the log is away, which every page shows."""
         try:
             return [] if self._trouble() else [view.name for view in self._streams() if view.state == "stale"]
         except HTTPException:

@@ -1,4 +1,4 @@
-"""What the console is told about streams by the process that runs it; everything else it reads from the store."""
+"""What the process that runs the console passes it about streams; everything else it reads from the store."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ class Broker:
     def tail(self) -> str:
         """The end of the broker's log, without stack frames."""
         try:
-            return _told((self.folder / "broker.log").read_bytes()[-16 * _TAIL :].decode(errors="replace"))
+            return _last_lines((self.folder / "broker.log").read_bytes()[-16 * _TAIL :].decode(errors="replace"))
         except FileNotFoundError:
             return ""
 
@@ -126,7 +126,7 @@ class Broker:
         tool = _java(jars, "kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c", str(settings))
         done = subprocess.run(tool, capture_output=True, text=True, stdin=subprocess.DEVNULL)
         if done.returncode:
-            raise BrokerError(f"formatting {self.folder} failed: {_told(done.stderr or done.stdout)}")
+            raise BrokerError(f"formatting {self.folder} failed: {_last_lines(done.stderr or done.stdout)}")
 
     def _await(self, timeout: float) -> None:
         """A broker listens for clients only when it is ready to serve them."""
@@ -176,7 +176,7 @@ def shipped_folder() -> Path:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now.
+    """A port of 127.0.0.1 that is free now.
 
     Below those that the system gives to outgoing connections (Linux: from 32768): a client that tries a dead broker's
     port again and again would one day be given that port itself, and keep the broker from coming back.
@@ -209,13 +209,13 @@ def _fetch(cache: Path) -> Path:
             shutil.rmtree(cache / "kafka", ignore_errors=True)
             Path(work, "jars").rename(cache / "kafka")
     except subprocess.CalledProcessError as error:
-        raise BrokerError(f"Maven could not fetch Kafka: {_told(error.stderr or error.stdout or '')}") from error
+        raise BrokerError(f"Maven could not fetch Kafka: {_last_lines(error.stderr or error.stdout or '')}") from error
     except OSError as error:
         raise BrokerError(f"{cache} cannot hold Kafka: {error.strerror}") from error
     return cache / "kafka"
 
 
-def _told(text: str) -> str:
+def _last_lines(text: str) -> str:
     """What a Java program says, without its stack frames; at most `_TAIL` characters of the end."""
     return "\n".join(line for line in text.splitlines() if not line.startswith("\t")).strip()[-_TAIL:]
 

@@ -11,11 +11,11 @@ from opintel.site.story import Chapter, Story
 
 SPEED = 480.0
 STORY_HOURS = 8.0
-"""Length of a story that nobody limits: a minute; then console and receiver stay until Ctrl-C."""
+"""Length of a story without a limit: a minute; then console and receiver stay until Ctrl-C."""
 
 
-def told(site: Site) -> dict[str, Stories]:
-    """Stream → what its domain's simulator tells; only those that have one."""
+def stories_by_stream(site: Site) -> dict[str, Stories]:
+    """Stream → the stories of its domain's simulator; only those that have one."""
     found = {name: pipeline_of(settings.domain).stories for name, settings in site.streams.items()}
     return {name: stories() for name, stories in found.items() if stories is not None}
 
@@ -24,7 +24,7 @@ def tell(data: Path, site: Site, *, length: float | None, seed: int, clean: bool
     """A story with one fault of each kind (`clean`: none), `length` seconds of it live. `data`: the demo's folder."""
     chapters = tuple(
         Chapter(name, site.streams[name].domain, stories.quiet_hours, () if clean else stories.faults)
-        for name, stories in told(site).items()
+        for name, stories in stories_by_stream(site).items()
     )
     hours = STORY_HOURS if length is None else length * SPEED / 3600
     return Story(seed=seed, hours=hours, chapters=chapters, speed=SPEED, mark=str(data / "live"))

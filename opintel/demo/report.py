@@ -25,7 +25,7 @@ Progress = Callable[[str], AbstractContextManager[Callable[[float], None]]]
 def report(
     system: System, receiver: Receiver, story: Story, through: int, seconds: float, services: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """The demo report; `through`: how much of the story was told, ns."""
+    """The demo report; `through`: how much of the story was played, ns."""
     from opintel.site.story import injected, match
     from opintel.store.queries import incidents
 
@@ -98,7 +98,7 @@ def show(console: str) -> None:
 
 
 def story_is_over() -> None:
-    """Said once, where nobody limited the demo."""
+    """Said once, where the demo has no limit."""
     click.echo("  the story is over; console and tickets stay until Ctrl-C, `--seed N` tells another", err=True)
 
 
@@ -116,7 +116,7 @@ def farewell(document: dict[str, Any]) -> None:
     tickets = sum(t["created"] for t in document["tickets"])
     messages = sum(stream["messages"] for stream in document["streams"].values())
     lines.append(
-        f"{messages} messages, {len(document['incidents'])} incidents ({document['false_incidents']} of nothing), "
+        f"{messages} messages, {len(document['incidents'])} incidents ({document['false_incidents']} false), "
         f"{tickets} tickets, {document['seconds']:.0f} s"
     )
     sys.stdout.write("\n".join(lines) + "\n")

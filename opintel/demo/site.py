@@ -7,7 +7,7 @@ import secrets
 from pathlib import Path
 
 from opintel.alerts.sinks.webhook import read_secret
-from opintel.demo.plan import told
+from opintel.demo.plan import stories_by_stream
 from opintel.demo.receiver import Receiver
 from opintel.site.errors import UserError
 from opintel.site.load import load_site
@@ -34,7 +34,7 @@ def make_site(data: Path, *, headless: bool, bus: str | None) -> tuple[Path, Rec
         raise UserError(f"port {RECEIVER_PORT}: {error.strerror}; `--headless` takes free ports") from error
     folder = data.absolute() / "site"
     copy_shipped(folder)
-    proposed = sorted({kind for stories in told(load_site(folder)).values() for kind in stories.proposed})
+    proposed = sorted({kind for stories in stories_by_stream(load_site(folder)).values() for kind in stories.proposed})
     routes = {
         "sinks": {"tickets": {"type": "webhook", "url": f"{receiver.url}/tickets", "secret_file": str(secret_file)}},
         "routes": [

@@ -97,14 +97,14 @@ def decode(bodies: Sequence[bytes], instance: str, error: Callable[[str], str]) 
 def _read(body: bytes) -> list[pa.RecordBatch]:
     """The record batches of a message: the columns in use, validated, those that were left out as nulls."""
     if len(body) > MAX_MESSAGE:
-        raise ValueError(f"{len(body)} bytes; {MAX_MESSAGE} are the most")
+        raise ValueError(f"expected at most {MAX_MESSAGE} bytes, got {len(body)}")
     stream = checked(body)
     schema = pa.ipc.open_stream(stream).schema
-    present = schema.names  # made anew each time it is asked for
+    present = schema.names  # a new list at each access
     used = [n for n, name in enumerate(present) if name in SCHEMA.names]
     names = [present[n] for n in used]
     if len(set(names)) < len(names):
-        raise ValueError("a column comes twice")
+        raise ValueError("expected each column once, got one twice")
     if missing := sorted(set(REQUIRED).difference(names)):
         raise ValueError(f"no column {', '.join(missing)}")
     for n in used:
@@ -134,7 +134,7 @@ def _require(field: Any) -> None:
     else:
         fine = pa.types.is_float32(kind) or pa.types.is_float64(kind)
     if not fine:
-        raise ValueError(f"column {field.name} is {kind}; {right} is right")
+        raise ValueError(f"column {field.name}: expected {right}, got {kind}")
 
 
 def _wrong(batch: pa.RecordBatch, hosts: _Hosts, message: _Ints, n: _Ints, rejects: Rejects) -> NDArray[np.bool_]:
@@ -145,17 +145,17 @@ def _wrong(batch: pa.RecordBatch, hosts: _Hosts, message: _Ints, n: _Ints, rejec
         index = np.flatnonzero(rows & ~wrong)
         wrong[index] = True
         value, code = distinct(batch.column(name).take(pa.array(index)))
-        rejects.add_rows(message[index], n[index], code, lambda c: f"{name} is {shown(value(c))}; {right}")
+        rejects.add_rows(message[index], n[index], code, lambda c: f"{name}: expected {right}, got {shown(value(c))}")
 
     for name, (values, code) in zip(("endpnt", "src_hostname", "dst_hostname"), hosts, strict=True):
-        note(np.array([not value for value in values], dtype=bool)[code], name, "a host name is right")
+        note(np.array([not value for value in values], dtype=bool)[code], name, "a host name")
     end = _whole(batch.column("tr_timestamp_complete"))
     in_time = (end >= MIN_MS) & (end < MAX_MS)
-    note(~in_time, "tr_timestamp_complete", "ms since 1970 in the years 2000 to 2100 are right")
+    note(~in_time, "tr_timestamp_complete", "ms since 1970 in the years 2000 to 2100")
     outcome = _whole(batch.column("t_final_transfer_state_flag"), ABORTED - 1)
-    note((outcome < ABORTED) | (outcome > OK), "t_final_transfer_state_flag", "1, 0, -1 are right")
+    note((outcome < ABORTED) | (outcome > OK), "t_final_transfer_state_flag", "1, 0 or -1")
     for name in ("_id", "tr_id", "job_id", "file_id"):
-        note(_lengths(_text(batch.column(name))) > MAX_ID, name, f"at most {MAX_ID} bytes are right")
+        note(_lengths(_text(batch.column(name))) > MAX_ID, name, f"at most {MAX_ID} bytes")
     return wrong
 
 

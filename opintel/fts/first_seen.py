@@ -43,6 +43,16 @@ class FirstSeen(Judge):
     """`Judge`: a finding of kind `new-template` for each form that the scope has not sent before, most frequent first.
 
     State: form → start of the window in which it was first seen, at most `CAPACITY` forms.
+
+    >>> from opintel.detector import Controls
+    >>> from opintel.finding import Window
+    >>> link = LinkWindow("a", "b", 9, 1, 0, 10, 0, [], (0, 0.0, 0.0), [("f1", "disk full", 1, "disk full")])
+    >>> judge, found = FirstSeen(), []
+    >>> for window in (Window(0, 60), Window(60, 120)):
+    ...     records = [Record(window, LINK, "a|b", "fts1", link)]
+    ...     found += judge.judge(Closing(window, "fts1", records, Controls(), FirstSeenSettings(), "", complete=True))
+    >>> [(finding.window.start, finding.summary) for finding in found]
+    [(0, 'New error message, once on 1 link: disk full')]
     """
 
     name = "fts.templates"

@@ -137,6 +137,16 @@ class LinkJudge(Judge):
 
     Windows that surprise teach almost nothing. It fails where a fault is there from the first sight of a link on:
     that becomes the link's habit within hours.
+
+    >>> from opintel.detector import Controls, Record
+    >>> judge, found = LinkJudge(), []
+    >>> for n, failed in enumerate([1] * 20 + [40]):
+    ...     window = Window(n * 600 * 10**9, (n + 1) * 600 * 10**9)
+    ...     link = LinkWindow("a", "b", 50 - failed, failed, 0, 50, 0, [], (0, 0.0, 0.0), [])
+    ...     records = [Record(window, "link", "a|b", "fts1", link)]
+    ...     found += judge.judge(Closing(window, "fts1", records, Controls(), LinkSettings(), "", complete=True))
+    >>> [finding.summary for finding in found]
+    ['a to b fails: 40 of 50 files since 03:29 (usual 2.1 %)']
     """
 
     name = "fts.failures"
@@ -412,23 +422,23 @@ def _endpoints(source: list[str], destination: list[str]) -> tuple[list[tuple[st
 
 def _checked(counts: Any, fdr: float) -> tuple[list[str], list[str], Ints, Ints]:
     if not isinstance(counts, pa.Table):
-        raise ValueError(f"counts is a pyarrow.Table of {', '.join(COLUMNS)}, got {type(counts).__name__}")
+        raise ValueError(f"counts: expected a pyarrow.Table of {', '.join(COLUMNS)}, got {type(counts).__name__}")
     if not 0.0 < fdr < 1.0:
-        raise ValueError(f"fdr lies between 0 and 1, got {fdr!r}")
+        raise ValueError(f"fdr: expected a number between 0 and 1, got {fdr!r}")
     if sorted(counts.column_names) != sorted(COLUMNS):
-        raise ValueError(f"counts has the columns {', '.join(COLUMNS)}, got {', '.join(counts.column_names)}")
+        raise ValueError(f"counts: expected the columns {', '.join(COLUMNS)}, got {', '.join(counts.column_names)}")
     for name in COLUMNS:
         column = counts[name]
         if column.null_count:
             raise ValueError(f"{name} is null in row {pc.index(pc.is_null(column), True).as_py()}")
         if name in ("transfers", "failures") and not pa.types.is_integer(column.type):
-            raise ValueError(f"{name} is an integer column, got {column.type}")
+            raise ValueError(f"{name}: expected an integer column, got {column.type}")
     hosts: list[list[str]] = []
     for name in ("source", "destination"):
         kind = counts.schema.field(name).type
         value = kind.value_type if pa.types.is_dictionary(kind) else kind
         if not (pa.types.is_string(value) or pa.types.is_large_string(value) or pa.types.is_string_view(value)):
-            raise ValueError(f"{name} is a text column, got {kind}")
+            raise ValueError(f"{name}: expected a text column, got {kind}")
         hosts.append(counts[name].to_pylist())
     n, k = (counts[name].cast(pa.int64()).to_numpy() for name in ("transfers", "failures"))
     for wrong, why in ((n < 0, "transfers < 0"), (k < 0, "failures < 0"), (k > n, "failures > transfers")):

@@ -147,7 +147,7 @@ class Messages:
     def _message_list(self, body: bytes, kind: str) -> list[Row[Transfer] | str]:
         elements = _list.decode(body)
         if not 0 < len(elements) <= MAX_LIST:
-            raise _Bad(f"a list of {len(elements)} messages; 1 to {MAX_LIST} are right")
+            raise _Bad(f"expected a list of 1 to {MAX_LIST} messages, got {len(elements)}")
         out: list[Row[Transfer] | str] = []
         for element in elements:
             try:
@@ -180,7 +180,7 @@ class Messages:
         source, destination = _link(data)
         scope = self._instance if data.endpnt is None or data.endpnt == "" else host(data.endpnt)
         if not scope:
-            raise _Bad(f"endpnt is {shown(data.endpnt)}; the host name of the FTS instance is right")
+            raise _Bad(f"endpnt: expected the host name of the FTS instance, got {shown(data.endpnt)}")
         time = _time("tr_timestamp_complete", data.tr_timestamp_complete)
         outcome = _outcome(data)
         row_id = _message_id(meta)
@@ -209,7 +209,7 @@ class Messages:
 
     def _state(self, data: _Data, meta: _Metadata) -> Row[Transfer] | None:
         if not isinstance(data.file_state, str) or not data.file_state:
-            raise _Bad(f"file_state is {shown(data.file_state)}; FINISHED, FAILED, CANCELED, … are right")
+            raise _Bad(f"file_state: expected FINISHED, FAILED, CANCELED, …, got {shown(data.file_state)}")
         outcome = _FILE_STATES.get(data.file_state.upper())
         if outcome is None:
             return None
@@ -292,7 +292,7 @@ def _link(data: _Data) -> tuple[str, str]:
 def _time(name: str, value: Any) -> int:
     time = instant(value)
     if not time:
-        raise _Bad(f"{name} is {shown(value)}; ms since 1970 in the years 2000 to 2100 are right")
+        raise _Bad(f"{name}: expected ms since 1970 in the years 2000 to 2100, got {shown(value)}")
     return time
 
 
@@ -305,8 +305,8 @@ def _outcome(data: _Data) -> int:
     outcome = _STATES.get(state.strip().lower()) if isinstance(state, str) else None
     if outcome is None:
         raise _Bad(
-            f"t_final_transfer_state_flag is {shown(flag)} and t_final_transfer_state {shown(state)}; "
-            "1, 0, -1 or Ok, Error, Abort are right"
+            "t_final_transfer_state_flag, t_final_transfer_state: expected 1, 0, -1 or Ok, Error, Abort, "
+            f"got {shown(flag)} and {shown(state)}"
         )
     return outcome
 

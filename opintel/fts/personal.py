@@ -1,7 +1,7 @@
 """Personal data in error texts: user names in paths and scopes, and certificate subjects, become pseudonyms.
 
 The FTS wire calls this on every error text before anything else sees it. A pseudonym is `user-` and six hex
-digits of a keyed hash: one person stays one name under a site's key, which nobody can look up without it.
+digits of a keyed hash: one person stays one name under a site's key, which cannot be looked up without the key.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from opintel.fts.expressions import expression
 
 PUBLIC_KEY = b"opintel: the shipped key is public, set your own"
-"""Hides names from a glance only: whoever has this source can test a guess. A site sets its own key."""
+"""Hides names from a glance only: a guess can be tested by anybody with this source. A site sets its own key."""
 
 _NAME = r"[^/\s\"'<>?&:;,()\[\]|]"
 _PATH = expression(

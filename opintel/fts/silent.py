@@ -66,6 +66,18 @@ class SilentLinkJudge(Judge):
     1 / (M + 1), which holds for any distribution of gaps, · (longest / r)^4 beyond it, · r / 3 for the windows in which
     such a run would be seen. `longest` is at least 2 + 4 (mean − 1) windows for the mean gap of subjects that are as
     steady. Bursty links thus have long gaps as their habit. A subject silent for a day is forgotten.
+
+    >>> from opintel.detector import Controls, Record
+    >>> judge, found = SilentLinkJudge(), []
+    >>> for n in range(220):
+    ...     window = Window(n * 600 * 10**9, (n + 1) * 600 * 10**9)
+    ...     active = [("a", "b"), ("c", "d"), ("e", "f")][: 3 if n < 200 else 2]
+    ...     links = [LinkWindow(s, d, 50, 0, 0, 50, 0, [], (0, 0.0, 0.0), []) for s, d in active]
+    ...     records = [Record(window, "link", f"{link.source}|{link.destination}", "fts1", link) for link in links]
+    ...     closing = Closing(window, "fts1", records, Controls(), SilentLinkSettings(), "", complete=True)
+    ...     found += judge.judge(closing)
+    >>> found[0].summary
+    'f as destination is silent since 09:20: no file where about 201 were usual'
     """
 
     name = "fts.silence"

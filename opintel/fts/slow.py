@@ -72,6 +72,16 @@ class SlowJudge(Judge):
     times a factor that the link's own residuals teach, shrunk to 1. Outliers are clipped before they teach. Means of
     windows are taken as independent and symmetric: p-values below one over the number of windows seen are labelled
     `extrapolated`.
+
+    >>> from opintel.detector import Controls, Record
+    >>> judge, found = SlowJudge(), []
+    >>> for n, mean in enumerate([16.0] * 30 + [14.0]):
+    ...     window = Window(n * 600 * 10**9, (n + 1) * 600 * 10**9)
+    ...     link = LinkWindow("a", "b", 50, 0, 0, 50, 0, [], (50, 50 * mean, 50 * (mean**2 + 0.2)), [])
+    ...     records = [Record(window, "link", "a|b", "fts1", link)]
+    ...     found += judge.judge(Closing(window, "fts1", records, Controls(), SlowSettings(), "", complete=True))
+    >>> [finding.summary for finding in found]
+    ['a to b is 7.4 times slower since 05:09: 1.2 MB/s a file, usually 8.89 MB/s (50 files)']
     """
 
     name = "fts.throughput"

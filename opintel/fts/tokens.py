@@ -17,7 +17,7 @@ MAX_TOKEN: Final = 120
 
 
 class Tokens(dict[str, str]):
-    """Masked form by word; remembers at most `size` short words, then starts anew (the mapping is pure)."""
+    """Masked form by word; remembers at most `size` short words, then starts over (the mapping is pure)."""
 
     def __init__(self, size: int) -> None:
         super().__init__()

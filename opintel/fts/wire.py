@@ -137,7 +137,7 @@ class FtsWire:
         return (text if self._pseudonyms is None else self._pseudonyms.scrub_record(text)).encode()
 
     def _columns(self, found: Sequence[_Complete], places: Any) -> tuple[Decoded[Transfer], list[int]]:
-        """The rows of those that are right as they stand, and the places of the others."""
+        """The rows of messages whose fields are valid as they stand, and the places of the others."""
         data = [one.data for one in found]
         whole = np.fromiter(chain.from_iterable(map(_numbers, data)), dtype=np.int64, count=_WHOLE * len(data))
         outcome, end, start, size, other_size = whole.reshape(-1, _WHOLE).T

@@ -90,10 +90,10 @@ class _Wrong:
 def _batches(body: bytes) -> Iterator[pa.RecordBatch]:
     """The record batches of a message: the columns in use, validated; the first ends where MAX_RECORDS are reached.
 
-    All are looked at before the first is given out: a message is right as a whole or none of it is taken.
+    All are looked at before the first is given out: a message is taken as a whole or not at all.
     """
     if len(body) > MAX_BYTES:
-        raise ValueError(f"{len(body)} bytes; at most {MAX_BYTES}")
+        raise ValueError(f"expected at most {MAX_BYTES} bytes, got {len(body)}")
     stream = checked(body, dictionaries=True)
     schema = pa.ipc.open_stream(stream).schema
     used = _used(schema)
@@ -117,11 +117,11 @@ def _used(schema: pa.Schema) -> list[int]:
         if name in ("timestamp", "value", "name", "labels") or (not labelled and _is_text(schema.field(n).type))
     ]
     if len({names[n] for n in used}) < len(used):
-        raise ValueError("a column comes twice")
+        raise ValueError("expected each column once, got one twice")
     if missing := [name for name in ("timestamp", "value") if name not in names]:
         raise ValueError(f"no column {', '.join(missing)}")
     if len(used) > MAX_LABELS + 3:
-        raise ValueError(f"{len(used) - 3} labels; at most {MAX_LABELS}")
+        raise ValueError(f"expected at most {MAX_LABELS} labels, got {len(used) - 3}")
     for n in used:
         _require(names[n], schema.field(n).type)
     return used
@@ -144,7 +144,7 @@ def _require(name: str, kind: Any) -> None:
     else:
         fine, right = _is_text(kind), "string"
     if not fine:
-        raise ValueError(f"column {name} is {str(kind)[:100]}; {right} is right")
+        raise ValueError(f"column {name}: expected {right}, got {str(kind)[:100]}")
 
 
 def _is_text(kind: Any) -> bool:
@@ -164,7 +164,7 @@ def _rows(batch: pa.RecordBatch, series: _Series, wrong: _Wrong) -> tuple[Batch[
         wrong.note(~given, code, lambda c: f"{right}, got {str(shown(c))[:100]}")
     column = batch.column("value")
     missing = _nulls(column)
-    wrong.note(missing, missing.astype(np.int64), lambda _: "a value is a number, got None")
+    wrong.note(missing, missing.astype(np.int64), lambda _: "value: expected a number, got None")
     value = _real(column)
     missing = ~(np.abs(value) <= LARGEST)
     samples = Samples(np.where(missing, 0.0, value), missing.astype(np.int8))
@@ -242,7 +242,7 @@ def _fields(columns: Sequence[tuple[str, Any]]) -> _Part:
 
 
 def _mapped(column: Any, wrong: _Wrong) -> _Part:
-    """Labels in a map; `wrong` is told of rows with more of them than MAX_LABELS, which pass for rows with none."""
+    """Labels in a map; a row with more of them than MAX_LABELS goes into `wrong` and passes for one with none."""
     keys, of_key = _texts(column.keys)
     items, of_item = _texts(column.items)
     start = np.asarray(column.offsets, dtype=np.int64)
@@ -278,7 +278,7 @@ def _parsed(column: Any) -> _Part:
     def labels(row: int) -> dict[str, Any]:
         here: dict[str, Any] | None = found[code[row]]
         if here is None:
-            raise ValueError(f"labels are a mapping of texts, in JSON, got {str(texts[code[row]])[:100]!r}")
+            raise ValueError(f"labels: expected a mapping of texts, in JSON, got {str(texts[code[row]])[:100]!r}")
         return here
 
     return _Part([code], labels)

@@ -19,4 +19,4 @@ EARLIEST: Final = 946_684_800 * NS
 LATEST: Final = 4_102_444_800 * NS
 """2000 to 2100: times outside are no times."""
 UNITS: Final = (NS, 10**6, 10**3, 1)
-"""ns in a second, ms, us, ns: which one a number counts in is told by its size."""
+"""ns in a second, ms, us, ns: which one a number counts in shows in its size."""

@@ -34,12 +34,12 @@ HOURS = 48
 EVERY = 5
 """Windows between two forecasts of a series."""
 AGREED = 3
-"""Forecasts in a row that say the same before it is told."""
+"""Forecasts in a row that agree before one becomes a finding."""
 COVERAGE, SURE = 0.9, 0.998
-"""Of the interval that is told; of the one whose late end must lie within the time asked for, since a line through an
+"""Of the interval that is shown; of the one whose late end must lie within the time asked for, since a line through an
 hour of noise may point anywhere."""
 CAP = 5_000
-"""Series with a limit, a scope; those above it are told by a finding of kind `refused`."""
+"""Series with a limit, a scope; those above it are reported by a finding of kind `refused`."""
 GONE = 1440
 """Windows without a sample after which a series is forgotten."""
 JUMP = 4.0
@@ -57,7 +57,7 @@ class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     above: float | None = None
     below: float | None = None
     hours: Annotated[float, msgspec.Meta(gt=0, le=24 * 365)] = 48.0
-    """It is told when it is nearly certain to be reached within so many hours."""
+    """A forecast is made when the limit is nearly certain to be reached within so many hours."""
     reached: Severity = "critical"
     """Severity where it is reached."""
 
@@ -102,7 +102,7 @@ class _Past(msgspec.Struct, array_like=True):
     """Median, low, high of the last forecast in s since 1970; empty where it did not reach the limit in time."""
     absent: int = 0
     due: float = math.inf
-    """The earliest of the latest times that were told, s since 1970."""
+    """The earliest of the latest times that were forecast, s since 1970."""
     hours: list[tuple[int, float, int]] = []
     """(hours since 1970, sum of its values, how many) of the last hours that had any."""
 
@@ -121,6 +121,16 @@ class LimitJudge(Judge):
 
     They have no p-value: an interval says how sure the time is (`COVERAGE`), and a budget's `unranked_a_week` how many
     alarms there may be. Of several limits of a series the first counts.
+
+    >>> from opintel.detector import Controls, Record
+    >>> from opintel.health.windows import Point, SeriesWindow
+    >>> window, last = Window(0, 60 * 10**9), Point(30 * 10**9, 97.0, None, None)
+    >>> series = SeriesWindow(1, 0, last, None, False, "", 0, last.time)
+    >>> records = [Record(window, "series", 'disk_used{instance="a"}', "site", series)]
+    >>> settings = LimitSettings(limits=(Limit(metric="disk_used", above=95.0),))
+    >>> closing = Closing(window, "site", records, Controls(), settings, "", complete=True)
+    >>> [finding.summary for finding in LimitJudge().judge(closing)]
+    ['a: disk_used is 97, above its limit 95']
     """
 
     name = "health.limits"

@@ -27,7 +27,7 @@ _EXCURSION = {
     "walk": 4.89,
 }
 _UPWARD = ("poisson", "lognormal")
-"""A spike downward would be below zero, where nobody misses it."""
+"""A spike downward would be below zero, where it is not missed."""
 
 
 class Process(NamedTuple):

@@ -1,4 +1,4 @@
-"""The notice that some series or instances are not judged: a finding that alarms nobody, so that nothing is left out
+"""The notice that some series or instances are not judged: a finding that raises no alarm, so that nothing is left out
 in silence. The health judges whose memory is bounded make it.
 """
 

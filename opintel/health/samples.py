@@ -32,7 +32,7 @@ def number_of(text: str) -> float:
     Python reads as one (1_000, digits of other scripts) is none.
     """
     if len(text) > 64 or not text.isascii() or "_" in text:
-        raise ValueError(f"a number is right, got {text[:100]!r}")
+        raise ValueError(f"expected a number, got {text[:100]!r}")
     return float(text)
 
 

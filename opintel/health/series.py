@@ -86,7 +86,7 @@ class MultiSeriesDetector:
 
     def __init__(self, n_series: int) -> None:
         if n_series < 0:
-            raise ValueError(f"a number of series is right, got {n_series}")
+            raise ValueError(f"expected a number of series, got {n_series}")
         self._state = SeriesState(n_series)
 
     def __len__(self) -> int:
@@ -152,7 +152,7 @@ class MultiSeriesDetector:
     def _known(self, keys: ArrayLike) -> Ints:
         known = np.asarray(keys, dtype=np.int64)
         if known.size and not 0 <= known.min() <= known.max() < len(self):
-            raise IndexError(f"keys from 0 to {len(self) - 1} are right, got {known.min()} to {known.max()}")
+            raise IndexError(f"expected keys from 0 to {len(self) - 1}, got {known.min()} to {known.max()}")
         return known
 
 

@@ -1,7 +1,7 @@
 """Instances that fell silent: no sample of any of their series, where they used to send some in every window.
 
-A machine that is down says nothing, so this is the first thing to know about it. How surprising a silence is, is told
-by the silences that the fleet's steady instances had before; records come from stage 1.
+A machine that is down says nothing, so this is the first thing to know about it. How surprising a silence is, is
+measured by the silences that the fleet's steady instances had before; records come from stage 1.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TAIL = 4.0
 GIVEN_UP = 1440
 """Empty windows (a day of minutes) after which an instance is taken to have gone for good."""
 CAP = 20_000
-"""Instances of a scope; those above it are told by a finding of kind `refused`."""
+"""Instances of a scope; those above it are reported by a finding of kind `refused`."""
 DRAWN = 60
 DRAWN_AS = "Series with samples, by window"
 
@@ -98,6 +98,20 @@ class SilentInstanceJudge(Judge):
     1 / (1 + all windows) · (longest / r)^4 · r / 3, the last factor for the windows in which such a run would be seen.
     The scope has a habit of its own; it is silent where most fell silent within `DRAWN` windows. Nothing is said of a
     window in which the input ended.
+
+    >>> from opintel.detector import Controls, Record
+    >>> from opintel.finding import Window
+    >>> from opintel.health.windows import Point, SeriesWindow
+    >>> judge, found = SilentInstanceJudge(), []
+    >>> for n in range(1010):
+    ...     window, last = Window(n * 60 * 10**9, (n + 1) * 60 * 10**9), Point(n * 60 * 10**9, 1.0, None, None)
+    ...     series = SeriesWindow(1, 0, last, None, False, "", 0, last.time)
+    ...     there = ["a", "b", "c"][: 3 if n < 1000 else 2]
+    ...     records = [Record(window, "series", f'up{{instance="{name}"}}', "site", series) for name in there]
+    ...     closing = Closing(window, "site", records, Controls(), SilentInstanceSettings(), "", complete=True)
+    ...     found += judge.judge(closing)
+    >>> found[0].summary
+    'c is silent since 16:40: none of its 1 series has a sample'
     """
 
     name = "health.silence"

@@ -133,7 +133,7 @@ class _Play:
         return shown
 
     def _count(self, metric: str, gained: Floats, restarted: npt.NDArray[np.bool_]) -> Floats:
-        """A counter (H, T) that gains so much before each scrape; it begins anew half-way to one after a restart."""
+        """A counter (H, T) that gains so much before each scrape; it begins at 0 half-way to one after a restart."""
         total = self._counted[metric] + np.cumsum(gained, axis=1)
         from_zero = np.where(restarted, total - np.floor(gained / 2), 0.0)
         counted: Floats = total - np.maximum.accumulate(from_zero, axis=1)

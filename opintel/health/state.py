@@ -42,7 +42,7 @@ _CHARTED = slice(COLUMNS.index("shift"), COLUMNS.index("spread") + 1)
 _AFRESH = 20.0
 """Rows that a series remembers once a lasting disturbance has become its new normal."""
 _FIT = 8
-"""A tail is fitted anew at every 8th exceedance, from the 16th on."""
+"""A tail is fitted again at every 8th exceedance, from the 16th on."""
 
 
 class SeriesState:
@@ -88,13 +88,13 @@ class SeriesState:
         """Takes a snapshot's place; ValueError where its arrays are not this version's."""
         names = [str(name) for name in np.asarray(state["names"])]
         if names != list(COLUMNS):
-            raise ValueError(f"a state of the columns {', '.join(COLUMNS)} is right, got {', '.join(names)[:500]}")
+            raise ValueError(f"expected a state of the columns {', '.join(COLUMNS)}, got {', '.join(names)[:500]}")
         arrays = {name: np.asarray(state[name]) for name in ("columns", "rings", "hours", "weeks")}
         n = arrays["columns"].shape[-1] if arrays["columns"].ndim == 2 else -1
         shapes = {"columns": (len(COLUMNS), n), "rings": (n, SIDES, KEPT), "hours": (n, 2, 24), "weeks": (n, 2, 168)}
         for name, shape in shapes.items():
             if arrays[name].shape != shape:
-                raise ValueError(f"{name} must be {shape}, not {arrays[name].shape}")
+                raise ValueError(f"{name}: expected shape {shape}, got {arrays[name].shape}")
         self.count = n
         self.columns = np.array(arrays["columns"], dtype=np.float64, order="C")
         self.rings = np.array(arrays["rings"], dtype=np.float32, order="C")

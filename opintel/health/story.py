@@ -17,7 +17,7 @@ FAULT_KINDS = (
     *("clock-drift", "network-flaps", "host-down"),
 )
 KINDS = (*FAULT_KINDS, "disk-wear")
-"""All that can be told. `disk-wear` comes only where asked for: a real disk dies in days, here it does in hours."""
+"""All kinds of fault. `disk-wear` comes only where asked for: a real disk dies in days, here it does in hours."""
 METRICS = {"disk-filling": DISK, "memory-leak": MEMORY, "sensor-stuck": TEMPERATURE, "clock-drift": CLOCK}
 """Faults of one metric; others show in several, and their subject is the host."""
 
@@ -26,7 +26,7 @@ SHORTEST, LEAST = 25 * MINUTE, 0.4
 AFTERWARDS, AFTER = 30 * MINUTE, 1 / 3
 """… and what is left after the last one."""
 LONGER = {"sensor-stuck": 2.0}
-"""Nobody mends a stuck sensor within the hour."""
+"""A stuck sensor is not mended within the hour."""
 
 
 def plan(

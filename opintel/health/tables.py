@@ -44,15 +44,15 @@ def samples(message: Message) -> list[tuple[Any, Any, Any, Any]]:
     cell of a wide table that is no number is no sample.
     """
     if b"\0" in message.body:
-        raise ValueError("a row of text is right, of at most 1 MiB; this one has a NUL in it, or was cut")
+        raise ValueError("expected a row of text of at most 1 MiB, got one that has a NUL in it or was cut")
     try:
         text = message.body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"a table is UTF-8; byte {error.start} is not") from None
+        raise ValueError(f"expected a table in UTF-8, got another byte at {error.start}") from None
     try:
         heading, *rows = (row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row)
     except (csv.Error, ValueError) as error:
-        raise ValueError(f"a heading and a row of CSV are right: {error}") from None
+        raise ValueError(f"expected a heading and a row of CSV, got {error}") from None
     plan = _plan(tuple(heading))
     if isinstance(plan, str):
         raise ValueError(plan)
@@ -61,7 +61,7 @@ def samples(message: Message) -> list[tuple[Any, Any, Any, Any]]:
     found: list[tuple[Any, Any, Any, Any]] = []
     for row in rows:
         if len(row) != plan.cells:
-            raise ValueError(f"{plan.cells} cells are right, as in the heading, got {len(row)}")
+            raise ValueError(f"expected {plan.cells} cells, as in the heading, got {len(row)}")
         time = _zoned(row[plan.time].strip())
         if plan.value is None:
             found += [(time, row[n], metric, source) for n, metric in plan.others if _is_number(row[n])]
@@ -90,7 +90,7 @@ def _plan(cells: tuple[str, ...]) -> _Plan | str:
     known = [cell.strip().lower() for cell in cells]
     time = next((known.index(name) for name in TIMES if name in known), None)
     if time is None:
-        return f"a heading with one of {', '.join(TIMES)} is right, got {','.join(cells)[:100]!r}"
+        return f"expected a heading with one of {', '.join(TIMES)}, got {','.join(cells)[:100]!r}"
     value, name = (known.index(word) if word in known else None for word in ("value", "name"))
     if value is None:
         name = None

@@ -48,6 +48,16 @@ class UnusualSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class UnusualJudge(Judge):
     """Findings of kind `unusual` about single series; it keeps no state. That a series is back where it usually is, is
     a surprise too, but of severity `info`: what went wrong before gives the incident its name.
+
+    >>> from opintel.detector import Controls, Record
+    >>> from opintel.finding import Window
+    >>> from opintel.health.windows import Point
+    >>> window, last = Window(0, 60 * 10**9), Point(30 * 10**9, 9.0, 0.0, 2.0)
+    >>> series = SeriesWindow(1, 0, last, -6.0, False, "level", 1, last.time)
+    >>> records = [Record(window, "series", 'load{instance="a"}', "site", series)]
+    >>> closing = Closing(window, "site", records, Controls(), UnusualSettings(), "", complete=True)
+    >>> [finding.summary for finding in UnusualJudge().judge(closing)]
+    ['a: load is at 9, usually 0 to 2']
     """
 
     name = "health.unusual"

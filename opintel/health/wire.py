@@ -52,7 +52,7 @@ class HealthWire:
 
     def __init__(self, *, scope_label: str = "job") -> None:
         if not _LABEL.match(scope_label):
-            raise ValueError(f"scope_label is a label's name, got {scope_label!r}")
+            raise ValueError(f"scope_label: expected a label's name, got {scope_label!r}")
         self._scope_label = scope_label
         self._keys: dict[tuple[Any, tuple[tuple[Any, Any], ...]], str] = {}
         self._wrong: dict[tuple[Any, tuple[tuple[Any, Any], ...]], str] = {}
@@ -105,7 +105,7 @@ class HealthWire:
 
     def _row(self, timestamp: Any, value: Any, name: Any, labels: Any) -> Row[Sample]:
         if not isinstance(labels, dict):
-            raise ValueError(f"labels are a mapping of texts, got {shown(labels)}")
+            raise ValueError(f"labels: expected a mapping of texts, got {shown(labels)}")
         time, number = _time(timestamp), _number(value)
         missing = not abs(number) <= LARGEST
         return Row(self._series(name, labels), time, time, Sample(0.0 if missing else number, missing))
@@ -120,7 +120,7 @@ class HealthWire:
             known = (name, tuple(labels.items()))
             key = self._keys.get(known)
         except TypeError:
-            raise ValueError("a label's value is a text") from None
+            raise ValueError("labels: expected a text as a label's value, got another type") from None
         if key is None and (wrong := self._wrong.get(known)) is not None:
             raise ValueError(wrong)
         if key is None:
@@ -136,22 +136,26 @@ class HealthWire:
 
     def _key(self, name: Any, labels: dict[Any, Any]) -> str:
         if name is None:
-            raise ValueError("a metric's name is missing; label_replace(…, '__name__', 'NAME', '', '') gives one")
+            raise ValueError(
+                "name: expected a metric's name, got none; label_replace(…, '__name__', 'NAME', '', '') gives one"
+            )
         if not isinstance(name, str) or not _NAME.match(name):
-            raise ValueError(f"a metric's name is letters, digits, _ and :, got {shown(name)}")
+            raise ValueError(f"name: expected a metric's name of letters, digits, _ and :, got {shown(name)}")
+        if len(labels) > MAX_LABELS:
+            raise ValueError(f"labels: expected at most {MAX_LABELS}, got {len(labels)}")
         if sum(len(str(label)) + len(str(text)) for label, text in labels.items()) > 4 * MAX_KEY:
-            raise ValueError(f"labels of more than {4 * MAX_KEY} characters")
+            raise ValueError(f"labels: expected at most {4 * MAX_KEY} characters, got more")
         plain: dict[str, str] = {}
         for label, text in labels.items():
             if not isinstance(label, str) or not _LABEL.match(label):
-                raise ValueError(f"a label's name is letters, digits and _, got {shown(label)}")
+                raise ValueError(f"labels: expected a label's name of letters, digits and _, got {shown(label)}")
             if not isinstance(text, str) or not text.isprintable():
-                raise ValueError(f"label {label}: a printable text is right, got {shown(text)}")
+                raise ValueError(f"label {label}: expected a printable text, got {shown(text)}")
             if label != "__name__" and text:  # to Prometheus an empty label is none
                 plain[label] = text
         key = key_of(plain.get(self._scope_label, "default"), name, plain)
         if len(key) > MAX_KEY:
-            raise ValueError(f"a series of {len(key)} characters; at most {MAX_KEY}")
+            raise ValueError(f"expected a series of at most {MAX_KEY} characters, got {len(key)}")
         return key
 
 
@@ -215,7 +219,7 @@ def _number(value: Any) -> float:
             return float(value)
     except (ValueError, OverflowError):
         pass
-    raise ValueError(f"a value is a number, got {shown(value)}")
+    raise ValueError(f"value: expected a number, got {shown(value)}")
 
 
 def _time(timestamp: Any) -> int:
@@ -234,4 +238,4 @@ def _time(timestamp: Any) -> int:
             if EARLIEST <= number * unit < LATEST:
                 whole = int(number)
                 return whole * unit + (0 if whole == number else round((number - whole) * 1000) * unit // 1000)
-    raise ValueError(f"a time is RFC 3339 or s, ms, us, ns in 2000 to 2100, got {shown(timestamp)}")
+    raise ValueError(f"timestamp: expected RFC 3339 or s, ms, us, ns in 2000 to 2100, got {shown(timestamp)}")

@@ -25,7 +25,7 @@ def pipeline_of(domain: str) -> Pipeline:
 
 
 def stories_of(domain: str) -> Stories:
-    """What the simulator of a domain tells. Raises UserError with the domains that have one."""
+    """The stories of a domain's simulator. Raises UserError with the domains that have one."""
     stories = pipeline_of(domain).stories
     if stories is None:
         others = [name for name in DOMAINS if pipeline_of(name).stories is not None]

@@ -95,7 +95,7 @@ class Retention:
             oldest = time.time_ns() - kept.retention
             topics = (watched.stream.topic, watched.stream.derived)
             dropped = {t: bus.trim(t, oldest, kept.retention_bytes or None) for t in topics}
-            dropped |= {f"{t}, asides": bus.trim_asides(t, oldest) for t in aside_topics(watched.stream)}
+            dropped |= {f"{t}, set aside": bus.trim_asides(t, oldest) for t in aside_topics(watched.stream)}
             for name, count in dropped.items():
                 if count:
                     log.info("%s: %d out of retention dropped", name, count)
@@ -110,8 +110,8 @@ class Retention:
 
 
 class Look:
-    """Looks now and then whether the topics are the same: one that was made anew is read again only when somebody asks
-    for it, and a process that only shows what others do has nobody else for that.
+    """Looks now and then whether the topics are the same: one that was re-created is read again only when a service
+    asks for it, and a process that only shows what others do has no other service for that.
     """
 
     name = "topics"
@@ -125,7 +125,7 @@ class Look:
             return False
         try:
             self._system.look()
-        except (LogError, LogUnavailable) as error:  # whoever needs them says so
+        except (LogError, LogUnavailable) as error:  # a service that needs them says so
             log.debug("looking at the topics: %s", error)
         self._next = time.monotonic() + LOOK_EVERY
         return False

@@ -38,7 +38,7 @@ class Story(msgspec.Struct, frozen=True):
 
     seed: int
     hours: float
-    """Length of what is told live."""
+    """Length of what is played live."""
     chapters: tuple[Chapter, ...]
     speed: float
     """Seconds of the story in one of the world's, once it is live."""
@@ -115,7 +115,7 @@ class StoryFeed:
     """The messages of a simulator, a tick interval at a time; what has arrived by the clock is ingested.
 
     Cut by the story's own time, so a slow machine ingests the same records as a fast one. Its position in the story is
-    the number of messages told: after a crash the same story is told on from there.
+    the number of messages sent: after a crash the same story goes on from there.
     """
 
     def __init__(self, story: Story, chapter: Chapter, ingester: Ingester) -> None:
@@ -128,7 +128,7 @@ class StoryFeed:
         """Story time ingested so far, ns."""
 
     def _cut(self, simulation: Simulation) -> Iterator[tuple[int, int, list[bytes]]]:
-        """(due, messages told before, messages), a tick interval each."""
+        """(due, messages sent before, messages), a tick interval each."""
         interval, start = self.ingester.stream.interval, simulation.start
         at, told = start, 0
         for number, group in groupby(simulation.messages(), lambda item: (item[0] - start) // interval):
@@ -158,12 +158,12 @@ class StoryFeed:
 
     @property
     def history(self) -> float:
-        """Share of the history that is told."""
+        """Share of the history that has been played."""
         return min(1.0, (self.through - self.begin) / max(1, self.clock.begin - self.begin))
 
     @property
     def over(self) -> bool:
-        """Whether all has been told."""
+        """Whether all has been played."""
         return self._next is None
 
     def idle(self) -> bool:

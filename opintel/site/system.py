@@ -169,7 +169,7 @@ class System:
         return self.log.end(FINDINGS, 0) - service.position()
 
     def look(self) -> None:
-        """Finds the topics as they are now; services over one that was made anew begin again at their next step.
+        """Finds the topics as they are now; services over one that was re-created begin again at their next step.
 
         For the thread that these run in. Raises LogError, LogUnavailable.
         """
@@ -226,7 +226,7 @@ class System:
 def drain(
     services: Sequence[Service], each_round: Callable[[], None] = lambda: None, *, stop: Stop | None = None
 ) -> None:
-    """Gives turns until nobody has anything to do, or `stop`."""
+    """Gives turns until no service has anything to do, or `stop`."""
     calm_collector()
     while not stop:
         worked = [service.step() for service in services]

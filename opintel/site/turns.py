@@ -16,8 +16,8 @@ log = logging.getLogger(__name__)
 
 
 class Lineage:
-    """Ends what was made over a topic that was made anew since: another service of this process may have seen it first,
-    and the log reads the new one from then on.
+    """Ends the services over a topic that has been re-created since: another service of this process may have seen it
+    first, and the log reads the new one from then on.
     """
 
     name = "lineage"
@@ -28,7 +28,7 @@ class Lineage:
     def step(self) -> bool:
         for topic, epoch in self._then.items():
             if self._now[topic] != epoch:
-                raise LogUnavailable(f"topic {topic} was made anew")
+                raise LogUnavailable(f"topic {topic} was re-created")
         return False
 
     def idle(self) -> bool:

@@ -36,6 +36,10 @@ def fit_healthy(k: ArrayLike, n: ArrayLike) -> HealthyFit:
     """Robust fit to counts k of n, shapes (N,); n = 0 is ignored, no count at all gives the prior.
 
     Maximises Σ ln[(1 − ε) BB(k | n, mean, rho) + ε BB(k | n, Beta(2, 1))] plus the prior; ε = 0 unless it gains `GAIN`.
+
+    >>> fit = fit_healthy([2, 1, 0, 3, 1, 2, 0, 1, 98, 99], [100] * 10)
+    >>> isinstance(fit, HealthyFit), round(fit.mean, 2), round(fit.broken, 1)
+    (True, 0.02, 0.2)
     """
     values, weight = _distinct(np.asarray(k, dtype=np.int64), np.asarray(n, dtype=np.int64))
     if len(values) == 0:

@@ -35,14 +35,25 @@ Bools = NDArray[np.bool_]
 
 
 class MemberScores(NamedTuple):
-    """A score for each of N members: its level (N,), 0 … LEVELS − 1, and its null distribution (N, LEVELS)."""
+    """A score for each of N members: its level (N,), 0 … LEVELS − 1, and its null distribution (N, LEVELS).
+
+    >>> found = scores(np.array([0, 5]), np.array([10, 10]), np.full(2, 1.0), np.full(2, 19.0))
+    >>> (found.level[1] > found.level[0]).item(), found.pmf.shape == (2, LEVELS)
+    (True, True)
+    """
 
     level: Ints
     pmf: Floats
 
 
 class Blame(NamedTuple):
-    """The verdict on G groups and their N members."""
+    """The verdict on G groups and their N members.
+
+    >>> failed, files = np.array([9, 8, 9, 0, 1]), np.full(5, 10)
+    >>> found = scores(failed, files, np.full(5, 1.0), np.full(5, 19.0))
+    >>> blame([np.array([0, 1, 2]), np.array([3, 4])], found, lambda p, free: p < 1e-3).blamed.tolist()
+    [True, False]
+    """
 
     p: Floats
     """(G,) mid-p of all members that no other group explains; 1 where none is left."""

@@ -91,6 +91,11 @@ class Dispersion:
 
     Of the cases a small part is taken to be broken (failing at a high rate, Beta(2, 1)) and does not widen rho. Starts
     from a prior around `start` worth a few dozen informative counts.
+
+    >>> dispersion = Dispersion()
+    >>> dispersion.learn(np.array([5] * 200), np.array([50] * 200), np.full(200, 0.1), keep=1.0)
+    >>> dispersion.rho() < 0.01
+    True
     """
 
     GRID = np.geomspace(0.002, 0.6, 16)

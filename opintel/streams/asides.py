@@ -1,6 +1,6 @@
-"""A table of asides in SQLite: what workers could not use, by its place.
+"""The side outputs in SQLite: a table of what workers could not use, by its place.
 
-The embedded log keeps its asides in one; the Kafka log reads them from their topic into one of its own. Builds before
+The embedded log keeps one; the Kafka log reads a topic into one of its own. Builds before
 counts were kept know the table as `aside`, of eight columns: a view of that name serves them, so that processes of both
 builds may share a file.
 """
@@ -74,7 +74,7 @@ class AsideTable:
         return [Aside(*row) for row in rows]
 
     def counts(self) -> dict[tuple[str, AsideKind], int]:
-        """(topic, kind) → how many rows the asides stand for, also those that were trimmed."""
+        """(topic, kind) → how many rows were set aside, also those that were trimmed."""
         rows = self._db.execute(
             "select topic, kind, sum(count) from (select topic, kind, count from set_aside union all"
             " select topic, kind, count from aside_dropped) group by topic, kind"
@@ -82,7 +82,7 @@ class AsideTable:
         return {(topic, cast(AsideKind, kind)): count for topic, kind, count in rows}
 
     def trim(self, topic: str, older_than: int, limit: int) -> int:
-        """Drops at most `limit` asides of a topic that were put before `older_than`; returns how many."""
+        """Drops at most `limit` records of a topic that were put before `older_than`; returns how many."""
         old = self._db.execute(
             "select kind, topic, partition, position, line, count from set_aside where topic = ? and at < ?"
             " order by at limit ?",

@@ -1,7 +1,7 @@
 """Checkpoints: immutable objects `<structure>/<topic>-<partition>/<position>` with a checksum, on any fsspec
 URL (a folder, also a shared one; S3).
 
-Because state is a function of the log's prefix, whoever writes a checkpoint of a position writes the same
+Because state is a function of the log's prefix, every writer of a position's checkpoint writes the same
 bytes: no fencing is needed. What is torn, foreign or no file at all is passed over with a warning, and the one before
 it serves.
 """
@@ -36,7 +36,7 @@ FEW = 1024
 AT_ONCE = 8 << 20
 """Bytes written at a time: a file system may keep a copy of them."""
 S3_PATIENCE = {"connect_timeout": 3, "read_timeout": 10, "retries": {"max_attempts": 2}}
-"""botocore's own takes half a minute to say that nobody is there; the stream waits for it."""
+"""botocore's own takes half a minute to say that no server answers; the stream waits for it."""
 NO_FILE = (errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG)
 """Of a link that leads nowhere; any other error is the store's."""
 _NAME = re.compile(r"[0-9]{16}")
@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 
 
 class CheckpointError(OSError):
-    """A checkpoint could not be written: disk full, no such bucket, nobody there."""
+    """A checkpoint could not be written: disk full, no such bucket, no server."""
 
 
 class Checkpoints:
@@ -111,8 +111,8 @@ class Checkpoints:
         """(position, state) of the newest sound checkpoint not beyond `end`, if any.
 
         Those beyond are of a log that has lost its tail since (restored from a backup): they are dropped, or they would
-        be taken for this log's once it has grown. LogUnavailable where nobody can say: to begin without it would be
-        right, but a replay of everything.
+        be taken for this log's once it has grown. LogUnavailable where that cannot be found out: to begin without it
+        would be right, but a replay of everything.
         """
         try:
             for position, is_file in self._positions():

@@ -2,7 +2,7 @@
 
 A reducer that raises may have changed its state for any of the keys it was given. So the careful way tries a range of
 keys, goes back to the state before where it raises, and halves the range: one bad key among n costs some log n tries.
-Where many are bad it goes key by key instead, or whoever sends rows could make each window cost n tries.
+Where many are bad it goes key by key instead, or a sender of bad rows could make each window cost n tries.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Feeds join a connector to an ingester and take their turns in a process's loop: files, a live STOMP broker, the
 topics of a Kafka cluster, the answers of a Prometheus server.
 
-Files, topics and answers are read on where the log's tail says that they stood. A STOMP broker is told what the log
-has. Live sources tick.
+Files, topics and answers are read on where the log's tail says that they stood. A STOMP broker gets
+acknowledgements for what the log has. Live sources tick.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class BrokerFeed:
             self.source.acknowledge(token for token, _ in received)
         now = self.clock()
         if not self.source.connected or len(received) == CHUNK:
-            # nobody was listened to, or there is a backlog: its messages must not become late by a tick
+            # there was no connection, or there is a backlog: its messages must not become late by a tick
             self._next_tick = now + self.ingester.stream.interval
         elif not received and now >= self._next_tick:
             self.ingester.tick(now)
@@ -142,7 +142,7 @@ class ReplayableFeed:
             log.info("%s: its source is back", self.name)
             self._away, self._pause = False, FIRST_PAUSE
         now = self.clock()
-        while len(messages) > CHUNK:  # read again it may be more, with what is told of gaps
+        while len(messages) > CHUNK:  # read again it may be more, with messages about gaps
             ingester.take(messages[:CHUNK], ingester.resume.position, now)
             messages = messages[CHUNK:]
         if messages or after != position or unfinished is not None:

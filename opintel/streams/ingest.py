@@ -83,7 +83,7 @@ class Ingester:
         by_position = replayable or not live
         of_source = self._tails(latest) if by_position else latest
         tails = {p: t for p, t in enumerate(of_source) if t is not None and t.source.name == source}
-        # whoever wrote a record knew that all before its chunk is in the log: of several writers (one that was cut off
+        # the writer of a record knew that all before its chunk is in the log: of several writers (one that was cut off
         # may still write, and cuts its chunks elsewhere) each can be believed, and the one that was furthest is
         mine = max((t.source for t in tails.values()), key=lambda s: (s.count_before, s.count), default=None)
         others = (t.source.seen for t in latest if t is not None and t.source.name != source)

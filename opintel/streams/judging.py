@@ -184,7 +184,7 @@ class JudgeStage:
             through = max(known.through, through)
         self._closed[record.partition] = Said(record.epoch, through)
         said = self._closed.values()
-        # a raw topic that was made anew says nothing about the old one's partitions, nor they about it
+        # a re-created raw topic says nothing about the old one's partitions, nor they about it
         if len(said) == self.stream.partitions and len({s.epoch for s in said}) == 1:
             self._due = max(self._due, min(s.through for s in said))
 
@@ -239,7 +239,7 @@ class JudgeStage:
             del self._scopes[name]
 
     def _of_window(self, kind: AsideKind, window: Window, line: int, reason: str) -> Aside:
-        """An aside about a window: where that stands in the log depends on the batch, its number does not."""
+        """An `Aside` about a window: where that stands in the log depends on the batch, its number does not."""
         number = window.end // self.stream.window if self.pipeline.ends is None else window.end
         return Aside(kind, self.stream.derived, self.partition, number, line, reason)
 
@@ -337,7 +337,7 @@ class JudgeStage:
 
     def restore(self, state: dict[str, Any]) -> None:
         self.frontier = self._due = state["frontier"]
-        # checkpoints had no epochs once: '' is nobody's, and the partitions say it again at their next window
+        # checkpoints had no epochs once: '' is no topic's, and the partitions say it again at their next window
         epochs = dict(state.get("epochs", ()))
         self._closed = {p: Said(epochs.get(p, ""), through) for p, through in state["closed"]}
         self._incomplete = set(state["incomplete"])

@@ -2,8 +2,8 @@
 but that.
 
 Two forms keep it: `log_sqlite` (embedded, this machine) and `log_kafka` (production). A reader asks by position and
-waits for nothing that has not been written. Asides are what a worker could not use (late, dead, refused, quarantined
-rows; gaps), upserted by their place so that a repeated step writes them once.
+waits for nothing that has not been written. Asides (side outputs) are what a worker could not use (late, dead,
+refused, quarantined rows; gaps), upserted by their place so that a repeated step writes them once.
 
 Traps: `append` may be repeated after a crash, so a reader must tolerate the same record twice; a position below
 `start` has fallen out of retention and must become a visible gap, other positions may be missing for good (compaction);
@@ -20,9 +20,9 @@ import msgspec
 
 AsideKind = Literal["late", "dead", "refused", "quarantined", "gap"]
 EXCERPT = 4096
-"""Bytes of an aside's content that are kept."""
+"""Bytes that are kept of a row or record set aside."""
 MAX_COUNT = 1 << 32
-"""Rows that one aside stands for at most."""
+"""Rows that one `Aside` stands for at most."""
 REFUSED = b"\xff"
 """First byte of a value that the log's reader puts in place of what it refused to read, at the last position of the
 refused range; the rest says why (UTF-8). No record begins with it, so that it ends as a dead letter."""
@@ -50,7 +50,7 @@ class Entry(NamedTuple):
 class Aside(msgspec.Struct, frozen=True):
     """What was set aside, keyed (kind, topic, partition, position, row).
 
-    One aside may stand for `count` rows that were set aside for one reason; `row` is then the first of them. `place`
+    One `Aside` may stand for `count` rows that were set aside for one reason; `row` is then the first of them. `place`
     says where they came from, for people: of several rows the first places.
     """
 
@@ -75,9 +75,9 @@ class LogError(Exception):
 
 
 class LogUnavailable(Exception):
-    """The log cannot be reached now, or a topic was made anew; what was being appended may be there or not.
+    """The log cannot be reached now, or a topic was re-created; what was being appended may be there or not.
 
-    Whoever meets it drops its state and begins again from the log, as after a crash.
+    A service that meets it drops its state and begins again from the log, as after a crash.
     """
 
 
@@ -88,7 +88,7 @@ class Membership(Protocol):
         """The partitions to work on now; asked between steps. One that is missing now is to be let go at once."""
 
     def released(self) -> None:
-        """Says that nothing is worked on but what `owned` told last."""
+        """Says that nothing is worked on but what `owned` returned last."""
 
     def close(self) -> None:
         """Leaves the group: the others take over."""
@@ -125,14 +125,14 @@ class Log(Protocol):
         """Upserts by `Aside.where`."""
 
     def asides(self, topic: str | None = None, kind: AsideKind | None = None, limit: int = 100) -> list[Aside]:
-        """The asides, by place."""
+        """What was set aside, by place."""
 
     def aside_counts(self) -> dict[tuple[str, AsideKind], int]:
-        """(topic, kind) → how many rows the asides stand for, those that were dropped since too."""
+        """(topic, kind) → how many rows were set aside, those dropped since too."""
 
     def trim_asides(self, topic: str, older_than: int) -> int:
-        """Drops asides of a topic that were put before `older_than`, as `trim`. A cluster's have a retention of their
-        own.
+        """Drops what was set aside of a topic before `older_than`, as `trim`. A cluster's topic of it has a
+        retention of its own.
         """
 
     def commit(self, group: str, topic: str, partition: int, position: int) -> None:

@@ -1,8 +1,8 @@
 """The production log: topics of a Kafka cluster, for services on several machines.
 
 A position is Kafka's offset, a topic's epoch its id. Records are read by `kafka.reader`, bounded and checked, written
-by `kafka.writer`, acknowledged by all in-sync replicas. Asides are a compacted topic, their key the place; whoever
-asks for them reads it into a table of its own.
+by `kafka.writer`, acknowledged by all in-sync replicas. What was set aside is a compacted topic, its key the place; a
+process that asks for them reads it into a table of its own.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from opintel.streams.kafka.writer import Writer
 from opintel.streams.log import EXCERPT, Aside, AsideKind, Entry, LogError, LogUnavailable, Membership, Topic
 
 PLAIN = {"max.message.bytes": str(MAX_BATCH), "message.timestamp.type": "LogAppendTime"}
-"""Of a topic that nobody planned; retention goes by when the broker appended a record, not by a sender's clock."""
+"""Of a topic that is not in `topics.plan`; retention goes by the broker's time of append, not by senders' clocks."""
 T = TypeVar("T")
 
 
@@ -61,7 +61,7 @@ class KafkaLog:
                     " when a topic is made; go back, or use other topics"
                 )
             if time.monotonic() > until:
-                raise LogUnavailable(f"topic {name} was made, but nobody leads it yet")
+                raise LogUnavailable(f"topic {name} was made, but no broker leads it yet")
             if topic is None:
                 self._make(name, partitions)
             time.sleep(0.02)

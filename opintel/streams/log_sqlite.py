@@ -236,10 +236,10 @@ class _Alone:
         return self._partitions
 
     def released(self) -> None:
-        """Nobody waits for it."""
+        """Nothing to do: there is no other member."""
 
     def close(self) -> None:
-        """Nobody takes over."""
+        """Nothing to do: there is no other member."""
 
 
 class _Transaction:

@@ -1,4 +1,4 @@
-"""The loop of a process: its services take turns, one step each, until they are told to stop or have nothing
+"""The loop of a process: its services take turns, one step each, until `stop` is set or they have nothing
 left to do.
 
 One thread does all the work that touches the log, so a process is as deterministic as its log. A watchdog

@@ -2,7 +2,7 @@
 when it is lost.
 
 It follows a `Membership` of the log between steps. A log that cannot be reached is met as a crash of these services,
-not of the process: they are dropped and made anew, from the log, when it is back. The group is joined anew too: the
+not of the process: they are dropped and re-created, from the log, when it is back. The group is joined again too: the
 log that comes back may be another one, without the topics and the members of the old.
 """
 

@@ -44,7 +44,7 @@ STATE_FORMAT = 3
 TOGETHER = 1 << 18
 """Bytes of records whose rows are looked at together: more at once costs copies and saves nothing."""
 PLACES = 5
-"""Places that an aside of several rows names."""
+"""Places that an `Aside` of several rows names."""
 
 
 class _Waiting:
@@ -288,7 +288,7 @@ class ReduceStage:
         return (Entry(self.stream.derived, p, value) for p in range(self.derived_partitions))
 
     def _set_aside(self, kind: AsideKind, rows: _Waiting, index: Index, reason: str, out: Output) -> None:
-        """One aside for all of these rows of a record, its first ones named."""
+        """One `Aside` for all of these rows of a record, its first ones named."""
         positions, first, counts = np.unique(rows.position[index], return_index=True, return_counts=True)
         for position, at, count in zip(positions.tolist(), first.tolist(), counts.tolist(), strict=True):
             mine = index[at : at + count]

@@ -1,6 +1,6 @@
 """Controls on their way into the raw partitions.
 
-Whoever has something to say (the configuration, an operator, the alert service) appends a control to the stream's
+A sender of controls (the configuration, an operator, the alert service) appends them to the stream's
 control topic. The process that ingests the stream copies them, in order, into every raw partition, where they meet the
 rows at one place; copied again after a restart they are known by their id.
 """

@@ -1,5 +1,5 @@
 """What the two stages of the worker share: what a processed batch yields, and how a detector's failure is
-told."""
+reported."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class Stream(NamedTuple):
         kept = self._asdict()
         del kept["skew"], kept["interval"]  # they act at the ingest only
         if not self.phase:
-            del kept["phase"]  # or streams from before it would begin anew
+            del kept["phase"]  # or streams from before it would start over
         return kept
 
     @property

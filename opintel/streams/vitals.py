@@ -64,7 +64,7 @@ def stream_status(bus: Log, stream: Stream) -> StreamStatus:
 
 
 def aside_topics(stream: Stream) -> tuple[str, ...]:
-    """The topics by which a stream's asides are known: its own, and one of what never came into the log."""
+    """The topics under which a stream's rows are set aside: its own, and one of what never came into the log."""
     return (stream.topic, stream.derived, f"{stream.name}.ingest", control_topic(stream))
 
 
@@ -95,7 +95,7 @@ class Vitals:
         self._bus, self._streams, self._now, self._stalled = bus, streams, now, stalled
         self._findings, self._incidents, self._sinks = findings, incidents, sinks
         self._missing = ""
-        """Why the log told nothing at the last scrape."""
+        """Why the log gave no figures at the last scrape."""
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)

@@ -1,7 +1,7 @@
 """The worker: poll → process → set aside → append → close → checkpoint → commit, for one partition and one
 stage.
 
-Killed between any two of these it starts again at its newest checkpoint and writes the same once more: asides
+Killed between any two of these it starts again at its newest checkpoint and writes the same once more: side outputs
 are upserted, records are keyed, `closed` is cumulative, findings have ids. A detector's exception is handled as
 such a restart, taken record by record until the offending row is behind.
 """

@@ -35,7 +35,7 @@ def intent(ticket: str = "t1", sequence: int = 1, kind: str = "created", title: 
 
 
 class Server:
-    """Notes requests; answers what it is told to."""
+    """Notes requests; answers what it is set to."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, dict[str, str], bytes]] = []

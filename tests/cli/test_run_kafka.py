@@ -117,7 +117,7 @@ def test_processes_share_the_work_and_find_what_a_replay_finds(site: Site) -> No
     for child in site.children[1:]:
         child.send_signal(signal.SIGTERM)
     assert [child.wait(10) for child in site.children[1:]] == [0, 0, 0]
-    # what is left to the alert service is done by whoever comes next
+    # what is left to the alert service is done by the process that comes next
     site_run = subprocess.run(site.run("alerts", "--until-idle"), cwd=site.folder, capture_output=True, text=True)
     assert site_run.returncode == 0, site_run.stderr
     titles = sorted(i["title"] for i in site.replayed["incidents"])

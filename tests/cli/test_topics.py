@@ -1,4 +1,4 @@
-"""`opintel topics plan | apply`: what is printed, what is made, and how a cluster that cannot be used is told."""
+"""`opintel topics plan | apply`: what is printed, what is made, and how a cluster that cannot be used is reported."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ AWAY = "no broker answers at kafka.example.org"
 
 
 class Away:
-    """A log that nobody reaches."""
+    """A log that cannot be reached."""
 
     def __getattr__(self, name: str) -> object:
         def unreachable(*_: object, **__: object) -> None:

@@ -12,7 +12,7 @@ from opintel.streams.log_kafka import KafkaLog
 
 
 class Apart(KafkaLog):
-    """The names in the cluster begin with a hash of the folder; all that is told has the names that were asked for."""
+    """The names in the cluster begin with a hash of the folder; all that is shown has the names that were asked for."""
 
     def __init__(self, bootstrap: str, folder: Path) -> None:
         self._prefix = sha256(str(folder).encode()).hexdigest()[:12] + "-"

@@ -1,4 +1,4 @@
-"""What the toys of arrays say is right: histograms by lumisection, samples with context, artefacts that come and go."""
+"""The toys of arrays find what is there: histograms by lumisection, samples with context, artefacts that change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One broker for all scenarios, the story they are told, and the table of what came of them.
+"""One broker for all scenarios, the story they play, and the table of what came of them.
 
 `make soak` runs the long forms; `OPINTEL_SOAK_REPORT` names a file for the table.
 """

@@ -350,7 +350,7 @@ def empty(broker: Broker) -> None:
 
 
 def get(url: str) -> tuple[int, str]:
-    """Status and text; (0, why) where nobody answers."""
+    """Status and text; (0, why) where no server answers."""
     try:
         with urllib.request.urlopen(url, timeout=30) as answer:
             return answer.status, answer.read().decode()

@@ -66,4 +66,4 @@ def test_a_stored_position_out_of_retention(make_site: Callable[..., Site], repo
     assert judged >= max(parse_rfc3339(f["window"]["end"]) for f in expected.findings.values())
     assert all(created == 1 for created, _, _ in after.tickets.values())
     assert {t["key"] for i in after.incidents for t in i["tickets"]} == after.tickets.keys()
-    report(site.row("raw records out of retention: 4 gaps, told; what follows starts afresh"))
+    report(site.row("raw records out of retention: 4 gaps, reported; what follows starts afresh"))

@@ -32,7 +32,7 @@ HUGE = 1 << 64
 
 
 def garbage(good: bytes) -> list[bytes | None]:
-    """Nobody's records, and pieces of a good one."""
+    """Records that no build writes, and pieces of a good one."""
     return [
         None,
         b"",
@@ -51,7 +51,7 @@ def garbage(good: bytes) -> list[bytes | None]:
 
 
 def controls() -> list[bytes | None]:
-    """Controls that are none, and settings nobody could use."""
+    """Controls that are none, and unusable settings."""
     encoder = msgspec.msgpack.Encoder()
     fields = ["control", "x", "settings", STREAM, 2, 0, {}, 0]
     wrong = [
@@ -72,7 +72,7 @@ def settings() -> list[Control]:
 
 
 def asides() -> list[bytes | None]:
-    """Asides that no table can hold."""
+    """Side outputs that no table can hold."""
     whole: dict[str, Any] = {"kind": "dead", "topic": STREAM, "partition": 0, "position": 0, "row": 0, "reason": "r"}
     encoded = msgspec.msgpack.encode
     return [

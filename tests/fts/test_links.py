@@ -150,9 +150,9 @@ def test_the_result_has_every_endpoint_and_link() -> None:
         ({"source": ["a", None]}, "source is null in row 1"),
         ({"failures": [None, 0]}, "failures is null in row 0"),
         ({"destination": ["b", "b"]}, "rows 0 and 1 are the same link"),
-        ({"transfers": [1.0, 2.0]}, "transfers is an integer column"),
-        ({"source": [1, 2]}, "source is a text column"),
-        ({"extra": [1, 2]}, "has the columns"),
+        ({"transfers": [1.0, 2.0]}, "transfers: expected an integer column"),
+        ({"source": [1, 2]}, "source: expected a text column"),
+        ({"extra": [1, 2]}, "expected the columns"),
     ],
 )
 def test_bad_tables_are_refused(change: dict[str, list[Any]], words: str) -> None:

@@ -210,7 +210,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"timestamp": 5}, "2000 to 2100, got 5"),
     ({"timestamp": 2**62}, "2000 to 2100"),
     ({"timestamp": -T0}, "2000 to 2100"),
-    ({"value": None}, "a value is a number, got None"),
+    ({"value": None}, "value: expected a number, got None"),
     ({"name": None}, "a metric's name"),
     ({"name": "1up"}, "a metric's name"),
     ({"name": "x" * (1 << 20)}, f"at most {MAX_KEY}"),
@@ -266,15 +266,15 @@ def test_more_samples_than_a_message_may_have_are_told_and_the_first_are_taken(s
 @pytest.mark.parametrize(
     ("types", "said"),
     [
-        ({"timestamp": pa.string()}, "column timestamp is string; a timestamp"),
-        ({"timestamp": pa.date32()}, "column timestamp is date32"),
-        ({"value": pa.string()}, "column value is string; float64"),
-        ({"value": pa.list_(pa.float64())}, "column value is list"),
-        ({"name": pa.int64()}, "column name is int64; string"),
-        ({"labels": pa.map_(pa.string(), pa.int64())}, "column labels is map<string, int64>"),
-        ({"labels": pa.list_(pa.string())}, "column labels is list"),
-        ({"labels": pa.struct([("a", pa.int64())])}, "column labels is struct<a: int64>"),
-        ({"labels": pa.binary()}, "column labels is binary"),
+        ({"timestamp": pa.string()}, "column timestamp: expected a timestamp, int64 or float64, got string"),
+        ({"timestamp": pa.date32()}, "column timestamp: expected .*, got date32"),
+        ({"value": pa.string()}, "column value: expected float64 or an integer, got string"),
+        ({"value": pa.list_(pa.float64())}, "column value: expected .*, got list"),
+        ({"name": pa.int64()}, "column name: expected string, got int64"),
+        ({"labels": pa.map_(pa.string(), pa.int64())}, "column labels: expected .*, got map<string, int64>"),
+        ({"labels": pa.list_(pa.string())}, "column labels: expected .*, got list"),
+        ({"labels": pa.struct([("a", pa.int64())])}, "column labels: expected .*, got struct<a: int64>"),
+        ({"labels": pa.binary()}, "column labels: expected .*, got binary"),
     ],
 )
 def test_columns_of_wrong_types_are_one_reason_and_other_messages_stay(types: dict[str, Any], said: str) -> None:
@@ -283,7 +283,7 @@ def test_columns_of_wrong_types_are_one_reason_and_other_messages_stay(types: di
     assert [row[0] for row in rows(found)] == [0, 2]
     [(place, reason)] = reasons(found).items()
     assert place == (1, 0)
-    assert said in reason
+    assert re.search(said, reason)
 
 
 @pytest.mark.parametrize("labels", ['["a"]', "{", '{"a":1}', "[" * 50_000, '{"a":"' + "x" * 20_000 + '"}'])
@@ -306,12 +306,12 @@ def test_json_nested_too_deeply_or_with_huge_numbers_is_a_reason() -> None:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (stream(table([GOOD] * 100), compression="zstd"), "compressed buffers"),
-        (stream(table([GOOD]).set_column(2, "name", coded(["up"])), compression="lz4"), "compressed buffers"),
+        (stream(table([GOOD] * 100), compression="zstd"), "expected plain buffers"),
+        (stream(table([GOOD]).set_column(2, "name", coded(["up"])), compression="lz4"), "expected plain buffers"),
         (stream(table([GOOD] * (MAX_BATCHES + 1)), 1), f"at most {MAX_BATCHES}"),
         (stream(table([GOOD]).drop(["value"])), "no column value"),
         (stream(table([GOOD]).drop(["timestamp"])), "no column timestamp"),
-        (stream(pa.table([[T0], [1.0], [2.0]], names=["timestamp", "value", "value"])), "a column comes twice"),
+        (stream(pa.table([[T0], [1.0], [2.0]], names=["timestamp", "value", "value"])), "expected each column once"),
         (stream(table([]).slice(0, 0)), "no sample in it"),
         (b"\xff\xff\xff\xff", "not an Arrow message"),
         (b"ARROW1\x00\x00", "not an Arrow message"),
@@ -332,7 +332,7 @@ def test_pieces_of_a_dictionary_are_refused() -> None:
         writer.write_batch(pa.record_batch([pa.array([T0]), pa.array([1.0]), first], schema=schema))
         writer.write_batch(pa.record_batch([pa.array([T0, T0]), pa.array([1.0, 1.0]), more], schema=schema))
     [reason] = reasons(decode(bytes(sink.getvalue()))).values()
-    assert "a dictionary in pieces" in reason
+    assert "expected whole dictionaries" in reason
 
 
 def test_a_dictionary_that_inflates_beside_plain_batches_is_refused() -> None:
@@ -341,7 +341,7 @@ def test_a_dictionary_that_inflates_beside_plain_batches_is_refused() -> None:
     mixed = [plain[0], small[1], plain[2]]
     assert [message.type for message in mixed] == ["schema", "dictionary", "record batch"]
     [reason] = reasons(decode(b"".join(bytes(message.serialize()) for message in mixed))).values()
-    assert "compressed buffers" in reason
+    assert "expected plain buffers" in reason
 
 
 def test_large_dictionaries_beside_many_batches_are_refused() -> None:

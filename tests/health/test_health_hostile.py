@@ -1,5 +1,5 @@
 """What senders do to the health stream, through the whole path: it is judged, set aside or refused as it should be, and
-nobody else's findings change by a bit."""
+no other series' findings change by a bit."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_values_that_are_nothing_at_all_are_dead_letters(usual: Outcome, tmp_pat
     told, _ = played(tmp_path, [*clean(), *of_bad(lambda n: odd[n % len(odd)])])
     assert others(told) == others(usual)
     assert asides(told) == {"dead": 2 * WINDOWS}
-    assert all("a value is a number" in reason for _, reason in told.asides)
+    assert all("value: expected a number" in reason for _, reason in told.asides)
 
 
 def test_the_same_samples_again_change_nothing(usual: Outcome, tmp_path: Path) -> None:
@@ -198,10 +198,10 @@ def test_clocks_that_are_wrong_are_told_to_their_owner(usual: Outcome, tmp_path:
     assert asides(told) == {"dead": 2 * len(bad) // 3}
     said: Counter[str] = Counter()
     for (_, reason), rows in told.asides.items():
-        said[reason.split(":")[0].split(", got")[0]] += rows
+        said[reason.split(", got")[0].split(": check")[0]] += rows
     assert said == {
         "event time more than 30 s after its arrival": len(bad) // 3,
-        "a time is RFC 3339 or s, ms, us, ns in 2000 to 2100": len(bad) // 3,
+        "timestamp: expected RFC 3339 or s, ms, us, ns in 2000 to 2100": len(bad) // 3,
     }
 
 
@@ -267,7 +267,7 @@ def test_a_series_that_comes_back_after_its_ttl_begins_anew(usual: Outcome, tmp_
     messages = [*clean(), *of_bad(lambda n: n % 7, windows=range(110)), *back]
     told, team = played(tmp_path, messages, STREAM._replace(ttl=ttl * MINUTE))
     assert {**others(told), "silent": []} == {**others(usual), "silent": []}
-    assert about_bad(told, "silent"), "while it is away its machine is told"
+    assert about_bad(told, "silent"), "while it is away its machine is found silent"
     returned = START + 140 * MINUTE
     surprises = [f for f in about_bad(told) if parse_rfc3339(f["window"]["start"]) >= returned]
     assert bool(surprises) == (ttl > 30)

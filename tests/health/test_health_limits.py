@@ -1,4 +1,4 @@
-"""Series on their way to a limit: what is told, how sure, and what is not."""
+"""Series on their way to a limit: what is forecast, how surely, and what is not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Laws of the many-series detector on rows that nobody has thought of: hypothesis chooses keys, steps of time (none and
+"""Laws of the many-series detector on rows that hypothesis makes up: it chooses keys, steps of time (none and
 backwards too) and values. `test_series.py` has the same laws on long stories of known sorts."""
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ CONCERNED = {
     "host-down": {"node_network_receive_bytes_total"},
     "disk-wear": {"smartctl_device_attribute", "probe_duration_seconds"},
 }
-"""Kind → the metrics of the host whose values it changes; `host-down` takes samples away, and counters begin anew."""
+"""Kind → the metrics of the host whose values it changes; `host-down` takes samples away, and counters begin at 0."""
 
 
 class Line(NamedTuple):

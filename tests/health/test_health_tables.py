@@ -122,20 +122,20 @@ ROWS = ["2014-04-01 00:00:00,1,a", "2014-04-01 00:01:00,2,b", "2014-04-01 00:02:
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ("2014-04-01 00:01:00,2", "3 cells are right, as in the heading, got 2"),
-        ("2014-04-01 00:01:00,2,b,c", "3 cells are right, as in the heading, got 4"),
-        ("2014-04-01 25:01:00,2,b", "a time is RFC 3339"),
+        ("2014-04-01 00:01:00,2", "expected 3 cells, as in the heading, got 2"),
+        ("2014-04-01 00:01:00,2,b,c", "expected 3 cells, as in the heading, got 4"),
+        ("2014-04-01 25:01:00,2,b", "timestamp: expected RFC 3339"),
         ("1914-04-01 00:01:00,2,b", "2000 to 2100"),
-        (",2,b", "a time is RFC 3339"),
-        ("2014-04-01 00:01:00,,b", "a value is a number, got ''"),
-        ("2014-04-01 00:01:00,12 MB,b", "a value is a number"),
-        ("2014-04-01 00:01:00," + "9" * 100 + ",b", "a value is a number"),
-        ('2014-04-01 00:01:00,2,"never closed', "a heading and a row of CSV are right"),
+        (",2,b", "timestamp: expected RFC 3339"),
+        ("2014-04-01 00:01:00,,b", "value: expected a number, got ''"),
+        ("2014-04-01 00:01:00,12 MB,b", "value: expected a number"),
+        ("2014-04-01 00:01:00," + "9" * 100 + ",b", "value: expected a number"),
+        ('2014-04-01 00:01:00,2,"never closed', "expected a heading and a row of CSV"),
         ("2014-04-01 00:01:00,2,\x00", "has a NUL"),
         ("2014-04-01 00:01:00,2,\x07", "a printable text"),
         ("2014-04-01 00:01:00,2," + "x" * 2000, "at most 1024"),
         ("2014-04-01 00:01:00,2," + "x" * 200_000, "field larger than field limit"),
-        (b"2014-04-01 00:01:00,2,\xff", "a table is UTF-8"),
+        (b"2014-04-01 00:01:00,2,\xff", "expected a table in UTF-8"),
     ],
 )
 def test_a_broken_row_in_the_middle_is_a_reason_at_its_place(tmp_path: Path, row: str | bytes, reason: str) -> None:
@@ -160,7 +160,7 @@ def test_a_broken_row_in_the_middle_is_a_reason_at_its_place(tmp_path: Path, row
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("a,b\n1,2\n", "one of timestamp, time, date, datetime, ts is right, got 'a,b'"),
+        ("a,b\n1,2\n", "expected a heading with one of timestamp, time, date, datetime, ts, got 'a,b'"),
         ("timestamp;value\n2014-04-01;2\n", "one of timestamp"),
         ("timestamp,a b,a-b\n2014-04-01,1,2\n", "a_b comes twice"),
         ("timestamp,value,file\n2014-04-01,1,x\n", "file comes twice"),

@@ -202,7 +202,7 @@ def test_a_foreign_state_is_refused() -> None:
 def test_a_state_of_other_columns_is_refused() -> None:
     state = MultiSeriesDetector(2).state()
     state["names"] = state["names"][::-1]
-    with pytest.raises(ValueError, match=r"a state of the columns rows, .* is right, got "):
+    with pytest.raises(ValueError, match=r"expected a state of the columns rows, .*, got "):
         MultiSeriesDetector(2).restore(state)
 
 

@@ -93,7 +93,7 @@ def test_a_path_is_relative_to_its_file(folder: Path) -> None:
             "budgets.yaml:2: default: stands twice, first in line 1",
         ),
         ("incidents.yaml", "reopen: 6", "incidents.yaml:1: reopen: expected a duration such as 500ms, 90s"),
-        ("incidents.yaml", "reopen: 99999d", "incidents.yaml:1: reopen: a duration is at most 3650d"),
+        ("incidents.yaml", "reopen: 99999d", "incidents.yaml:1: reopen: expected a duration of at most 3650d"),
         (
             "incidents.yaml",
             "persistence: {weak_needed: 5}",

@@ -1,4 +1,4 @@
-"""Settings: what is accepted, what the environment changes, and how problems are told (file, line, key, remedy)."""
+"""Settings: what is accepted, what the environment changes, and how problems are shown (file, line, key, remedy)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`System`: what it says where it cannot be put together, and topics that are made anew under it."""
+"""`System`: what it says where it cannot be put together, and topics that are re-created under it."""
 
 from __future__ import annotations
 

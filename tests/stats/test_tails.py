@@ -1,4 +1,4 @@
-"""Tail p-values: uniform where the law is known, heavier tails told from lighter ones."""
+"""Tail p-values: uniform where the law is known, heavier tails distinguished from lighter ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arrow IPC streams and files as a source: batches and their slices, exact resumption, growth, damage told by file."""
+"""Arrow IPC streams and files as a source: batches and their slices, exact resumption, growth, damage by file."""
 
 from __future__ import annotations
 

@@ -187,7 +187,7 @@ def test_a_tailed_file_goes_on_where_it_stood(tmp_path: Path) -> None:
 
 
 class Broker:
-    """A broker that hands out what it is told to, as `StompSource` does."""
+    """A broker that hands out what it is set to, as `StompSource` does."""
 
     def __init__(self) -> None:
         self.connected, self.waiting, self.acknowledged = True, [], 0  # type: ignore[var-annotated]
@@ -305,7 +305,7 @@ def test_a_chunk_that_is_too_large_for_a_record_is_in_several(
 
 class Adrift:
     """A log whose appends are on their way: `land` brings the next record of a partition in, in the order that one
-    writer sent them; whoever reads sees only what has landed.
+    writer sent them; a reader sees only what has landed.
     """
 
     def __init__(self, bus: Log) -> None:
@@ -457,7 +457,7 @@ class Cluster:
     def read(self, position: int | None, limit: int, first: int = 0) -> tuple[list[Message], int]:
         self.asked += 1
         if not self.there:
-            raise LogUnavailable("nobody answers")
+            raise LogUnavailable("no broker answers")
         return ([message(T0, index=first)], 1) if position is None else ([], position)
 
     def close(self) -> None:
@@ -481,4 +481,4 @@ def test_a_source_that_is_away_is_waited_for_and_nothing_ticks(
     feed.step()
     assert sum(isinstance(r, Tick) for p in range(4) for r in stored(bus, p)) == 4
     told = [r.getMessage() for r in caplog.records if r.name == "opintel.streams.feeds"]
-    assert told == ["ingest toy: nobody answers; looking again until it is there", "ingest toy: its source is back"]
+    assert told == ["ingest toy: no broker answers; looking again until it is there", "ingest toy: its source is back"]

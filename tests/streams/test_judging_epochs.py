@@ -1,4 +1,4 @@
-"""Stage 2 and a raw topic that is made anew: what the old one's partitions closed and what the new one's do is never
+"""Stage 2 and a raw topic that is re-created: what the old one's partitions closed and what the new one's do is never
 taken together, and no split into batches changes what comes of it.
 """
 

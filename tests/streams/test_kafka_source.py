@@ -1,5 +1,5 @@
-"""Reading topics that others write, on the real broker: by position, again message by message, with gaps told; and on
-into the log, where a crash between two partitions loses and doubles nothing.
+"""Reading topics that others write, on the real broker: by position, again message by message, with gaps reported; and
+on into the log, where a crash between two partitions loses and doubles nothing.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def test_what_cannot_be_read_and_what_fell_out_of_retention_is_told(topic: Topic
         ("gap", b"offsets 3 to 4 fell out of the topic's retention unread"),
         ("json", b"six"),
     ]
-    # first-comers begin with what there is: nobody owed them the rest
+    # first-comers begin with what there is: they had no claim to the rest
     assert [m.body for m in read_all(topic.source(), None)[0]] == [b"six"]
 
 
@@ -153,10 +153,10 @@ def test_a_topic_made_anew_is_told_and_read_from_its_start(topic: Topic) -> None
     topic.producer.close()
     topic.producer = KafkaProducer(bootstrap_servers=topic.settings.bootstrap)
     topic.write(0, b"new")
-    with pytest.raises(LogUnavailable, match=r"made anew|gone"):  # who reads meanwhile begins again
+    with pytest.raises(LogUnavailable, match=r"re-created|gone"):  # who reads meanwhile begins again
         read_until(source, positions[-1], deadline)
     messages, _ = read_all(topic.source(), positions[-1])
-    assert [(m.form, m.body[:24]) for m in messages] == [("gap", b"the topic was made anew;"), ("json", b"new")]
+    assert [(m.form, m.body[:25]) for m in messages] == [("gap", b"the topic was re-created;"), ("json", b"new")]
 
 
 def test_a_topic_that_is_not_there_is_named(kafka: Broker) -> None:

@@ -1,4 +1,4 @@
-"""The Kafka log where it is more than the log's contract: hostile batches, topics made anew, outages, transactions."""
+"""The Kafka log where it is more than the log's contract: hostile batches, re-created topics, outages, transactions."""
 
 from __future__ import annotations
 
@@ -163,10 +163,10 @@ def test_a_topic_made_anew_is_another_one(kafka: Broker, log: KafkaLog, topic: s
         for attempt in (lambda: log.append([Entry(topic, 0, b"lost")]), lambda: _poll(log, topic, 5)):
             with pytest.raises(LogUnavailable):
                 attempt()
-        for _ in range(2):  # whoever looks does not make it ours
-            with pytest.raises(LogUnavailable, match=r"made anew|gone"):
+        for _ in range(2):  # looking does not make it ours
+            with pytest.raises(LogUnavailable, match=r"re-created|gone"):
                 log.end(topic, 0)
-            with pytest.raises(LogUnavailable, match=r"made anew|gone"):
+            with pytest.raises(LogUnavailable, match=r"re-created|gone"):
                 log.read(topic, 0, 0, 1)
         new = log.create(topic, 1)
         assert new.epoch == other.create(topic, 1).epoch != old.epoch
@@ -323,7 +323,7 @@ def test_an_outage_is_told_and_ends(part: object, tmp_path: Path) -> None:
 def test_a_slow_way_is_found_again_after_an_outage(
     part: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Longer ways than what is waited for while nobody answers: each try goes on where the one before ended."""
+    """Longer ways than what is waited for while no broker answers: each try goes on where the one before ended."""
     inside = free_port()
     with SlowWay(inside, 0.17) as way:
         listeners = {"advertised.listeners": f"PLAINTEXT://127.0.0.1:{way.port}"}

@@ -1,4 +1,4 @@
-"""The share of a process: made when won, closed when lost, dropped and made anew when the log cannot be reached."""
+"""The share of a process: made when won, closed when lost, dropped and re-created when the log cannot be reached."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from opintel.streams.ownership import Owned
 
 
 class Share:
-    """A membership whose share a test sets; notes what was told when it was said that all else is let go."""
+    """A membership whose share a test sets; notes what `owned` had returned when all else was let go."""
 
     def __init__(self, *partitions: int) -> None:
         self.partitions, self.closed = frozenset(partitions), False

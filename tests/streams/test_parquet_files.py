@@ -1,4 +1,4 @@
-"""Parquet files as a source: row groups and their slices, exact resumption, damage and bombs told by file."""
+"""Parquet files as a source: row groups and their slices, exact resumption, damage and bombs reported by file."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def test_parquet_with_changed_bytes_gives_messages_or_is_told(tmp_path: Path, da
 
 
 def test_parquet_that_inflates_beyond_the_memory_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """120 MB in a file of some kB: with 100 MiB it is told, with the usual limit the same file is read."""
+    """120 MB in a file of some kB: with 100 MiB it is refused, with the usual limit the same file is read."""
     path = tmp_path / "a.parquet"
     table = pa.table({"text": pa.array(["x" * 120_000_000, "y"])})
     pq.write_table(table, path, compression="zstd", use_dictionary=False, write_statistics=False)

@@ -1,4 +1,4 @@
-"""A server that answers as no Prometheus should: what is bounded, what is waited out, and what is told."""
+"""A server that answers as no Prometheus should: what is bounded, what is waited out, and what is reported."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_an_answer_without_end_is_read_to_the_limit_and_refused(odd: Odd) -> Non
     odd.answer = forever
     (message,) = ask(odd.url)
     assert message.form == "refused"
-    assert message.body.startswith(b"an answer of more than 16 MiB or 100000 samples")
+    assert message.body.startswith(b"expected at most 16 MiB and 100000 samples")
     assert odd.ended.wait(30)
 
 

@@ -285,7 +285,7 @@ def test_what_is_too_large_for_one_step_is_refused(
     messages, _ = read_all(source, None)
     assert [m.file for m in messages] == [f"query 1, {rfc3339((T0 + n * STEP) * NS)}" for n in range(1, 5)]
     assert {m.form for m in messages} == {"refused"}
-    assert all(b"several queries that select fewer series are right" in m.body for m in messages)
+    assert all(b"split it into queries that select fewer series" in m.body for m in messages)
 
 
 class Torn:

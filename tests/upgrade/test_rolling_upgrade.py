@@ -42,7 +42,7 @@ class Build(NamedTuple):
 
     @property
     def env(self) -> dict[str, str]:
-        return {"PYTHONPATH": f"{Path(__file__).parent / 'told'}:{self.folder}"}
+        return {"PYTHONPATH": f"{Path(__file__).parent / 'build_report'}:{self.folder}"}
 
 
 class Builds(NamedTuple):

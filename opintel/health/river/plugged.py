@@ -108,7 +108,13 @@ class PluggedJudge(Judge):
     p = (1 + past scores at least as high) / (1 + past scores) of the same series, if those are alike; it is never
     lower than their number allows, and the scores of a model's first `LEAST` windows do not count. After other settings
     of the model, or another version of river, models begin afresh. Series without a model (above `max_series`, their
-    state too large, their model raised) are told by one finding of kind `refused` a window, which alarms nobody.
+    state too large, their model raised) are reported by one finding of kind `refused` a window, which raises no alarm.
+
+    >>> from opintel.detector import Controls
+    >>> from opintel.finding import Window
+    >>> closing = Closing(Window(0, 60), "site", [], Controls(), PluggedSettings(), "", complete=True)
+    >>> PluggedJudge().judge(closing)  # the shipped settings name no model
+    []
     """
 
     name = "health.river"

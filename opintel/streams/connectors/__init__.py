@@ -1,6 +1,6 @@
 """Connectors: transports that deliver `Message`s with their place in a source.
 
-What a message means, and whether it is right, is the business of a domain's `wire.py`. A live source is one file here,
+What a message means, and whether it is valid, is the business of a domain's `wire.py`. A live source is one file here,
 with its settings, and one line in `SOURCES`.
 """
 

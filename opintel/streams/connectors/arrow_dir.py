@@ -1,4 +1,4 @@
-"""A folder of `.arrow` files as a live source: whoever writes one lays the next beside it, and each is read once.
+"""A folder of `.arrow` files as a live source: a writer lays the next one beside the last, and each is read once.
 
 Files are taken in order of name, so a writer counts up or names them by time; a file that appears under a name before
 one that was read is not read. Only complete files are: an IPC file ends with its magic, an IPC stream with its

@@ -29,7 +29,7 @@ class Stand(msgspec.Struct, frozen=True, array_like=True):
     """How far a topic was read."""
 
     epoch: str
-    """Which topic of this name: one that was made anew is another."""
+    """Which topic of this name: a re-created one is another."""
     following: list[int]
     """The next offset of each partition."""
 
@@ -127,7 +127,7 @@ class KafkaSource:
         self._reader.close()
 
     def _begin(self, position: Any, first: int) -> tuple[Position, list[Message]]:
-        """The position in the topics as they are now, and what is to be told of those that changed."""
+        """The position in the topics as they are now, and a message about each one that changed."""
         known: Position = {} if position is None else msgspec.convert(position, Position)
         stands: Position = {}
         messages: list[Message] = []
@@ -138,7 +138,7 @@ class KafkaSource:
             if before is not None and before.epoch == topic[0]:
                 following = before.following[: topic[1]]
             elif before is not None:
-                told = "the topic was made anew; what was unread in the old one is lost"
+                told = "the topic was re-created; what was unread in the old one is lost"
                 messages.append(Message(told.encode(), name, -1, first + len(messages), "gap"))
             following += [self._reader.start(name, p) for p in range(len(following), topic[1])]
             stands[name] = Stand(topic[0], following)

@@ -296,6 +296,6 @@ class _Error(msgspec.Struct):
 
 _answer, _error = msgspec.json.Decoder(_Answer), msgspec.json.Decoder(_Error)
 _TOO_LARGE = (
-    f"an answer of more than {MAX_BYTES >> 20} MiB or {MAX_SAMPLES} samples for a single step: "
-    "several queries that select fewer series are right"
+    f"expected at most {MAX_BYTES >> 20} MiB and {MAX_SAMPLES} samples for a single step, got more: "
+    "split it into queries that select fewer series"
 )

@@ -1,7 +1,7 @@
 """What each service may do on the cluster: one Kafka user a service, one writer for each topic that carries meaning.
 
-Only ingest writes raw records and controls, only stage 1 derived ones, only stage 2 findings; whoever processes may set
-records aside. What is not here Kafka's authorizer refuses (`allow.everyone.if.no.acl.found=false`).
+Only ingest writes raw records and controls, only stage 1 derived ones, only stage 2 findings; all services that process
+may set records aside. What is not here Kafka's authorizer refuses (`allow.everyone.if.no.acl.found=false`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The asides of a Kafka log as a table to ask.
+"""What was set aside on a Kafka log (its side outputs), as a table to ask.
 
-They come from the log's compacted topic through its reader and go to whoever asks the log for asides. Each process has
-a table of its own and reads on at each look.
+The records come from the log's compacted topic through its reader and go to the callers of `Log.asides`. Each process
+has a table of its own and reads on at each look.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class AsidesView:
         try:
             epoch = self._reader.known(self._topic).epoch
         except LogError:
-            return  # nobody has set anything aside yet
-        except LogUnavailable:  # perhaps made anew; what is read of it is only here, so we need not wait for others
+            return  # nothing has been set aside yet
+        except LogUnavailable:  # perhaps re-created; what is read of it is only here, so we need not wait for others
             topic = self._reader.topic(self._topic)
             if topic is None:
                 return

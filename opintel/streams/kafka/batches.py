@@ -44,7 +44,7 @@ class Batches:
         *,
         limit: int = LIMIT,
     ) -> None:
-        """`place` names the partition in reasons; `end` is its end as the broker told it, a moment before it read;
+        """`place` names the partition in reasons; `end` is its end as the broker gave it, a moment before it read;
         `aborted` are (producer id, first offset) of transactions to leave out.
         """
         self.position = position

@@ -1,7 +1,7 @@
 """The wire of reading: which broker leads what, what stands at a position, where a partition begins and ends.
 
 It speaks through kafka-python's connections (TLS, SASL, reconnecting), but sends fetches of its own in place of its
-`Fetcher`: by topic id (KIP-516), so that the broker itself refuses a topic that was made anew; and it gives record
+`Fetcher`: by topic id (KIP-516), so that the broker itself refuses a topic that was re-created; and it gives record
 batches back unparsed, so that nothing is inflated but within `batches`' bounds. `reader` is the one user.
 """
 
@@ -35,7 +35,7 @@ from opintel.streams.log import LogError, LogUnavailable
 PATIENCE = 5.0
 """Seconds for which a failing call is tried again: a broker's restart or a new leader is not an outage …"""
 BRIEF = 1.0
-"""… unless the call before failed too and nobody is connected: then a process with many services still gets through
+"""… unless the call before failed too and no broker is connected: then a process with many services still gets through
 its turn."""
 PAUSE = 0.1
 REQUEST_MS = 3000
@@ -57,7 +57,7 @@ class TopicRecreated(LogUnavailable):
 
 
 class KnownTopic(NamedTuple):
-    """A topic as the cluster told it: its id, the leader of each partition, when (monotonic s)."""
+    """A topic as the cluster described it: its id, the leader of each partition, when (monotonic s)."""
 
     id: UUID
     leaders: dict[int, int]
@@ -95,7 +95,7 @@ class Fetcher:
         # a broker answers one connection's requests in order: those that wait for news have one of their own
         self._manager, self._waiting = (_Connections(self._net, **config) for _ in range(2))
         self.known: dict[str, KnownTopic] = {}
-        self.anew: dict[str, str] = {}
+        self.recreated: dict[str, str] = {}
         """Topics that were found to be gone or others, and how that is said to all who ask: each has state to drop."""
         self._healthy = True
         self._closed = False
@@ -108,7 +108,7 @@ class Fetcher:
         async def go() -> None:
             try:
                 done.set_result(await work(*args))
-            except BaseException as error:  # handed to whoever waits
+            except BaseException as error:  # handed to the waiting caller
                 done.set_exception(error)
 
         self._net.call_soon_threadsafe(go)
@@ -185,15 +185,15 @@ class Fetcher:
         if now is not None and now.id == was.id:
             self.known[topic] = now
             return
-        said = f"topic {topic} is gone" if now is None else f"topic {topic} was made anew: {now.id.hex}"
-        self.anew[topic] = said
+        said = f"topic {topic} is gone" if now is None else f"topic {topic} was re-created: {now.id.hex}"
+        self.recreated[topic] = said
         self.known.pop(topic, None)
         raise TopicRecreated(said)
 
     def _known(self, topic: str) -> KnownTopic:
         known = self.known.get(topic)
         if known is None:
-            raise TopicRecreated(self.anew.get(topic) or f"topic {topic} is not what it was")
+            raise TopicRecreated(self.recreated.get(topic) or f"topic {topic} is not what it was")
         return known
 
     async def _leader(self, place: TopicPartition) -> int:
@@ -299,7 +299,7 @@ class Fetcher:
         return await self.patiently(once, f"asking where {place[0]}-{place[1]} stands")
 
     def close(self) -> None:
-        """Closes all connections; what waits is told so."""
+        """Closes all connections; waiting calls fail."""
         if self._closed:
             return
         self._closed = True

@@ -29,7 +29,7 @@ SESSION = 10.0
 REVOKE = 5.0
 """Seconds, at most half a session, that the others wait for us to let go of what moves to them."""
 HEARTBEAT = 1.0
-"""Seconds: how soon a member hears that shares are to be agreed anew."""
+"""Seconds: how soon a member hears of a rebalance."""
 REJOIN = 60.0
 """Seconds that the others wait for one who is alive and does not join again."""
 LOOK = 0.5
@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 
 class GroupMembership:
-    """Keeps `log.Membership`. While no broker answers, what was owned last stays so: nobody else can know better.
+    """Keeps `log.Membership`. While no broker answers, what was owned last stays so: no other member can know better.
 
     `owned` raises LogError where the cluster refuses us.
     """
@@ -59,7 +59,7 @@ class GroupMembership:
         self._owned: frozenset[int] = frozenset()
         self._told: frozenset[int] = frozenset()
         self._held: frozenset[int] = frozenset()
-        """Told last; told when it was last said that nothing else is worked on."""
+        """What `owned` returned last; what it had returned when `released` was last called."""
         self._error: Exception | None = None
         self._leaving = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"member of {group}", daemon=True)
@@ -98,7 +98,7 @@ class GroupMembership:
                     told = reason
                     self._lose(self._owned)
                     self._leaving.wait(PAUSE)
-        except Exception as error:  # told by the thread that asks
+        except Exception as error:  # raised in the thread that asks
             with self._changed:
                 self._error = error
 
@@ -134,7 +134,7 @@ class GroupMembership:
                 log.info("group %s: partitions %s of %s are ours", self._group, sorted(self._owned), self._topic)
 
     def _lose(self, partitions: Collection[int], wait: float = 0.0) -> None:
-        """They are ours no longer; waits until nobody works on them."""
+        """They are ours no longer; waits until no service works on them."""
         lost = frozenset(partitions)
         with self._changed:
             self._owned = self._owned - lost

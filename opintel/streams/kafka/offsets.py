@@ -1,7 +1,7 @@
 """Offsets for lag tools: how far each stage has read, committed to consumer groups without members.
 
 They come from the log a record batch at a time and go to the brokers at most once a second, in a thread of their own; a
-failure is told once and changes nothing, for nobody resumes by them.
+failure is logged once and changes nothing, for no service resumes by them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Noted = dict[tuple[str, str, int], int]
 
 
 class Offsets:
-    """Notes and tells positions. `admin` gives the client to use, `broken` is told when it did not work."""
+    """Notes and tells positions. `admin` gives the client to use, `broken` is called when it did not work."""
 
     def __init__(self, admin: Callable[[], Any], broken: Callable[[], None]) -> None:
         self._admin, self._broken = admin, broken
@@ -65,7 +65,7 @@ class Offsets:
         try:
             return asking.result(PATIENCE)
         except FutureTimeout:
-            raise LogUnavailable("asking for positions: nobody answers") from None
+            raise LogUnavailable("asking for positions: no broker answers") from None
 
     def _ask(self, asking: Future[Noted]) -> None:
         until = time.monotonic() + PATIENCE
@@ -73,7 +73,7 @@ class Offsets:
             while not self._send() and time.monotonic() < until and not self._closed.wait(0.2):
                 pass
             asking.set_result(self._known())
-        except BaseException as error:  # handed to whoever waits
+        except BaseException as error:  # handed to the waiting caller
             asking.set_exception(error)
 
     def _known(self) -> Noted:

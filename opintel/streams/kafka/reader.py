@@ -1,8 +1,9 @@
 """Reading a Kafka topic by position: any partition, any place, by several threads, each as if it were alone.
 
-What was fetched ahead is kept under the position at which it goes on, so whoever reads on from there finds it, and a
-reader elsewhere in the partition disturbs nobody; in all no more than a bound, the oldest goes first. At the end of a
-partition one standing request a broker waits for news of all that are asked for. The log and the Kafka source use it.
+What was fetched ahead is kept under the position at which it goes on, so the reader that goes on from there finds it,
+and reading elsewhere in the partition disturbs no other; in all no more than a bound, the oldest goes first. At the end
+of a partition one standing request a broker waits for news of all that are asked for. The log and the Kafka source use
+it.
 """
 
 from __future__ import annotations
@@ -84,15 +85,15 @@ class Reader:
             if found is None:
                 return None
             self._fetcher.known[name] = found
-            self._fetcher.anew.pop(name, None)
+            self._fetcher.recreated.pop(name, None)
         return Topic(name, len(found.leaders), found.id.hex)
 
     def known(self, name: str) -> Topic:
         """The topic that is read under this name, asked for where it is not known; LogError where there is none.
 
-        LogUnavailable where it has been made anew since, until somebody asks for the new `topic`.
+        LogUnavailable where it has been re-created since, until `topic` is called for the new one.
         """
-        if (said := self._fetcher.anew.get(name)) is not None:
+        if (said := self._fetcher.recreated.get(name)) is not None:
             raise LogUnavailable(said)
         known = self._fetcher.known.get(name)
         if known is None:
@@ -193,7 +194,7 @@ class Reader:
         return self._fetcher.wait(self._fetcher.submit(self._fetcher.offset, place, at))
 
     def _look(self, topic: str, *, wait: bool = False) -> None:
-        """Is it still the same topic? The answer is told at a later call, or now with `wait`."""
+        """Is it still the same topic? The answer comes with a later call, or now with `wait`."""
         with self._lock:
             looking = self._looking.get(topic)
             if looking is None:
@@ -208,7 +209,7 @@ class Reader:
             raise
         except LogUnavailable:
             if wait:
-                raise  # else it is old news, and whoever needs the cluster will find out
+                raise  # else it is old news, and the next call that needs the cluster will find out
 
     def _forget(self, topic: str) -> None:
         """What is known of a topic's content; called with the lock."""
@@ -250,7 +251,7 @@ class Reader:
         return Batches(f"{place[0]}-{place[1]}", answer.data, at, answer.end, answer.aborted)
 
     def _gone_on(self, place: TopicPartition, at: int) -> None:
-        """What stood at a position has been read: news of it that is still under way would be kept for nobody."""
+        """What stood at a position has been read: news of it that is still under way would be kept for no reader."""
         with self._lock:
             end = self._ends.get(place)
             if end is not None and end.position == at:

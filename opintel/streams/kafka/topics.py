@@ -24,7 +24,7 @@ ASIDES = "opintel.asides"
 MAX_BATCH = 8 << 20
 """Bytes of a batch as it is sent; our largest records are about 1 MiB."""
 FINDINGS_RETENTION = 400 * 86_400 * NS
-"""More than a year: whoever loses the store reads the findings again."""
+"""More than a year: after the loss of the store the findings are read again."""
 ASIDES_RETENTION = 30 * 86_400 * NS
 SHOWN = 10.0
 """Seconds that news may take from the controller to the brokers."""

@@ -1,7 +1,7 @@
 """Appending to Kafka topics, acknowledged by all in-sync replicas.
 
 Entries come from the log; the producer is kafka-python's, idempotent, so that a batch sent again stands there once.
-After a failure nobody knows what it still holds: it is thrown away, and the next append makes a new one.
+After a failure it is unknown what it still holds: it is thrown away, and the next append makes a new one.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Writer:
             return made.result(PATIENCE if self._healthy else BRIEF)
         except FutureTimeout:
             self._healthy = False
-            raise LogUnavailable("no producer: nobody answers") from None
+            raise LogUnavailable("no producer: no broker answers") from None
         except (KafkaError, OSError) as error:
             self._healthy = False
             raise LogUnavailable(f"no producer: {error or type(error).__name__}") from error
@@ -110,7 +110,7 @@ class Writer:
                 metrics_enabled=False,
                 **self._client,
             )
-        except BaseException as error:  # handed to whoever waits
+        except BaseException as error:  # handed to the waiting caller
             with self._lock:
                 if self._producer is made:
                     self._producer = None
@@ -134,7 +134,7 @@ class Writer:
 
 
 def _end(producer: Any, seconds: float) -> None:
-    """Closes a producer; that it could not send everything first is told to who appended, by the futures."""
+    """Closes a producer; that it could not send everything first the callers of `append` learn from the futures."""
     try:
         producer.close(timeout=seconds)
     except (KafkaError, AssertionError, RuntimeError) as error:
