@@ -110,7 +110,7 @@ class Record(msgspec.Struct, Generic[P], frozen=True, array_like=True):
 
 
 QUARANTINED = "quarantined"
-"""Kind of the record that tells stage 2 how many rows of a (row's) key were not judged in a window."""
+"""Kind of the record by which stage 2 knows how many rows of a (row's) key were not judged in a window."""
 
 
 class Controls:
@@ -327,7 +327,7 @@ class Pipeline(NamedTuple):
     naming: Naming = Naming()
     """What its subjects and times are called where people read them."""
     stories: Callable[[], Stories] | None = None
-    """What its simulator tells. A function, so that no service that runs imports a simulator."""
+    """Its simulator's stories. A function, so that no service that runs imports a simulator."""
 
 
 def each(decode: Callable[[Message], Iterable[Row[P] | str]], messages: Sequence[Message], payload: type) -> Decoded[P]:

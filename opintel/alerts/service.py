@@ -58,7 +58,7 @@ class AlertService:
         nothing.
 
         Returns what contradicts itself: a finding that came again under its id with other content (the first stays;
-        a detector breaks the contract, or somebody else writes to the topic). Raises PositionMoved where the store
+        a detector breaks the contract, or another program writes to the topic). Raises PositionMoved where the store
         does not stand at `position_from`.
         """
         conflicts: list[str] = []

@@ -64,7 +64,7 @@ def command(
     bootstrap: str | None,
     data: Path | None,
 ) -> None:
-    """What the domains' simulators tell flows through the real pipeline to incidents in a browser and tickets."""
+    """The simulators' stories flow through the real pipeline to incidents in a browser and tickets."""
     from opintel.cli.progress import share_progress
     from opintel.demo import cluster, embedded
     from opintel.demo.plan import tell

@@ -1,4 +1,4 @@
-"""Progress of long work, on stderr, only where somebody looks."""
+"""Progress of long work, on stderr, only on a terminal."""
 
 from __future__ import annotations
 

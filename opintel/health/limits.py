@@ -158,7 +158,7 @@ class LimitJudge(Judge):
                 found.append((0.0, series, self._finding(closing, series, limit, past, None)))
                 continue
             if past.times[-1] > past.due or (past.told and _turned_back(past.values, limit)):
-                # it did not come true, or somebody made room: what it was made of is over
+                # it did not come true, or room was made: what it was made of is over
                 past = self._past[series] = _Past(past.times[-1:], past.values[-1:], LEAST, hours=past.hours)
             self._look(past, limit)
             if past.agreed >= AGREED:

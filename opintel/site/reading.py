@@ -28,7 +28,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 def struct(
     document: Document, path: Path_, data: Any, kind: type[T], problems: list[Problem], *, also: Iterable[str] = ()
 ) -> T | None:
-    """`data` at `path` as a `kind`; None where there is a problem. `also`: keys that somebody else reads.
+    """`data` at `path` as a `kind`; None where there is a problem. `also`: keys that are read elsewhere.
 
     What a settings type says in a ValueError, `KEY: what is wrong`, is a problem of that key.
     """

@@ -34,7 +34,7 @@ class Chapter(msgspec.Struct, frozen=True):
 
 
 class Story(msgspec.Struct, frozen=True):
-    """What a demo tells. Its services, each a process, read it from a file."""
+    """The story of a demo. Its services, each a process, read it from a file."""
 
     seed: int
     hours: float

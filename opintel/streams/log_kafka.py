@@ -72,7 +72,7 @@ class KafkaLog:
         try:
             self._ask(lambda admin: admin.create_topics({name: wanted}), f"making topic {name}")
         except TopicAlreadyExistsError:
-            return  # by somebody else, just now
+            return  # by another process, just now
         except (AuthorizationError, InvalidReplicationFactorError) as error:
             raise LogError(
                 f"no topic {name!r}, and it cannot be made here ({error}); `opintel topics apply`"
@@ -138,7 +138,7 @@ class KafkaLog:
 
     def committed(self) -> dict[tuple[str, str, int], int]:
         try:
-            return self._offsets.told()
+            return self._offsets.committed()
         except (KafkaError, OSError, RuntimeError) as error:
             self._broken()
             raise LogUnavailable(f"asking for positions: {error or type(error).__name__}") from error

@@ -102,7 +102,7 @@ class Watchdog:
         return turn[0], time.monotonic() - turn[1]
 
     def look(self) -> None:
-        """Tells of a stall once; ends the process when it has lasted twice the patience."""
+        """Logs a stall once; ends the process when it has lasted twice the patience."""
         found = self.stalled()
         if found is None:
             return

@@ -48,7 +48,7 @@ class PluggedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_findings: Most = 100
     """At most so many a window, the most surprising first."""
     max_series: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 2000
-    """Series of a scope that have a model, first come first served; of the others one finding a window tells."""
+    """Series of a scope that have a model, first come first served; the others are in one finding a window."""
 
     def __post_init__(self) -> None:
         if self.model:

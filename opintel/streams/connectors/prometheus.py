@@ -241,7 +241,7 @@ class PrometheusSource:
         return answer.status_code, bytes(body)
 
     def _refusal(self, status: int, body: bytes) -> Exception:
-        """What to raise for an answer that is Prometheus' own word against a query, or else somebody's between us."""
+        """What to raise for an answer that is Prometheus' own word against a query, or else a proxy's between us."""
         try:
             told = _error.decode(body.decode()).error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

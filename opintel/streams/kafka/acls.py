@@ -39,7 +39,7 @@ class Right(NamedTuple):
 
 
 class RightChange(NamedTuple):
-    """`create`: missing; `extra`: somebody else's right to write what has one writer."""
+    """`create`: missing; `extra`: another user's right to write what has one writer."""
 
     right: Right
     action: Literal["create", "same", "extra"]
@@ -49,8 +49,8 @@ class RightChange(NamedTuple):
 def rights(streams: Iterable[Stream]) -> list[Right]:
     """What the services need, and no more.
 
-    All may see the topics, read asides and the newest raw record, and see how far the stages are: each process serves
-    metrics of them.
+    All may see the topics, read what was set aside and the newest raw record, and see how far the stages are: each
+    process serves metrics of them.
     """
     found = set[Right]()
     streams = list(streams)
@@ -90,7 +90,7 @@ def missing(admin: Any, wanted: Sequence[Right]) -> list[RightChange]:
 
 
 def grant(admin: Any, wanted: Sequence[Right]) -> list[RightChange]:
-    """Gives what is missing; takes nothing away. What was done, as `missing` tells it. Raises KafkaError."""
+    """Gives what is missing; takes nothing away. What was done, as `missing` gives it. Raises KafkaError."""
     changes = missing(admin, wanted)
     new = {change.right for change in changes if change.action == "create"}
     for error in admin.create_acls([_acl(right) for right in sorted(new)])["failed"] if new else []:

@@ -18,13 +18,13 @@ from opintel.streams.kafka.reader import Reader
 from opintel.streams.log import Aside, LogError, LogUnavailable
 
 AT_ONCE = 1000
-"""Asides read at a time."""
+"""Records read at a time."""
 _aside = msgspec.msgpack.Decoder(Aside)
 T = TypeVar("T")
 
 
 class AsidesView:
-    """The asides' topic as a table, read on at each look; on disk where it grows large. Safe for several threads."""
+    """The topic as a table, read on at each look; on disk where it grows large. Safe for several threads."""
 
     def __init__(self, reader: Reader, topic: str) -> None:
         self._reader, self._topic = reader, topic

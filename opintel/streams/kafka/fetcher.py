@@ -344,7 +344,7 @@ _quiet = threading.Lock()
 
 
 def _quieten() -> None:
-    """kafka-python tells each attempt to connect as an error; we say once, in an exception, what it came to."""
+    """kafka-python logs each attempt to connect as an error; we say once, in an exception, what it came to."""
     with _quiet:
         for name, level in (
             ("kafka", logging.WARNING),

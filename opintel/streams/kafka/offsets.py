@@ -30,7 +30,7 @@ Noted = dict[tuple[str, str, int], int]
 
 
 class Offsets:
-    """Notes and tells positions. `admin` gives the client to use, `broken` is called when it did not work."""
+    """Notes and commits positions. `admin` gives the client to use, `broken` is called when it did not work."""
 
     def __init__(self, admin: Callable[[], Any], broken: Callable[[], None]) -> None:
         self._admin, self._broken = admin, broken
@@ -52,10 +52,10 @@ class Offsets:
                 self._thread.start()
         self._wake.set()
 
-    def told(self) -> Noted:
+    def committed(self) -> Noted:
         """What the brokers know, of all groups of ours, what was noted before included.
 
-        Raises LogUnavailable where they do not tell within PATIENCE seconds, else what kafka-python raises.
+        Raises LogUnavailable where no broker answers within PATIENCE seconds, else what kafka-python raises.
         """
         with self._lock:
             asking = self._asking

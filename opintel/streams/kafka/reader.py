@@ -48,7 +48,7 @@ Key = tuple[TopicPartition, int]
 
 
 class _End:
-    """The end of a partition, where somebody waits."""
+    """The end of a partition, where a reader waits."""
 
     def __init__(self, position: int, now: float) -> None:
         self.position = position
@@ -311,7 +311,7 @@ class Reader:
         return fresh
 
     def _stand(self, place: TopicPartition, at: int) -> None:
-        """Somebody has come to the end: listens there for what comes."""
+        """A reader has come to the end: listens there for what comes."""
         with self._lock:
             end = self._ends.get(place)
             if end is None or end.position != at:
@@ -331,7 +331,7 @@ class Reader:
         self._fetcher.submit(self._stand_at, leader)
 
     async def _stand_at(self, leader: int) -> None:
-        """Asks a broker for news, again and again while somebody wants to know."""
+        """Asks a broker for news, again and again while a reader waits for it."""
         try:
             while positions := self._wanted(leader):
                 try:
