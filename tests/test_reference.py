@@ -41,7 +41,7 @@ from opintel.store.queries import SinkStanding
 from opintel.streams.connectors import SOURCES
 from opintel.streams.kafka.settings import Servers
 from opintel.streams.settings import settings_types
-from opintel.streams.vitals import Vitals
+from opintel.streams.vitals import Stored, Vitals
 
 REFERENCE = sections((REPOSITORY / "docs" / "reference.md").read_text())
 OPERATIONS = sections((REPOSITORY / "docs" / "operations.md").read_text())
@@ -177,9 +177,12 @@ def test_every_metric_is_documented_with_its_labels(tmp_path: Path, monkeypatch:
         [TOY_STREAM],
         now=time.time_ns,
         stalled=lambda: False,
-        findings=lambda: {("toy", "total"): 5},
-        incidents=lambda: {("toy", "open"): 1},
-        sinks=lambda: sink_metrics(Store(sa.create_engine("sqlite://")), time.time_ns),
+        stored=lambda: Stored(
+            {("toy", "total"): 5},
+            {("toy", "open"): 1},
+            list(sink_metrics(Store(sa.create_engine("sqlite://")), time.time_ns)),
+        ),
+        parts=lambda: {"alerts": (2, False)},
     )
     wanted: dict[str, set[str]] = {}
     for line in vitals.text().decode().splitlines():

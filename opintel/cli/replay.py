@@ -70,8 +70,8 @@ def replay(
         services: list[Service] = [
             system.sequencer(feed.ingester),
             feed,
-            *system.stage1(watched, batch=batch),
-            *system.stage2(watched, origin="replay", batch=batch),
+            system.stage1(watched, batch=batch),
+            system.stage2(watched, origin="replay", batch=batch),
             system.alerting(),
         ]
         with bytes_progress(f"replay {stream}", feed.progress) as tick:

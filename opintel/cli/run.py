@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,9 +21,9 @@ from opintel.site.errors import UserError
 
 if TYPE_CHECKING:
     from opintel.console.app import Console
+    from opintel.console.running import View
     from opintel.site.story import Story
-    from opintel.site.system import System
-    from opintel.streams.loop import Stop, Watchdog
+    from opintel.streams.loop import Service, Stop
 
 CHATTY = {
     "alembic": logging.WARNING,
@@ -77,48 +77,56 @@ def command(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for name, level in CHATTY.items():
         logging.getLogger(name).setLevel(level)
+    from opintel.console.running import View
     from opintel.site.check import require
     from opintel.site.load import load_site
+    from opintel.site.parts import Part
     from opintel.site.system import System
     from opintel.site.team import team
     from opintel.streams.loop import Stop, Watchdog, run, stop_on_signals
 
-    chosen = set(services or SERVICES)
-    if ingest and "ingest" not in chosen:
+    if ingest and services and "ingest" not in services:
         raise UserError("--ingest needs the service `ingest`")
     stop, watchdog = Stop(), Watchdog()
     with stop_on_signals(stop), ExitStack() as leaving:
         site, fed = load_site(config), _paths(ingest)
+        chosen = set(services or SERVICES)
+        if site.settings.bus is not None and not services:
+            chosen.remove("console")  # what anybody may ask takes its memory and files from no other service
+            logging.info("over a cluster the console is a process of its own: `opintel run console`")
         require(site, chosen, fed=site.streams if story else fed)
         system = System(data, site)
         for stream in fed:
             system.stream(stream)
         leaving.callback(system.close)
+        stored = bool(chosen & {"alerts", "delivery", "console"})
+        if stored:
+            system.reach_store()
         for warning in system.warnings:
             logging.warning(warning)
         told = _story(story, stop) if story else None
-        members = team(system, chosen, fed, final=until_idle, story=told)
-        now = told.clock().now if told else time.time_ns
+        made = team(system, chosen, fed, final=until_idle, story=told)
+        # what reads to an end must not wait for what fails: there an error ends all
+        parts = [] if until_idle else [Part(name, make, watchdog, stop) for name, make in made.items()]
+        members: Sequence[Service] = parts or [make() for make in made.values()]
+        view = View(system, watchdog, told.clock().now if told else time.time_ns, parts=parts, stored=stored)
         if "console" in chosen and not until_idle:
-            console = _console(system, watchdog, now, host, port, token_file)
+            console = _console(view, host, port, token_file)
             leaving.callback(console.stop)
             click.echo(f"console: {console.url}", err=True)
         if metrics_port is not None:
-            probes = _probes(system, watchdog, now, host, metrics_port, stored=bool(chosen & {"alerts", "delivery"}))
+            probes = _probes(view, host, metrics_port)
             leaving.callback(probes.stop)
             click.echo(f"metrics: {probes.url}/metrics", err=True)
         run(members, stop, until_idle=until_idle, watchdog=watchdog)
 
 
-def _console(
-    system: System, watchdog: Watchdog, now: Callable[[], int], host: str, port: int, token_file: Path | None
-) -> Console:
+def _console(view: View, host: str, port: int, token_file: Path | None) -> Console:
     from opintel.console.app import serve
-    from opintel.console.running import View
 
     try:
         token = token_file.read_text().strip() if token_file else None
-        return serve(View(system, watchdog, now).app(token=token), host, port)
+        return serve(view.app(token=token), host, port)
     except OSError as error:
         where = error.filename or f"--host {host} --port {port}"
         raise UserError(f"{where}: {error.strerror or error}") from error
@@ -126,15 +134,12 @@ def _console(
         raise UserError(str(error)) from error
 
 
-def _probes(
-    system: System, watchdog: Watchdog, now: Callable[[], int], host: str, port: int, *, stored: bool
-) -> Console:
-    """/metrics, /healthz, /readyz; `stored`: with what is in the store, for a process that has to do with it."""
+def _probes(view: View, host: str, port: int) -> Console:
+    """/metrics, /healthz, /readyz."""
     from opintel.console.app import serve
-    from opintel.console.running import View
 
     try:
-        return serve(View(system, watchdog, now, stored=stored).probes(), host, port)
+        return serve(view.probes(), host, port)
     except OSError as error:
         raise UserError(f"--host {host} --metrics-port {port}: {error.strerror or error}") from error
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from opintel.console.reading import STATES
 from opintel.console.views import StreamView
-from opintel.finding import rfc3339
+from opintel.finding import parse_rfc3339, rfc3339
 from opintel.store import Store, queries
 
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
-LIMIT = 1000
-MOST = 10_000
+MOST = 1000
+"""On a page: of findings, which may carry pictures, and of incidents."""
+AT_ONCE = 20
+"""Findings that are in memory together while a page of them is sent."""
 
 
 class Api:
@@ -27,16 +29,18 @@ class Api:
         self._streams = streams
 
     def incidents(self, request: Request) -> Response:
-        """`/api/incidents?stream=&state=&limit=`: newest first."""
+        """`/api/incidents?stream=&state=&limit=&before=`: newest first; the answer's `before` asks for those behind."""
         state = request.query_params.get("state") or None
         if state is not None and state not in STATES:
             return _json({"error": f"state is one of {', '.join(STATES)}"}, 400)
-        limit = _limit(request)
-        if limit is None:
-            return _bad_limit()
+        limit, before = _limit(request), _before(request)
+        if limit is None or before is None:
+            return _bad_page()
         stream = request.query_params.get("stream") or None
         states = None if state is None else [state]
-        return _json({"incidents": queries.incidents(self._store, stream=stream, states=states, limit=limit)})
+        found = queries.incidents(self._store, stream=stream, states=states, limit=limit, before=before or None)
+        place = (parse_rfc3339(found[-1]["opened"]), found[-1]["id"]) if found else None
+        return _json({"incidents": found, "before": _cursor(place if len(found) == limit else None)})
 
     def incident(self, request: Request) -> Response:
         """`/api/incidents/{id}`, with all that explains it."""
@@ -44,12 +48,24 @@ class Api:
         return _json({"error": "there is no such incident"}, 404) if found is None else _json(found)
 
     def findings(self, request: Request) -> Response:
-        """`/api/findings?stream=&limit=`: the newest so many, oldest first."""
-        limit = _limit(request)
-        if limit is None:
-            return _bad_limit()
+        """`/api/findings?stream=&limit=&before=`: the newest so many, oldest first; `before` in the answer asks for
+        those that are older.
+        """
+        limit, before = _limit(request), _before(request)
+        if limit is None or before is None:
+            return _bad_page()
         stream = request.query_params.get("stream") or None
-        return _json({"findings": queries.findings(self._store, stream=stream, limit=limit)})
+        places = queries.finding_places(self._store, stream=stream, limit=limit, before=before or None)
+        cursor = _cursor(places[0] if len(places) == limit else None)
+        return StreamingResponse(self._told(places, cursor), media_type="application/json")
+
+    def _told(self, places: Sequence[queries.Place], cursor: str | None) -> Iterator[bytes]:
+        """A page of findings in pieces, so that a reader who takes his time holds few of them."""
+        yield b'{"findings":['
+        for at in range(0, len(places), AT_ONCE):
+            found = queries.findings_of(self._store, [id for _, id in places[at : at + AT_ONCE]])
+            yield b"," * bool(at) + b",".join(map(msgspec.json.encode, found))
+        yield b'],"before":' + msgspec.json.encode(cursor) + b"}"
 
     def streams(self, request: Request) -> Response:
         """`/api/streams`."""
@@ -83,12 +99,26 @@ def probe(check: Callable[[], tuple[bool, str]]) -> Callable[[Request], Response
 
 
 def _limit(request: Request) -> int | None:
-    text = request.query_params.get("limit") or str(LIMIT)
+    text = request.query_params.get("limit") or str(MOST)
     return int(text) if text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= MOST else None
 
 
-def _bad_limit() -> Response:
-    return _json({"error": f"limit is a number from 1 to {MOST}"}, 400)
+def _before(request: Request) -> queries.Place | tuple[()] | None:
+    """Where the page begins that is asked for; () for the newest, None for what is no place."""
+    text = request.query_params.get("before")
+    if not text:
+        return ()
+    at, dot, id = text.partition(".")
+    return (int(at), id) if dot and at.isascii() and at.isdigit() and len(at) < 20 else None
+
+
+def _cursor(place: queries.Place | None) -> str | None:
+    return None if place is None else f"{place[0]}.{place[1]}"
+
+
+def _bad_page() -> Response:
+    told = f"limit is a number from 1 to {MOST}, before is what the page before said"
+    return _json({"error": told}, 400)
 
 
 def _json(document: dict[str, Any], status: int = 200) -> Response:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import uvicorn
+from sqlalchemy.exc import DBAPIError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -20,6 +21,7 @@ from starlette.staticfiles import StaticFiles
 
 from opintel.alerts.settings import Grouping
 from opintel.console.api import Api, metrics_endpoint, probe
+from opintel.console.limits import BoundedHttp
 from opintel.console.names import Names
 from opintel.console.operate import acting, logging_in, logging_out, naming
 from opintel.console.pages import Pages
@@ -83,7 +85,7 @@ def create_app(
     app = Starlette(
         routes=routes,
         middleware=[Middleware(Guard, keys=keys)],
-        exception_handlers={HTTPException: pages.error, 500: pages.error},
+        exception_handlers={HTTPException: pages.error, DBAPIError: pages.error, 500: pages.error},
     )
     app.state.guarded = keys.guarded
     return app
@@ -124,6 +126,7 @@ def serve(app: Starlette, host: str = "127.0.0.1", port: int = 0) -> Console:
         access_log=False,
         lifespan="off",
         ws="none",
+        http=BoundedHttp,
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=2,

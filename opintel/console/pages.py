@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
+from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -222,6 +223,8 @@ class Pages:
         status, text = 500, "Something went wrong here; the log of the process says what."
         if isinstance(error, HTTPException):
             status, text = error.status_code, error.detail
+        if isinstance(error, DBAPIError):
+            status, text = 503, f"The store cannot be reached: {error.orig}"
         return self._renderer.page(request, "error.html", status, code=status, text=text)
 
     def _polled(self, request: Request, name: str, *, query: str = "", **values: Any) -> Response:

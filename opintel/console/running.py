@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
@@ -12,31 +14,45 @@ from starlette.routing import Route
 from opintel.alerts.sink_metrics import sink_metrics
 from opintel.console.api import metrics_endpoint, probe
 from opintel.console.app import create_app
+from opintel.console.asked import Asked
 from opintel.console.views import StreamView
+from opintel.site.parts import Part
 from opintel.site.system import System
+from opintel.store import Store
 from opintel.store.queries import finding_counts, incident_counts
 from opintel.streams.log import LogError, LogUnavailable
 from opintel.streams.loop import Watchdog
-from opintel.streams.vitals import STALE_AFTER, Vitals, lag, stream_status
+from opintel.streams.vitals import NOTHING, STALE_AFTER, Stored, Vitals, lag, stream_status
 
 ASKED_EVERY = 3.0
 """Seconds for which an answer of the log is believed."""
+log = logging.getLogger(__name__)
 
 
 class View:
-    """Reads the log and, with `stored`, the store. `now` in ns: of the demo's clock, or of the world's."""
+    """Reads the log and, with `stored`, the store. `now` in ns: of the demo's clock, or of the world's. `parts` are
+    those of this process.
+    """
 
-    def __init__(self, system: System, watchdog: Watchdog, now: Callable[[], int], *, stored: bool = True) -> None:
-        self._system, self._watchdog, self._now = system, watchdog, now
+    def __init__(
+        self,
+        system: System,
+        watchdog: Watchdog,
+        now: Callable[[], int],
+        *,
+        parts: Sequence[Part] = (),
+        stored: bool = True,
+    ) -> None:
+        self._system, self._watchdog, self._now, self._parts = system, watchdog, now, parts
         self._trouble, self._ask_again = "", 0.0
+        self._counts = Asked(lambda: _stored(system.store, now))
         self.vitals = Vitals(
             system.log,
             [w.stream for w in system.streams.values()],
             now=now,
             stalled=lambda: watchdog.stalled() is not None,
-            findings=lambda: finding_counts(system.store) if stored else {},
-            incidents=lambda: incident_counts(system.store) if stored else {},
-            sinks=lambda: sink_metrics(system.store, now) if stored else (),
+            stored=self._stored if stored else lambda: NOTHING,
+            parts=lambda: {part.name: (part.failures, not part.trouble) for part in parts},
         )
 
     def app(self, *, token: str | None = None) -> Starlette:
@@ -100,7 +116,17 @@ class View:
             self._ask_again = time.monotonic() + ASKED_EVERY
         return self._trouble
 
+    def _stored(self) -> Stored | None:
+        try:
+            return self._counts.answer()
+        except (SQLAlchemyError, TimeoutError) as error:
+            log.debug("no metrics of the store: %s", error)
+            return None
+
     def _look(self) -> str:
+        failing = [f"{part.name}: {part.trouble}" for part in self._parts if part.trouble]
+        if failing:
+            return "A part does not work and is tried again, the others go on. (" + "; ".join(failing) + ")"
         try:
             for watched in self._system.streams.values():
                 self._system.log.end(watched.stream.topic, 0)
@@ -140,3 +166,7 @@ class View:
                 for a in dead[:20]
             ],
         )
+
+
+def _stored(store: Store, now: Callable[[], int]) -> Stored:
+    return Stored(finding_counts(store), incident_counts(store), list(sink_metrics(store, now)))

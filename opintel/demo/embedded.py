@@ -45,7 +45,7 @@ def play(
                 watched = system.stream(chapter.stream)
                 feed = StoryFeed(story, chapter, system.ingester(watched, story.source, live=True))
                 feeds.append(feed)
-                team += [system.sequencer(feed.ingester), feed, *system.stage1(watched), *system.stage2(watched)]
+                team += [system.sequencer(feed.ingester), feed, system.stage1(watched), system.stage2(watched)]
             team.append(system.alerting(warm_until=story.live_from))
             with progress(HISTORY) as share:
                 drain(team, lambda: share(min(feed.history for feed in feeds)), stop=stop)

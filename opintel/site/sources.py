@@ -14,22 +14,30 @@ from opintel.site.story import Story, StoryFeed
 from opintel.site.system import Feed, System
 from opintel.site.watched import Watched
 from opintel.streams.connectors import Acknowledged, Replayable
+from opintel.streams.connectors.framing import SUFFIXES
 from opintel.streams.feeds import BrokerFeed, ReplayableFeed, file_feed
 
 
 def files(system: System, watched: Watched, paths: list[Path], *, final: bool) -> Callable[[], Feed]:
-    """Opens files and folders: `final` where they are complete, else they are tailed. It raises UserError."""
+    """Opens files and folders: `final` where they are complete, else they are tailed. Raises UserError for a file of
+    another suffix.
+    """
+    _require(paths)
 
     def make() -> Feed:
-        try:
-            # what is appended to a file that is tailed was written before now, whatever it says
-            return file_feed(
-                lambda source: system.ingester(watched, source, live=not final, replayable=True), paths, final=final
-            )
-        except (OSError, ValueError) as error:
-            raise UserError(str(error)) from error
+        # what is appended to a file that is tailed was written before now, whatever it says
+        return file_feed(
+            lambda source: system.ingester(watched, source, live=not final, replayable=True), paths, final=final
+        )
 
     return make
+
+
+def _require(paths: list[Path]) -> None:
+    """What an operator gave by mistake; what becomes of it later is the feed's business."""
+    for path in paths:
+        if not path.is_dir() and path.suffix not in SUFFIXES:
+            raise UserError(f"{path}: expected one of {', '.join(SUFFIXES)}, got {path.suffix or 'no suffix'!r}")
 
 
 def simulated(system: System, watched: Watched, story: Story) -> Callable[[], Feed] | None:

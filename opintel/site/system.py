@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Protocol
 
 from sqlalchemy import make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from opintel.alerts.service import AlertService
 from opintel.finding import Origin
 from opintel.site.errors import UserError
+from opintel.site.gate import PATIENCE, Gate
 from opintel.site.load import load_site
 from opintel.site.secrets import opened
 from opintel.site.settings import Site
@@ -63,6 +64,7 @@ class System:
         """Topic → its epoch when it was asked for last."""
         self._copied: CopiedControls = {}
         bus = self.site.settings.bus
+        self._gate = Gate(PATIENCE if bus else 0.0)
         try:
             self.log: Log = self._open_log()
             for watched in self.streams.values():
@@ -75,18 +77,37 @@ class System:
 
     @cached_property
     def store(self) -> Store:
-        """Findings, alerts, incidents; opened when it is first asked for. UserError where it cannot be."""
+        """Findings, alerts, incidents; reached when it is first asked for something. UserError where it cannot be used,
+        whether it is there or not.
+        """
         url = self.site.settings.store
         try:
-            return open_store(url or sqlite_url(self.data / "store.db"))
+            return open_store(url or sqlite_url(self.data / "store.db"), now=False)
         except ImportError as error:
             raise UserError(f"store: {error}; `pip install {error.name or 'the driver that its URL names'}`") from error
         except (OSError, SQLAlchemyError, RuntimeError, ValueError) as error:
             try:
-                where = make_url(url).render_as_string(hide_password=True) if url else str(self.data)
+                where = self._store_shown()
             except (SQLAlchemyError, ValueError):
                 raise UserError("store: no URL of a database in site.yaml; `opintel check` says where") from None
             raise UserError(f"{where} cannot be used: {' '.join(str(error).split())}") from error
+
+    def reach_store(self) -> None:
+        """Brings the store's schema up to date; where it is away for now, that is a warning. Raises UserError."""
+        try:
+            self.store.prepare()
+        except DBAPIError as error:
+            lasting = self.store.engine.dialect.name == "sqlite" and "locked" not in str(error.orig)
+            if lasting:
+                raise UserError(f"{self._store_shown()} cannot be used: {error.orig}") from error
+            self.warnings.append(f"the store cannot be reached, beginning when it can: {error.orig}")
+        except (SQLAlchemyError, RuntimeError) as error:
+            raise UserError(f"{self._store_shown()} cannot be used: {' '.join(str(error).split())}") from error
+
+    def _store_shown(self) -> str:
+        """Where the store is, without a password."""
+        url = self.site.settings.store
+        return make_url(url).render_as_string(hide_password=True) if url else str(self.data)
 
     def stream(self, name: str) -> Watched:
         """A configured stream; UserError names those there are."""
@@ -118,7 +139,7 @@ class System:
 
         return self._owned(watched, "ingest", control_topic(watched.stream), make)
 
-    def stage1(self, watched: Watched, *, batch: int = BATCH) -> list[Owned]:
+    def stage1(self, watched: Watched, *, batch: int = BATCH) -> Owned:
         """The workers of a stream's raw partitions."""
         stream, pipeline = watched.stream, watched.pipeline
 
@@ -133,9 +154,9 @@ class System:
                 )
             ]
 
-        return [self._owned(watched, "stage1", stream.topic, make)]
+        return self._owned(watched, "stage1", stream.topic, make)
 
-    def stage2(self, watched: Watched, *, origin: Origin = "live", batch: int = BATCH) -> list[Owned]:
+    def stage2(self, watched: Watched, *, origin: Origin = "live", batch: int = BATCH) -> Owned:
         """The worker of a stream's derived topic."""
         stream, pipeline = watched.stream, watched.pipeline
 
@@ -144,13 +165,14 @@ class System:
             stage = lambda: JudgeStage(stream, pipeline, partition, epoch, origin, self._door)  # noqa: E731
             return [self._turn(stream.derived, partition, batch, stage)]
 
-        return [self._owned(watched, "stage2", stream.derived, make)]
+        return self._owned(watched, "stage2", stream.derived, make)
 
     def alerting(self, *, warm_until: int = 0) -> Owned:
         """The alert service over the findings topic."""
 
         def epoch() -> str:
-            self._epochs[FINDINGS] = self.log.create(FINDINGS, 1).epoch
+            with self._gate.look():
+                self._epochs[FINDINGS] = self.log.create(FINDINGS, 1).epoch
             return self._epochs[FINDINGS]
 
         def make(_: int) -> list[Service]:
@@ -161,7 +183,7 @@ class System:
             epoch()
             return self.log.join("opintel.alerts", FINDINGS)
 
-        return Owned("alerts", join, make)
+        return Owned("alerts", join, make, self._gate.step)
 
     def undecided(self) -> int:
         """Records of the findings topic that the alert service has not seen yet."""
@@ -171,7 +193,7 @@ class System:
     def look(self) -> None:
         """Finds the topics as they are now; services over one that was re-created begin again at their next step.
 
-        For the thread that these run in. Raises LogError, LogUnavailable.
+        Raises LogError, LogUnavailable.
         """
         for watched in self.streams.values():
             self._topics(watched.stream)
@@ -197,13 +219,10 @@ class System:
 
     def _topics(self, stream: Stream) -> None:
         """Makes a stream's topics where they are missing and notes their epochs."""
-        for name, partitions in (
-            (stream.topic, stream.partitions),
-            (stream.derived, 1),
-            (FINDINGS, 1),
-            (control_topic(stream), 1),
-        ):
-            self._epochs[name] = self.log.create(name, partitions).epoch
+        topics = {stream.topic: stream.partitions, stream.derived: 1, FINDINGS: 1, control_topic(stream): 1}
+        with self._gate.look():
+            for name, partitions in topics.items():
+                self._epochs[name] = self.log.create(name, partitions).epoch
 
     def _owned(self, watched: Watched, stage: str, topic: str, make: Callable[[int], list[Service]]) -> Owned:
         """The services of a topic's partitions, made over the topics as they are then."""
@@ -217,7 +236,7 @@ class System:
             self._topics(stream)
             return [Lineage(self._epochs), *make(partition)]
 
-        return Owned(f"{stage} {stream.name}", join, over_topics)
+        return Owned(f"{stage} {stream.name}", join, over_topics, self._gate.step)
 
     def _turn(self, topic: str, partition: int, batch: int, make: Callable[[], Stage]) -> Turn:
         return Turn(Worker(self.log, topic, partition, make, self.checkpoints, batch=batch))

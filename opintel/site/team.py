@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from pathlib import Path
 
 from opintel.site import sources
@@ -20,30 +21,30 @@ def team(
     *,
     final: bool = False,
     story: Story | None = None,
-) -> list[Service]:
-    """The services that `chosen` names: ingest, stage1, stage2, alerts, delivery.
+) -> dict[str, Callable[[], Service]]:
+    """What makes the services that `chosen` names (ingest, stage1, stage2, alerts, delivery), by name.
 
     `paths`: stream → files to read instead of its live source; with `final` they are complete. `story` replaces every
-    source. Raises UserError or ConfigError where one cannot be opened.
+    source. Raises UserError where one of the files cannot be read.
     """
-    services: list[Service] = []
-    for watched in system.streams.values():
+    made: dict[str, Callable[[], Service]] = {}
+    for name, watched in system.streams.items():
         feed = _feed(system, watched, paths or {}, final, story) if "ingest" in chosen else None
         if feed is not None:
-            services.append(system.ingest(watched, feed))
+            made[f"ingest {name}"] = partial(system.ingest, watched, feed)
         if "stage1" in chosen:
-            services += system.stage1(watched)
+            made[f"stage1 {name}"] = partial(system.stage1, watched)
         if "stage2" in chosen:
-            services += system.stage2(watched)
+            made[f"stage2 {name}"] = partial(system.stage2, watched)
     if "alerts" in chosen:
-        services.append(system.alerting(warm_until=story.live_from if story else 0))
+        made["alerts"] = partial(system.alerting, warm_until=story.live_from if story else 0)
     if "delivery" in chosen:
-        services.append(Delivery(system))
+        made["delivery"] = partial(Delivery, system)
     if system.site.settings.bus is not None:
-        services.append(Look(system))
+        made["topics"] = partial(Look, system)
     elif "ingest" in chosen:
-        services.append(Retention(system))  # a cluster's topics have their own
-    return services
+        made["retention"] = partial(Retention, system)  # a cluster's topics have their own
+    return made
 
 
 def _feed(

@@ -6,6 +6,7 @@ writers, `Store.read` a consistent view. `opintel.alerts` writes through them, `
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,21 +21,37 @@ BUSY_MS = 30_000
 
 
 class Store:
-    """An open store. Threads may share it; a transaction belongs to one thread."""
+    """A store. Threads may share it; a transaction belongs to one thread.
+
+    Its schema is brought up to date before the first transaction. A database that is away, locked or refuses raises
+    sqlalchemy.exc.DBAPIError, and the next transaction tries again.
+    """
 
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
+        self._current, self._preparing = False, threading.Lock()
+
+    def prepare(self) -> None:
+        """Brings its schema up to date, once. Raises RuntimeError where it is newer than this build knows."""
+        if self._current:
+            return
+        with self._preparing:
+            if not self._current and _revision(self.engine) != HEAD:
+                _migrate(self.engine)
+            self._current = True
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """One transaction: all of it or nothing. On SQLite it holds the write lock from its first statement on."""
+        self.prepare()
         with self.engine.begin() as connection:
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A consistent view, which never waits for a writer on SQLite (WAL)."""
-        with self.engine.connect() as connection, connection.execution_options(opintel_read=True).begin():
+        self.prepare()
+        with _view(self.engine) as connection:
             yield connection
 
     def close(self) -> None:
@@ -42,8 +59,8 @@ class Store:
         self.engine.dispose()
 
 
-def open_store(url: str) -> Store:
-    """The store at a SQLAlchemy URL, its schema brought up to date.
+def open_store(url: str, *, now: bool = True) -> Store:
+    """The store at a SQLAlchemy URL, its schema brought up to date; without `now` when it is first asked for something.
 
     A SQLite file and its folder are made where they are missing. Raises sqlalchemy.exc.OperationalError where the
     database cannot be opened, RuntimeError where its schema is newer than this build knows.
@@ -57,8 +74,8 @@ def open_store(url: str) -> Store:
         sa.event.listen(engine, "begin", _begin_sqlite)
     store = Store(engine)
     try:
-        if _revision(store) != HEAD:
-            _migrate(store)
+        if now:
+            store.prepare()
     except BaseException:
         engine.dispose()
         raise
@@ -70,21 +87,27 @@ def sqlite_url(path: Path) -> str:
     return sa.URL.create("sqlite", database=str(path.absolute())).render_as_string(hide_password=False)
 
 
-def _revision(store: Store) -> str | None:
-    with store.read() as connection:
+@contextmanager
+def _view(engine: sa.Engine) -> Iterator[sa.Connection]:
+    with engine.connect() as connection, connection.execution_options(opintel_read=True).begin():
+        yield connection
+
+
+def _revision(engine: sa.Engine) -> str | None:
+    with _view(engine) as connection:
         if not sa.inspect(connection).has_table("alembic_version"):
             return None
         return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
 
 
-def _migrate(store: Store) -> None:
+def _migrate(engine: sa.Engine) -> None:
     from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError
 
     config = Config()
     config.set_main_option("script_location", "opintel.store:migrations")
-    with store.write() as connection:
+    with engine.begin() as connection:
         config.attributes["connection"] = connection
         try:
             command.upgrade(config, "head")

@@ -16,6 +16,8 @@ from opintel.store import schema as t
 from opintel.store.database import Store
 
 Json = dict[str, Any]
+Place = tuple[int, str]
+"""Where a finding or an incident stands among its like: (window end or opened, ns UTC; id)."""
 
 FINDINGS_SHOWN = 60
 """Findings that `incident` returns in full; `findings` in it counts all of them."""
@@ -32,6 +34,27 @@ def findings(store: Store, *, stream: str | None = None, limit: int | None = Non
     return [finding_json(read_finding(content)) for content in reversed(contents)]
 
 
+def finding_places(store: Store, *, stream: str | None, limit: int, before: Place | None) -> list[Place]:
+    """The newest so many findings that come before a place in order of (window end, id), the oldest first."""
+    place = sa.tuple_(t.finding.c.window_end, t.finding.c.id)
+    query = sa.select(t.finding.c.window_end, t.finding.c.id)
+    if stream is not None:
+        query = query.where(t.finding.c.stream == stream)
+    if before is not None:
+        query = query.where(place < sa.tuple_(*map(sa.literal, before)))
+    query = query.order_by(t.finding.c.window_end.desc(), t.finding.c.id.desc()).limit(limit)
+    with store.read() as connection:
+        return [(end, id) for end, id in reversed(connection.execute(query).all())]
+
+
+def findings_of(store: Store, ids: Sequence[str]) -> list[Json]:
+    """These findings in JSON form, in this order; those that are gone are left out."""
+    with store.read() as connection:
+        query = sa.select(t.finding.c.id, t.finding.c.content).where(t.finding.c.id.in_(ids))
+        contents = {row.id: row.content for row in connection.execute(query)}
+    return [finding_json(read_finding(contents[id])) for id in ids if id in contents]
+
+
 def finding(store: Store, id: str) -> tuple[str, Finding] | None:
     """One finding, with its stream before it."""
     with store.read() as connection:
@@ -45,8 +68,9 @@ def incidents(
     stream: str | None = None,
     states: Collection[str] | None = None,
     limit: int | None = None,
+    before: Place | None = None,
 ) -> list[Json]:
-    """Incidents in JSON form, the newest first.
+    """Incidents in JSON form, the newest first; `before`: those behind the one that opened then and has this id.
 
     Keys: `id, fingerprint, stream, streams, title, severity, state, start, opened, subjects [{label: text}],
     findings: n, evidence: n, tickets [{sink, key, state, updates}]`; times in RFC 3339.
@@ -56,6 +80,10 @@ def incidents(
         query = query.where(t.incident.c.stream == stream)
     if states is not None:
         query = query.where(t.incident.c.state.in_(list(states)))
+    if before is not None:
+        opened, id = before
+        same = (t.incident.c.opened == opened) & (t.incident.c.id > id)
+        query = query.where((t.incident.c.opened < opened) | same)
     query = query.order_by(t.incident.c.opened.desc(), t.incident.c.id).limit(limit)
     with store.read() as connection:
         return incidents_json(connection, connection.execute(query).all())

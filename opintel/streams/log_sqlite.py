@@ -11,12 +11,13 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from opintel.streams import trimming
 from opintel.streams.asides import AsideTable
-from opintel.streams.log import Aside, AsideKind, Entry, LogError, Membership, Topic
+from opintel.streams.log import Aside, AsideKind, Entry, LogError, LogUnavailable, Membership, Topic
 
 FORMAT = 1
 POSITION_BITS, PARTITION_BITS = 40, 13
@@ -24,6 +25,8 @@ PAGE = 16384
 """Bytes of a page: half a megabyte costs two thirds of what it does in pages of 4096, a small record the same."""
 WAL_BYTES = 16 << 20
 """The write-ahead log is taken over into the file at this size."""
+BUSY = 30.0
+"""Seconds that we wait for a lock of another process."""
 MAX_READ_BYTES = 16 << 20
 """A read stops after the record that crosses this, whatever its limit."""
 
@@ -62,6 +65,17 @@ class SqliteLog:
                 raise
             raise LogError(f"{path}: not an opintel log ({error})") from error
 
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Alone among the threads. A file that another process (a backup) keeps locked is a log that is away."""
+        with self._lock:
+            try:
+                yield
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                    raise
+                raise LogUnavailable(f"{self.path}: {error}") from error
+
     def _check_heads(self) -> None:
         """The heads agree with the records, or the file is damaged and must not be written on."""
         for topic, partition, first, following in self._db.execute("select * from head"):
@@ -76,7 +90,7 @@ class SqliteLog:
                 )
 
     def _connect(self, synchronous: str) -> sqlite3.Connection:
-        db = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
+        db = sqlite3.connect(self.path, timeout=BUSY, isolation_level=None, check_same_thread=False)
         db.execute(f"pragma page_size={PAGE}")  # of a file that is not there yet
         db.execute("pragma journal_mode=wal")
         db.execute(f"pragma synchronous={synchronous}")
@@ -87,7 +101,7 @@ class SqliteLog:
     def create(self, name: str, partitions: int) -> Topic:
         if not 1 <= partitions < 1 << PARTITION_BITS:
             raise LogError(f"topic {name}: 1 to {(1 << PARTITION_BITS) - 1} partitions, got {partitions}")
-        with self._lock, _Transaction(self._db):
+        with self._turn(), _Transaction(self._db):
             self._db.execute(
                 "insert into topic (name, partitions, epoch) values (?, ?, ?) on conflict (name) do nothing",
                 (name, partitions, uuid.uuid4().hex),
@@ -109,7 +123,9 @@ class SqliteLog:
 
     def _topic(self, name: str) -> tuple[int, Topic]:
         if name not in self._topics:
-            row = self._db.execute("select id, name, partitions, epoch from topic where name = ?", (name,)).fetchone()
+            with self._turn():
+                query = "select id, name, partitions, epoch from topic where name = ?"
+                row = self._db.execute(query, (name,)).fetchone()
             if row is None:
                 raise LogError(f"{self.path}: no topic {name!r}")
             self._topics[name] = (row[0], Topic(*row[1:]))
@@ -125,7 +141,7 @@ class SqliteLog:
         if not entries:
             return
         now = time.time_ns()
-        with self._lock, _Transaction(self._db):
+        with self._turn(), _Transaction(self._db):
             ends: dict[tuple[str, int], int] = {}
             rows = []
             for topic, partition, value, _ in entries:
@@ -144,7 +160,7 @@ class SqliteLog:
         base = self._base(topic, partition)
         found: list[tuple[int, bytes]] = []
         size = 0
-        with self._lock:
+        with self._turn():
             cursor = self._db.execute(
                 "select id, value from record where id >= ? and id < ? order by id limit ?",
                 (base | max(position, 0), base + (1 << POSITION_BITS), limit),
@@ -165,7 +181,7 @@ class SqliteLog:
 
     def _head(self, column: str, topic: str, partition: int) -> int:
         self._base(topic, partition)
-        with self._lock:
+        with self._turn():
             row = self._db.execute(
                 f"select {column} from head where topic = ? and partition = ?",
                 (self._topic(topic)[0], partition),
@@ -178,7 +194,7 @@ class SqliteLog:
         share = None if most_bytes is None else most_bytes // known.partitions
         dropped = size = 0
         for part in parts:
-            with self._lock:
+            with self._turn():
                 if share is not None:
                     trimming.weigh(self._db, part)
                 with _Transaction(self._db):
@@ -191,29 +207,29 @@ class SqliteLog:
     def put_asides(self, asides: Sequence[Aside]) -> None:
         if not asides:
             return
-        with self._lock, _Transaction(self._db):
+        with self._turn(), _Transaction(self._db):
             self._asides.put(asides, time.time_ns())
 
     def asides(self, topic: str | None = None, kind: AsideKind | None = None, limit: int = 100) -> list[Aside]:
-        with self._lock:
+        with self._turn():
             return self._asides.find(topic, kind, limit)
 
     def aside_counts(self) -> dict[tuple[str, AsideKind], int]:
-        with self._lock:
+        with self._turn():
             return self._asides.counts()
 
     def trim_asides(self, topic: str, older_than: int) -> int:
-        with self._lock, _Transaction(self._db):
+        with self._turn(), _Transaction(self._db):
             return self._asides.trim(topic, older_than, trimming.PIECE_ROWS)
 
     def commit(self, group: str, topic: str, partition: int, position: int) -> None:
-        with self._lock:
+        with self._turn():
             self._unsynced.execute(
                 "insert or replace into offsets values (?, ?, ?, ?)", (group, topic, partition, position)
             )
 
     def committed(self) -> dict[tuple[str, str, int], int]:
-        with self._lock:
+        with self._turn():
             rows = self._db.execute("select reader, topic, partition, position from offsets").fetchall()
         return {(reader, topic, partition): position for reader, topic, partition, position in rows}
 
@@ -221,7 +237,7 @@ class SqliteLog:
         return _Alone(frozenset(range(self._topic(topic)[1].partitions)))
 
     def close(self) -> None:
-        with self._lock:
+        with self._turn():
             self._unsynced.close()
             self._db.close()
 

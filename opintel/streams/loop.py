@@ -1,9 +1,9 @@
 """The loop of a process: its services take turns, one step each, until `stop` is set or they have nothing
 left to do.
 
-One thread does all the work that touches the log, so a process is as deterministic as its log. A watchdog
-thread notices a service that does not come back: it writes where every thread stands and, when that does not
-pass, ends the process, because a supervisor can restart what is dead but not what hangs.
+A watchdog thread notices a service that does not come back: it writes where every thread stands and, when that does
+not pass, ends the process, because a supervisor can restart what is dead but not what hangs. A part
+(`opintel.site.parts`) takes its turns in a thread of its own: of one that hangs it only tells.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 IDLE = 0.05
 """Seconds between two looks when there is nothing to do."""
 LEAVE = 8.0
 """Seconds that a process may take to leave when it is asked to."""
+PAUSE = 2
+"""Times the seconds that lie between two looks of the watchdog: what is more is a pause of the whole process."""
 STALLED_EXIT = 75
 """EX_TEMPFAIL: restart me."""
 log = logging.getLogger(__name__)
@@ -77,52 +79,79 @@ def stop_on_signals(stop: Stop) -> Iterator[None]:
             signal.signal(number, old)
 
 
+class Turn(NamedTuple):
+    """A turn under way."""
+
+    service: str
+    since: float
+    """When it began, by the watchdog's clock."""
+    apart: bool
+    """In a thread of its own: the others go on without it."""
+
+
 class Watchdog:
-    """Knows when each service came back last."""
+    """Knows since when each thread's service has its turn.
+
+    Its clock counts only while the process runs: it goes from one look to the next, by at most PAUSE times what was to
+    lie between them. So a process that was stopped, or a machine that slept, is not taken for one that hangs.
+    """
 
     def __init__(self, patience: float = 60.0) -> None:
         self.patience = patience
-        self._turn: tuple[str, float] | None = None
-        self._told = False
         self.ended = threading.Event()
+        self._between = min(1.0, patience / 10)
+        self._turns: dict[int, Turn] = {}
+        """Thread → its turn."""
+        self._told: set[Turn] = set()
+        self._awake, self._looked = 0.0, time.monotonic()
 
-    def begin(self, service: str) -> None:
-        """A service takes its turn."""
-        self._turn, self._told = (service, time.monotonic()), False
+    def begin(self, service: str, *, apart: bool = False) -> None:
+        """A service takes its turn in this thread."""
+        self._turns[threading.get_ident()] = Turn(service, self._awake, apart)
 
-    def rest(self) -> None:
-        """No service has the turn."""
-        self._turn = None
+    def rest(self, thread: int | None = None) -> None:
+        """No service has the turn in this thread, or in one that is given up."""
+        self._turns.pop(threading.get_ident() if thread is None else thread, None)
+
+    def lasting(self, thread: int) -> float:
+        """Seconds that the turn of a thread lasts; 0 where it has none."""
+        turn = self._turns.get(thread)
+        return 0.0 if turn is None else self._awake - turn.since
 
     def stalled(self) -> tuple[str, float] | None:
-        """(service, seconds) of a turn that lasts longer than the patience."""
-        turn = self._turn
-        if turn is None or time.monotonic() - turn[1] < self.patience:
+        """(service, seconds) of the longest turn that lasts longer than the patience."""
+        turn = min(list(self._turns.values()), key=lambda turn: turn.since, default=None)
+        if turn is None or self._awake - turn.since < self.patience:
             return None
-        return turn[0], time.monotonic() - turn[1]
+        return turn.service, self._awake - turn.since
 
     def look(self) -> None:
-        """Logs a stall once; ends the process when it has lasted twice the patience."""
-        found = self.stalled()
-        if found is None:
-            return
-        if not self._told:
-            log.error("service %s has not come back for %.0f s; where the threads stand follows", *found)
-            faulthandler.dump_traceback(sys.stderr)
-            self._told = True
-        if found[1] > 2 * self.patience:
-            log.critical("service %s hangs; leaving with %d to be restarted", found[0], STALLED_EXIT)
-            os._exit(STALLED_EXIT)
+        """Logs each stall once; ends the process when one that others wait for has lasted twice the patience."""
+        now = time.monotonic()
+        self._awake, self._looked = self._awake + min(now - self._looked, PAUSE * self._between), now
+        turns = [turn for turn in list(self._turns.values()) if self._awake - turn.since >= self.patience]
+        self._told.intersection_update(turns)
+        for turn in turns:
+            lasts = self._awake - turn.since
+            if turn not in self._told:
+                said = "service %s has not come back for %.0f s; where the threads stand follows"
+                log.error(said, turn.service, lasts)
+                faulthandler.dump_traceback(sys.stderr)
+                self._told.add(turn)
+            if lasts > 2 * self.patience and not turn.apart:
+                log.critical("service %s hangs; leaving with %d to be restarted", turn.service, STALLED_EXIT)
+                os._exit(STALLED_EXIT)
 
     def watch(self, stop: Stop) -> None:
         """Looks until the loop has ended; the body of a daemon thread. Once it is to stop, a turn may last LEAVE s."""
         asked: float | None = None
-        while not self.ended.wait(min(1.0, self.patience / 10)):
+        self._looked = time.monotonic()
+        while not self.ended.wait(self._between):
             self.look()
             if not stop:
                 continue
-            asked = time.monotonic() if asked is None else asked
-            if time.monotonic() - asked > LEAVE:
+            asked = self._awake if asked is None else asked
+            if self._awake - asked > LEAVE:
                 log.warning("a turn does not end; leaving without it, the next start does it again")
                 os._exit(STALLED_EXIT)
 
@@ -165,6 +194,7 @@ def run(
             stop.wait(IDLE)
     finally:
         stop.set()
+        watchdog.rest()
         try:
             for service in services:
                 service.close()

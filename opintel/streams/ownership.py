@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from opintel.streams.log import LogUnavailable, Membership
 from opintel.streams.loop import Service
@@ -23,12 +24,18 @@ log = logging.getLogger(__name__)
 class Owned:
     """The services of the partitions that are ours, as one service."""
 
-    def __init__(self, name: str, join: Callable[[], Membership], make: Callable[[int], Sequence[Service]]) -> None:
+    def __init__(
+        self,
+        name: str,
+        join: Callable[[], Membership],
+        make: Callable[[int], Sequence[Service]],
+        steps: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         """`join` becomes a member, `make` gives the services of a partition in their order; both are called in `step`,
-        again where they raise LogUnavailable. Their other errors go up.
+        again where they raise LogUnavailable. Their other errors go up. `steps` is entered around the services' steps.
         """
         self.name = name
-        self._join, self._make = join, make
+        self._join, self._make, self._steps = join, make, steps
         self._membership: Membership | None = None
         self._made: dict[int, Sequence[Service]] = {}
         self._away = False
@@ -40,7 +47,8 @@ class Owned:
             return False
         try:
             changed = self._follow()
-            worked = [service.step() for services in self._made.values() for service in services]
+            with self._steps():
+                worked = [service.step() for services in self._made.values() for service in services]
         except LogUnavailable as error:
             self._fail(error)
             return False

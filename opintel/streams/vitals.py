@@ -8,7 +8,8 @@ channel lives in the store.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
@@ -43,6 +44,20 @@ class StreamStatus(msgspec.Struct, frozen=True):
     asides: dict[AsideKind, int]
     live: bool
     """Whether the last source ticks; files do not."""
+
+
+class Stored(NamedTuple):
+    """What the store holds."""
+
+    findings: dict[tuple[str, str], int]
+    """(stream, kind) → how many."""
+    incidents: dict[tuple[str, str], int]
+    """(stream, state) → how many."""
+    sinks: Sequence[Metric] = ()
+    """Metrics of what is sent to each."""
+
+
+NOTHING = Stored({}, {})
 
 
 def stream_status(bus: Log, stream: Stream) -> StreamStatus:
@@ -88,12 +103,12 @@ class Vitals:
         *,
         now: Callable[[], int],
         stalled: Callable[[], bool],
-        findings: Callable[[], dict[tuple[str, str], int]],
-        incidents: Callable[[], dict[tuple[str, str], int]],
-        sinks: Callable[[], Iterable[Metric]] = tuple,
+        stored: Callable[[], Stored | None],
+        parts: Callable[[], dict[str, tuple[int, bool]]] = dict,
     ) -> None:
+        """`stored`: None where the store does not answer. `parts`: name → how often it failed, whether it works now."""
         self._bus, self._streams, self._now, self._stalled = bus, streams, now, stalled
-        self._findings, self._incidents, self._sinks = findings, incidents, sinks
+        self._stored, self._parts = stored, parts
         self._missing = ""
         """Why the log gave no figures at the last scrape."""
         self._registry = CollectorRegistry()
@@ -113,13 +128,22 @@ class Vitals:
         stalled = GaugeMetricFamily("opintel_stalled", "1 while a service does not come back from its turn.")
         stalled.add_metric([], float(self._stalled()))
         yield stalled
+        works = GaugeMetricFamily("opintel_part_up", "0 while a part of this process fails.", labels=["part"])
+        failed = CounterMetricFamily("opintel_part_failures", "How often a part raised or hung.", labels=["part"])
+        for part, (failures, well) in self._parts().items():
+            works.add_metric([part], float(well))
+            failed.add_metric([part], failures)
+        yield from (works, failed)
+        stored = self._stored()
+        there = GaugeMetricFamily("opintel_store_up", "0 while the store does not answer.")
+        there.add_metric([], float(stored is not None))
         found = CounterMetricFamily("opintel_findings", "Findings in the store.", labels=["stream", "kind"])
-        for (name, kind), count in self._findings().items():
-            found.add_metric([name, kind], count)
         open_ones = GaugeMetricFamily("opintel_incidents", "Incidents in the store.", labels=["stream", "state"])
-        for (name, state), count in self._incidents().items():
+        for (name, kind), count in (stored or NOTHING).findings.items():
+            found.add_metric([name, kind], count)
+        for (name, state), count in (stored or NOTHING).incidents.items():
             open_ones.add_metric([name, state], count)
-        yield from (found, open_ones, *self._sinks())
+        yield from (there, found, open_ones, *(stored or NOTHING).sinks)
         up = GaugeMetricFamily(
             "opintel_log_up", "0 while the log, or a topic of it, is not there: all about streams is missing then."
         )

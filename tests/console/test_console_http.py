@@ -282,9 +282,19 @@ def test_the_json_forms(client: TestClient, store: Store) -> None:
     id = open_incident(store)
     assert get(f"/api/incidents/{id}")["id"] == id
     assert get("/api/incidents/none") == {"error": "there is no such incident"}
+    whole, pages, before = get("/api/findings")["findings"], [], ""
+    while before is not None:
+        page = get(f"/api/findings?limit=7&before={before}")
+        pages, before = page["findings"] + pages, page["before"]
+    assert pages == whole
+    opened, before = [], ""
+    while before is not None:
+        page = get(f"/api/incidents?limit=1&before={before}")
+        opened, before = opened + page["incidents"], page["before"]
+    assert opened == told
     found = get("/api/findings?stream=fts&limit=3")["findings"]
     assert found == get("/api/findings")["findings"][-3:]
-    assert get("/api/findings?stream=none") == {"findings": []}
+    assert get("/api/findings?stream=none") == {"findings": [], "before": None}
     streams = get("/api/streams")["streams"]
     assert [s["name"] for s in streams] == ["fts", "quiet"]
     assert streams[0]["recent"][-1].keys() == {"place", "reason", "excerpt", "rows"}
@@ -292,7 +302,9 @@ def test_the_json_forms(client: TestClient, store: Store) -> None:
     assert "(2,000 rows)" in html.unescape(client.get("/streams").text)
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=x", "limit=10001", "limit=-1", "limit=²", "state=odd"])
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=x", "limit=1001", "before=x", "before=1", "limit=-1", "limit=²", "state=odd"]
+)
 def test_bad_questions_are_answered_400(client: TestClient, query: str) -> None:
     assert client.get(f"/api/incidents?{query}").status_code == 400
 

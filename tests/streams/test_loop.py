@@ -17,7 +17,7 @@ from contract.harness import LOGS, drain, feed, workers
 from opintel.streams.ingest import create_topics
 from opintel.streams.log import Aside, Entry
 from opintel.streams.loop import STALLED_EXIT, Stop, Watchdog, run
-from opintel.streams.vitals import Vitals, lag, stream_status
+from opintel.streams.vitals import Stored, Vitals, lag, stream_status
 
 
 class Counted:
@@ -98,14 +98,50 @@ def test_a_hanging_service_is_told_with_its_stack_and_the_process_ends() -> None
     assert "in step" in err
 
 
+BUSY_CHILD = """
+import sys, time
+from opintel.streams.loop import Stop, Watchdog, run, stop_on_signals
+class Service:
+    name = "worker"
+    def step(self):
+        print("turn", flush=True)
+        for _ in range(60):  # a turn of 0.6 s of its own time, of 2 that it may take
+            time.sleep(0.01)
+        return True
+    def idle(self): return False
+    def close(self): print("closed", flush=True)
+stop = Stop()
+with stop_on_signals(stop):
+    run([Service()], stop, watchdog=Watchdog(1.0))
+"""
+
+
+def test_a_process_that_was_paused_does_not_hang() -> None:
+    paused = subprocess.Popen(
+        [sys.executable, "-c", BUSY_CHILD], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert paused.stdout is not None
+    assert paused.stdout.readline() == "turn\n"
+    paused.send_signal(signal.SIGSTOP)
+    time.sleep(3.0)
+    paused.send_signal(signal.SIGCONT)
+    assert paused.stdout.readline() == "turn\n"
+    paused.send_signal(signal.SIGTERM)
+    out, err = paused.communicate(timeout=10)
+    assert paused.returncode == 0, err
+    assert out.endswith("closed\n")
+    assert "has not come back" not in err
+
+
 def test_the_watchdog_is_quiet_while_services_come_back() -> None:
     watchdog = Watchdog(0.1)
-    watchdog.begin("a")
+    watchdog.begin("a", apart=True)
     assert watchdog.stalled() is None
-    time.sleep(0.15)
-    found = watchdog.stalled()
-    assert found is not None
+    while (found := watchdog.stalled()) is None:
+        time.sleep(0.01)
+        watchdog.look()
     assert found[0] == "a"
+    assert found[1] >= 0.1
     watchdog.rest()
     assert watchdog.stalled() is None
 
@@ -140,8 +176,8 @@ def test_metrics_pass_promtool(part: Callable[[str], Path], tmp_path: Path) -> N
         [TOY_STREAM],
         now=time.time_ns,
         stalled=lambda: False,
-        findings=lambda: {("toy", "total"): 5},
-        incidents=lambda: {("toy", "open"): 1},
+        stored=lambda: Stored({("toy", "total"): 5}, {("toy", "open"): 1}),
+        parts=lambda: {"alerts": (2, False)},
     )
     text = vitals.text()
     checked = subprocess.run([part("promtool"), "check", "metrics"], input=text, capture_output=True)
@@ -172,9 +208,7 @@ def test_records_that_are_gone_are_no_lag(tmp_path: Path) -> None:
 
 def test_metrics_without_the_topics_say_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     bus = LOGS["sqlite"](tmp_path)
-    vitals = Vitals(
-        bus, [TOY_STREAM], now=time.time_ns, stalled=lambda: False, findings=lambda: {}, incidents=lambda: {}
-    )
+    vitals = Vitals(bus, [TOY_STREAM], now=time.time_ns, stalled=lambda: False, stored=lambda: None)
     assert b"opintel_log_up 0.0" in vitals.text()
     vitals.text()
     assert [r.getMessage() for r in caplog.records] == [
