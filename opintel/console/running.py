@@ -15,7 +15,7 @@ from opintel.alerts.sink_metrics import sink_metrics
 from opintel.console.api import metrics_endpoint, probe
 from opintel.console.app import create_app
 from opintel.console.asked import Asked
-from opintel.console.views import StreamView
+from opintel.console.views import StreamState, StreamView
 from opintel.site.parts import Part
 from opintel.site.system import System
 from opintel.store import Store
@@ -139,6 +139,7 @@ class View:
         status = stream_status(self._system.log, stream)
         age = None if status.arrival is None else max(0.0, (self._now() - status.arrival) / 1e9)
         stale = age is not None and age > STALE_AFTER * stream.interval / 1e9
+        silent: StreamState = "idle" if age is None or not status.live else "stale" if stale else "live"
         asides = status.asides
         dead = [
             a for t in (f"{name}.ingest", stream.topic, stream.derived) for a in self._system.log.asides(t, "dead", 20)
@@ -155,7 +156,8 @@ class View:
             refused=asides["refused"],
             quarantined=asides["quarantined"],
             gaps=asides["gap"],
-            state="idle" if age is None or not status.live else "stale" if stale else "live",
+            state=silent if status.withheld is None else "withheld",
+            withheld=status.withheld,
             recent=[
                 (
                     a.place or f"{a.topic}-{a.partition}@{a.position}",

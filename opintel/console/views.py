@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-StreamState = Literal["live", "stale", "idle"]
+StreamState = Literal["live", "stale", "withheld", "idle"]
 
 
 class StreamView(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +27,9 @@ class StreamView(msgspec.Struct, frozen=True, kw_only=True):
     quarantined: int
     gaps: int
     state: StreamState
-    """`stale`: a live source that has fallen silent; `idle`: there is none (files, or nothing yet)."""
+    """`stale`: a live source that has fallen silent; `withheld`: one that does not show all that it has; `idle`:
+    there is none (files, or nothing yet)."""
     recent: list[tuple[str, str, str, int]]
     """Dead letters, (place, reason, excerpt, rows that it stands for): as sent, so escaped where they are shown."""
+    withheld: int | None = None
+    """Since when its source withholds something, ns UTC."""

@@ -12,9 +12,11 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from opintel.finding import NS, rfc3339
 from opintel.streams.connectors import Acknowledged, Replayable
 from opintel.streams.connectors.files import FileSource, position_of
 from opintel.streams.ingest import CHUNK, Ingester
@@ -24,6 +26,9 @@ LOOK_AGAIN = 1.0
 """Seconds between two looks at files that had nothing new."""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 """s between two tries at a cluster that cannot be reached, doubled each time: a try may take ten."""
+LONGEST_WITHHELD = 3600 * NS
+"""What is withheld for longer is not waited for: a broker ends a transaction after a quarter of an hour, and what other
+partitions show meanwhile is held in memory."""
 log = logging.getLogger(__name__)
 
 
@@ -114,13 +119,19 @@ class ReplayableFeed:
     """Topics of a Kafka cluster, or answers of a Prometheus server: live, and read again from a position after a crash.
     While the source is away nothing is lost and nothing ticks.
 
-    A source gives messages only its `delay` after their time, so a tick says no more than 'listened to until then'.
+    A source gives messages only its `delay` after their time, so a tick says no more than 'listened to until then'. Nor
+    do ticks and stamps say more than what the source has shown: what it withholds is not late when it comes.
     """
 
     def __init__(self, source: Replayable, ingester: Ingester, clock: Callable[[], int] = time.time_ns) -> None:
         self.name = f"ingest {ingester.stream.name}"
         self.source, self.ingester, self.clock = source, ingester, clock
         self._next_tick = 0
+        self._until = ingester.listened
+        """All that the source had then has been read, ns."""
+        self._withheld = 0
+        """Since when it has something that it does not show, ns; 0 where it shows all."""
+        self._told = False
         self._away = False
         self._pause, self._not_before = FIRST_PAUSE, 0.0
 
@@ -135,6 +146,7 @@ class ReplayableFeed:
                 messages, after = self.source.between(*unfinished, first), unfinished.after
             else:
                 messages, after = self.source.read(position, CHUNK, first)
+                self._listen(after, asked)
         except LogUnavailable as error:
             self._miss(error)
             return False
@@ -143,15 +155,38 @@ class ReplayableFeed:
             self._away, self._pause = False, FIRST_PAUSE
         now = self.clock()
         while len(messages) > CHUNK:  # read again it may be more, with messages about gaps
-            ingester.take(messages[:CHUNK], ingester.resume.position, now)
+            ingester.take(messages[:CHUNK], ingester.resume.position, now, self._known())
             messages = messages[CHUNK:]
         if messages or after != position or unfinished is not None:
-            ingester.take(messages, after, now)
+            ingester.take(messages, after, now, self._known())
             return True
-        if asked >= self._next_tick:  # all that is there was read: a backlog must not become late by a tick
-            ingester.tick(asked - self.source.delay)
+        if asked >= self._next_tick:  # all that is shown was read: a backlog must not become late by a tick
+            ingester.tick(min(self._until, asked) - self.source.delay, asked - self.source.delay)
             self._next_tick = asked + ingester.stream.interval
         return False
+
+    def _listen(self, position: Any, asked: int) -> None:
+        """Learns how much of what the source has was read; tells when it withholds something, and when no longer."""
+        until, withheld = self.source.listened(position, asked)
+        self._until = max(self._until or asked, until)
+        before, self._withheld = self._withheld, (self._withheld or asked) if withheld else 0
+        hidden = (asked - self._withheld if withheld else 0) > self.ingester.stream.interval
+        if hidden and not self._told:
+            log.warning("%s: its source withholds %s: nothing after %s is judged", self.name, withheld, self._shown())
+        elif before and not withheld and self._told:
+            log.info("%s: its source shows again all that it has", self.name)
+        self._told = hidden
+        if withheld and asked - self._withheld > LONGEST_WITHHELD:
+            if self._until < asked - self.ingester.stream.interval:
+                log.error("%s: withheld for an hour: %s; going on without it, it will be late", self.name, withheld)
+            self._until = asked
+
+    def _shown(self) -> str:
+        return rfc3339(self._until)
+
+    def _known(self) -> int | None:
+        """No stamp may claim more than this, ns."""
+        return self._until if self._withheld else None
 
     def _miss(self, error: LogUnavailable) -> None:
         if not self._away:

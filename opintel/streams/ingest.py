@@ -88,6 +88,8 @@ class Ingester:
         mine = max((t.source for t in tails.values()), key=lambda s: (s.count_before, s.count), default=None)
         others = (t.source.seen for t in latest if t is not None and t.source.name != source)
         self._chunk, self._count, self._position, self._seen = 0, 0, None, max(others, default=NEVER)
+        self._wm = max((t.wm for t in latest if t is not None), default=NEVER)
+        """Of the log, at the start of the process."""
         self._have: dict[int, tuple[int, int]] = {}
         """Of the chunk that is sent again: partition → how many of how many records are there."""
         self._again: tuple[Any, int] | None = None
@@ -135,11 +137,16 @@ class Ingester:
             log.warning(said, self.stream.name, self.source, self.stream.topic)
         return found
 
-    def take(self, messages: Sequence[Message], after: Any, arrival: int) -> None:
+    @property
+    def listened(self) -> int:
+        """Until when the log says that all was read, ns; 0 at the start."""
+        return 0 if self._wm == NEVER else self._wm + self.stream.lateness
+
+    def take(self, messages: Sequence[Message], after: Any, arrival: int, known: int | None = None) -> None:
         """Appends one chunk (at most CHUNK messages), the source then standing at `after`.
 
         `arrival` in ns. What cannot be decoded, or is dated later than arrival + skew at a live source, becomes a
-        dead letter.
+        dead letter. `known`: the source withholds what came after this (ns), so the chunk's stamp claims no more.
         """
         if len(messages) > CHUNK:
             raise ValueError(f"a chunk has at most {CHUNK} messages, got {len(messages)}")
@@ -159,7 +166,7 @@ class Ingester:
         dead += self._rejected(messages, rejects.found())
         seen = max(self._seen, int(last.max())) if len(batch) else self._seen
         source = SourcePosition(self.source, self._chunk, self._position, after, self._seen, seen, self._count, count)
-        wm = self._stamp(arrival)
+        wm = self._stamp(arrival, known)
         have = self._have if self._again == (after, count) else {}  # what is cut otherwise has other rows
         self.log.put_asides(dead)
         self.log.append(
@@ -210,9 +217,10 @@ class Ingester:
             for n, (begin, end) in enumerate(pieces)
         ]
 
-    def tick(self, now: int) -> None:
-        """'The live sources were listened to until `now`' (ns), in every partition."""
-        self._append_tick(Tick(now - self.stream.lateness, now, self._here(), now - self.stream.lateness))
+    def tick(self, listened: int, now: int | None = None) -> None:
+        """'The live sources were listened to until `listened`' (ns), in every partition; said at `now`, else then."""
+        wm = listened - self.stream.lateness
+        self._append_tick(Tick(wm, listened if now is None else now, self._here(), wm))
 
     def finish(self, arrival: int) -> None:
         """The end of the files: closes every window with a row, and declares nothing missing after the last one."""
@@ -243,10 +251,11 @@ class Ingester:
             self._count,
         )
 
-    def _stamp(self, arrival: int) -> int:
+    def _stamp(self, arrival: int, known: int | None) -> int:
         if self._seen == NEVER:
             return NEVER
         seen = min(self._seen, arrival + self.stream.skew) if self.live else self._seen
+        seen = seen if known is None else min(seen, known)
         return seen - self.stream.lateness
 
     def _rejected(self, messages: Sequence[Message], rejects: Sequence[Reject]) -> list[Aside]:

@@ -17,7 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from opintel import __version__
 from opintel.streams.log import AsideKind, Log, LogError, LogUnavailable
-from opintel.streams.records import NEVER
+from opintel.streams.records import NEVER, Stamp
 from opintel.streams.sequencer import control_topic
 from opintel.streams.stream import FINDINGS, Stream
 from opintel.streams.tail import tail_of
@@ -44,6 +44,8 @@ class StreamStatus(msgspec.Struct, frozen=True):
     asides: dict[AsideKind, int]
     live: bool
     """Whether the last source ticks; files do not."""
+    withheld: int | None = None
+    """Its source does not show what it has had since then, so that nothing after it is judged."""
 
 
 class Stored(NamedTuple):
@@ -62,7 +64,7 @@ NOTHING = Stored({}, {})
 
 def stream_status(bus: Log, stream: Stream) -> StreamStatus:
     """What the log says about a stream now."""
-    messages, arrival, watermark, live = 0, None, None, False
+    messages, arrival, watermark, live, withheld = 0, None, None, False, None
     for partition in range(stream.partitions):
         tail = tail_of(bus, stream.topic, partition, within=WITHIN).stamp
         if tail is None:
@@ -70,12 +72,20 @@ def stream_status(bus: Log, stream: Stream) -> StreamStatus:
         if arrival is None or tail.arrival >= arrival:
             # a tick of a live source says how far it listened; one at the end of a file closes more than that
             arrival, live = tail.arrival, tail.wm == tail.listened
+            withheld = _withheld(tail, stream)
         messages = max(messages, tail.source.count)
         if tail.wm != NEVER:
             watermark = max(tail.wm, NEVER if watermark is None else watermark)
     counts, own = bus.aside_counts(), aside_topics(stream)
     asides = {kind: sum(n for (topic, k), n in counts.items() if k == kind and topic in own) for kind in KINDS}
-    return StreamStatus(stream.name, messages, lag(bus, stream), arrival, watermark, asides, live)
+    return StreamStatus(stream.name, messages, lag(bus, stream), arrival, watermark, asides, live, withheld)
+
+
+def _withheld(stamp: Stamp, stream: Stream) -> int | None:
+    """Until when a live source has shown all, where a stamp claims less than it could by its arrival."""
+    claimed = stamp.wm + stream.lateness
+    seen = stamp.arrival if stamp.listened is not None else min(stamp.source.seen_before, stamp.arrival + stream.skew)
+    return claimed if stamp.wm != NEVER and seen - claimed > stream.interval else None
 
 
 def aside_topics(stream: Stream) -> tuple[str, ...]:
@@ -163,6 +173,11 @@ class Vitals:
         messages = CounterMetricFamily("opintel_messages", "Messages taken from a stream's source.", labels=["stream"])
         behind = GaugeMetricFamily("opintel_lag_records", "Records not yet processed.", labels=["stream"])
         fresh = GaugeMetricFamily("opintel_freshness_seconds", "Age of the last data or tick.", labels=["stream"])
+        withheld = GaugeMetricFamily(
+            "opintel_withheld_seconds",
+            "Age of what a stream's source has and does not show; 0: it shows all.",
+            labels=["stream"],
+        )
         mark = GaugeMetricFamily("opintel_watermark_timestamp_seconds", "Event time judged up to.", labels=["stream"])
         asides = CounterMetricFamily("opintel_asides", "Rows and records set aside.", labels=["stream", "kind"])
         for stream in self._streams:
@@ -171,10 +186,12 @@ class Vitals:
             behind.add_metric([stream.name], status.lag)
             if status.arrival is not None:
                 fresh.add_metric([stream.name], (self._now() - status.arrival) / 1e9)
+            hidden = 0.0 if status.withheld is None else (self._now() - status.withheld) / 1e9
+            withheld.add_metric([stream.name], hidden)
             if status.watermark is not None:
                 mark.add_metric([stream.name], status.watermark / 1e9)
             for aside, count in status.asides.items():
                 asides.add_metric([stream.name, aside], count)
         judged = GaugeMetricFamily("opintel_findings_log_records", "Records in the findings topic.")
         judged.add_metric([], self._bus.end(FINDINGS, 0))
-        return [messages, behind, fresh, mark, asides, judged]
+        return [messages, behind, fresh, withheld, mark, asides, judged]

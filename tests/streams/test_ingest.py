@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from opintel.detector import Message
 from opintel.finding import NS
+from opintel.streams.connectors import Listened
 from opintel.streams.connectors.files import FileSource
 from opintel.streams.feeds import BrokerFeed, FileFeed, ReplayableFeed, file_feed
 from opintel.streams.ingest import Ingester
@@ -459,6 +460,9 @@ class Cluster:
         if not self.there:
             raise LogUnavailable("no broker answers")
         return ([message(T0, index=first)], 1) if position is None else ([], position)
+
+    def listened(self, position: int, now: int) -> Listened:
+        return Listened(now)
 
     def close(self) -> None:
         """Nothing to free."""

@@ -27,6 +27,7 @@ from opintel.streams.ingest import CHUNK, Ingester
 from opintel.streams.log import Entry, Log, LogError, LogUnavailable
 from opintel.streams.log_sqlite import SqliteLog
 from opintel.streams.records import Rows, Tick, raw_codec
+from opintel.streams.vitals import stream_status
 
 T0 = 1_700_000_000 * NS
 CODEC = raw_codec(TOY.payload)
@@ -271,3 +272,51 @@ def test_of_more_partitions_than_fit_into_a_read_none_is_forgotten(topic: Topic)
     assert len(messages) == 3 * 30 + 9 * 2
     assert len(told) == 12  # the short ones did not wait for the long ones
     topic.admin.delete_topics([many])
+
+
+def test_what_an_open_transaction_hides_is_not_late_when_it_comes(
+    topic: Topic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker shows nothing behind the first record of an open transaction, not even what other producers wrote."""
+    monkeypatch.setattr("opintel.streams.connectors.kafka.LOOK", 0.1)
+    bus, clock = SqliteLog(tmp_path / "log.db"), [T0 + 200 * NS]
+    ingester = Ingester(bus, TOY_STREAM, TOY, ToyWire(), "kafka", live=True, replayable=True)
+    feed = ReplayableFeed(topic.source(), ingester, lambda: clock[0])
+
+    def go_on(seconds: int) -> None:
+        """Time passes; the feed takes its turns until the source was asked for its ends again."""
+        clock[0] += seconds * NS
+        until = time.monotonic() + 1.0
+        while time.monotonic() < until:
+            if not feed.step():
+                time.sleep(0.05)
+
+    topic.write(0, toy(0))
+    go_on(0)
+    listened = stream_status(bus, TOY_STREAM).watermark
+    assert stream_status(bus, TOY_STREAM).withheld is None
+    author = KafkaProducer(bootstrap_servers=topic.settings.bootstrap, transactional_id=topic.name)
+    author.init_transactions()
+    author.begin_transaction()
+    author.send(topic.name, toy(1), partition=0).get(10)
+    topic.write(0, *(toy(n) for n in range(2, 9)))  # committed, and not shown
+    interval = TOY_STREAM.interval // NS
+    for step in range(3):
+        topic.write(1, f"a.k1 {clock[0]} {100 + step}".encode())  # shown
+        go_on(2 * interval)
+    status = stream_status(bus, TOY_STREAM)
+    assert status.withheld is not None
+    assert T0 + 200 * NS <= status.withheld <= T0 + (200 + 2 * interval) * NS
+    assert status.watermark is not None
+    assert listened is not None
+    assert status.watermark <= status.withheld - TOY_STREAM.lateness
+    assert len(rows(bus)) == TOY_STREAM.partitions
+    author.commit_transaction()
+    author.close()
+    go_on(2 * interval)
+    status = stream_status(bus, TOY_STREAM)
+    assert status.withheld is None
+    assert status.watermark == clock[0] - TOY_STREAM.lateness
+    assert sorted(v for part in rows(bus).values() for v in part) == [*range(9), 100, 101, 102]
+    feed.close()
+    bus.close()

@@ -7,7 +7,7 @@ with its settings, and one line in `SOURCES`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from opintel.detector import Message
 from opintel.streams.stream import Stream
@@ -24,6 +24,15 @@ SOURCES = {
 """Key in a stream's YAML → the settings below it, imported only where a stream has the key."""
 
 
+class Listened(NamedTuple):
+    """What a source knows of its own currency."""
+
+    until: int
+    """All that it had at this time (ns UTC) has been read; 0 where that is not known yet."""
+    withheld: str = ""
+    """What it has and does not show to readers, where that is so."""
+
+
 class Replayable(Protocol):
     """A live source that can be read again by position. It raises LogUnavailable while it is away."""
 
@@ -34,6 +43,9 @@ class Replayable(Protocol):
         """At most `limit` messages from `position` (plain data; None: at the beginning), and the position behind them:
         the same, and no messages, where all has been read. `first`: index of the first.
         """
+
+    def listened(self, position: Any, now: int) -> Listened:
+        """Until when all was read that it had; asked after a `read` that began at `now`, ns, and led to `position`."""
 
     def between(self, before: Any, after: Any, first: int = 0) -> list[Message]:
         """The messages of one earlier `read` once more."""

@@ -22,7 +22,7 @@ from opintel.arrow_ipc import FAULTS, checked, is_arrow
 from opintel.detector import Message
 from opintel.durations import Duration
 from opintel.paths import FilePath
-from opintel.streams.connectors import MAX_BODY
+from opintel.streams.connectors import MAX_BODY, Listened
 from opintel.streams.log import LogUnavailable
 from opintel.streams.stream import Stream
 
@@ -86,6 +86,10 @@ class ArrowDir:
                 place = DirectoryPosition(name, n + 1)
             place = DirectoryPosition(name, len(messages))
         return out, position if position is None and not place.file else msgspec.to_builtins(place)
+
+    def listened(self, position: Any, now: int) -> Listened:
+        """All that is there is shown."""
+        return Listened(now)
 
     def between(self, before: Any, after: Any, first: int = 0) -> list[Message]:
         """The messages between two positions once more; those of a file that is gone are missing."""

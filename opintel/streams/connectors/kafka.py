@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import msgspec
 
 from opintel.detector import Message
-from opintel.streams.connectors import cut
+from opintel.streams.connectors import Listened, cut
 from opintel.streams.kafka.batches import Item, Refusal
 from opintel.streams.kafka.reader import Reader
 from opintel.streams.kafka.settings import KafkaSettings
@@ -65,6 +65,13 @@ class KafkaSource:
         self._full = False
         self._turn = 0
         """Of more partitions than fit into a read, the one to begin with."""
+        self._shown: set[tuple[str, int]] = set()
+        """Partitions that had something at the last read of them."""
+        self._mark: tuple[int, dict[tuple[str, int], int]] | None = None
+        """When the ends of all partitions were asked for, and what they were: once they are passed, all was read that
+        was there then."""
+        self._marked = 0.0
+        self._until = 0
 
     def read(self, position: Any, limit: int, first: int = 0) -> tuple[list[Message], Any]:
         """At most `limit` messages from `position` (plain data; None: the earliest), by topic, partition and offset,
@@ -98,8 +105,34 @@ class KafkaSource:
             at = stands[topic].following[p]
             items = self._reader.read(topic, p, at, min(share, room)) if room > 0 else []
             room -= len(items)
+            (self._shown.add if items or room <= 0 else self._shown.discard)((topic, p))
             stands[topic].following[p] = self._tell(messages, first, topic, p, at, items)
         self._full = room <= 0
+
+    def listened(self, position: Any, now: int) -> Listened:
+        """A broker shows nothing behind the first record of an open transaction, whoever wrote it: what lies there has
+        not been read, though a read says that nothing is left. So it is the ends of partitions that count.
+        """
+        try:
+            return self._listened(msgspec.convert(position, Position), now)
+        except LogUnavailable as error:
+            raise self._lost(error) from error
+
+    def _listened(self, stands: Position, now: int) -> Listened:
+        at = {(t, p): following for t, stand in stands.items() for p, following in enumerate(stand.following)}
+        if self._mark is None and time.monotonic() - self._marked > LOOK:
+            self._mark, self._marked = (now, self._reader.ends(at)), time.monotonic()
+        if self._mark is None:
+            return Listened(self._until)
+        marked, ends = self._mark
+        unread = [
+            (t, p, end) for (t, p), end in ends.items() if (t, p) in at and self._reader.reached(t, p, at[t, p]) < end
+        ]
+        if not unread:
+            self._until, self._mark = marked, None
+            return Listened(marked)
+        hidden = [f"{t}-{p} offsets {at[t, p]} to {end - 1}" for t, p, end in unread if (t, p) not in self._shown]
+        return Listened(self._until, ", ".join(hidden[:5]))
 
     def between(self, before: Any, after: Any, first: int = 0) -> list[Message]:
         """The messages between two positions once more; a gap where they are there no longer."""
@@ -180,7 +213,7 @@ class KafkaSource:
 
     def _lost(self, error: LogUnavailable) -> LogUnavailable:
         """The error with the cluster's name. What comes back may have lost what it had: its ends are unknown."""
-        self._ends = {}
+        self._ends, self._mark = {}, None
         return LogUnavailable(f"{self._name}: {error}")
 
     def _tell(

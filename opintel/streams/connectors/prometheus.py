@@ -27,6 +27,7 @@ from opintel.finding import NS, digest, rfc3339
 from opintel.loopback import is_loopback
 from opintel.paths import FilePath
 from opintel.streams.certificates import tls_context
+from opintel.streams.connectors import Listened
 from opintel.streams.log import LogUnavailable
 from opintel.streams.stream import Stream
 
@@ -153,6 +154,10 @@ class PrometheusSource:
             return [], stands  # where a query begins is in the log before its first sample
         message, stands[key] = self._next(key, stands[key], edge, first)
         return [message] if message else [], stands
+
+    def listened(self, position: Any, now: int) -> Listened:
+        """All that is there is shown."""
+        return Listened(now)
 
     def between(self, before: Any, after: Any, first: int = 0) -> list[Message]:
         """The answers between two positions once more: the same as long as Prometheus has the same samples."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
@@ -151,6 +151,23 @@ class Reader:
         end = self._offset(place, LATEST)
         self.appended(topic, partition, before, end)
         return end
+
+    def ends(self, places: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """`end` of partitions that are known, asked for together."""
+        asked = {
+            place: (self.seen(*place), self._fetcher.submit(self._fetcher.offset, place, LATEST)) for place in places
+        }
+        found = {place: (before, self._fetcher.wait(end)) for place, (before, end) in asked.items()}
+        for (topic, partition), (before, end) in found.items():
+            self.appended(topic, partition, before, end)
+        return {place: end for place, (_, end) in found.items()}
+
+    def reached(self, topic: str, partition: int, position: int) -> int:
+        """Where a reader who stands at a position goes on: between the two there is nothing for it (ends of
+        transactions, what was compacted)."""
+        with self._lock:
+            asked, following = self._beyond.get((topic, partition), (position, position))
+        return following if asked == position else position
 
     def since(self, topic: str, partition: int, at: int) -> int | None:
         """The first position of a record written at or after a time (ns UTC, to the ms); None where there is none."""
