@@ -25,6 +25,7 @@ FOUNDATION = {
     "durations",
     "paths",
     "sizes",
+    "tables",
     "stats",
 }
 DOMAINS = {"fts", "dqm", "gw", "health"}
