@@ -20,7 +20,7 @@ Traps, each of which breaks "the same findings online, after a crash and in a ba
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Any, Generic, Literal, NamedTuple, Protocol, TypeVar
+from typing import Annotated, Any, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 import numpy as np
@@ -31,6 +31,7 @@ from opintel.naming import Naming
 from opintel.rejects import Reject, Rejects
 from opintel.rows import Batch, Row
 from opintel.simulation import Stories
+from opintel.tables import NOTHING_READ, ColumnsRead, CsvForm, Table
 
 P = TypeVar("P")
 
@@ -54,6 +55,8 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     """`json`: the stream's wire format; `text`: one bare message (a line of text, a CSV cell); `table`: the heading of
     a CSV file, a newline and one of its rows; `refused`: the transport would not read it, and the body says why
     (UTF-8); `gap`: the same of what was not there any more."""
+    table: Table | None = None
+    """Of a row of a CSV file, where the domain looks at the first ones."""
 
 
 class Decoded(NamedTuple, Generic[P]):
@@ -74,6 +77,8 @@ class Decoded(NamedTuple, Generic[P]):
     """(rows,) which of that message's records it is, from 0; rejects count too."""
     rejects: list[Reject]
     """One for each message and reason."""
+    columns: ColumnsRead = NOTHING_READ
+    """Of the tables among the messages."""
 
 
 class Wire(Protocol[P]):
@@ -321,9 +326,9 @@ class Pipeline(NamedTuple):
     """ns before and after a window on the grid from which a reducer sees rows too; `after` at most the lateness."""
     kinds: Mapping[str, tuple[str, ...]] = {}
     """Kind of finding → the labels of its subject, `ANY_LABEL` where the data bring their own. Settings name these."""
-    csv: Literal["text", "table"] = "text"
+    csv: CsvForm = "text"
     """The form in which the wire takes the rows of CSV files: `text` (their column `message` or `content`, else the
-    first) or `table`; see `Message`."""
+    first), `table`, or what a function says of a file's first rows."""
     naming: Naming = Naming()
     """What its subjects and times are called where people read them."""
     stories: Callable[[], Stories] | None = None

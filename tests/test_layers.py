@@ -28,6 +28,7 @@ FOUNDATION = {
     "durations",
     "paths",
     "sizes",
+    "tables",
     "stats",
 }
 DOMAINS = {"fts", "dqm", "gw", "health"}

@@ -139,6 +139,8 @@ def test_every_keyword_of_a_wire_is_documented(domain: str) -> None:
     for name, parameter in inspect.signature(wire).parameters.items():
         if hints[name] is bytes:
             wanted += [Key(f"{name}_file", "path", "–"), Key(f"{name}_env", "text", "–")]
+        elif is_struct(hints[name]):
+            wanted += keys(hints[name], f"{name}.")
         else:
             wanted.append(Key(name, value_of(hints[name]), default_of(parameter.default)))
     assert list(documented(f"wire: of {domain}").values()) == wanted

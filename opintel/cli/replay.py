@@ -5,12 +5,21 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from opintel.cli.stored import config_option, json_option, print_json
+from opintel.cli.stored import config_option, json_option, late_warning, print_json
 from opintel.site.errors import UserError
+
+if TYPE_CHECKING:
+    from opintel.site.system import System
+    from opintel.streams.ingest import Ingester
+
+MANY_LATE = 3
+"""Exit code where more rows were late than can be chance."""
+MOST_ASIDES, MOST_REASONS, SHOWN_REASONS = 100_000, 100, 10
+"""Dead letters that are looked at, reasons in the document, reasons in words."""
 
 
 @click.command(short_help="Judge real files through the real pipeline.")
@@ -32,16 +41,16 @@ from opintel.site.errors import UserError
 @json_option
 def command(
     stream: str, files: tuple[Path, ...], batch_size: int, config: Path | None, data: Path | None, as_json: bool
-) -> None:
+) -> int:
     """Judges FILES of STREAM (messages as *.jsonl, *.json; tables as *.parquet and, for health, *.csv; bare texts as
-    *.csv, *.txt; folders of them) and prints the findings and incidents."""
+    *.csv, *.txt; folders of them) and prints what was read of them, the findings and incidents. Leaves with 3 where
+    more than 5 % of the rows were late: they were not judged."""
     if data is not None:
         if data.exists() and any(data.iterdir()):
             raise UserError(f"{data} is not empty; a replay starts in a new folder")
-        _finish(replay(stream, files, data, config, batch_size, _warn), as_json)
-        return
+        return _finish(replay(stream, files, data, config, batch_size, _warn), as_json)
     with tempfile.TemporaryDirectory(prefix="opintel-replay-") as folder:
-        _finish(replay(stream, files, Path(folder), config, batch_size, _warn), as_json)
+        return _finish(replay(stream, files, Path(folder), config, batch_size, _warn), as_json)
 
 
 def replay(
@@ -87,6 +96,8 @@ def replay(
             "stream": stream,
             "messages": messages,
             "dead_letters": dead,
+            "late": sum(n for (_, kind), n in counts.items() if kind == "late"),
+            "input": _input(system, feed.ingester),
             "set_aside": {kind: n for kind in KINDS if (n := sum(c for (_, k), c in counts.items() if k == kind))},
             "findings": findings(system.store),
             "incidents": incidents(system.store),
@@ -95,21 +106,53 @@ def replay(
         system.close()
 
 
+def _input(system: System, ingester: Ingester) -> dict[str, Any]:
+    """What was read of the files: rows, keys, columns, and the reasons of the dead letters, the most frequent first."""
+    reasons: dict[str, dict[str, Any]] = {}
+    for aside in system.log.asides(kind="dead", limit=MOST_ASIDES):
+        found = reasons.setdefault(aside.reason, {"place": aside.place, "reason": aside.reason, "count": 0})
+        found["count"] += aside.count
+    return {
+        "rows": ingester.taken,
+        "keys": len(ingester.keys),
+        "columns_used": sorted(ingester.columns.used),
+        "columns_dropped": sorted(ingester.columns.dropped),
+        "rejected": sorted(reasons.values(), key=lambda one: -one["count"])[:MOST_REASONS],
+    }
+
+
 def _warn(text: str) -> None:
     click.echo(f"opintel: {text}", err=True)
 
 
-def _finish(document: dict[str, Any], as_json: bool) -> None:
+def _finish(document: dict[str, Any], as_json: bool) -> int:
+    """Prints the document; the exit code."""
     if as_json:
         print_json(document)
-        return
+    else:
+        _print(document)
+    if warning := late_warning(document["stream"], document["late"], document["input"]["rows"]):
+        _warn(warning)
+    return MANY_LATE if warning else 0
+
+
+def _print(document: dict[str, Any]) -> None:
     from opintel.cli.shown import print_findings, print_incidents
 
     if others := {kind: n for kind, n in document["set_aside"].items() if kind != "dead"}:
         click.echo("set aside: " + ", ".join(f"{n} {kind}" for kind, n in others.items()))
     print_incidents(document["incidents"])
     print_findings(document["findings"])
+    read = document["input"]
+    for title in ("used", "dropped"):
+        if names := read[f"columns_{title}"]:
+            click.echo(f"columns {title}: {', '.join(names)}")
+    for one in read["rejected"][:SHOWN_REASONS]:
+        click.echo(f"refused: {one['count']}, the first at {one['place']}: {one['reason']}")
+    if (more := len(read["rejected"]) - SHOWN_REASONS) > 0:
+        click.echo(f"refused for {more} more reasons: see --json")
     click.echo(
-        f"{document['messages']} messages, {document['dead_letters']} dead letters, "
+        f"{document['messages']} messages, {read['rows']} rows of {read['keys']} keys, "
+        f"{document['dead_letters']} dead letters, {document['late']} late, "
         f"{len(document['findings'])} findings, {len(document['incidents'])} incidents"
     )

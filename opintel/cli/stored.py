@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from opintel.store.database import Store
 
 Json = list[dict[str, Any]]
+LATE_SHARE = 0.05
+"""Share of late rows above which an input is not what it should be."""
 data_option = click.option(
     "--data",
     default=Path("opintel-data"),
@@ -64,6 +66,16 @@ def show(
         print_all(found)
     else:
         click.echo(f"no {name}")
+
+
+def late_warning(stream: str, late: int, rows: int) -> str:
+    """What to say where more rows were late than can be chance, else ''."""
+    if late <= LATE_SHARE * rows:
+        return ""
+    return (
+        f"WARNING: {late} of {rows} rows of {stream} came too late and were NOT judged: their windows were closed "
+        "before by rows with later times; are the files in order of time?"
+    )
 
 
 def print_json(document: dict[str, Any]) -> None:

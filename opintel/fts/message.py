@@ -13,6 +13,7 @@ import msgspec
 
 from opintel.detector import Message
 from opintel.finding import NS
+from opintel.fts import tables
 from opintel.fts.fields import MAX_ERROR, count, host, instant, label, number, printable, shown, whole
 from opintel.fts.personal import Pseudonyms
 from opintel.fts.transfers import ABORTED, FAILED, OK, Transfer
@@ -96,6 +97,8 @@ _bare = msgspec.json.Decoder(_Data)
 _list = msgspec.json.Decoder(list[msgspec.Raw])
 
 
+FIELDS = frozenset(field.encode_name for kind in (_Data, _Metadata) for field in msgspec.structs.fields(kind))
+"""The fields in use."""
 _TOO_SHORT = f"no FTS message has fewer than {SHORTEST} bytes"
 
 
@@ -120,6 +123,11 @@ class Messages:
         body = message.body
         if message.form == "text":
             return (self._bare_text(message),)
+        if message.form == "table":
+            try:
+                body = tables.record(message)
+            except ValueError as error:
+                return (str(error),)
         if len(body) > (MAX_LIST_BYTES if body[:1] == b"[" else MAX_BYTES):
             return (f"{len(body)} bytes; a message has at most {MAX_BYTES}, a list {MAX_LIST_BYTES}",)
         kind = ""

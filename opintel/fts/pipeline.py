@@ -14,6 +14,7 @@ from opintel.fts.naming import NAMING
 from opintel.fts.reducer import FtsReducer
 from opintel.fts.silent import SilentLinkJudge
 from opintel.fts.slow import SlowJudge
+from opintel.fts.tables import look
 from opintel.fts.transfers import Transfers
 from opintel.fts.wire import FtsWire
 from opintel.simulation import Stories
@@ -31,6 +32,7 @@ PIPELINE = Pipeline(
     payload=Transfers,
     record=LinkWindow,
     wire=FtsWire,
+    csv=look,
     reducer=FtsReducer,
     judges=(FirstSeen, LinkJudge, SilentLinkJudge, SlowJudge),
     kinds={

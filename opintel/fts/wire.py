@@ -18,9 +18,9 @@ import numpy as np
 from opintel.arrow_ipc import is_arrow
 from opintel.detector import Decoded, Message, each
 from opintel.finding import NS, Int64
-from opintel.fts import arrow
+from opintel.fts import arrow, tables
 from opintel.fts.fields import MAX_MS, MIN_MS, host
-from opintel.fts.message import MAX_BYTES, Messages
+from opintel.fts.message import FIELDS, MAX_BYTES, Messages
 from opintel.fts.personal import PUBLIC_KEY, Pseudonyms
 from opintel.fts.transfers import ABORTED, OK, Transfer, Transfers
 from opintel.ids import natural_ids
@@ -129,7 +129,7 @@ class FtsWire:
             others.sort()
             one_by_one = each(self._messages.read, [messages[at] for at in others], Transfers)
             batches.append(_placed(one_by_one, others))
-        return _in_order(batches)
+        return _in_order(batches)._replace(columns=tables.columns_read(messages, FIELDS))
 
     def redacted(self, body: bytes) -> bytes:
         """The start of a message for the dead letters, without people's names."""

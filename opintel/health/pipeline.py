@@ -12,6 +12,7 @@ from opintel.health.reducer import HealthReducer
 from opintel.health.river.plugged import PluggedJudge
 from opintel.health.samples import Samples
 from opintel.health.silent import SilentInstanceJudge
+from opintel.health.tables import look
 from opintel.health.unusual import UnusualJudge
 from opintel.health.windows import SeriesWindow
 from opintel.health.wire import HealthWire
@@ -43,7 +44,7 @@ PIPELINE = Pipeline(
         "plugged": _SERIES,
         "refused": ("scope",),
     },
-    csv="table",
+    csv=look,
     naming=Naming(entities=("instance",)),
     stories=stories,
 )

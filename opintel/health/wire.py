@@ -24,10 +24,12 @@ from opintel.health.bounds import EARLIEST, LARGEST, LATEST, MAX_BYTES, MAX_KEY,
 from opintel.health.samples import Sample, Samples, number_of, shown
 from opintel.health.series_names import key_of
 from opintel.rows import Batch, Row
+from opintel.tables import ColumnsRead, columns_joined
 
 EXCERPT = 4096
 _NAME = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]*\Z")
 _LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+AS_THEY_LOOK = tables.TableColumns()
 _PLAIN_NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?\Z")
 
 
@@ -48,12 +50,14 @@ _body = msgspec.json.Decoder(_Body | list[Any])
 
 
 class HealthWire:
-    """Decodes samples; their scope is what the label `scope_label` says, `default` where it is missing."""
+    """Decodes samples; their scope is what the label `scope_label` says, `default` where it is missing. `columns`: what
+    columns of tables hold.
+    """
 
-    def __init__(self, *, scope_label: str = "job") -> None:
+    def __init__(self, *, scope_label: str = "job", columns: tables.TableColumns = AS_THEY_LOOK) -> None:
         if not _LABEL.match(scope_label):
             raise ValueError(f"scope_label: expected a label's name, got {scope_label!r}")
-        self._scope_label = scope_label
+        self._scope_label, self._columns = scope_label, columns
         self._keys: dict[tuple[Any, tuple[tuple[Any, Any], ...]], str] = {}
         self._wrong: dict[tuple[Any, tuple[tuple[Any, Any], ...]], str] = {}
         """What is wrong with a series, of the message that is read: it may come with a hundred thousand values."""
@@ -69,7 +73,7 @@ class HealthWire:
             if at < len(messages):
                 parts.append((at, arrow.decode(messages[at].body, self._series)))
             begin = at + 1
-        return _joined(parts)
+        return _joined(parts, tables.columns_read(messages, self._columns))
 
     def redacted(self, body: bytes) -> bytes:
         """The start of a message as it may be kept: metrics name machines, not people."""
@@ -84,7 +88,7 @@ class HealthWire:
             return
         self._wrong.clear()
         try:
-            samples = tables.samples(message) if message.form == "table" else _samples(message.body)
+            samples = tables.samples(message, self._columns) if message.form == "table" else _samples(message.body)
         except (msgspec.DecodeError, RecursionError, ValueError) as error:
             yield f"not a sample: {str(error)[:200]}"
             return
@@ -159,15 +163,17 @@ class HealthWire:
         return key
 
 
-def _joined(parts: Sequence[tuple[int, Decoded[Sample]]]) -> Decoded[Sample]:
-    """The parts as one; each with the place of its first message."""
+def _joined(parts: Sequence[tuple[int, Decoded[Sample]]], read: ColumnsRead) -> Decoded[Sample]:
+    """The parts as one; each with the place of its first message. `read`: columns beside those of the parts."""
+    read = columns_joined([read, *(part.columns for _, part in parts)])
     if len(parts) == 1:
-        return parts[0][1]
+        return parts[0][1]._replace(columns=read)
     return Decoded(
         Batch.joined([part.rows for _, part in parts]),
         np.concatenate([part.message + at for at, part in parts]),
         np.concatenate([part.n for _, part in parts]),
         [reject._replace(message=reject.message + at) for at, part in parts for reject in part.rejects],
+        read,
     )
 
 

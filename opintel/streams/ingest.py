@@ -24,6 +24,7 @@ from opintel.streams.records import MAX_RECORD, NEVER, Control, Rows, SourcePosi
 from opintel.streams.stream import FINDINGS, Stream
 from opintel.streams.tail import tail_of
 from opintel.streams.windows import cut_of
+from opintel.tables import NOTHING_READ, ColumnsRead, columns_joined
 
 CHUNK = 2000
 """Messages that share a stamp. Fixed: another size would close windows elsewhere. Large enough that a partition's
@@ -35,6 +36,8 @@ MAX_ROW = 4 << 20
 """Bytes of one row; a record of it must pass Kafka's 8 MiB."""
 PLACES = 5
 """Places that a dead letter of several records names."""
+MAX_KEYS = 1 << 20
+"""Keys that are counted."""
 NOT_READ: dict[str, AsideKind] = {"refused": "dead", "gap": "gap"}
 """Forms of messages in whose place a source says what it did not read, and why: what becomes of them."""
 log = logging.getLogger(__name__)
@@ -95,7 +98,11 @@ class Ingester:
         self._again: tuple[Any, int] | None = None
         """Where it ends: position and messages."""
         self.taken = 0
-        """Rows appended since the start of the process."""
+        """Rows appended since the start of the process …"""
+        self.keys: set[int] = set()
+        """… hashes of their keys, of MAX_KEYS at most …"""
+        self.columns = NOTHING_READ
+        """… and the columns of the tables that they came in."""
         self.unfinished: Unfinished | None = None
         """The last chunk, where a crash may have kept it from some partitions: to be taken again before all else."""
         if mine is None:
@@ -179,6 +186,11 @@ class Ingester:
         self._chunk, self._count, self._position, self._seen = self._chunk + 1, source.count, after, seen
         self._have, self._again, self.unfinished = {}, None, None
         self.taken += len(batch)
+        if len(self.keys) < MAX_KEYS:
+            self.keys.update(map(hash, batch.key.values))
+        texts = {message.table for message in messages if message.form == "text" and message.table is not None}
+        read = [ColumnsRead(frozenset(table.used), frozenset(table.dropped)) for table in texts]
+        self.columns = columns_joined([self.columns, decoded.columns, *read])
 
     def _refused(
         self, decoded: Decoded[Any], weight: NDArray[np.int64], arrival: int, rejects: Rejects

@@ -99,6 +99,37 @@ def test_garbage_among_good_messages(shared_data: Path, tmp_path: Path) -> None:
     assert found["set_aside"] == {"dead": len(lines) - 1}
 
 
+def test_what_was_read_used_dropped_and_refused_is_said(tmp_path: Path) -> None:
+    rows = [f"2026-01-01T00:{minute:02}:00Z,{host},1,x\n" for minute in range(20) for host in ("a", "b")]
+    table = tmp_path / "a.csv"
+    table.write_text("timestamp,instance,load,\n" + "".join(rows) + "noon,a,1,x\n" * 3 + "2026-01-01,a\n")
+    done = opintel("replay", "health", table, "--json", cwd=tmp_path)
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert (found["messages"], found["dead_letters"], found["late"]) == (44, 4, 0)
+    [noon, short] = found["input"].pop("rejected")
+    assert (noon["place"], noon["count"], "noon" in noon["reason"]) == ("a.csv:41", 3, True)
+    assert (short["place"], short["count"]) == ("a.csv:44", 1)
+    used = ["instance", "load", "timestamp"]
+    assert found["input"] == {"rows": 40, "keys": 2, "columns_used": used, "columns_dropped": []}
+    said = opintel("replay", "health", table, cwd=tmp_path).out
+    assert "columns used: instance, load, timestamp" in said
+    assert "44 messages, 40 rows of 2 keys, 4 dead letters, 0 late" in said
+    assert "refused: 3, the first at a.csv:41" in said
+
+
+def test_many_late_rows_are_a_loud_warning(tmp_path: Path) -> None:
+    lines = ["timestamp,name,value\n"]
+    for host in ("a", "b", "c"):
+        lines += [f"2026-01-0{1 + n // 1440}T{n // 60 % 24:02}:{n % 60:02}:00Z,{host},1\n" for n in range(2500)]
+    (tmp_path / "a.csv").write_text("".join(lines))
+    done = opintel("replay", "health", "a.csv", "--json", cwd=tmp_path)
+    found = json.loads(done.out)
+    assert done.code == 3
+    assert found["late"] > 0.05 * found["input"]["rows"]
+    assert f"WARNING: {found['late']} of {found['input']['rows']} rows of health came too late" in done.err
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from opintel.detector import Decoded, Message
 from opintel.finding import NS, parse_rfc3339
 from opintel.health.pipeline import PIPELINE as HEALTH
-from opintel.health.tables import TIMES
-from opintel.health.wire import HealthWire
+from opintel.health.tables import TIMES, TableColumns
+from opintel.health.wire import AS_THEY_LOOK, HealthWire
 from opintel.streams.connectors.files import FileSource
 from opintel.streams.feeds import FileFeed
 from opintel.streams.ingest import Ingester
@@ -88,10 +88,10 @@ def test_a_wide_table(tmp_path: Path) -> None:
     text = "cpu load [%],date,host,5 min,,mem\n1,2014-04-01,alpha,2.5,7,\n-,2014-04-01 00:01,beta,inf,7,1e3\n"
     minute = T0 + 60 * NS
     assert said(tmp_path, text, "a.csv") == [
-        ('default|cpu_load{file="a.csv"}', T0, 1.0, False),
-        ('default|_5_min{file="a.csv"}', T0, 2.5, False),
-        ('default|_5_min{file="a.csv"}', minute, 0.0, True),
-        ('default|mem{file="a.csv"}', minute, 1000.0, False),
+        ('default|cpu_load{host="alpha"}', T0, 1.0, False),
+        ('default|_5_min{host="alpha"}', T0, 2.5, False),
+        ('default|_5_min{host="beta"}', minute, 0.0, True),
+        ('default|mem{host="beta"}', minute, 1000.0, False),
     ]
 
 
@@ -103,7 +103,7 @@ def test_the_column_of_times_has_one_of_a_few_names(tmp_path: Path, heading: str
 
 def test_the_first_of_the_names_of_times_counts(tmp_path: Path) -> None:
     [found] = said(tmp_path, "ts,value,timestamp\n5,1,2014-04-01\n")
-    assert found == ('default|cpu{file="cpu.csv",ts="5"}', T0, 1.0, False)
+    assert found == ('default|cpu{file="cpu.csv"}', T0, 1.0, False)
 
 
 @pytest.mark.parametrize(
@@ -189,6 +189,64 @@ def test_a_name_that_cannot_be_one_is_a_reason(tmp_path: Path) -> None:
 def test_any_table_gives_rows_or_reasons(text: list[str], file: str) -> None:
     found = HealthWire().decode([Message("".join(text).encode(), file, 0, 0, "table")])
     assert len(found.rows) + len(found.rejects) > 0
+
+
+def keys(folder: Path, text: str, columns: TableColumns = AS_THEY_LOOK) -> list[str]:
+    """The series of a CSV file."""
+    path = folder / "a.csv"
+    path.write_text(text)
+    found = HealthWire(columns=columns).decode(messages_of(path))
+    assert not found.rejects
+    return sorted(set(found.rows.key.tolist()))
+
+
+def test_a_wide_table_of_one_machine_is_named_by_its_file_too(tmp_path: Path) -> None:
+    text = "time,host,up,load\n2014-04-01,n1,-,1\n2014-04-02,n1,1,2\n"
+    assert keys(tmp_path, text) == [f'default|{m}{{file="a.csv",host="n1"}}' for m in ("load", "up")]
+
+
+def test_numbers_are_labels_where_rows_would_be_the_same_without_them(tmp_path: Path) -> None:
+    rows = [f"2014-04-0{d},temp,{30 + d},192,{g}\n" for d in range(1, 4) for g in range(3)]
+    long = "time,name,value,quality,gpu\n" + "".join(rows)
+    assert keys(tmp_path, long) == [f'default|temp{{gpu="{g}"}}' for g in range(3)]
+    wide = "time,shelf,slot,bytes\n" + "".join(
+        f"{1396310400 + 60 * d},{a},{b},{100 * d}\n" for d in range(3) for a in range(2) for b in range(2)
+    )
+    assert keys(tmp_path, wide) == [f'default|bytes{{shelf="{a}",slot="{b}"}}' for a in range(2) for b in range(2)]
+    apart = "time,name,value,quality,min,max\n2014-04-01,t,1,192,0,2\n2014-04-02,t,1,192,0,2\n"
+    assert keys(tmp_path, apart) == ["default|t"]
+
+
+def test_times_are_no_labels_and_blanks_do_not_make_a_column_one_of_texts(tmp_path: Path) -> None:
+    text = "time,received,load,temp\n" + "".join(f"2014-04-0{d},2014-04-0{d} 01:00,n/a,{d}\n" for d in range(1, 5))
+    assert keys(tmp_path, text + "2014-04-05,,7,\n") == [f'default|{m}{{file="a.csv"}}' for m in ("load", "temp")]
+
+
+def test_a_stream_says_what_columns_hold(tmp_path: Path) -> None:
+    text = "when,time,rack,host,load,note\n" + "".join(
+        f"2014-04-0{d},2020-01-01,{n},h{n},{d},x{d}\n" for d in (1, 2) for n in (1, 2)
+    )
+    columns = TableColumns(labels=("Rack",), time="when", drop=("note", "host", "time"))
+    assert keys(tmp_path, text, columns) == [f'default|load{{rack="{n}"}}' for n in (1, 2)]
+    long = "time,name,value,max,min\n2014-04-01,t,1,2,0\n2014-04-02,t,1,2,0\n"
+    assert keys(tmp_path, long, TableColumns(values=("max",))) == ["default|t", "default|t_max"]
+    with pytest.raises(ValueError, match="got load in two"):
+        TableColumns(labels=("load",), drop=("Load",))
+
+
+def test_what_is_used_of_a_table_is_said(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("time,name,value,min,max\n2014-04-01,t,1,0,2\n")
+    (tmp_path / "b.csv").write_text("time,max,\n2014-04-01,1,\n")
+    found = HealthWire().decode(messages_of(tmp_path)).columns
+    assert (sorted(found.used), sorted(found.dropped)) == (["max", "name", "time", "value"], ["min"])
+
+
+def test_real_cases(shared_data: Path) -> None:
+    cases = shared_data / "health" / "cases"
+    drives = decode(cases / "backblaze_one_file.csv")
+    assert len(set(drives.rows.key.tolist())) == 5 * 7
+    assert not drives.rejects
+    assert set(decode(cases / "historian_min_max.csv").rows.key.tolist()) == {"default|TT101"}
 
 
 def samples(rows: int) -> pa.Table:

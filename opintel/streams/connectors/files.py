@@ -18,6 +18,7 @@ import msgspec
 
 from opintel.detector import Message
 from opintel.streams.connectors.framing import SUFFIXES, frames
+from opintel.tables import CsvForm
 
 MAX_FILES = 1000
 """A position grows by about 40 bytes a file, and every chunk in the log carries it."""
@@ -54,7 +55,7 @@ class FileSource:
     another suffix or more than MAX_FILES files.
     """
 
-    def __init__(self, paths: Sequence[Path], *, csv: str = "text") -> None:
+    def __init__(self, paths: Sequence[Path], *, csv: CsvForm = "text") -> None:
         self._csv = csv
         self._paths = [_place(path) for path in paths]
         self._files()
@@ -81,10 +82,11 @@ class FileSource:
                     offset = 0
                 if len(out) < limit and room > 0:
                     with closing(frames(opened, file.path.suffix, self._csv, offset, size, final)) as found:
-                        for body, after, form in found:
-                            out.append(Message(body, file.name, row, position.index + len(out), form))
-                            offset, row, last = after, row + 1, file.name
-                            room -= len(body)
+                        for frame in found:
+                            index = position.index + len(out)
+                            out.append(Message(frame.body, file.name, row, index, frame.form, frame.table))
+                            offset, row, last = frame.after, row + 1, file.name
+                            room -= len(frame.body)
                             if len(out) >= limit or room <= 0:
                                 break
             if row or offset:
@@ -101,8 +103,10 @@ class FileSource:
             end, rows = wanted.get(file.name, (0, 0))
             if rows > row:
                 with file.path.open("rb") as opened:
-                    for body, _, form in frames(opened, file.path.suffix, self._csv, min(offset, end), end, True):
-                        out.append(Message(body, file.name, row, before.index + len(out), form))
+                    found = frames(opened, file.path.suffix, self._csv, min(offset, end), end, True)
+                    for frame in found:
+                        index = before.index + len(out)
+                        out.append(Message(frame.body, file.name, row, index, frame.form, frame.table))
                         row += 1
         return out
 

@@ -7,10 +7,13 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Generator, Iterator
+from itertools import islice
 from typing import BinaryIO, NamedTuple
 
 from opintel.streams.connectors import MAX_BODY, arrow, columnar, cut, parquet
+from opintel.tables import CsvForm, Table
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".txt", ".parquet", ".arrow")
 """Of files that have messages in them."""
@@ -18,6 +21,8 @@ MAX_DOCUMENT = 64 << 20
 """Bytes of a `.json` file, which is one message."""
 MAX_HEADING = 1 << 16
 """Bytes of a table's heading, which comes with every row of it."""
+LOOK, LOOK_BYTES = 100, 1 << 18
+"""Rows of a table that are looked at, and bytes in which they are, to see what its columns hold."""
 COLUMNAR = {b"ARROW1\x00\x00": ".arrow", b"\xff\xff\xff\xff": ".arrow", b"PAR1": ".parquet"}
 """How files begin that have no lines, and how they are named."""
 _COLUMNS = ("message", "content")
@@ -32,14 +37,17 @@ class Frame(NamedTuple):
     """Where in the file the next one starts."""
     form: str
     """As in `Message`."""
+    table: Table | None = None
+    """As in `Message`."""
 
 
 def frames(
-    file: BinaryIO, suffix: str, csv_form: str, offset: int, end: int, final: bool
+    file: BinaryIO, suffix: str, csv_form: CsvForm, offset: int, end: int, final: bool
 ) -> Generator[Frame, None, None]:
     """The messages between `offset` and `end` bytes.
 
-    `.jsonl`: every line, whatever it holds; `.txt`: every line; `.csv`: a `text` or `table` a row, as `csv_form` says;
+    `.jsonl`: every line, whatever it holds; `.txt`: every line; `.csv`: a `text` or `table` a row, as `csv_form` says
+    (of what its first LOOK rows show now, so that they are to be there when a file is read first);
     `.json`: the whole file, again when it has grown; `.parquet`, `.arrow`: see `columnar`. Unless `final`, a last line
     without its newline, Parquet without its end or half an Arrow message is not complete and waits. Lines above
     MAX_BODY are cut. Parquet or Arrow in a file of lines is refused as a whole.
@@ -57,9 +65,7 @@ def frames(
         if not offset:
             yield Frame(f"no lines of text; a file that begins so is named *{found}".encode(), end, "refused")
     elif suffix == ".csv":
-        rows = _tables if csv_form == "table" else _texts
-        for body, after in rows(file, offset, end, final):
-            yield Frame(body, after, csv_form)
+        yield from _csv(file, csv_form, offset, end, final)
     elif suffix == ".txt":
         for line, after in _lines(file, offset, end, final):
             yield Frame(line.removesuffix(b"\r"), after, "text")
@@ -99,17 +105,48 @@ def _lines(file: BinaryIO, offset: int, end: int, final: bool) -> Iterator[tuple
         offset = after
 
 
-def _texts(file: BinaryIO, offset: int, end: int, final: bool) -> Iterator[tuple[bytes, int]]:
-    """One text a CSV row: its column `message` or `content`, else the first. The first row is the header.
+def _csv(file: BinaryIO, form: CsvForm, offset: int, end: int, final: bool) -> Iterator[Frame]:
+    """The rows of a CSV file, whose first row is the heading."""
+    header = next(_records(file, 0, end, final), None)
+    if header is None:
+        return
+    cells, table = header.cells or [], None
+    if callable(form):
+        table = form(_first_rows(file, header, final))
+        form = "text" if table is None else "table"
+    if form == "table":
+        for body, after in _tables(file, header, offset, end, final):
+            yield Frame(body, after, "table", table)
+        return
+    column = _column(cells)
+    names = [name.strip() for name in cells]
+    table = Table(used=tuple(names[column : column + 1]), dropped=tuple(names[:column] + names[column + 1 :]))
+    for body, after in _texts(file, header, column, offset, end, final):
+        yield Frame(body, after, "text", table)
+
+
+def _first_rows(file: BinaryIO, header: _Record, final: bool) -> list[list[str]]:
+    """The heading and, of its first LOOK rows in LOOK_BYTES, those with as many cells."""
+    end = min(os.fstat(file.fileno()).st_size, header.after + LOOK_BYTES)
+    heading = header.cells or []
+    rows = islice(_records(file, header.after, end, final), LOOK)
+    return [heading, *(row.cells for row in rows if row.cells and len(row.cells) == len(heading))]
+
+
+def _column(heading: list[str]) -> int:
+    """The place of the column of texts: `message` or `content`, else the first."""
+    known = [name.strip().lower() for name in heading]
+    return next((known.index(name) for name in _COLUMNS if name in known), 0)
+
+
+def _texts(
+    file: BinaryIO, header: _Record, column: int, offset: int, end: int, final: bool
+) -> Iterator[tuple[bytes, int]]:
+    """One text a CSV row, that of a column.
 
     A row that is no CSV (a quote that is not closed within MAX_BODY bytes or the file, an oversized field) is the text
     of its first line as it stands; the next line starts afresh. Blank lines are no rows.
     """
-    header = next(_records(file, 0, end, final), None)
-    if header is None:
-        return
-    known = [name.strip().lower() for name in header.cells or []]
-    column = next((known.index(name) for name in _COLUMNS if name in known), 0)
     for cells, raw, after in _records(file, max(offset, header.after), end, final):
         if cells is None:
             yield raw, after
@@ -118,14 +155,11 @@ def _texts(file: BinaryIO, offset: int, end: int, final: bool) -> Iterator[tuple
             yield cut(text.encode("utf-8", "surrogateescape")), after
 
 
-def _tables(file: BinaryIO, offset: int, end: int, final: bool) -> Iterator[tuple[bytes, int]]:
+def _tables(file: BinaryIO, header: _Record, offset: int, end: int, final: bool) -> Iterator[tuple[bytes, int]]:
     """One small table a CSV row: the heading (the first row), a newline, and the row as they stand in the file.
 
     Of a row that is no CSV it is the first line; the next line starts afresh. Blank lines are no rows.
     """
-    header = next(_records(file, 0, end, final), None)
-    if header is None:
-        return
     heading = cut(header.raw, MAX_HEADING) + b"\n"
     for cells, raw, after in _records(file, max(offset, header.after), end, final):
         if cells is None or cells:

@@ -1,0 +1,80 @@
+"""CSV tables on the FTS wire: records with a column for each field, as an export has them.
+
+A heading names fields as FTS does, bare (`src_hostname`) or as they are nested (`data.src_hostname`, `metadata._id`,
+`_source.data.src_hostname`). `record` makes of a row the JSON message that it was.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import msgspec
+
+from opintel.detector import Message
+from opintel.tables import ColumnsRead, Table
+
+_SOURCES = {"src_hostname", "src_se", "source_se", "src_url"}
+_DESTINATIONS = {"dst_hostname", "dst_se", "dest_se", "dst_url"}
+
+
+def look(rows: Sequence[Sequence[str]]) -> Table | None:
+    """A table where the heading names both ends of a transfer, else None: texts."""
+    fields = {_field(cell) for cell in rows[0]}
+    return Table() if fields & _SOURCES and fields & _DESTINATIONS else None
+
+
+def record(message: Message) -> bytes:
+    """A row as a message in JSON; empty cells are left out. ValueError says what is wrong with it."""
+    rows = _rows(message)
+    if len(rows) != 2:
+        raise ValueError(f"a heading and a row of CSV are right, got {len(rows)} rows")
+    heading, row = rows
+    if len(row) != len(heading):
+        raise ValueError(f"{len(heading)} cells are right, as in the heading, got {len(row)}")
+    found: dict[str, Any] = {}
+    for cell, text in zip(heading, row, strict=True):
+        if text:
+            *outer, name = _path(cell)
+            inner = found
+            for part in outer:
+                nested = inner.setdefault(part, {})
+                if not isinstance(nested, dict):
+                    raise ValueError(f"column {cell[:100]!r} lies in another one")
+                inner = nested
+            inner[name] = text
+    return msgspec.json.encode(found)
+
+
+def columns_read(messages: Sequence[Message], known: Collection[str]) -> ColumnsRead:
+    """Which columns of the tables among some messages are used; `known`: the fields in use."""
+    used, dropped = set[str](), set[str]()
+    for message in {m.file: m for m in messages if m.form == "table"}.values():
+        try:
+            heading = _rows(message)[0]
+        except (ValueError, LookupError):
+            continue
+        for cell in heading:
+            (used if _field(cell) in known else dropped).add(cell.strip())
+    return ColumnsRead(frozenset(used), frozenset(dropped))
+
+
+def _rows(message: Message) -> list[list[str]]:
+    try:
+        text = message.body.decode("utf-8-sig")
+        return [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"a table is UTF-8; byte {error.start} is not") from None
+    except csv.Error as error:
+        raise ValueError(f"a heading and a row of CSV are right: {error}") from None
+
+
+def _path(cell: str) -> list[str]:
+    """Where in a message the field of a column stands."""
+    return cell.strip().removeprefix("_source.").split(".")[:3]
+
+
+def _field(cell: str) -> str:
+    return _path(cell)[-1]

@@ -1,0 +1,47 @@
+"""CSV files on the FTS wire: whole records, and texts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from opintel.finding import NS
+from opintel.fts.pipeline import PIPELINE
+from opintel.fts.wire import FtsWire
+from opintel.streams.connectors.files import FileSource
+
+HEADING = "_id,src_hostname,dst_hostname,endpnt,tr_timestamp_complete,t_final_transfer_state_flag,t__error_message,x"
+RECORD = 'm1,a.example.org,b.example.org,fts.example.net,1704067200000,0,"TRANSFER [5] no, really",y'
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_csv_file_of_whole_records_is_read_as_such(tmp_path: Path, nested: bool) -> None:
+    heading = HEADING
+    if nested:
+        names = [f"_source.{'metadata' if n == '_id' else 'data'}.{n}" for n in HEADING.split(",")]
+        heading = ",".join(names)
+    path = tmp_path / "a.csv"
+    path.write_text(f"{heading}\n{RECORD}\n{RECORD.replace('b.example.org', '')}\n{RECORD},z\n")
+    messages = FileSource([path], csv=PIPELINE.csv).read(None, 10, final=True)[0]
+    found = FtsWire().decode(messages)
+    [row] = found.rows.rows()
+    assert row.key == "fts.example.net|a.example.org|b.example.org"
+    assert row.time == 1704067200 * NS
+    assert row.payload.error == "TRANSFER [5] no, really"
+    assert [(r.message, r.reason[:19]) for r in found.rejects] == [
+        (1, "no destination host"),
+        (2, "8 cells are right, "),
+    ]
+    dropped = {heading.split(",")[-1]}
+    assert found.columns.dropped == dropped
+    assert len(found.columns.used) == 7
+
+
+def test_a_csv_file_of_texts_stays_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("id,message,src_hostname\n1,one,a\n")
+    [message] = FileSource([path], csv=PIPELINE.csv).read(None, 10, final=True)[0]
+    assert (message.body, message.form) == (b"one", "text")
+    assert message.table is not None
+    assert (message.table.used, message.table.dropped) == (("message",), ("id", "src_hostname"))
