@@ -45,7 +45,7 @@ class Case(NamedTuple):
     wire: Callable[[], Wire[Any]]
     refused: bytes
     taken: bytes
-    """One that is right; empty where there is none."""
+    """A valid one; empty where there is none."""
     form: str = "json"
 
 

@@ -65,7 +65,7 @@ class Decoded(NamedTuple, Generic[P]):
     >>> def length(message):
     ...     return [Row("a", 0, 0, len(message.body))] if message.body else ["expected a body, got none"]
     >>> found = each(length, [Message(b"xy"), Message(b"")], int)
-    >>> found.rows.payload, found.rejects == [Reject(1, 0, "expected a body, got none")]
+    >>> found.rows.payload, found.rejects == [Reject(1, [0], "expected a body, got none")]
     ([2], True)
     """
 

@@ -1,6 +1,6 @@
 """What a wire could not take, bounded: one `Reject` for each message and reason, and few reasons a message.
 
-Whoever writes to a source may send a megabyte of nothing but records that are none. To refuse one must cost less than
+A sender may write a megabyte of bad records, and nothing else, to a source. To refuse one must cost less than
 to take one: it is a number in a list, and only the first reasons of a message are put into words.
 """
 
@@ -28,7 +28,7 @@ class Reject(NamedTuple):
     records: Sequence[int]
     """Which of that message's records, from 0; rows count too."""
     reason: str
-    """What would be right and what came instead."""
+    """What was expected and what came instead."""
 
 
 class Rejects:

@@ -46,7 +46,7 @@ def retry(keys: tuple[str, ...], sink: str, data: Path, config: Path | None, as_
 
 
 def _operator() -> str:
-    """Who is at the command line, for the incident's history; nobody where the system knows no name."""
+    """Who is at the command line, for the incident's history; empty where the system knows no name."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):

@@ -128,7 +128,7 @@ def test_an_answer_is_read_to_a_bound_and_shown_as_one_clean_line(server: Server
 
 
 class Dripping:
-    """Sends an answer byte by byte for ten seconds at most; whoever reads it with a deadline has long left."""
+    """Sends an answer byte by byte for ten seconds at most; a reader with a deadline has long left."""
 
     def __init__(self, start: bytes, drop: bytes, end: bytes) -> None:
         self._parts = start, drop, end

@@ -14,7 +14,7 @@ import pytest
 from contract.toy import TOY
 
 from opintel.cli import invoke
-from opintel.demo.plan import tell, told
+from opintel.demo.plan import stories_by_stream, tell
 from opintel.simulation import DEFAULT_START, HOUR, Fault, Stories
 from opintel.site.domains import DOMAINS
 from opintel.site.load import load_site
@@ -58,10 +58,12 @@ def test_a_second_stream_of_a_domain_is_in_the_demo(folder: Path, tmp_path: Path
     site = load_site(folder)
     story = tell(tmp_path, site, length=None, seed=1, clean=False)
     assert [(c.stream, c.domain) for c in story.chapters] == [("fts", "fts"), ("health", "health"), ("second", "fts")]
-    assert {c.stream: c.quiet_hours for c in story.chapters} == {n: s.quiet_hours for n, s in told(site).items()}
+    assert {c.stream: c.quiet_hours for c in story.chapters} == {
+        n: s.quiet_hours for n, s in stories_by_stream(site).items()
+    }
     chapter = story.chapter("second")
     assert chapter is not None
-    assert {f.kind for f in story.simulation(chapter).truth} == set(told(site)["fts"].faults)
+    assert {f.kind for f in story.simulation(chapter).truth} == set(stories_by_stream(site)["fts"].faults)
     with closing(System(tmp_path / "data", site)) as system:
         feed = StoryFeed(story, chapter, system.ingester(system.stream("second"), story.source, live=True))
         while feed.through < story.live_from - 3.5 * HOUR:
@@ -106,8 +108,8 @@ def test_a_new_domain_is_simulated_without_an_edit_elsewhere(
     assert invoke([*arguments, str(tmp_path / "out")]) == 0
     files = {path.name: path.read_bytes() for path in (tmp_path / "out" / "messages").iterdir()}
     assert files == {f"000{n // 2}-00000{n}.arrow": b"7\n\n%d" % n for n in range(3)}
-    assert "mine" in told(load_site(folder))
+    assert "mine" in stories_by_stream(load_site(folder))
     page.PIPELINE = TOY
     assert invoke([*arguments, str(tmp_path / "no")]) == 1
     assert "the domain 'toy' has no simulator; those that have one: fts, health" in capsys.readouterr().err
-    assert "mine" not in told(load_site(folder))
+    assert "mine" not in stories_by_stream(load_site(folder))
