@@ -14,7 +14,7 @@ COLUMNS = (
     *("rows", "first_time", "time", "spacing", "jitter", "longest"),
     *("memory", "mean", "fast", "deviation0", "deviation1", "deviation2"),
     *("square0", "square1", "square2", "product0", "product1", "product2"),
-    *("error0", "error1", "error2", "error3", "scale", "residual"),
+    *("error0", "error1", "error2", "error3", "scale", "residual", "doubt"),
 )
 LONG, SEASONAL, ERRORS, SCALE, FAST = 1000.0, 550.0, 300.0, 80.0, 3.0
 """Memories in rows: of the mean, the seasonal AR(1), the experts' errors, the scale, the moving average."""
@@ -27,7 +27,9 @@ UNRIPE, FRESH = 0.5, 60.0
 """Visits that a knot of the hour profile remembers in its first two days, while the mean still follows the day; rows
 that a series remembers when its profile is first believed: tails and mean were learned without it."""
 EARLY = 10.0
-"""Rows during which nothing is cut off, for want of a scale."""
+"""Rows during which nothing is cut off, for want of a scale; `state` looks at them again once all are there."""
+OFF = 1e6
+"""What `whitened` and `level` are cut off at. A row so far off is no measurement: scatter and charts learn nothing."""
 SETTLED = 300.0
 """Rows from which on a disturbance slows learning down."""
 NO_LIMIT = 1e308
@@ -72,6 +74,8 @@ class Residual(NamedTuple):
     expert: Number
     trust: Number
     """How much this row may teach: 1, less during a disturbance."""
+    constant: Number
+    """Whether the series never moved, so that there is no scale yet."""
     hour_error: Number
     week_error: Number
     """What the two profiles were wrong by, cut off."""
@@ -125,7 +129,7 @@ def residual(
     g the coefficient φ becomes φ / (φ + g (1 − φ)), which is φ at g = 1, 1 for a random walk and needs no power.
     """
     g = at.gap
-    memory, mean, fast, d0, d1, d2, c0, c1, c2, k0, k1, k2, q0, q1, q2, q3, scale, last = state
+    memory, mean, fast, d0, d1, d2, c0, c1, c2, k0, k1, k2, q0, q1, q2, q3, scale, last, doubt = state
     new, early = memory < 0.5, memory < EARLY
     mean, fast = m.where(new, x, mean), m.where(new, x, fast)
     length = m.least(memory, LONG)
@@ -135,7 +139,8 @@ def residual(
     regular = (g > 0.5) & (g < 1.5)
     pair0 = m.where(regular, learn, 0.0)
     pair1 = m.where(regular, trust * g / (g + m.least(memory, SEASONAL)), 0.0)
-    floor = 1e-12 * m.size(x) + 1e-300
+    # of what was there before: a floor that followed x would let it set its own limits
+    floor = 1e-12 * m.most(m.size(mean), m.size(fast)) + 1e-300
     correction = 1.0 / (length + 20.0)
     e0 = x - mean
     e1 = e0 - hourly
@@ -149,12 +154,14 @@ def residual(
         carried = phi / (size + g * (1.0 - size) + 1e-300) * d
         r = e - carried
         filtered = carried + m.bounded(r, m.where(early, NO_LIMIT, 6.0 * m.most(q, scale) + floor))
-        return r, phi, filtered, c + pair * (d * d - c), k + pair * (filtered * d - k)
+        return r, carried, phi, filtered, c + pair * (d * d - c), k + pair * (filtered * d - k)
 
-    r0, p0, n0, nc0, nk0 = whiten(e0, d0, c0, k0, q0, pair0)
-    r1, p1, n1, nc1, nk1 = whiten(e1, d1, c1, k1, q1, pair1)
-    r2, p2, n2, nc2, nk2 = whiten(e2, d2, c2, k2, q2, pair1)
+    r0, b0, p0, n0, nc0, nk0 = whiten(e0, d0, c0, k0, q0, pair0)
+    r1, b1, p1, n1, nc1, nk1 = whiten(e1, d1, c1, k1, q1, pair1)
+    r2, b2, p2, n2, nc2, nk2 = whiten(e2, d2, c2, k2, q2, pair1)
     r, phi, off, square, q, expert = r0, p0, e0, c0, q0, m.where(new, 0.0, 0.0)
+    # not x less what it is off by: beside a huge x the baseline would be lost
+    base, carried = mean, b0
     better = (q1 < q * BETTER[1]) & (at.age >= 2.0 * DAY)
     remembered = m.where(at.ripe & better, m.least(memory, FRESH), memory) + 1.0
     r, phi, off, square = (
@@ -163,6 +170,7 @@ def residual(
         m.where(better, e1, off),
         m.where(better, c1, square),
     )
+    base, carried = m.where(better, mean + hourly, base), m.where(better, b1, carried)
     q, expert = m.where(better, q1, q), m.where(better, 1.0, expert)
     better = (q2 < q * BETTER[2]) & (at.age >= 14.0 * DAY)
     r, phi, off, square = (
@@ -171,17 +179,23 @@ def residual(
         m.where(better, e2, off),
         m.where(better, c2, square),
     )
+    base, carried = m.where(better, mean + hourly + weekly, base), m.where(better, b2, carried)
     q, expert = m.where(better, q2, q), m.where(better, 2.0, expert)
     better = q3 < q * BETTER[3]
     r, expert = m.where(better, e3, r), m.where(better, 3.0, expert)
+    expected = m.where(better, fast, base + carried)
 
     sigma = m.most(scale, floor)
     size = m.size(r)
     limit = 4.4 * sigma
-    cap = m.where(early | (scale <= floor), size, limit)
+    # a series that was constant has no scale: leaving its value teaches it one, as much as it did the time before
+    constant, leaves = scale <= floor, (size > floor) & (m.size(last) <= floor)
+    first = m.where(leaves, m.least(size, doubt), 0.0)
+    cap = m.where(early, size, m.where(constant, first, limit))
     # by successive differences: a shifted level must not pass for a larger scale
     change = r - last
     change = 0.70710678 * m.size(change)
+    pace = m.where(constant | (size < OFF * SIGMA * sigma), g / (g + m.least(memory, SCALE)), 0.0)
     rate = trust * g / (g + m.least(memory, ERRORS))
     a0, a1, a2, a3 = m.size(r0), m.size(r1), m.size(r2), m.size(e3)
     nq0 = q0 + rate * (m.least(a0, cap) - q0)
@@ -194,15 +208,16 @@ def residual(
     spread = m.root(square + 1e-280)
     judged = length * (1.0 - phi) > 50.0 * (1.0 + phi)
     return Residual(
-        whitened=m.bounded(r / (SIGMA * sigma), 1e6),
-        level=m.where(judged, m.bounded(off / spread, 1e6), 0.0),
+        whitened=m.bounded(r / (SIGMA * sigma), OFF),
+        level=m.where(judged, m.bounded(off / spread, OFF), 0.0),
         stationary=judged,
-        expected=x - r,
+        expected=expected,
         band=SIGMA * sigma,
-        baseline=x - off,
+        baseline=base,
         spread=spread,
         expert=expert,
         trust=trust,
+        constant=constant,
         hour_error=m.bounded(e1, m.where(early, NO_LIMIT, 6.0 * m.most(q1, scale))),
         week_error=m.bounded(e2, m.where(early, NO_LIMIT, 6.0 * m.most(q2, scale))),
         state=(
@@ -210,8 +225,9 @@ def residual(
             mean + learn * m.bounded(off, m.where(early, NO_LIMIT, 6.0 * m.most(q, scale))),
             fast + g / (g + m.least(memory, FAST)) * m.bounded(e3, m.where(early, NO_LIMIT, 6.0 * m.most(q3, scale))),
             *(n0, n1, n2, nc0, nc1, nc2, nk0, nk1, nk2, nq0, nq1, nq2, nq3),
-            scale + g / (g + m.least(memory, SCALE)) * (m.least(change, cap) - scale),
-            m.bounded(r, m.where(early, NO_LIMIT, 2.0 * limit)),
+            scale + pace * (m.least(change, cap) - scale),
+            r,
+            m.where(constant & leaves, size, doubt),
         ),
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from opintel.health.arithmetic import Machine, Number
+from opintel.health.baselines import OFF
 
 COLUMNS = (
     *("center", "variance", "root_center", "root_variance", "root_skewness"),
@@ -47,10 +48,12 @@ def charts(
     shift, change, trend, spread, change_square, trend_square, spread_square, value, run, repeats = state[5:]
     cut = m.bounded(u, 3.0)
     learn = trust * g / (g + m.least(memory + 50.0, MEMORY))
-    off = cut - center
+    # a row as far off as can be is no measurement of a mean that moved
+    measured = m.size(u) < OFF
+    off = m.where(measured, cut - center, 0.0)
     z = off / m.root(variance)
     root = m.root(m.size(cut))
-    root_off = root - root_center
+    root_off = m.where(measured, root - root_center, 0.0)
     h = root_off / m.root(root_variance)
     length = m.least(memory, 1000.0)
     unsure = 0.5 / (length + 30.0)

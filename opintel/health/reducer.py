@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from opintel.detector import Record, Reduced, Reducer, WindowRows
 from opintel.finding import NS, Window
+from opintel.health.blanks import without_blanks
 from opintel.health.samples import Sample, Samples
 from opintel.health.scoring import STATISTICS, VALIDATED
 from opintel.health.series import MultiSeriesDetector, Scores
@@ -35,7 +36,7 @@ class HealthReducer(Reducer[Sample]):
     """
 
     name = "health.series"
-    version = 3
+    version = 4
 
     def __init__(self) -> None:
         self._detector = MultiSeriesDetector(0)
@@ -53,8 +54,9 @@ class HealthReducer(Reducer[Sample]):
         payload: Samples = rows.payload
         slots = np.array([self._slot_of(name) for name in names], dtype=np.int64)
         begin = np.searchsorted(code, np.arange(len(names) + 1))
-        value = np.where(payload.missing == 0, payload.value, np.nan)
-        counter = np.array([is_counter(metric_of(parts_of(name)[1])) for name in names], dtype=np.bool_)
+        metrics = [metric_of(parts_of(name)[1]) for name in names]
+        value = without_blanks(metrics, code, np.where(payload.missing == 0, payload.value, np.nan))
+        counter = np.array([is_counter(metric) for metric in metrics], dtype=np.bool_)
         if counter.any():
             value = self._rates(slots, counter, code, rows.time, value)
         scores = self._detector.update_many(slots[code], rows.time / NS, value)

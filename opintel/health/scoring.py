@@ -12,8 +12,21 @@ import numpy as np
 from scipy.special import exp10, log1p, ndtri_exp, xlogy
 
 from opintel.health import baselines, charts, verdict
-from opintel.health.arithmetic import ARRAYS, FLOATS, Number
-from opintel.health.state import BASELINES, BOUNDS, CHARTS, LIVE, MEMORY, RANKED, SIDES, TROUBLE, VERDICT, SeriesState
+from opintel.health.arithmetic import ARRAYS, FLOATS, Machine, Number
+from opintel.health.state import (
+    BASELINES,
+    BOUNDS,
+    CHARTS,
+    FAST,
+    LIVE,
+    MEMORY,
+    RANKED,
+    SIDES,
+    TROUBLE,
+    VALUE,
+    VERDICT,
+    SeriesState,
+)
 from opintel.stats.counts import Floats, Ints
 
 STATISTICS = ("residual", "level", "shift", "change", "trend", "spread", "flat", "silent")
@@ -43,6 +56,15 @@ class RowScores(NamedTuple):
 
 def score_rows(state: SeriesState, keys: Ints, time: Floats, x: Floats) -> RowScores:
     """A row of each of n series; keys (n,) ascending, none twice, values finite."""
+    memory = state.columns[MEMORY, keys]
+    scores = _rows(state, keys, time, x)
+    young = np.flatnonzero(memory < baselines.EARLY)
+    if len(young):
+        _begin(state, keys[young], memory[young], time[young], x[young])
+    return scores
+
+
+def _rows(state: SeriesState, keys: Ints, time: Floats, x: Floats) -> RowScores:
     m, n = ARRAYS, len(keys)
     first, last = int(keys[0]), int(keys[-1])
     where: slice | Ints = slice(first, last + 1) if last - first + 1 == n else keys
@@ -60,7 +82,7 @@ def score_rows(state: SeriesState, keys: Ints, time: Floats, x: Floats) -> RowSc
     t = charts.charts(m, x, r.whitened, at.gap, c[MEMORY], r.trust, tuple(c[CHARTS]))
 
     teach, teach_law = (
-        verdict.teaches(m, at.age, c[MEMORY], c[TROUBLE], most) for most in (verdict.FIRST, verdict.BURST)
+        verdict.teaches(m, at.age, c[MEMORY], c[TROUBLE], r.whitened, most) for most in (verdict.FIRST, verdict.BURST)
     )
     z = np.empty((len(STATISTICS), n))
     bounds, over = [], []
@@ -97,8 +119,9 @@ def score_rows(state: SeriesState, keys: Ints, time: Floats, x: Floats) -> RowSc
     weeks[keys, 0, week], weeks[keys, 1, week] = learned[4], learned[5]
     for k, column in enumerate((*at.state, *r.state, *t.state, *v.state, *bounds)):
         state.columns[k, where] = column
-    if v.relearn.any():
-        state.relearn(keys[v.relearn])
+    again = np.flatnonzero(v.relearn)
+    if len(again):
+        state.relearn(keys[again], _middle(m, c[FAST], c[VALUE], x)[again], r.constant[again])
     return RowScores(v.score, v.latched, p, z, r.expected, r.band, r.baseline, r.spread, r.expert)
 
 
@@ -115,7 +138,7 @@ def score_row(state: SeriesState, key: int, time: float, x: float) -> RowScores:
     t = charts.charts(m, x, r.whitened, at.gap, c[MEMORY], r.trust, c[CHARTS])
 
     teach, teach_law = (
-        verdict.teaches(m, at.age, c[MEMORY], c[TROUBLE], most) for most in (verdict.FIRST, verdict.BURST)
+        verdict.teaches(m, at.age, c[MEMORY], c[TROUBLE], r.whitened, most) for most in (verdict.FIRST, verdict.BURST)
     )
     z: list[float] = []
     bounds: list[float] = []
@@ -152,8 +175,22 @@ def score_row(state: SeriesState, key: int, time: float, x: float) -> RowScores:
     weeks[0, week], weeks[1, week] = learned[4:]
     state.columns[:LIVE, key] = [*at.state, *r.state, *t.state, *v.state, *bounds]
     if v.relearn:
-        state.relearn(np.array([key]))
+        state.relearn(np.array([key]), np.array([_middle(m, c[FAST], c[VALUE], x)]), np.array([r.constant]))
+    if c[MEMORY] < baselines.EARLY:
+        _begin(state, np.array([key]), np.array([c[MEMORY]]), np.array([time]), np.array([x]))
     return RowScores(v.score, v.latched, p, z, r.expected, r.band, r.baseline, r.spread, r.expert)
+
+
+def _middle(m: Machine, a: Number, b: Number, c: Number) -> Number:
+    """The median of three."""
+    return m.most(m.least(a, b), m.least(m.most(a, b), c))
+
+
+def _begin(state: SeriesState, keys: Ints, memory: Floats, time: Floats, x: Floats) -> None:
+    """Keeps one of a series' first rows; where the last of them shows that one was far off, all are learned again."""
+    odd, times, values = state.begin(keys, memory.astype(np.int64), time, x)
+    for n in range(times.shape[1] if len(odd) else 0):
+        _rows(state, odd, times[:, n], values[:, n])
 
 
 def _stuck(run: Number, repeats: Number) -> Number:

@@ -6,6 +6,7 @@ Written and read by `judge`; `series` takes snapshots of it. Which row is what i
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -36,23 +37,33 @@ _FRESH = np.array(
     [*(0.0,) * len(baselines.COLUMNS), *charts.FRESH, *verdict.FRESH, *(x for x in _TAIL_FRESH for _ in range(SIDES))]
 )
 _EXCESS, _SHAPE, _SCALE, _FIT_BOUND, _COUNT = (BOUNDS + SIDES * k for k in range(1, 6))
-MEMORY, TROUBLE, _MEAN, _FAST = (COLUMNS.index(name) for name in ("memory", "trouble", "mean", "fast"))
+MEMORY, TROUBLE, VALUE, FAST = (COLUMNS.index(name) for name in ("memory", "trouble", "value", "fast"))
+_MEAN = COLUMNS.index("mean")
+_CARRIED = slice(COLUMNS.index("deviation0"), COLUMNS.index("deviation2") + 1)
 _CHARTED = slice(COLUMNS.index("shift"), COLUMNS.index("spread") + 1)
+_FIRST = int(baselines.EARLY)
+_FAR = 10.0
+"""Standard deviations (by the median absolute one) from the median of a series' first rows that count as so many."""
 
 _AFRESH = 20.0
 """Rows that a series remembers once a lasting disturbance has become its new normal."""
+_REACH = 20.0
+"""Mean excesses over its bound that a value counts for in its tail at most: of Student's t of 3 degrees one exceedance
+in a thousand is farther out."""
 _FIT = 8
 """A tail is fitted again at every 8th exceedance, from the 16th on."""
 
 
 class SeriesState:
-    """`columns` (F, K) float64; `rings` (K, 6, 128), `hours` (K, 2, 24), `weeks` (K, 2, 168) float32: value, weight."""
+    """`columns` (F, K) float64; `rings` (K, 6, 128), `hours` (K, 2, 24), `weeks` (K, 2, 168) float32: value, weight;
+    `firsts` (K, 2, 10) float64: time and value of a series' first rows."""
 
     def __init__(self, n: int) -> None:
         self.columns = np.zeros((len(COLUMNS), 0))
         self.rings = np.zeros((0, SIDES, KEPT), dtype=np.float32)
         self.hours = np.zeros((0, 2, 24), dtype=np.float32)
         self.weeks = np.zeros((0, 2, 168), dtype=np.float32)
+        self.firsts = np.zeros((0, 2, _FIRST))
         self.count = 0
         self.grow(n)
 
@@ -66,6 +77,7 @@ class SeriesState:
             self.columns = columns
             self.rings = _longer(self.rings, room, -np.inf)
             self.hours, self.weeks = _longer(self.hours, room, 0.0), _longer(self.weeks, room, 0.0)
+            self.firsts = _longer(self.firsts, room, 0.0)
         self.count = max(self.count, n)
 
     def forget(self, keys: Ints) -> None:
@@ -73,6 +85,7 @@ class SeriesState:
         self.columns[:, keys] = _FRESH[:, None]
         self.rings[keys] = -np.inf
         self.hours[keys] = self.weeks[keys] = 0.0
+        self.firsts[keys] = 0.0
 
     def snapshot(self, keys: Ints) -> dict[str, NDArray[np.generic]]:
         """Copies of the arrays of these series, in this order."""
@@ -82,6 +95,7 @@ class SeriesState:
             "rings": self.rings[keys],
             "hours": self.hours[keys],
             "weeks": self.weeks[keys],
+            "firsts": self.firsts[keys],
         }
 
     def restore(self, state: Mapping[str, ArrayLike]) -> None:
@@ -89,9 +103,12 @@ class SeriesState:
         names = [str(name) for name in np.asarray(state["names"])]
         if names != list(COLUMNS):
             raise ValueError(f"expected a state of the columns {', '.join(COLUMNS)}, got {', '.join(names)[:500]}")
-        arrays = {name: np.asarray(state[name]) for name in ("columns", "rings", "hours", "weeks")}
+        arrays = {name: np.asarray(state[name]) for name in ("columns", "rings", "hours", "weeks", "firsts")}
         n = arrays["columns"].shape[-1] if arrays["columns"].ndim == 2 else -1
-        shapes = {"columns": (len(COLUMNS), n), "rings": (n, SIDES, KEPT), "hours": (n, 2, 24), "weeks": (n, 2, 168)}
+        shapes = {
+            **{"columns": (len(COLUMNS), n), "rings": (n, SIDES, KEPT)},
+            **{"hours": (n, 2, 24), "weeks": (n, 2, 168), "firsts": (n, 2, _FIRST)},
+        }
         for name, shape in shapes.items():
             if arrays[name].shape != shape:
                 raise ValueError(f"{name}: expected shape {shape}, got {arrays[name].shape}")
@@ -100,6 +117,7 @@ class SeriesState:
         self.rings = np.array(arrays["rings"], dtype=np.float32, order="C")
         self.hours = np.array(arrays["hours"], dtype=np.float32, order="C")
         self.weeks = np.array(arrays["weeks"], dtype=np.float32, order="C")
+        self.firsts = np.array(arrays["firsts"], dtype=np.float64, order="C")
 
     def exceed(self, keys: Ints, sides: Ints, x: Floats, taught: NDArray[np.bool_]) -> Floats:
         """z (n,) of values x (n,) above the bounds of these tails, which learn those that are `taught`; none twice."""
@@ -114,7 +132,7 @@ class SeriesState:
         s[_EXCESS + sides, keys] = excess + (np.minimum(x - bound, 6.0 * excess) - excess) / np.minimum(
             count + 20.0, KEPT
         )
-        keep(flat, rows, x, count)
+        keep(flat, rows, np.minimum(x, bound + _REACH * excess), count)
         count = count + 1.0
         s[_COUNT + sides, keys] = count
         due = np.flatnonzero((count % _FIT == 0.0) & (count >= 16.0))
@@ -124,15 +142,35 @@ class SeriesState:
             s[_FIT_BOUND + side, k] = bound[due]
         return z
 
-    def relearn(self, keys: Ints) -> None:
-        """Begins these series afresh at their present level; their tails stay."""
-        s = self.columns
-        s[MEMORY, keys] = _AFRESH
-        s[_MEAN, keys] = s[_FAST, keys]
-        s[_CHARTED, keys] = 0.0
+    def relearn(self, keys: Ints, level: Floats, constant: NDArray[np.bool_]) -> None:
+        """Begins these series afresh at their present level (n,); their tails stay. Those that were `constant` before
+        know nothing any more."""
+        s, at = self.columns, keys[~constant]
+        s[MEMORY, at] = _AFRESH
+        s[_MEAN, at] = s[FAST, at] = level[~constant]
+        s[_CARRIED, at] = 0.0
+        s[_CHARTED, at] = 0.0
+        self.forget(keys[constant])
+
+    def begin(self, keys: Ints, place: Ints, time: Floats, x: Floats) -> tuple[Ints, Floats, Floats]:
+        """Keeps these rows (n,) as the `place`-th (n,) of their series. Series of which that was the last of the first
+        rows, and one of these was far off, are forgotten: their keys (k,), and times and values (k, 10) of these rows,
+        cut off."""
+        self.firsts[keys, 0, place], self.firsts[keys, 1, place] = time, x
+        full = keys[place == _FIRST - 1]
+        values = self.firsts[full, 1]
+        middle = np.median(values, axis=1, keepdims=True)
+        off = values - middle
+        far = _FAR * 1.4826 * np.median(np.abs(off), axis=1, keepdims=True)
+        odd = (np.abs(off) > far * (1.0 + 1e-9) + 1e-9 * np.abs(middle)).any(axis=1)
+        keys, values = full[odd], (middle + np.clip(off, -far, far))[odd]
+        times = self.firsts[keys, 0]
+        if len(keys):
+            self.forget(keys)
+        return keys, times, values
 
 
-def _longer(array: NDArray[np.float32], n: int, fill: float) -> NDArray[np.float32]:
+def _longer(array: NDArray[Any], n: int, fill: float) -> NDArray[Any]:
     longer = np.full((n, *array.shape[1:]), fill, dtype=array.dtype)
     longer[: len(array)] = array
     return longer
