@@ -325,7 +325,11 @@ class Pipeline(NamedTuple):
     context: tuple[int, int] = (0, 0)
     """ns before and after a window on the grid from which a reducer sees rows too; `after` at most the lateness."""
     kinds: Mapping[str, tuple[str, ...]] = {}
-    """Kind of finding → the labels of its subject, `ANY_LABEL` where the data bring their own. Settings name these."""
+    """Kind of finding → the labels of its subject, `ANY_LABEL` where the data bring their own. Settings name these. The
+    worst comes first: where severities are alike, it titles an incident."""
+    adapting: tuple[str, ...] = ()
+    """Kinds whose findings end because the detector gets used to what is new. What they found is over when a finding of
+    severity `info` about the subject says so; of other kinds, when there are no more findings."""
     csv: CsvForm = "text"
     """The form in which the wire takes the rows of CSV files: `text` (their column `message` or `content`, else the
     first), `table`, or what a function says of a file's first rows."""

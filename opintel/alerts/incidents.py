@@ -20,7 +20,8 @@ SUBJECTS_KEPT = 100
 """Distinct subjects an incident lists."""
 
 LeadRank = tuple[int, int, float, int, str]
-"""How well a finding titles an incident, smallest best: about its very subject, severity, log10 p, window end, id."""
+"""How well a finding titles an incident, smallest best: about its very subject; severity and kind; log10 p; window
+end; id."""
 BEST = -2e6
 """Smaller than any log10 p."""
 
@@ -139,14 +140,19 @@ def attach(connection: sa.Connection, incident: str, findings: Iterable[str], ro
 
 def alarm_kinds(connection: sa.Connection, incident: str) -> list[str]:
     """The kinds of finding that an incident was raised for."""
+    return sorted({kind for kind, _ in raised_for(connection, incident)})
+
+
+def raised_for(connection: sa.Connection, incident: str) -> set[tuple[str, Severity]]:
+    """Kinds and severities of the findings that an incident was raised for, whether they still hold or not."""
     link = t.incident_finding
     query = (
-        sa.select(t.finding.c.kind)
+        sa.select(t.finding.c.kind, t.finding.c.severity)
         .join(link, link.c.finding == t.finding.c.id)
         .where(link.c.incident == incident, link.c.role == "alarm")
         .distinct()
     )
-    return sorted(connection.execute(query).scalars())
+    return {(row.kind, row.severity) for row in connection.execute(query)}
 
 
 def note(connection: sa.Connection, home: str, at: int, by: str, what: str, **detail: Any) -> None:

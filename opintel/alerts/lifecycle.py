@@ -13,7 +13,7 @@ from opintel.alerts.settings import Persistence
 AlertState = Literal["pending", "firing", "flapping", "resolved"]
 AlertInput = Literal["hint", "fire", "flap", "quiet", "clear"]
 IncidentState = Literal["open", "acknowledged", "mitigated", "resolved", "closed"]
-IncidentInput = Literal["acknowledge", "mitigate", "clear", "recur", "expire", "close", "merge"]
+IncidentInput = Literal["acknowledge", "mitigate", "clear", "stay", "recur", "expire", "close", "merge"]
 Sign = Literal[".", "w", "s"]
 """A judged window: nothing, a finding that is surprising, one below the threshold."""
 
@@ -31,12 +31,14 @@ INCIDENT: dict[IncidentState, dict[IncidentInput, IncidentState]] = {
         "acknowledge": "acknowledged",
         "mitigate": "mitigated",
         "clear": "resolved",
+        "stay": "mitigated",
         "close": "closed",
         "merge": "closed",
     },
     "acknowledged": {
         "mitigate": "mitigated",
         "clear": "resolved",
+        "stay": "mitigated",
         "recur": "open",
         "close": "closed",
         "merge": "closed",
@@ -45,9 +47,10 @@ INCIDENT: dict[IncidentState, dict[IncidentInput, IncidentState]] = {
     "resolved": {"recur": "open", "expire": "closed", "close": "closed", "merge": "closed"},
     "closed": {},
 }
-"""`clear`: none of its alerts fires any more; `recur`: one fires again, or still after 'known until'; `expire`: the
-reopen window has passed; `merge`: an incident about one of its endpoints took it over; the rest are operators'
-words."""
+"""`clear`: none of its alerts fires any more, and what they were about has recovered; `stay`: none fires any more, but
+nothing says that it has recovered (a detector may have got used to a new level), so a person closes it; `recur`: one
+fires again, or still after 'known until'; `expire`: the reopen window has passed; `merge`: an incident about one of its
+endpoints took it over; the rest are operators' words."""
 
 ALARMING: tuple[AlertState, ...] = ("firing", "flapping")
 LIVE: tuple[IncidentState, ...] = ("open", "acknowledged", "mitigated")

@@ -12,9 +12,9 @@ from typing import Any, Literal
 import msgspec
 import sqlalchemy as sa
 
-from opintel.alerts.incidents import Incident, alarm_kinds
+from opintel.alerts.incidents import Incident, raised_for
 from opintel.alerts.lifecycle import LIVE
-from opintel.alerts.settings import Routes
+from opintel.alerts.settings import Routes, severity_rank
 from opintel.alerts.ticket import FINDINGS_TOLD, render
 from opintel.finding import digest, rfc3339
 from opintel.store import schema as t
@@ -29,14 +29,17 @@ def ticket_key(incident: str, sink: str) -> str:
     return digest(["ticket", incident, sink])
 
 
-def announce(connection: sa.Connection, routes: Routes | None, old: Incident, new: Incident, at: int) -> None:
+def announce(
+    connection: sa.Connection, routes: Routes | None, old: Incident, new: Incident, at: int, *, retitled: bool = False
+) -> None:
     """Writes the intents that a change of an incident calls for; `old` is `new` where it has just been opened.
 
-    `routes`: where a live incident's tickets go that it does not have yet; None makes no new ones.
+    `routes`: where a live incident's tickets go that it does not have yet; None makes no new ones. `retitled`: another
+    alert titles it; a title that only has newer numbers goes with the next message.
     """
     if new.state in LIVE and routes is not None:
         _make_tickets(connection, routes, new, at)
-    told = (new.state, new.severity, new.about) != (old.state, old.severity, old.about)
+    told = retitled or (new.state, new.severity, new.about) != (old.state, old.severity, old.about)
     ended = new.state not in LIVE and old.state in LIVE
     muted = new.known_until is not None and at < new.known_until and not ended
     if told and not muted and (new.state in LIVE or ended):
@@ -70,9 +73,10 @@ def enqueue(connection: sa.Connection, incident: str, key: str, sink: str, kind:
 
 
 def _make_tickets(connection: sa.Connection, routes: Routes, incident: Incident, at: int) -> None:
-    kinds = set(alarm_kinds(connection, incident.id))
+    raised = raised_for(connection, incident.id)
+    kinds, worst = {kind for kind, _ in raised}, max((severity for _, severity in raised), key=severity_rank)
     for route in routes.routes:
-        if route.match.takes(incident.stream, incident.scope, kinds, incident.severity):
+        if route.match.takes(incident.stream, incident.scope, kinds, worst):
             break
     else:
         return

@@ -6,7 +6,7 @@ incidents and messages, however it was cut into transactions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 import sqlalchemy as sa
@@ -28,7 +28,9 @@ from opintel.alerts.incidents import (
     note,
     save,
 )
+from opintel.alerts.leading import next_lead
 from opintel.alerts.lifecycle import ALARMING, LIVE, IncidentInput, alert_step, incident_step
+from opintel.alerts.past import recovered, since
 from opintel.alerts.settings import AlertSettings, labels_agree, severity_rank
 from opintel.alerts.ticket import clean
 from opintel.finding import Finding
@@ -55,8 +57,10 @@ class Round:
         self.now = judged.window.end
         self._alerts, self._incidents = load_scope(connection, judged.stream, judged.scope)
         self._stored_alerts, self._stored_incidents = dict(self._alerts), dict(self._incidents)
+        self._adapting = settings.adapting(judged.stream)
         self._spent = budget.load_spent(connection, judged)
         self._fresh: list[str] = []
+        self._retitled: set[str] = set()
         self._silences = list(self._in_force())
 
     def run(self, found: Sequence[Finding]) -> None:
@@ -67,10 +71,11 @@ class Round:
         rose = self._advance(verdict)
         self._book(verdict, rose)
         self._place(rose)
-        self._continue(verdict)
+        self._continue()
+        self._lead(verdict.signals)
         self._support(verdict.others, found)
         self._end_known()
-        self._settle()
+        self._settle(found)
         self._write()
 
     def _expire(self) -> None:
@@ -270,7 +275,6 @@ class Round:
             into,
             start=min(into.start, moved.start),
             last=max(into.last, moved.last),
-            severity=max(into.severity, moved.severity, key=severity_rank),
             subjects=_distinct(into.subjects + moved.subjects),
         )
         self._incidents[other] = msgspec.structs.replace(
@@ -279,7 +283,7 @@ class Round:
         note(self.connection, other, self.now, SERVICE, "merged", into=home)
         note(self.connection, home, self.now, SERVICE, "took-over", incident=other)
 
-    def _continue(self, verdict: budget.BudgetVerdict) -> None:
+    def _continue(self) -> None:
         """The findings of alerts that alarm become part of their incidents."""
         for mark in sorted(self._alerts):
             alert = self._alerts[mark]
@@ -290,19 +294,37 @@ class Round:
             if not ids:
                 continue
             attach(self.connection, home.id, ids, "alarm")
-            title, lead = home.title, home.lead
-            if mark in verdict.signals:
-                title, lead = min((title, lead), self._title(verdict.signals[mark].findings, home.about), key=_by_lead)
             self._incidents[home.id] = msgspec.structs.replace(
                 home,
-                title=title,
-                lead=lead,
-                severity=max(home.severity, alert.severity, key=severity_rank),
                 start=min(home.start, alert.began),
                 last=max(home.last, alert.last),
                 subjects=_distinct((*home.subjects, alert.subject)),
             )
             self._alerts[mark] = msgspec.structs.replace(alert, findings=())
+
+    def _lead(self, signals: Mapping[str, budget.Signal]) -> None:
+        """Gives each incident title and severity of the worst of its alerts that alarm now."""
+        alarming: dict[str, dict[str, Alert]] = {}
+        for mark, alert in sorted(self._alerts.items()):
+            if alert.state in ALARMING and alert.incident is not None:
+                alarming.setdefault(alert.incident, {})[mark] = alert
+        for home, alerts in sorted(alarming.items()):
+            incident = self._incidents.get(home)
+            if incident is None or incident.state not in LIVE:
+                continue
+            [titling] = self._findings([incident.lead[-1]])
+            leading = fingerprint(self.judged.stream, titling)
+            if leading in alerts:
+                offers = {m: self._title(signals[m].findings, incident.about) for m in alerts if m in signals}
+                mark, (title, lead) = next_lead(leading, (incident.title, incident.lead), offers)
+            else:
+                offers = {m: self._title(since(self.connection, a), incident.about) for m, a in alerts.items()}
+                mark, (title, lead) = min(offers.items(), key=lambda item: item[1][1])
+            if mark != leading and home not in self._fresh:
+                self._retitled.add(home)
+                note(self.connection, home, self.now, SERVICE, "title", was=incident.title, now=title)
+            worst = max((alert.severity for alert in alerts.values()), key=severity_rank)
+            self._incidents[home] = msgspec.structs.replace(incident, title=title, lead=lead, severity=worst)
 
     def _support(self, others: Sequence[Finding], found: Sequence[Finding]) -> None:
         """Findings that raise no alarm explain incidents about their subject; a new incident looks back for them."""
@@ -332,12 +354,20 @@ class Round:
             if self._alarming(home) and incident.state in ("acknowledged", "mitigated"):
                 self._move(home, "recur", reason="the time until which it was known has passed")
 
-    def _settle(self) -> None:
-        """Incidents whose alerts are all quiet resolve."""
+    def _settle(self, found: Sequence[Finding]) -> None:
+        """Incidents whose alerts are all quiet resolve; those that are not known to have recovered stay, mitigated."""
+        news = any(f.severity == "info" for f in found)
         for home, incident in sorted(self._incidents.items()):
-            if incident.state in LIVE and not self._alarming(home):
+            if incident.state not in LIVE or self._alarming(home):
+                continue
+            waits = incident.state == "mitigated" and not (news or self._alarmed(home))
+            if self._adapting and waits:
+                continue
+            if recovered(self.connection, self.judged.stream, self._adapting_of(home), self.now):
                 self._move(home, "clear")
                 self._incidents[home] = msgspec.structs.replace(self._incidents[home], resolved=self.now)
+            elif incident.state != "mitigated":
+                self._move(home, "stay")
 
     def _write(self) -> None:
         for home, incident in sorted(self._incidents.items()):
@@ -349,7 +379,8 @@ class Round:
             if incident.severity != old.severity:
                 note(self.connection, home, self.now, SERVICE, "severity", was=old.severity, now=incident.severity)
             if incident != old or home in self._fresh:
-                outbox.announce(self.connection, self.settings.routes, old, incident, self.now)
+                retitled = home in self._retitled
+                outbox.announce(self.connection, self.settings.routes, old, incident, self.now, retitled=retitled)
 
     def _move(self, home: str, given: IncidentInput, **detail: str) -> None:
         old = self._incidents[home]
@@ -359,6 +390,17 @@ class Round:
 
     def _alarming(self, home: str) -> bool:
         return any(a.incident == home and a.state in ALARMING for a in self._alerts.values())
+
+    def _alarmed(self, home: str) -> bool:
+        """Whether an alert of it alarmed until this window."""
+        return any(a.incident == home and a.state in ALARMING for a in self._stored_alerts.values())
+
+    def _adapting_of(self, home: str) -> list[Alert]:
+        """Its alerts whose findings end because a detector gets used to what is new."""
+        if not self._adapting:
+            return []
+        loaded = load_alerts(self.connection, (t.alert.c.incident == home) & t.alert.c.kind.in_(self._adapting))
+        return [a for a in (loaded | self._alerts).values() if a.incident == home and a.kind in self._adapting]
 
     def _entities(self, subject: dict[str, str]) -> tuple[str, ...]:
         return entities(subject, self.judged.stream, self.judged.scope, self.settings.lifecycle.grouping)
@@ -371,7 +413,7 @@ class Round:
             p, end = finding.log10_p, finding.window.end
             if p is None:  # what will be (a forecast, at its newest) says more than how surprising it is
                 p, end = BEST, -end
-            return beside, -severity_rank(finding.severity), p, end, finding.id
+            return beside, self.settings.weight(self.judged.stream, finding.kind, finding.severity), p, end, finding.id
 
         best = min(findings, key=lead)
         return clean(best.summary, TITLE_LENGTH), lead(best)
@@ -396,10 +438,6 @@ def in_scope(finding: Finding, scope: str) -> bool:
     """Whether a finding is of a scope, which is among the labels of its subject; the empty scope is the whole
     stream."""
     return not scope or scope in finding.subject.values()
-
-
-def _by_lead(titled: tuple[str, LeadRank]) -> LeadRank:
-    return titled[1]
 
 
 def _distinct(subjects: Sequence[dict[str, str]]) -> tuple[dict[str, str], ...]:

@@ -7,7 +7,7 @@ field is described where it stands; a field that is left out keeps the default s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NewType
+from typing import Literal, NamedTuple, NewType
 
 import msgspec
 
@@ -16,6 +16,8 @@ from opintel.alerts.sinks.log import LogSink
 from opintel.durations import Duration
 from opintel.finding import NS, SEVERITIES, Severity, parse_rfc3339
 
+MOST_KINDS = 10_000
+"""More than the kinds of finding that a domain has."""
 Timestamp = NewType("Timestamp", int)
 """ns UTC, in YAML a text in RFC 3339."""
 
@@ -162,6 +164,8 @@ class RetryPolicy(StrictSettings, frozen=True, kw_only=True):
     longest: Duration = Duration(1800 * NS)
     keep_trying: Duration = Duration(7 * 86_400 * NS)
     """From its first attempt on; then it has failed, until an operator sends it again."""
+    attempts: int | None = None
+    """Of files from before 0.2, where it bounded the attempts; `keep_trying` does now, and this is not looked at."""
 
 
 class Routes(StrictSettings, frozen=True, kw_only=True):
@@ -193,6 +197,17 @@ class Calendar(StrictSettings, frozen=True, kw_only=True):
     maintenance: list[Maintenance] = []
 
 
+class Declared(NamedTuple):
+    """What a stream's domain says of its findings (`opintel.detector.Pipeline`)."""
+
+    entities: Sequence[str] = ()
+    """Labels that name what an incident is about."""
+    kinds: Sequence[str] = ()
+    """The worst first."""
+    adapting: Sequence[str] = ()
+    """Kinds that the detector gets used to: a finding says that it is over, not their silence."""
+
+
 class AlertSettings(StrictSettings, frozen=True, kw_only=True):
     """All of `alerts/`."""
 
@@ -200,13 +215,24 @@ class AlertSettings(StrictSettings, frozen=True, kw_only=True):
     lifecycle: Lifecycle = Lifecycle()
     routes: Routes = Routes()
     calendar: Calendar = Calendar()
+    declared: Mapping[str, Declared] = {}
+    """Stream → what its domain says; none of it stands in YAML."""
 
-    def over(self, entities: Mapping[str, Sequence[str]]) -> AlertSettings:
-        """These settings over the labels that each stream's domain declares, which hold where `grouping` names none."""
+    def over(self, declared: Mapping[str, Declared]) -> AlertSettings:
+        """These settings over what each stream's domain declares; its labels hold where `grouping` names none."""
         grouping = self.lifecycle.grouping
-        named = {stream: list(labels) for stream, labels in entities.items() if labels} | grouping.entities
+        named = {stream: list(said.entities) for stream, said in declared.items() if said.entities} | grouping.entities
         lifecycle = msgspec.structs.replace(self.lifecycle, grouping=msgspec.structs.replace(grouping, entities=named))
-        return msgspec.structs.replace(self, lifecycle=lifecycle)
+        return msgspec.structs.replace(self, lifecycle=lifecycle, declared=declared)
+
+    def weight(self, stream: str, kind: str, severity: Severity) -> int:
+        """How bad a finding is, the worst smallest: by severity, then by the domain's order of kinds."""
+        kinds = self.declared.get(stream, Declared()).kinds
+        return (kinds.index(kind) if kind in kinds else len(kinds)) - MOST_KINDS * severity_rank(severity)
+
+    def adapting(self, stream: str) -> Sequence[str]:
+        """The kinds of a stream whose silence does not mean that it is over."""
+        return self.declared.get(stream, Declared()).adapting
 
 
 def moment(given: object) -> Timestamp:

@@ -16,6 +16,8 @@ from opintel.finding import Finding, rfc3339
 LINE = 300
 """Characters of one untrusted text."""
 FINDINGS_TOLD = 8
+STAYS = "there are no more findings, but none says that it is back; it may stay at a new level, so a person closes it"
+"""Of an incident that is live though none of its alerts fires."""
 BLOCKS = 12
 """Blocks of evidence in one ticket."""
 
@@ -34,7 +36,7 @@ def render(incident: dict[str, Any], findings: Sequence[Finding]) -> Ticket:
     """The ticket of an incident (in its JSON form), explained by `findings`, the most telling first."""
     title = clean(f"[{incident['severity']}] {incident['title']}")
     facts = [
-        ("State", incident["state"]),
+        ("State", f"{incident['state']}: {STAYS}" if incident["quiet"] else incident["state"]),
         ("Stream", incident["stream"]),
         ("Began", incident["start"]),
         ("Incident", incident["id"]),

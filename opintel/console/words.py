@@ -25,6 +25,8 @@ EVENTS = {
     "acknowledge": "Acknowledged",
     "mitigate": "Mitigated",
     "clear": "All its alerts are quiet",
+    "stay": "Quiet, but nothing says that it is back",
+    "title": "Its title changed",
     "recur": "Came back",
     "expire": "Closed, the reopen window has passed",
     "close": "Closed",

@@ -36,11 +36,11 @@ PIPELINE = Pipeline(
     reducer=FtsReducer,
     judges=(FirstSeen, LinkJudge, SilentLinkJudge, SlowJudge),
     kinds={
-        "new-template": ("scope", "template"),
         "endpoint": ("scope", "endpoint", "role"),
         "link": ("scope", "source", "destination"),
         "silent": ("scope", "endpoint", "role", "source", "destination"),
         "slow": ("scope", "source", "destination"),
+        "new-template": ("scope", "template"),
     },
     naming=NAMING,
     stories=stories,

@@ -14,6 +14,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from opintel.alerts.service import AlertService
+from opintel.alerts.settings import Declared
 from opintel.finding import Origin
 from opintel.site.errors import UserError
 from opintel.site.gate import PATIENCE, Gate
@@ -54,7 +55,8 @@ class System:
         self.checkpoints = self.site.settings.checkpoints or str(data / "checkpoints")
         self.streams = watch(self.site)
         self._door = Artefacts([self.site.settings.models or str(self.site.folder / "models")])
-        declared = {name: watched.pipeline.naming.entities for name, watched in self.streams.items()}
+        domains = {name: watched.pipeline for name, watched in self.streams.items()}
+        declared = {name: Declared(d.naming.entities, tuple(d.kinds), d.adapting) for name, d in domains.items()}
         self.alerts = self.site.alerts.over(declared)
         self.warnings = [
             w for n in self.streams if (w := public_key_warning(self.site, n, self.streams[n].pipeline.wire))

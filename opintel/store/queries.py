@@ -73,7 +73,8 @@ def incidents(
     """Incidents in JSON form, the newest first; `before`: those behind the one that opened then and has this id.
 
     Keys: `id, fingerprint, stream, streams, title, severity, state, start, opened, subjects [{label: text}],
-    findings: n, evidence: n, tickets [{sink, key, state, updates}]`; times in RFC 3339.
+    findings: n, evidence: n, tickets [{sink, key, state, updates}], quiet` (live, though none of its alerts fires);
+    times in RFC 3339.
     """
     query = sa.select(t.incident)
     if stream is not None:
@@ -257,6 +258,7 @@ def incidents_json(connection: sa.Connection, rows: Sequence[Any]) -> list[Json]
     ids = [row.id for row in rows]
     counts: dict[str, tuple[int, int]] = {}
     tickets: dict[str, list[Json]] = {}
+    firing: set[str] = set()
     link = t.incident_finding
     for part in _parts(ids):
         query = (
@@ -266,6 +268,8 @@ def incidents_json(connection: sa.Connection, rows: Sequence[Any]) -> list[Json]
             .group_by(link.c.incident)
         )
         counts |= {row.incident: (row.n, row.blocks) for row in connection.execute(query)}
+        alarming = t.alert.c.incident.in_(part) & t.alert.c.state.in_(("firing", "flapping"))
+        firing |= set(connection.execute(sa.select(t.alert.c.incident).where(alarming)).scalars())
         for id, told in _tickets(connection, part):
             tickets.setdefault(id, []).append(told)
     return [
@@ -283,6 +287,7 @@ def incidents_json(connection: sa.Connection, rows: Sequence[Any]) -> list[Json]
             "findings": counts.get(row.id, (0, 0))[0],
             "evidence": counts.get(row.id, (0, 0))[1],
             "tickets": tickets.get(row.id, []),
+            "quiet": row.state in ("open", "acknowledged", "mitigated") and row.id not in firing,
         }
         for row in rows
     ]

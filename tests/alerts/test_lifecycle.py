@@ -17,16 +17,18 @@ from opintel.alerts.lifecycle import (
 from opintel.alerts.settings import Persistence
 
 RULES = Persistence()
-INCIDENT_INPUTS = ("acknowledge", "mitigate", "clear", "recur", "expire", "close", "merge")
+INCIDENT_INPUTS = ("acknowledge", "mitigate", "clear", "stay", "recur", "expire", "close", "merge")
 
 EXPECTED = {
     ("open", "acknowledge"): "acknowledged",
     ("open", "mitigate"): "mitigated",
     ("open", "clear"): "resolved",
+    ("open", "stay"): "mitigated",
     ("open", "close"): "closed",
     ("open", "merge"): "closed",
     ("acknowledged", "mitigate"): "mitigated",
     ("acknowledged", "clear"): "resolved",
+    ("acknowledged", "stay"): "mitigated",
     ("acknowledged", "recur"): "open",
     ("acknowledged", "close"): "closed",
     ("acknowledged", "merge"): "closed",

@@ -30,8 +30,19 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from opintel.alerts import actions
 from opintel.alerts.service import AlertService, PositionMoved
-from opintel.alerts.settings import AlertSettings, Budget, Calendar, Maintenance, Persistence, Timestamp
+from opintel.alerts.settings import (
+    AlertSettings,
+    Budget,
+    Calendar,
+    Declared,
+    Maintenance,
+    Match,
+    Persistence,
+    Route,
+    Timestamp,
+)
 from opintel.finding import Finding, rfc3339
 from opintel.store import Store, open_store, queries, sqlite_url
 from opintel.store import schema as t
@@ -374,6 +385,103 @@ def test_a_flapping_subject_is_one_incident_with_few_messages(store: Store) -> N
     assert len(full["deliveries"]) <= 5
 
 
+RANKED = settings().over({"fts": Declared(kinds=["silent", "endpoint", "link", "slow"], adapting=["slow"])})
+"""Silence is the worst, and the detector of slow links gets used to them."""
+
+
+def messages(store: Store) -> list[tuple[str, str, str]]:
+    """(kind, severity, title) of each message about the only incident."""
+    [told] = queries.incidents(store)
+    full = queries.incident(store, told["id"])
+    assert full is not None
+    bodies = [(d["kind"], d["body"]["data"]["incident"]) for d in full["deliveries"]]
+    return [(kind, body["severity"], body["title"]) for kind, body in bodies]
+
+
+def test_the_worst_that_alarms_now_titles_it_however_surprising_the_rest(store: Store) -> None:
+    """By kind where severities are alike; each change is one message, and a worse thing that is over titles no more."""
+    story = {k: [finding(k, A_B, STRONG - k, kind="slow", summary=f"slow {k}")] for k in range(1, 14)}
+    for k in range(3, 6):
+        story[k] += [finding(k, A_B, -6.0 - k, kind="silent", summary=f"dead {k}")]
+    play(store, windows(story, 13), RANKED)
+    assert messages(store) == [
+        ("created", "warning", "slow 1"),
+        ("updated", "warning", "dead 3"),
+        ("updated", "warning", "slow 8"),
+    ]
+    assert queries.incidents(store)[0]["title"] == "slow 13"
+
+
+def test_its_severity_is_that_of_what_alarms_now(store: Store) -> None:
+    story = {k: [finding(k, A_B, kind="slow", summary="slow")] for k in range(1, 14)}
+    for k in range(3, 6):
+        story[k] += [finding(k, A_B, -6.0, severity="critical", summary="fails")]
+    play(store, windows(story, 13), RANKED)
+    assert messages(store) == [
+        ("created", "warning", "slow"),
+        ("updated", "critical", "fails"),
+        ("updated", "warning", "slow"),
+    ]
+
+
+def test_a_ticket_of_what_is_no_longer_critical_goes_to_no_other_sink(store: Store) -> None:
+    how = settings(sinks=["pager"])
+    routes = [
+        Route(sinks=["pager"], match=Match(severities=["critical"]), ticket="auto"),
+        Route(sinks=["log"], ticket="auto"),
+    ]
+    how = msgspec.structs.replace(how, routes=msgspec.structs.replace(how.routes, routes=routes))
+    story = {k: [finding(k, A_B)] for k in range(1, 12)}
+    story[1] += [finding(1, A_B, kind="silent", severity="critical")]
+    play(store, windows(story, 11), how)
+    [told] = queries.incidents(store)
+    assert told["severity"] == "warning"
+    assert [ticket["sink"] for ticket in told["tickets"]] == ["pager"]
+
+
+def test_alerts_that_are_about_as_surprising_do_not_take_turns(store: Store) -> None:
+    story = {k: [finding(k, A_B, -20.0 - 0.3 * k, kind=("link", "slow")[k % 2])] for k in range(1, 30)}
+    play(store, windows(story, 29))
+    assert len(messages(store)) <= 1 + 9  # a decade each
+
+
+def test_what_a_detector_gets_used_to_is_not_resolved_by_silence(store: Store) -> None:
+    play(store, windows({1: [finding(1, A_B, kind="slow", summary="slow")]}, 400), RANKED)
+    [told] = queries.incidents(store)
+    assert (told["state"], told["quiet"]) == ("mitigated", True)
+    full = queries.incident(store, told["id"])
+    assert full is not None
+    assert [d["kind"] for d in full["deliveries"]] == ["created", "updated"]
+    text = full["deliveries"][1]["body"]["data"]["text"]
+    assert "State: mitigated: there are no more findings, but none says that it is back" in text
+    assert [e["kind"] for e in full["events"]] == ["opened", "alert", "stay"]
+    actions.close(store, told["id"], "ada", now=5)
+    assert messages(store)[-1][0] == "resolved"
+
+
+@pytest.mark.parametrize("back", [2, 4, 5, 300])
+@pytest.mark.parametrize("p", [STRONG, NOTHING])
+def test_a_finding_that_says_so_ends_it(store: Store, back: int, p: float) -> None:
+    """In time, or late; as a sign of the alert, or as too little of a surprise to be one."""
+    over = finding(back, A_B, p, kind="slow", severity="info", summary="it is back")
+    play(store, windows({1: [finding(1, A_B, kind="slow", summary="slow")], back: [over]}, back + 4), RANKED)
+    [told] = queries.incidents(store)
+    assert (told["state"], told["quiet"], told["title"]) == ("resolved", False, "slow")
+
+
+def test_one_of_two_that_is_back_does_not_end_it(store: Store) -> None:
+    story = {1: [finding(1, A_B, kind="slow"), finding(1, {**A_B, "role": "x"}, kind="slow")]}
+    story |= {2: [finding(2, A_B, NOTHING, kind="slow", severity="info")]}
+    play(store, windows(story, 20), RANKED)
+    assert queries.incidents(store)[0]["state"] == "mitigated"
+
+
+def test_it_opens_again_where_it_comes_back_after_it_was_quiet(store: Store) -> None:
+    play(store, windows({k: [finding(k, A_B, kind="slow")] for k in (1, 200)}, 201), RANKED)
+    assert queries.incidents(store)[0]["state"] == "open"
+    assert [kind for kind, _, _ in messages(store)] == ["created", "updated", "updated"]
+
+
 SUBJECTS = [("link", A_B), ("link", A_C), ("link", D_B), ("endpoint", END_A), ("endpoint", END_B), ("slow", A_B)]
 
 
@@ -388,7 +496,7 @@ def stories(draw: st.DrawFn) -> tuple[list[list[Found | Judged]], list[list[Foun
                 st.dictionaries(st.integers(0, 5), st.sampled_from([STRONG, WEAK, NOTHING, None]), max_size=4)
             )
             story[k] = [
-                finding(k, SUBJECTS[i][1], p, SUBJECTS[i][0], ("warning", "critical")[(i + k) % 2], scope)
+                finding(k, SUBJECTS[i][1], p, SUBJECTS[i][0], ("warning", "critical", "info")[(i + k) % 3], scope)
                 for i, p in picked.items()
             ]
         records = windows(story, len(story) + 4, scope=scope)
@@ -420,7 +528,7 @@ def test_any_split_and_any_repetition_gives_the_same(
     while position < len(mixed):
         # A new service each time: nothing may live in memory.
         size = rng.choice([1, 1, 2, 5, 40])
-        AlertService(pieces, settings()).consume(position, mixed[position : position + size], position + size)
+        AlertService(pieces, RANKED).consume(position, mixed[position : position + size], position + size)
         position += size
     assert outcome(pieces) == whole
     pieces.close()
@@ -428,7 +536,7 @@ def test_any_split_and_any_repetition_gives_the_same(
 
 def _at_once(path: Path, records: list[Found | Judged]) -> object:
     store = open_store(sqlite_url(path))
-    play(store, records)
+    play(store, records, RANKED)
     told = outcome(store)
     store.close()
     return told

@@ -20,6 +20,7 @@ def incident(**more: Any) -> dict[str, Any]:
         "title": "Transfers fail",
         "severity": "warning",
         "state": "open",
+        "quiet": False,
         "stream": "fts",
         "start": "2020-01-01T00:00:00Z",
         "subjects": [A_B],

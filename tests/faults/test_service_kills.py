@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -37,3 +38,29 @@ def test_services_are_killed_at_random(make_site: Callable[..., Site], report: C
     site.settle()
     assert site.kills == kills
     report(site.check(f"SIGKILL of {len(NAMES)} services at random"))
+
+
+def test_alerts_and_delivery_are_killed_again_and_again(
+    make_site: Callable[..., Site], report: Callable[[Row], None]
+) -> None:
+    """The two that write what leaves the house, while findings come and tickets go: 20 times each in the long form."""
+    site = make_site()
+    names = ("alerts", "delivery")
+    kills = 20 * len(names) if site.story.long else 4
+    rng = random.Random(13)
+    site.start("ingest")
+    site.start("workers", "stage1", "stage2")
+    for name in names:
+        site.start(name)
+    victims: Counter[str] = Counter()
+    for n in range(kills):
+        site.feed(0.1 + 0.85 * n / kills)
+        site.wait(rng.uniform(0.3, 2.5))
+        victim = names[n % len(names)]
+        site.kill(victim)
+        victims[victim] += 1
+        site.look()
+    assert set(victims.values()) == {kills // len(names)}
+    site.finish()
+    site.settle()
+    report(site.check(f"SIGKILL of alerts and delivery, {kills // len(names)} times each"))

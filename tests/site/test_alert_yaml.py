@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from opintel.alerts.settings import AlertSettings, Grouping, Lifecycle
+from opintel.alerts.settings import AlertSettings, Declared, Grouping, Lifecycle
 from opintel.alerts.sinks.file import FileSink
 from opintel.alerts.sinks.log import LogSink
 from opintel.finding import NS
@@ -172,6 +172,6 @@ def test_every_problem_is_found_at_once(folder: Path) -> None:
 
 def test_a_domain_s_labels_hold_where_the_site_names_none() -> None:
     site = AlertSettings(lifecycle=Lifecycle(grouping=Grouping(entities={"b": ["host"]})))
-    settings = site.over({"a": ("endpoint", "source"), "b": ("instance",), "c": ()})
+    settings = site.over({"a": Declared(("endpoint", "source")), "b": Declared(("instance",)), "c": Declared()})
     assert settings.lifecycle.grouping.entities == {"a": ["endpoint", "source"], "b": ["host"]}
-    assert msgspec.structs.replace(settings, lifecycle=site.lifecycle) == site
+    assert msgspec.structs.replace(settings, lifecycle=site.lifecycle, declared={}) == site

@@ -66,7 +66,7 @@ FULL: dict[str, Any] = {
             "l": {"type": "log"},
         },
         "routes": [{"match": {"streams": ["a"], "kinds": ["link"], "severities": ["critical"]}, "sinks": ["w", "f"]}],
-        "delivery": {"attempts": 3, "first": "1s"},
+        "delivery": {"longest": "3s", "first": "1s"},
     },
     "alerts/maintenance.yaml": {
         "maintenance": [
