@@ -9,6 +9,7 @@ The contract, and what all share:
 * `rows`: rows as columns, from the wire to the closed window
 * `rejects`: what a wire could not take, bounded
 * `ids`: natural ids, by which a copy of a row is recognised
+* `tables`: what a table is and which of its columns were read
 * `arrow_ipc`: Arrow messages from elsewhere, checked before Arrow reads them
 * `picture`: histograms and images of evidence, from arrays
 * `quantity`: numbers with their units, for people
