@@ -18,7 +18,7 @@ import msgspec
 
 from opintel.finding import NS, rfc3339
 from opintel.streams.connectors import Acknowledged, Replayable
-from opintel.streams.connectors.files import FileSource, position_of
+from opintel.streams.connectors.files import FileSource, is_further, position_of
 from opintel.streams.ingest import CHUNK, Ingester
 from opintel.streams.log import LogUnavailable
 
@@ -62,7 +62,7 @@ class FileFeed:
             self._missed, self._look_at = True, time.monotonic() + LOOK_AGAIN
             return False
         self._missed = False
-        if messages:
+        if messages or is_further(position, after):
             ingester.take(messages, msgspec.to_builtins(after), time.time_ns())
             return True
         if self.final:

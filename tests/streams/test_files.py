@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from opintel.detector import Message
-from opintel.streams.connectors import MAX_BODY
-from opintel.streams.connectors.files import MAX_FILES, FilePosition, FileSource, position_of
+from opintel.streams.connectors import MAX_BODY, framing
+from opintel.streams.connectors.files import MAX_FILES, FilePosition, FileSource, is_further, position_of
 from opintel.streams.connectors.framing import MAX_HEADING
 
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -340,3 +340,61 @@ def test_a_name_that_is_not_utf8_is_shown_escaped(tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"\xff\xfe.jsonl")).write_bytes(b"x\n")
     [message], _ = FileSource([tmp_path]).read(None, 5)
     assert message.file == "\\xff\\xfe.jsonl"
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".txt", ".csv"])
+def test_a_line_that_does_not_end_is_cut_once_and_what_follows_is_read(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(framing, "MAX_LINE", 3 * MAX_BODY)
+    monkeypatch.setattr(framing, "SCAN", MAX_BODY)
+    heading = b"message\n" if suffix == ".csv" else b""
+    grown = file(tmp_path, f"a{suffix}", heading + b"first\n" + b"x" * (2 * MAX_BODY))
+    file(tmp_path, f"b{suffix}", heading + b"other\n")
+    source = FileSource([tmp_path])
+    found, position = source.read(None, 100)
+    assert [m.body for m in found] == [b"first", b"other"]
+    told, steps = [], []
+    for _ in range(9):
+        with grown.open("ab") as more:
+            more.write(b"x" * MAX_BODY)
+        before = position
+        found, position = source.read(position, 100)
+        steps.append(is_further(before, position))
+        again = [m.body for m in source.between(before, position)]
+        assert again == [m.body for m in found]
+        told += again
+    assert told == [b"x" * MAX_BODY + b"\x00"]
+    assert all(steps)
+    with grown.open("ab") as more:
+        more.write(b"x\nlast\n")
+    found, position = source.read(position, 100)
+    assert [m.body for m in found] == [b"last"]
+    whole = read_all_of(FileSource([tmp_path]))
+    assert [len(m.body) for m in whole] == [5, MAX_BODY + 1, 5, 4]
+
+
+def read_all_of(source: FileSource) -> list[Message]:
+    """As `replay` reads: on where there are no messages, as long as it comes further."""
+    out: list[Message] = []
+    position: FilePosition | None = None
+    while True:
+        messages, after = source.read(position, 1000, final=True)
+        if not messages and not is_further(position, after):
+            return out
+        out, position = out + messages, after
+
+
+def test_two_terabytes_without_a_newline_hold_nothing_up(tmp_path: Path) -> None:
+    with (tmp_path / "a.jsonl").open("wb") as sparse:
+        sparse.truncate(2 << 40)
+    file(tmp_path, "b.jsonl", b"1\n2\n")
+    source, told, places = FileSource([tmp_path]), list[bytes](), list[int]()
+    position: FilePosition | None = None
+    for _ in range(4):
+        messages, position = source.read(position, 100)
+        told += [m.body for m in messages]
+        places.append(source.progress(position)[0])
+    assert [len(body) for body in told] == [MAX_BODY + 1, 1, 1]
+    assert places == sorted(set(places))
+    assert places[-1] <= framing.MAX_LINE + 3 * framing.SCAN + 4

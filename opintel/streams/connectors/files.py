@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from opintel.detector import Message
-from opintel.streams.connectors.framing import SUFFIXES, frames
+from opintel.streams.connectors.framing import SUFFIXES, frames, past
 from opintel.tables import CsvForm
 
 MAX_FILES = 1000
@@ -43,6 +43,12 @@ class FilePosition(msgspec.Struct, frozen=True, array_like=True):
 def position_of(plain: Any) -> FilePosition | None:
     """The position that the log kept as plain data; None for None. Raises ValueError for anything else."""
     return None if plain is None else msgspec.convert(plain, FilePosition)
+
+
+def is_further(position: FilePosition | None, after: FilePosition) -> bool:
+    """Whether something was read, if only the rest of a line that was cut."""
+    known = _table(position or FilePosition())
+    return any(offset > known.get(file, (0, 0))[0] for file, (offset, _) in _table(after).items())
 
 
 class FileSource:
@@ -80,7 +86,10 @@ class FileSource:
                 if size < offset:
                     log.warning("%s became shorter; it is read again from its start", file.path)
                     offset = 0
+                at_line = False
                 if len(out) < limit and room > 0:
+                    offset, at_line = past(opened, file.path.suffix, offset, size)
+                if at_line:
                     with closing(frames(opened, file.path.suffix, self._csv, offset, size, final)) as found:
                         for frame in found:
                             index = position.index + len(out)
@@ -103,8 +112,8 @@ class FileSource:
             end, rows = wanted.get(file.name, (0, 0))
             if rows > row:
                 with file.path.open("rb") as opened:
-                    found = frames(opened, file.path.suffix, self._csv, min(offset, end), end, True)
-                    for frame in found:
+                    offset, _ = past(opened, file.path.suffix, min(offset, end), end)
+                    for frame in frames(opened, file.path.suffix, self._csv, offset, end, True):
                         index = before.index + len(out)
                         out.append(Message(frame.body, file.name, row, index, frame.form, frame.table))
                         row += 1

@@ -19,6 +19,10 @@ SUFFIXES = (".jsonl", ".json", ".csv", ".txt", ".parquet", ".arrow")
 """Of files that have messages in them."""
 MAX_DOCUMENT = 64 << 20
 """Bytes of a `.json` file, which is one message."""
+MAX_LINE = 16 << 20
+"""Bytes in which a line has to end: it is cut there, whether it may end later or not, and the rest passed over."""
+SCAN = 64 << 20
+"""Bytes that are passed over in one piece."""
 MAX_HEADING = 1 << 16
 """Bytes of a table's heading, which comes with every row of it."""
 LOOK, LOOK_BYTES = 100, 1 << 18
@@ -50,7 +54,8 @@ def frames(
     (of what its first LOOK rows show now, so that they are to be there when a file is read first);
     `.json`: the whole file, again when it has grown; `.parquet`, `.arrow`: see `columnar`. Unless `final`, a last line
     without its newline, Parquet without its end or half an Arrow message is not complete and waits. Lines above
-    MAX_BODY are cut. Parquet or Arrow in a file of lines is refused as a whole.
+    MAX_BODY are cut; one that does not end within MAX_LINE is the last, and `past` passes its rest over. Parquet or
+    Arrow in a file of lines is refused as a whole.
     """
     if suffix == ".json":
         if end != offset:
@@ -74,6 +79,24 @@ def frames(
             yield Frame(line, after, "json")
 
 
+def past(file: BinaryIO, suffix: str, offset: int, end: int) -> tuple[int, bool]:
+    """Where the next line begins behind one that was cut at `offset`, and True; or how far it was looked for, at most
+    SCAN bytes, and False. That a line was cut is seen from the bytes before `offset`: no position has to say it.
+    """
+    if suffix in (".json", ".parquet", ".arrow") or offset < MAX_LINE:
+        return offset, True
+    file.seek(offset - MAX_BODY)
+    if b"\n" in file.read(MAX_BODY):
+        return offset, True
+    last = min(end, offset + SCAN)
+    while offset < last:
+        piece = file.readline(min(MAX_BODY, last - offset))
+        offset += len(piece)
+        if piece.endswith(b"\n"):
+            return offset, True
+    return offset, False
+
+
 def _slices(form: str, file: BinaryIO, offset: int, end: int) -> Iterator[Frame]:
     for body, after, damaged in columnar.slices(form, file, offset, end):
         yield Frame(body, after, "refused" if damaged else "json")
@@ -94,11 +117,15 @@ def _lines(file: BinaryIO, offset: int, end: int, final: bool) -> Iterator[tuple
         after, complete = offset + len(line), line.endswith(b"\n")
         if not line:
             return
-        while not complete and after < end:
-            piece = file.readline(min(MAX_BODY, end - after))
+        last = min(end, offset + MAX_LINE)
+        while not complete and after < last:
+            piece = file.readline(min(MAX_BODY, last - after))
             if not piece:
                 return
             after, complete = after + len(piece), piece.endswith(b"\n")
+        if not complete and after - offset == MAX_LINE:
+            yield cut(line), after
+            return
         if not complete and not final:
             return
         yield cut(line.removesuffix(b"\n")), after
@@ -192,10 +219,15 @@ def _records(file: BinaryIO, offset: int, end: int, final: bool) -> Iterator[_Re
                 break
             offset = feed.offset
             yield _Record(cells, b"\n".join(feed.raw), offset)
+            if offset - feed.begin >= MAX_LINE:
+                return
         if feed.ended and not feed.overlong and not final:
             return
+        begin = offset
         line, offset = next(_lines(file, offset, end, final))
         yield _Record(None, line.removesuffix(b"\r"), offset)
+        if offset - begin >= MAX_LINE:
+            return
 
 
 class _Feed:
