@@ -9,5 +9,6 @@
 * `system.System`: log, store and the services over them; `drain` gives them turns until all is done
 * `sources`: where a stream's messages come from; `story`: a simulated one; `sinks`: where tickets go
 * `turns`, `services`: what takes turns in a process; `team.team`: all that a process runs
+* `parts`: a thread for each of these, so that a fault ends nothing else; `gate`: no step overlaps a look at the topics
 * `errors`: what an operator can mend
 """
