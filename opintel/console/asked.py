@@ -1,4 +1,4 @@
-"""A question to something that may not answer: one at a time, in a thread of its own, so that nobody waits for long."""
+"""A question to something that may not answer: one at a time, in a thread of its own, so that no caller waits long."""
 
 from __future__ import annotations
 

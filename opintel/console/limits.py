@@ -1,7 +1,7 @@
 """What a client may take of the console: one of so many connections, the time of a request and of its answer, bytes.
 
 uvicorn gives up a connection only when it is idle after an answer. Half a request, a body that never ends or an answer
-that nobody reads would hold a file of this process for ever; with enough of them none is left for a log or a source.
+that no client reads would hold a file of this process for ever; with enough of them none is left for a log or a source.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """Who looks at a cluster's topics must be alone: from then on this process reads them as they are now, and a step under
-way would go on in a topic that was made anew with what it knows of the old one.
+way would go on in a re-created topic with what it knows of the old one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ PATIENCE = 2.0
 class Gate:
     """Steps, which may overlap, and looks, which do not overlap with them. A step makes no look.
 
-    `patience`: 0 for the embedded log, whose topics are never made anew.
+    `patience`: 0 for the embedded log, whose topics are never re-created.
     """
 
     def __init__(self, patience: float = PATIENCE) -> None:

@@ -1,8 +1,8 @@
 """A part of a process: a service with a thread of its own, so that what it raises, or that it hangs, ends nothing else.
 
-What it raises is told (log, metric, console) and it is made again, after a pause that grows. One that hangs is given up
-to its thread, and made again beside it: two that do the same work write the same, as two processes do. Only the want of
-memory ends the process.
+What it raises is reported (log, metric, console) and it is made again, after a pause that grows. One that hangs is
+given up to its thread, and made again beside it: two that do the same work write the same, as two processes do.
+Only the want of memory ends the process.
 """
 
 from __future__ import annotations
