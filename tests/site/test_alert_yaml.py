@@ -165,8 +165,8 @@ def test_every_problem_is_found_at_once(folder: Path) -> None:
         ["budgets.yaml:1", "x"],
         ["budgets.yaml:2", "default"],
         ["routes.yaml:1", "y"],
-        ["routes.yaml:2", "delivery.attempts"],
         ["routes.yaml:2", "delivery.first"],
+        ["routes.yaml:2", "delivery.attempts"],
     ]
 
 
