@@ -37,6 +37,7 @@ PIPELINE = Pipeline(
     judges=(UnusualJudge, SilentInstanceJudge, LimitJudge, PluggedJudge),
     kinds={
         "unusual": _SERIES,
+        "down": ("scope", "instance"),
         "silent": ("scope", "instance"),
         "forecast": _SERIES,
         "limit": _SERIES,
