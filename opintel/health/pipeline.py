@@ -37,6 +37,7 @@ PIPELINE = Pipeline(
     reducer=HealthReducer,
     judges=(UnusualJudge, SilentInstanceJudge, LimitJudge, PluggedJudge),
     kinds={
+        "down": ("scope", "instance"),
         "silent": ("scope", "instance"),
         "limit": _SERIES,
         "forecast": _SERIES,

@@ -1,7 +1,8 @@
-"""Instances that fell silent: no sample of any of their series, where they used to send some in every window.
+"""Instances that are down: no sample of any of their series, or `up` = 0, where they used to be up in every window.
 
-A machine that is down says nothing, so this is the first thing to know about it. How surprising a silence is, is
-measured by the silences that the fleet's steady instances had before; records come from stage 1.
+A machine that is down says nothing, so this is the first thing to know about it; it is a fact and has no p-value. How
+surprising a shorter, or an expected silence is, is measured by the silences that the fleet's steady instances had
+before. Records come from stage 1; `lives` says who is there.
 """
 
 from __future__ import annotations
@@ -12,21 +13,14 @@ from typing import Annotated, Any
 
 import msgspec
 
-from opintel.detector import QUARANTINED, Closing, Emit, Judge, Most
+from opintel.detector import Closing, Emit, Judge, Most
 from opintel.evidence import Series, capped
 from opintel.finding import Basis, Effect, Finding, Severity, clock, finding_id
+from opintel.health.lives import ENTITY, Instance, Lives, Present, present
 from opintel.health.refused import refused
-from opintel.health.series_names import parts_of, series_parts
-from opintel.health.windows import series_windows
 
 FLOOR = -9.0
 """log10 p below which findings tie."""
-ENTITY = "instance"
-"""The label that names what is silent."""
-LEAST_WINDOWS = 30
-"""Windows with samples, without which silence is no surprise and is not tested."""
-STEADY = 0.02
-"""Share of windows followed by a silence above which an instance comes and goes, and is not tested."""
 SHORTEST = 2
 """Windows; an empty one alone is what a scrape at the window's edge does."""
 TAIL = 4.0
@@ -37,6 +31,7 @@ CAP = 20_000
 """Instances of a scope; those above it are reported by a finding of kind `refused`."""
 DRAWN = 60
 DRAWN_AS = "Series with samples, by window"
+_ABSENT = Present(0, False, False)
 
 
 class SilentInstanceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -50,38 +45,21 @@ class SilentInstanceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=
     """From this share of the steady instances on it is the fleet, or what collects from it, that is silent."""
 
 
-class _Instance(msgspec.Struct, array_like=True):
-    """What is known of one; `counts` are the series that it sent in the last windows, oldest first."""
-
-    windows: int = 0
-    """With samples."""
-    stopped: int = 0
-    """Silences that it came back from."""
-    run: int = 0
-    """Empty windows since it spoke last."""
-    usual: int = 0
-    """Series that it sent then."""
-    last: int = 0
-    """End of the window in which it did, ns UTC: not all windows are judged."""
-    counts: list[int] = []
-    shared: bool = False
-    """Whether its silence was part of the scope's."""
-
-
 class _Habit(msgspec.Struct):
     """Silences of the past: `ended[r]` how many lasted r windows, of so many `windows` in all."""
 
     windows: int = 0
     ended: dict[int, int] = {}
 
-    def log10_p(self, run: int) -> tuple[float, Basis]:
-        """How often a window is at least the `run`-th of a silence: by rank, beyond the longest by a tail.
-
-        The longest of all does not count: one outage would hide the next.
-        """
+    def usual(self) -> dict[int, int]:
+        """`ended` without the longest of all: one outage would hide the next."""
         most = max(self.ended, default=0)
-        usual = {r: n - (r == most) for r, n in self.ended.items()}
-        longest = max((r for r, n in usual.items() if n), default=SHORTEST)
+        return {r: left for r, n in self.ended.items() if (left := n - (r == most))}
+
+    def log10_p(self, run: int) -> tuple[float, Basis]:
+        """How often a window is at least the `run`-th of a usual silence: by rank, beyond the longest by a tail."""
+        usual = self.usual()
+        longest = max(usual, default=SHORTEST)
         if run <= longest:
             later = sum(n * (r - run + 1) for r, n in usual.items() if r >= run)
             beyond = max(1.0, longest / (TAIL - 1.0))  # windows of silences longer still, as the tail counts them
@@ -91,8 +69,11 @@ class _Habit(msgspec.Struct):
 
 
 class SilentInstanceJudge(Judge):
-    """Findings of kind `silent`: instances, or the whole scope where most of them are.
+    """Findings of kinds `down` and `silent`: instances, or the whole scope where most of them are silent.
 
+    An instance is down once it was not up for `SHORTEST` windows and longer than silences usually are here; that it is
+    back is a finding of severity `info`. What may have ended as planned (a pod, a job, what lives shortly here) is not
+    down where it has no samples any more, only where `up` is 0. Of any other silence it is asked how surprising it is.
     A run of r empty windows has p = (longest / 3 + windows that were the r-th or a later one of a silence) / (1 + all
     windows), of all steady instances together: its rank, if instances are alike. Beyond the longest silence it is
     1 / (1 + all windows) · (longest / r)^4 · r / 3, the last factor for the windows in which such a run would be seen.
@@ -111,28 +92,30 @@ class SilentInstanceJudge(Judge):
     ...     closing = Closing(window, "site", records, Controls(), SilentInstanceSettings(), "", complete=True)
     ...     found += judge.judge(closing)
     >>> found[0].summary
-    'c is silent since 16:40: none of its 1 series has a sample'
+    'c is down since 16:40: none of its 1 series has a sample'
     """
 
     name = "health.silence"
-    version = 2
+    version = 3
     Settings = SilentInstanceSettings
     controls: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         self.tests: dict[str, int] = {}
         """Tests of the last window by kind."""
-        self._known: dict[str, _Instance] = {}
+        self._known: dict[str, Instance] = {}
         self._one, self._all = _Habit(), _Habit()
         self._whole_run = 0
+        self._lives = Lives()
 
     def judge(self, closing: Closing) -> list[Finding]:
         """The findings of one closed window, the longest silent first."""
         self.tests = {"silent": 0}
         if not closing.complete:
             return []
-        without = self._note(_present(closing), closing.window.end)
-        steady = {name: i for name, i in sorted(self._known.items()) if _is_steady(i)}
+        back, without = self._note(closing, present(closing))
+        steady = {name: i for name, i in sorted(self._known.items()) if i.steady}
+        self._lives.note((i for i in steady.values() if i.run < DRAWN), closing.window.end)
         silent = {name: i for name, i in steady.items() if i.run >= SHORTEST}
         self.tests = {"silent": len(steady) + 1}
         newest = min((i.run for i in silent.values()), default=0)
@@ -141,9 +124,8 @@ class SilentInstanceJudge(Judge):
         found = self._scope(closing, whole, together, len(steady))
         if not whole:
             quiet = sorted(silent.items(), key=lambda item: (-item[1].run, item[0]))
-            judged = ((name, i, *self._one.log10_p(i.run)) for name, i in quiet)
-            found += [self._finding(closing, *one) for one in judged if one[2] <= closing.settings.emit]
-        found = found[: closing.settings.max_findings]
+            found += [finding for name, i in quiet if (finding := self._finding(closing, name, i)) is not None]
+        found = [*found, *back][: closing.settings.max_findings]
         return [*found, refused(self, closing, "instances whose silence is not seen", without)] if without else found
 
     def state(self) -> dict[str, Any]:
@@ -152,36 +134,47 @@ class SilentInstanceJudge(Judge):
             "known": {name: msgspec.to_builtins(i) for name, i in sorted(self._known.items())},
             "habits": [[h.windows, sorted(h.ended.items())] for h in (self._one, self._all)],
             "whole": self._whole_run,
+            "lives": self._lives.ended,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """The inverse of `state`."""
-        self._known = {name: msgspec.convert(plain, _Instance) for name, plain in state["known"].items()}
+        self._known = {name: msgspec.convert(plain, Instance) for name, plain in state["known"].items()}
         self._one, self._all = (_Habit(windows, dict(map(tuple, ended))) for windows, ended in state["habits"])
         self._whole_run = state["whole"]
+        self._lives = Lives((at, life) for at, life in state["lives"])
 
-    def _note(self, present: Mapping[str, int], end: int) -> dict[str, str]:
-        """Carries every instance on by a window, which ends at `end`; those for which there is no room, and why."""
-        new = sorted(present.keys() - self._known.keys())
+    def _note(self, closing: Closing, there: Mapping[str, Present]) -> tuple[list[Finding], dict[str, str]]:
+        """Carries every instance on by a window: findings about those that are back; those without room, and why."""
+        end, back = closing.window.end, []
+        new = sorted(there.keys() - self._known.keys())
         room = max(0, CAP - len(self._known))
-        self._known |= {name: _Instance() for name in new[:room]}
+        self._known |= {name: Instance() for name in new[:room]}
         for name, i in list(self._known.items()):
-            count = present.get(name, 0)
+            count, up, brief = there.get(name, _ABSENT)
             i.counts = [*i.counts[-(DRAWN - 1) :], count]
-            self._one.windows += _is_steady(i)
-            if count == 0:
+            self._one.windows += i.steady
+            if not up:
                 i.run, i.shared = i.run + 1, i.shared or self._whole_run > 0
+                i.refused = i.refused or count > 0
+                if i.run == DRAWN and i.steady and not i.shared:
+                    self._lives.end(i, end)
                 if i.run > GIVEN_UP:
                     del self._known[name]
                 continue
+            if i.run >= DRAWN:
+                self._lives.resume(i)
+            if i.down:
+                back.append(self._back(closing, name, i))
             if i.run >= SHORTEST and not (i.shared or self._whole_run):  # of the fleet's silence no instance learns
-                if _is_steady(i):
+                if i.steady:
                     self._one.ended[i.run] = self._one.ended.get(i.run, 0) + 1
                 i.stopped += 1
-            i.windows, i.run, i.usual, i.last, i.shared = i.windows + 1, 0, count, end, False
-        return dict.fromkeys(new[room:], f"more than {CAP} instances in a scope: split it")
+            i.windows, i.run, i.usual, i.last, i.brief = i.windows + 1, 0, count, end, brief
+            i.shared = i.refused = i.down = False
+        return back, dict.fromkeys(new[room:], f"more than {CAP} instances in a scope: split it")
 
-    def _scope(self, closing: Closing, whole: bool, silent: Mapping[str, _Instance], steady: int) -> list[Finding]:
+    def _scope(self, closing: Closing, whole: bool, silent: Mapping[str, Instance], steady: int) -> list[Finding]:
         """The finding about the whole scope, if most of it is silent."""
         self._all.windows += steady > 0
         if not whole:
@@ -196,41 +189,54 @@ class SilentInstanceJudge(Judge):
         since = min(i.last for i in silent.values())
         counts = [sum(column) for column in zip(*(_filled(i) for i in silent.values()), strict=True)]
         text = f"{len(silent)} of {steady} instances are silent: what collects from them, or their network"
-        subject = {"scope": closing.scope}
-        return [self._made(closing, subject, text, counts, self._whole_run, since, log10_p, basis, "critical")]
+        return [self._made(closing, None, "silent", "critical", text, counts, self._whole_run, since, log10_p, basis)]
 
-    def _finding(self, closing: Closing, name: str, instance: _Instance, log10_p: float, basis: Basis) -> Finding:
-        since = clock(instance.last, closing.window.end)
-        text = f"{name} is silent since {since}: none of its {instance.usual} series has a sample"
-        subject = {"scope": closing.scope, ENTITY: name}
-        counts, run = _filled(instance), instance.run
-        return self._made(closing, subject, text, counts, run, instance.last, log10_p, basis, "warning")
+    def _finding(self, closing: Closing, name: str, i: Instance) -> Finding | None:
+        """What is to be said of a steady instance that is not up."""
+        since = clock(i.last, closing.window.end)
+        why = "up is 0" if i.counts[-1] else f"none of its {i.usual} series has a sample"
+        if i.run > max(self._one.usual(), default=1) and (i.refused or not self._lives.passing(i)):
+            i.down = True
+            text = f"{name} is down since {since}: {why}"
+            return self._made(closing, name, "down", "critical", text, _filled(i), i.run, i.last)
+        log10_p, basis = self._one.log10_p(i.run)
+        if log10_p > closing.settings.emit:
+            return None
+        text = f"{name} is silent since {since}: {why}"
+        return self._made(closing, name, "silent", "warning", text, _filled(i), i.run, i.last, log10_p, basis)
+
+    def _back(self, closing: Closing, name: str, i: Instance) -> Finding:
+        text = f"{name} is back, it was down since {clock(i.last, closing.window.end)}"
+        return self._made(closing, name, "down", "info", text, _filled(i), i.run, i.last)
 
     def _made(
         self,
         closing: Closing,
-        subject: dict[str, str],
+        name: str | None,
+        kind: str,
+        severity: Severity,
         text: str,
         counts: list[int],
         run: int,
         since: int,
-        log10_p: float,
-        basis: Basis,
-        severity: Severity,
+        log10_p: float | None = None,
+        basis: Basis = "none",
     ) -> Finding:
+        """About an instance, or (None) the scope."""
         window = closing.window
         size = window.end - window.start
+        subject = {"scope": closing.scope} | ({} if name is None else {ENTITY: name})
         times = [window.start - (DRAWN - 1 - n) * size for n in range(DRAWN)]
         silence = (max(since, times[0]), window.end)
         return Finding(
             id=finding_id(self.name, self.version, closing.model, subject, window),
             detector=self.name,
-            kind="silent",
+            kind=kind,
             subject=subject,
             window=window,
             log10_p=log10_p,
             basis=basis,
-            effect=Effect(float(run), "windows without a sample"),
+            effect=Effect(float(run), "windows not up"),
             severity=severity,
             summary=text[:400],
             evidence=capped([Series(DRAWN_AS, times, [float(n) for n in counts], "series", None, silence)]),
@@ -238,20 +244,5 @@ class SilentInstanceJudge(Judge):
         )
 
 
-def _present(closing: Closing) -> dict[str, int]:
-    """Instance → how many of its series had samples; a quarantined series is there, only not judged."""
-    found: dict[str, int] = {}
-    quarantined = (parts_of(r.key)[1] for r in closing.records if r.kind == QUARANTINED)
-    for series in [*series_windows(closing.records), *quarantined]:
-        name = series_parts(series)[1].get(ENTITY)
-        if name:
-            found[name] = found.get(name, 0) + 1
-    return found
-
-
-def _is_steady(instance: _Instance) -> bool:
-    return instance.windows >= LEAST_WINDOWS and instance.stopped <= STEADY * instance.windows
-
-
-def _filled(instance: _Instance) -> list[int]:
+def _filled(instance: Instance) -> list[int]:
     return [0] * (DRAWN - len(instance.counts)) + instance.counts

@@ -87,7 +87,7 @@ def usual(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """Without anybody who misbehaves."""
     told, _ = played(tmp_path_factory.mktemp("clean"), clean())
     found = {(f["kind"], f["subject"]["instance"], f["subject"].get("metric")) for f in told.findings.values()}
-    assert found == {("unusual", "h1", "load"), ("unusual", "h2", "degrees"), ("silent", "h3", None)}
+    assert found == {("unusual", "h1", "load"), ("unusual", "h2", "degrees"), ("down", "h3", None)}
     assert not told.asides
     return told
 
@@ -96,8 +96,9 @@ def others(told: Outcome) -> dict[str, Any]:
     """Findings about others than `BAD`, whole; of silences only whose they are, since their p-value is of all instances
     together, the misbehaving one among them."""
     found = [f for f in told.findings.values() if f["subject"].get("instance") != BAD]
-    silent = sorted({f["subject"].get("instance", "") for f in found if f["kind"] == "silent"})
-    return {**{f["id"]: f for f in found if f["kind"] != "silent"}, "silent": silent}
+    away = ("down", "silent")
+    silent = sorted({f["subject"].get("instance", "") for f in found if f["kind"] in away})
+    return {**{f["id"]: f for f in found if f["kind"] not in away}, "silent": silent}
 
 
 def about_bad(told: Outcome, kind: str = "unusual") -> list[dict[str, Any]]:
@@ -146,7 +147,7 @@ def test_values_that_are_no_numbers_are_missing(usual: Outcome, tmp_path: Path) 
     odd = [rng.choice(["NaN", "+Inf", "-Inf", "1e308", -1e300, rng.gauss(0, 1)]) for _ in range(2 * WINDOWS)]
     told, _ = played(tmp_path, [*clean(), *of_bad(lambda n: odd[n])])
     assert others(told) == others(usual)
-    assert about_bad(told) == about_bad(told, "silent") == []
+    assert about_bad(told) == about_bad(told, "down") == about_bad(told, "silent") == []
     assert not told.asides
 
 
@@ -247,7 +248,7 @@ def test_a_series_that_changes_its_name_begins_anew(usual: Outcome, tmp_path: Pa
     renamed = of_bad(lambda n: 100.0 + n % 7, "load_v2", range(110, WINDOWS))
     told, _ = played(tmp_path, [*clean(), *of_bad(lambda n: n % 7, windows=range(110)), *renamed])
     assert others(told) == others(usual)
-    assert about_bad(told) == about_bad(told, "silent") == []
+    assert about_bad(told) == about_bad(told, "down") == about_bad(told, "silent") == []
     kept, _ = played(
         tmp_path / "kept",
         [
@@ -267,7 +268,7 @@ def test_a_series_that_comes_back_after_its_ttl_begins_anew(usual: Outcome, tmp_
     messages = [*clean(), *of_bad(lambda n: n % 7, windows=range(110)), *back]
     told, team = played(tmp_path, messages, STREAM._replace(ttl=ttl * MINUTE))
     assert {**others(told), "silent": []} == {**others(usual), "silent": []}
-    assert about_bad(told, "silent"), "while it is away its machine is found silent"
+    assert about_bad(told, "down"), "while it is away its machine is found to be down"
     returned = START + 140 * MINUTE
     surprises = [f for f in about_bad(told) if parse_rfc3339(f["window"]["start"]) >= returned]
     assert bool(surprises) == (ttl > 30)

@@ -24,7 +24,7 @@ def test_what_jumps_is_stuck_or_silent_is_found_and_nothing_else(told: Outcome) 
     assert {(f["kind"], f["subject"]["instance"], f["subject"].get("metric")) for f in found} == {
         ("unusual", "h2", "load1"),
         ("unusual", "h4", "load0"),
-        ("silent", "h5", None),
+        ("down", "h5", None),
     }
     first = next(f for f in found if f["subject"].get("metric") == "load1")
     jumped = START + 201 * 30 * NS
