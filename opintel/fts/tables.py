@@ -30,10 +30,10 @@ def record(message: Message) -> bytes:
     """A row as a message in JSON; empty cells are left out. ValueError says what is wrong with it."""
     rows = _rows(message)
     if len(rows) != 2:
-        raise ValueError(f"a heading and a row of CSV are right, got {len(rows)} rows")
+        raise ValueError(f"expected a heading and a row of CSV, got {len(rows)} rows")
     heading, row = rows
     if len(row) != len(heading):
-        raise ValueError(f"{len(heading)} cells are right, as in the heading, got {len(row)}")
+        raise ValueError(f"expected {len(heading)} cells, as in the heading, got {len(row)}")
     found: dict[str, Any] = {}
     for cell, text in zip(heading, row, strict=True):
         if text:
@@ -66,9 +66,9 @@ def _rows(message: Message) -> list[list[str]]:
         text = message.body.decode("utf-8-sig")
         return [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
     except UnicodeDecodeError as error:
-        raise ValueError(f"a table is UTF-8; byte {error.start} is not") from None
+        raise ValueError(f"expected a table in UTF-8, got another byte at {error.start}") from None
     except csv.Error as error:
-        raise ValueError(f"a heading and a row of CSV are right: {error}") from None
+        raise ValueError(f"expected a heading and a row of CSV, got {error}") from None
 
 
 def _path(cell: str) -> list[str]:

@@ -31,7 +31,7 @@ def test_a_csv_file_of_whole_records_is_read_as_such(tmp_path: Path, nested: boo
     assert row.payload.error == "TRANSFER [5] no, really"
     assert [(r.message, r.reason[:19]) for r in found.rejects] == [
         (1, "no destination host"),
-        (2, "8 cells are right, "),
+        (2, "expected 8 cells, a"),
     ]
     dropped = {heading.split(",")[-1]}
     assert found.columns.dropped == dropped

@@ -110,7 +110,7 @@ class KafkaSource:
         self._full = room <= 0
 
     def listened(self, position: Any, now: int) -> Listened:
-        """A broker shows nothing behind the first record of an open transaction, whoever wrote it: what lies there has
+        """A broker shows nothing behind the first record of an open transaction, of any writer: what lies there has
         not been read, though a read says that nothing is left. So it is the ends of partitions that count.
         """
         try:
