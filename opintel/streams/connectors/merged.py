@@ -60,6 +60,8 @@ class _Held(NamedTuple):
 
     frame: Frame
     times: _Times
+    first: int
+    """The earliest of them, NO_TIME where there is none."""
 
 
 class _Lane:
@@ -95,7 +97,12 @@ class _Lane:
         message, times = times_of(messages) if messages else (np.empty(0, np.int64), np.empty(0, np.int64))
         of_frame = np.array(timed, dtype=np.int64)[message]
         bounds = np.searchsorted(of_frame, np.arange(len(found) + 1)).tolist()
-        self.queue += [_Held(frame, times[bounds[n] : bounds[n + 1]]) for n, frame in enumerate(found)]
+        first = np.full(len(found), NO_TIME)
+        first[of_frame[::-1]] = times[::-1]
+        if len(times) > len(np.unique(of_frame)):
+            np.minimum.at(first, of_frame, times)
+        spans = zip(found, bounds[:-1], bounds[1:], first.tolist(), strict=True)
+        self.queue += [_Held(frame, times[begin:end], earliest) for frame, begin, end, earliest in spans]
         self._offset = found[-1].after if found else self._offset
         self.size += size
 
@@ -108,13 +115,14 @@ class _Lane:
 
     def key(self) -> int:
         """The earliest time of the next few messages, so that one that is dated far ahead does not hold up the rest."""
-        times, size = list[int](), 0
+        size, earliest = 0, NO_TIME
         for held in islice(self.queue, KEY_OF):
-            times += [int(held.times.min())] if len(held.times) else []
+            if held.first != NO_TIME and (held.first < earliest or earliest == NO_TIME):
+                earliest = held.first
             size += len(held.frame.body)
             if size >= KEY_BYTES:
                 break
-        return min(times, default=NO_TIME)
+        return earliest
 
     def let_go(self) -> None:
         """Forgets what it holds; it is read again when its turn comes."""
@@ -199,7 +207,7 @@ class _Merge:
         """Puts a file with its next message in line."""
         lane = self._lanes[order]
         if self._ensure(lane, KEY_OF, KEY_BYTES):
-            heapq.heappush(self._heap, (lane.key(), order))
+            heapq.heappush(self._heap, (lane.key() if len(self._lanes) > 1 else NO_TIME, order))
 
     def _ensure(self, lane: _Lane, messages: int, most: int = AHEAD_BYTES) -> bool:
         """Holds so many messages of a file, or `most` bytes, or all that are left; whether there is one."""
