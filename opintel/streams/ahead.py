@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from opintel.streams.records import NEVER
 
-
 Following = Mapping[str, NDArray[np.int64]]
 """File → times (ns) of its next rows behind a chunk, in order; of fewer where it ends."""
 

@@ -54,7 +54,7 @@ class FileFeed:
             if isinstance(self.source, MergedFiles):
                 chunk = self.source.again(before, after)
             else:
-                chunk = Chunk(self.source.between(before, after), after, None)
+                chunk = Chunk(self.source.between(before, after), after)
             ingester.take(chunk.messages, ingester.unfinished.after, time.time_ns(), *chunk.ahead)
             return True
         position = position_of(ingester.resume.position)
@@ -62,7 +62,7 @@ class FileFeed:
             if isinstance(self.source, MergedFiles):
                 chunk = self.source.chunk(position, CHUNK)
             else:
-                chunk = Chunk(*self.source.read(position, CHUNK), None)
+                chunk = Chunk(*self.source.read(position, CHUNK))
         except (FileNotFoundError, PermissionError) as error:
             if self.final:
                 raise

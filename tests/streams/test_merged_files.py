@@ -86,9 +86,9 @@ def test_any_chunk_again_in_another_process_is_the_same(
             chunk = whole.chunk(position, limit)
             again = MergedFiles([tmp_path], times_of).again(position, chunk.after)
             assert again.messages == chunk.messages
-            assert chunk.ahead is not None
-            assert again.ahead is not None
-            assert again.ahead.floor == chunk.ahead.floor
+            assert chunk.ahead.following is not None
+            assert again.ahead.following is not None
+            assert again.ahead.known == chunk.ahead.known
             assert {f: t.tolist() for f, t in again.ahead.following.items()} == {
                 f: t.tolist() for f, t in chunk.ahead.following.items()
             }

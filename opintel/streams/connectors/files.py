@@ -49,8 +49,8 @@ def position_of(plain: Any) -> FilePosition | None:
 
 def is_further(position: FilePosition | None, after: FilePosition) -> bool:
     """Whether something was read, if only the rest of a line that was cut."""
-    known = _table(position or FilePosition())
-    return any(offset > known.get(file, (0, 0))[0] for file, (offset, _) in _table(after).items())
+    known = places_of(position or FilePosition())
+    return any(place.offset > known.get(file, Place()).offset for file, place in places_of(after).items())
 
 
 class FileSource:

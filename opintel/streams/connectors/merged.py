@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from opintel.detector import Message
 from opintel.streams.ahead import Ahead
 from opintel.streams.connectors.files import MAX_CHUNK, FilePosition, FileSource, position_at
-from opintel.streams.connectors.framing import Frame, frames
+from opintel.streams.connectors.framing import Frame, frames, past
 from opintel.streams.connectors.identity import File, Place
 from opintel.tables import CsvForm
 
@@ -51,8 +51,7 @@ class Chunk(NamedTuple):
 
     messages: list[Message]
     after: FilePosition
-    ahead: Ahead | None
-    """None where nothing is known of it."""
+    ahead: Ahead = Ahead()
 
 
 class _Held(NamedTuple):
@@ -81,17 +80,21 @@ class _Lane:
         """Reads a block."""
         found: list[Frame] = []
         size = 0
-        with (
-            self.file.open() as opened,
-            closing(frames(opened, self.file.suffix, csv, self._offset, self.file.size(opened), True)) as read,
-        ):
-            for frame in read:
-                found.append(frame)
-                size += len(frame.body)
-                if len(found) >= BLOCK or size >= most:
-                    break
-            else:
-                self.ended = True
+        with self.file.open() as opened:
+            end = self.file.size(opened)
+            self._offset, at_line = past(opened, self.file.suffix, self._offset, end)
+            if not at_line:
+                self.ended = self._offset >= end
+                return
+            with closing(frames(opened, self.file.suffix, csv, self._offset, end, True)) as read:
+                for frame in read:
+                    found.append(frame)
+                    size += len(frame.body)
+                    if len(found) >= BLOCK or size >= most:
+                        break
+                else:
+                    after = found[-1].after if found else self._offset
+                    self.ended = past(opened, self.file.suffix, after, end) == (after, True)  # else a line was cut
         timed = [n for n, frame in enumerate(found) if frame.form in ("json", "table")]
         messages = [Message(found[n].body, self.file.name, 0, 0, found[n].form, found[n].table) for n in timed]
         message, times = times_of(messages) if messages else (np.empty(0, np.int64), np.empty(0, np.int64))
@@ -156,7 +159,7 @@ class MergedFiles(FileSource):
             return found
         # it was not merged when it was read first, by an earlier build or while the files were tailed
         self._merge = None
-        return Chunk(self.between(before, after), after, Ahead())
+        return Chunk(self.between(before, after), after)
 
     def _begun(self, position: FilePosition) -> _Merge:
         files = self.known(position)
@@ -197,7 +200,7 @@ class _Merge:
         for lane in moved.values():
             with lane.file.open() as opened:
                 lane.place = lane.place.moved(opened, lane.place.offset, lane.place.row)
-        return out, Ahead(following, floor if several else None)
+        return out, Ahead(floor if several else None, following)
 
     def places(self) -> dict[str, Place]:
         """How far each file was read."""
