@@ -19,6 +19,7 @@ import msgspec
 from opintel.finding import NS, rfc3339
 from opintel.streams.connectors import Acknowledged, Replayable
 from opintel.streams.connectors.files import FileSource, is_further, position_of
+from opintel.streams.connectors.merged import Chunk, MergedFiles
 from opintel.streams.ingest import CHUNK, Ingester
 from opintel.streams.log import LogUnavailable
 
@@ -33,11 +34,12 @@ log = logging.getLogger(__name__)
 
 
 class FileFeed:
-    """Files and folders; with `final` they are complete and their end closes the last window, else they are tailed."""
+    """Files and folders; `MergedFiles` are complete and their end closes the last window, others are tailed."""
 
-    def __init__(self, source: FileSource, ingester: Ingester, *, final: bool) -> None:
+    def __init__(self, source: FileSource, ingester: Ingester) -> None:
         self.name = f"ingest {ingester.stream.name}"
-        self.source, self.ingester, self.final = source, ingester, final
+        self.source, self.ingester = source, ingester
+        self.final = isinstance(source, MergedFiles)
         self._finished = False
         self._missed = False
         self._look_at = 0.0
@@ -49,11 +51,18 @@ class FileFeed:
         if ingester.unfinished is not None:
             before, after = map(position_of, ingester.unfinished)
             assert after is not None
-            ingester.take(self.source.between(before, after), ingester.unfinished.after, time.time_ns())
+            if isinstance(self.source, MergedFiles):
+                chunk = self.source.again(before, after)
+            else:
+                chunk = Chunk(self.source.between(before, after), after)
+            ingester.take(chunk.messages, ingester.unfinished.after, time.time_ns(), *chunk.ahead)
             return True
         position = position_of(ingester.resume.position)
         try:
-            messages, after = self.source.read(position, CHUNK, final=self.final)
+            if isinstance(self.source, MergedFiles):
+                chunk = self.source.chunk(position, CHUNK)
+            else:
+                chunk = Chunk(*self.source.read(position, CHUNK))
         except (FileNotFoundError, PermissionError) as error:
             if self.final:
                 raise
@@ -62,8 +71,8 @@ class FileFeed:
             self._missed, self._look_at = True, time.monotonic() + LOOK_AGAIN
             return False
         self._missed = False
-        if messages or is_further(position, after):
-            ingester.take(messages, msgspec.to_builtins(after), time.time_ns())
+        if chunk.messages or is_further(position, chunk.after):
+            ingester.take(chunk.messages, msgspec.to_builtins(chunk.after), time.time_ns(), *chunk.ahead)
             return True
         if self.final:
             ingester.finish(time.time_ns())
@@ -206,4 +215,6 @@ def file_feed(ingester_of: Callable[[str], Ingester], paths: Sequence[Path], *, 
     """A feed of files; the source's name in the log is their absolute paths, so that a restart finds its place."""
     name = "files:" + "|".join(repr(os.fsencode(path.resolve()))[2:-1] for path in paths)
     ingester = ingester_of(name)
-    return FileFeed(FileSource(paths, csv=ingester.csv), ingester, final=final)
+    if final:
+        return FileFeed(MergedFiles(paths, ingester.times_of, csv=ingester.csv), ingester)
+    return FileFeed(FileSource(paths, csv=ingester.csv), ingester)

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from opintel.detector import Decoded, Message, Pipeline, Wire
 from opintel.rejects import Reject, Rejects
-from opintel.rows import Batch, Index
+from opintel.rows import Batch, Index, coded
+from opintel.streams.ahead import Following, too_far_ahead
 from opintel.streams.log import Aside, AsideKind, Entry, Log
 from opintel.streams.records import MAX_RECORD, NEVER, Control, Rows, SourcePosition, Stamp, Tick, raw_codec, shard_of
 from opintel.streams.stream import FINDINGS, Stream
@@ -149,11 +150,19 @@ class Ingester:
         """Until when the log says that all was read, ns; 0 at the start."""
         return 0 if self._wm == NEVER else self._wm + self.stream.lateness
 
-    def take(self, messages: Sequence[Message], after: Any, arrival: int, known: int | None = None) -> None:
+    def take(
+        self,
+        messages: Sequence[Message],
+        after: Any,
+        arrival: int,
+        known: int | None = None,
+        following: Following | None = None,
+    ) -> None:
         """Appends one chunk (at most CHUNK messages), the source then standing at `after`.
 
-        `arrival` in ns. What cannot be decoded, or is dated later than arrival + skew at a live source, becomes a
-        dead letter. `known`: the source withholds what came after this (ns), so the chunk's stamp claims no more.
+        `arrival` in ns. What cannot be decoded becomes a dead letter, and what is dated too far ahead: of a live source
+        later than arrival + skew, of complete files beyond what is `following` it. `known`: the source withholds what
+        came after this (ns), or has it in other files, so the chunk's stamp claims no more.
         """
         if len(messages) > CHUNK:
             raise ValueError(f"a chunk has at most {CHUNK} messages, got {len(messages)}")
@@ -165,7 +174,7 @@ class Ingester:
         decoded = self.wire.decode(messages)
         weight = decoded.rows.weights()
         rejects = Rejects(decoded.rejects)
-        last, refused = self._refused(decoded, weight, arrival, rejects)
+        last, refused = self._refused(messages, decoded, weight, arrival, following, rejects)
         batch = decoded.rows
         if refused.any():
             kept = ~refused
@@ -192,8 +201,19 @@ class Ingester:
         read = [ColumnsRead(frozenset(table.used), frozenset(table.dropped)) for table in texts]
         self.columns = columns_joined([self.columns, decoded.columns, *read])
 
+    def times_of(self, messages: Sequence[Message]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(rows,) which of the messages each row is in, and (rows,) the latest event time (ns) that it stands for."""
+        decoded = self.wire.decode(messages)
+        return decoded.message, self._cut.last(decoded.rows, self._cut(decoded.rows)[1])
+
     def _refused(
-        self, decoded: Decoded[Any], weight: NDArray[np.int64], arrival: int, rejects: Rejects
+        self,
+        messages: Sequence[Message],
+        decoded: Decoded[Any],
+        weight: NDArray[np.int64],
+        arrival: int,
+        following: Following | None,
+        rejects: Rejects,
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """(rows,) the latest event time that each row stands for, ns, and which rows cannot be taken."""
         start, end = self._cut(decoded.rows)
@@ -202,9 +222,15 @@ class Ingester:
             f"expected at most {MAX_ROW} bytes a row, got more",
             f"event time more than {self.stream.skew // 10**9} s after its arrival: check the sender's clock",
             f"expected a window of 1 to {self.stream.ttl} ns",
+            f"event time more than {self.stream.skew // 10**9} s beyond the rows that follow it: a wrong date",
         )
-        ahead = last > arrival + self.stream.skew if self.live else np.zeros(len(last), dtype=bool)
-        wrong = np.stack([weight > MAX_ROW, ahead, self._cut.refused(start, end)])
+        live = last > arrival + self.stream.skew if self.live else np.zeros(len(last), dtype=bool)
+        far = np.zeros(len(last), dtype=bool)
+        if following is not None:
+            names, of_message = coded(message.file for message in messages)
+            file = of_message.astype(np.int64)[decoded.message] if len(last) else decoded.message
+            far = too_far_ahead(names, file, last, following, self._seen, self.stream.skew)
+        wrong = np.stack([weight > MAX_ROW, live, self._cut.refused(start, end), far])
         refused = np.logical_or.reduce(wrong)
         index = np.flatnonzero(refused)
         code = wrong[:, index].argmax(axis=0)

@@ -23,7 +23,7 @@ from opintel.health.pipeline import PIPELINE as HEALTH
 from opintel.health.tables import TIMES, TableColumns
 from opintel.health.wire import AS_THEY_LOOK, HealthWire
 from opintel.streams.connectors.files import FileSource
-from opintel.streams.feeds import FileFeed
+from opintel.streams.feeds import file_feed
 from opintel.streams.ingest import Ingester
 
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -146,7 +146,7 @@ def test_a_broken_row_in_the_middle_is_a_reason_at_its_place(tmp_path: Path, row
     path.write_bytes("\n".join(lines[:3]).encode() + b"\n" + broken + b"\n" + lines[3].encode() + b"\n")
     bus = LOGS["sqlite"](tmp_path)
     ingester = Ingester(bus, HEALTH_STREAM, HEALTH, HealthWire(), "s", live=False)
-    feed = FileFeed(FileSource([path], csv=ingester.csv), ingester, final=True)
+    feed = file_feed(lambda _: ingester, [path], final=True)
     while feed.step():
         pass
     [dead] = bus.asides(kind="dead")
@@ -289,7 +289,7 @@ def test_damaged_parquet_is_a_dead_letter_with_its_name_and_other_files_are_read
     (folder / "d.csv").write_text("time,value\n2014-04-01,1\n")
     bus = LOGS["sqlite"](tmp_path)
     ingester = Ingester(bus, HEALTH_STREAM, HEALTH, HealthWire(), "s", live=False)
-    feed = FileFeed(FileSource([folder], csv=ingester.csv), ingester, final=True)
+    feed = file_feed(lambda _: ingester, [folder], final=True)
     while feed.step():
         pass
     dead = list(bus.asides(kind="dead"))

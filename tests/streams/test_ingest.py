@@ -180,7 +180,7 @@ def test_a_tailed_file_goes_on_where_it_stood(tmp_path: Path) -> None:
     lines = [body for _, body in toy_messages(n=900)]
     for upto in (300, 600, len(lines)):
         source.write_bytes(b"\n".join(lines[:upto]) + b"\n")
-        feed = FileFeed(FileSource([source]), made(bus, live=False), final=False)
+        feed = FileFeed(FileSource([source]), made(bus, live=False))
         whole(bus, feed)
         assert feed.ingester.resume.messages == upto
     rows = [row for partition in content(bus) for _, part in partition for row in part]

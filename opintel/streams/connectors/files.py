@@ -2,22 +2,22 @@
 
 A position holds how far *every* file was read, so a file that grows, or appears late under an earlier name, is still
 read to its end: nothing is lost. Files are taken in the order given, those of a folder by name; which messages come
-next is a function of the files' content and the position alone.
+next is a function of the files' content and the position alone. `identity` says which file is which.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from opintel.detector import Message
 from opintel.streams.connectors.framing import SUFFIXES, frames, past
+from opintel.streams.connectors.identity import File, Place, listed, recognised, shown
 from opintel.tables import CsvForm
 
 MAX_FILES = 1000
@@ -36,8 +36,10 @@ class FilePosition(msgspec.Struct, frozen=True, array_like=True):
     row: int = 0
     index: int = 0
     """Messages of the whole source so far."""
-    others: dict[str, tuple[int, int]] = {}
-    """File → (offset, row)."""
+    others: dict[str, tuple[int, ...]] = {}
+    """File → its `Place`; of an earlier build (offset, row)."""
+    identity: tuple[int, ...] = ()
+    """What `Place` says of `file` beside its offset and row."""
 
 
 def position_of(plain: Any) -> FilePosition | None:
@@ -47,24 +49,24 @@ def position_of(plain: Any) -> FilePosition | None:
 
 def is_further(position: FilePosition | None, after: FilePosition) -> bool:
     """Whether something was read, if only the rest of a line that was cut."""
-    known = _table(position or FilePosition())
-    return any(offset > known.get(file, (0, 0))[0] for file, (offset, _) in _table(after).items())
+    known = places_of(position or FilePosition())
+    return any(place.offset > known.get(file, Place()).offset for file, place in places_of(after).items())
 
 
 class FileSource:
     """Messages of files and folders. A folder with a folder `messages` in it (the simulator's) means that one.
 
     Taken from a folder: *.jsonl, *.json, *.csv, *.txt, *.parquet, *.arrow, hidden ones left out; subfolders are not
-    entered.
-    Files are named relative to the folder, or as given where that is not unique. `csv` is the form in which the rows
-    of CSV files come: what the domain's wire takes (`Pipeline.csv`). Raises FileNotFoundError, or ValueError for
-    another suffix or more than MAX_FILES files.
+    entered, links out of it are not followed. Files are named relative to the folder, or as given where that is not
+    unique. `csv` is the form in which the rows of CSV files come: what the domain's wire takes (`Pipeline.csv`).
+    Raises FileNotFoundError, or ValueError for another suffix, what is no file, or more than MAX_FILES files.
     """
 
     def __init__(self, paths: Sequence[Path], *, csv: CsvForm = "text") -> None:
         self._csv = csv
         self._paths = [_place(path) for path in paths]
-        self._files()
+        self._noted = set[str]()
+        self.files()
 
     def read(
         self, position: FilePosition | None, limit: int, *, final: bool = False
@@ -75,22 +77,18 @@ class FileSource:
         last line without a newline counts too. Raises OSError that names the file.
         """
         position = position or FilePosition()
-        known = _table(position)
-        table = {}
+        table: dict[str, Place] = {}
         out: list[Message] = []
         room, last = MAX_CHUNK, ""
-        for file in self._files():
-            offset, row = known.get(file.name, (0, 0))
-            with file.path.open("rb") as opened:
-                size = os.fstat(opened.fileno()).st_size
-                if size < offset:
-                    log.warning("%s became shorter; it is read again from its start", file.path)
-                    offset = 0
+        for file, place in self.known(position):
+            offset, row = place.offset, place.row
+            with file.open() as opened:
+                size = file.size(opened)
                 at_line = False
                 if len(out) < limit and room > 0:
-                    offset, at_line = past(opened, file.path.suffix, offset, size)
+                    offset, at_line = past(opened, file.suffix, offset, size)
                 if at_line:
-                    with closing(frames(opened, file.path.suffix, self._csv, offset, size, final)) as found:
+                    with closing(frames(opened, file.suffix, self._csv, offset, size, final)) as found:
                         for frame in found:
                             index = position.index + len(out)
                             out.append(Message(frame.body, file.name, row, index, frame.form, frame.table))
@@ -98,22 +96,22 @@ class FileSource:
                             room -= len(frame.body)
                             if len(out) >= limit or room <= 0:
                                 break
-            if row or offset:
-                table[file.name] = (offset, row)
-        return out, _position(table, last or position.file, position.index + len(out))
+                if row or offset:
+                    table[file.name] = place.moved(opened, offset, row)
+        return out, position_at(table, last or position.file, position.index + len(out))
 
     def between(self, before: FilePosition | None, after: FilePosition) -> list[Message]:
-        """The messages of one earlier `read` again, exactly, though files may have grown or appeared since."""
+        """The messages of one earlier `read` again, exactly, though files may have grown, moved or appeared since."""
         before = before or FilePosition()
-        known, wanted = _table(before), _table(after)
+        begins = {file.path: place for file, place in self.known(before)}
         out: list[Message] = []
-        for file in self._files():
-            offset, row = known.get(file.name, (0, 0))
-            end, rows = wanted.get(file.name, (0, 0))
-            if rows > row:
-                with file.path.open("rb") as opened:
-                    offset, _ = past(opened, file.path.suffix, min(offset, end), end)
-                    for frame in frames(opened, file.path.suffix, self._csv, offset, end, True):
+        for file, end in self.known(after):
+            begin = begins.get(file.path, Place())
+            row = begin.row
+            if end.row > row:
+                with file.open() as opened:
+                    offset, _ = past(opened, file.suffix, min(begin.offset, end.offset), end.offset)
+                    for frame in frames(opened, file.suffix, self._csv, offset, end.offset, True):
                         index = before.index + len(out)
                         out.append(Message(frame.body, file.name, row, index, frame.form, frame.table))
                         row += 1
@@ -125,61 +123,65 @@ class FileSource:
 
     def progress(self, position: FilePosition | None) -> tuple[int, int]:
         """Bytes read up to `position`, and bytes present."""
-        done = sum(offset for offset, _ in _table(position or FilePosition()).values())
-        return done, sum(file.path.stat().st_size for file in self._files())
+        done = sum(place.offset for place in places_of(position or FilePosition()).values())
+        return done, sum(file.path.stat().st_size for file in self.files())
 
     def require_content(self) -> None:
         """Raises ValueError that names a folder without messages or an empty file, OSError an unreadable one."""
-        files = self._files()
+        files = self.files()
         if not files:
             raise ValueError(f"{self._paths[0]}: no file with messages in it ({', '.join(SUFFIXES)})")
         for file in files:
-            with file.path.open("rb") as opened:
+            with file.open() as opened:
                 if not opened.read(1):
                     raise ValueError(f"{file.path}: the file is empty")
 
-    def _files(self) -> list[_File]:
-        files: list[_File] = []
+    def known(self, position: FilePosition) -> list[tuple[File, Place]]:
+        """Every file that is there, and how far it was read."""
+        folders = [path if path.is_dir() else path.parent for path in self._paths]
+        return recognised(self.files(), places_of(position), folders)
+
+    def files(self) -> list[File]:
+        """The files that are there now, each once."""
+        files: list[File] = []
         for path in self._paths:
             if path.is_dir():
-                inside = (p for p in path.iterdir() if p.suffix in SUFFIXES and not p.name.startswith("."))
-                files += [_File(_shown(p.name), p) for p in sorted(inside) if p.is_file()]
+                inside, passed_over = listed(path)
+                files += inside
+                for name, reason in passed_over:
+                    if name not in self._noted:
+                        self._noted.add(name)
+                        log.warning("%s is not read: %s", path / name, reason)
             elif not path.exists():
                 raise FileNotFoundError(f"{path}: no such file or folder")
-            elif path.suffix in SUFFIXES:
-                files.append(_File(_shown(path.name), path))
-            else:
+            elif path.suffix not in SUFFIXES:
                 raise ValueError(f"{path}: expected one of {', '.join(SUFFIXES)}, got {path.suffix or 'no suffix'!r}")
+            elif not path.is_file():
+                raise ValueError(f"{path}: expected a file, got a pipe, socket or device")
+            else:
+                files.append(File(shown(path.name), path.resolve(), path.suffix))
         if len(files) > MAX_FILES:
             raise ValueError(f"{len(files)} files; a source has at most {MAX_FILES}: join them, or split the folder")
         # a file that is given twice, or with its folder, is one file
         files = list({file.path.resolve(): file for file in reversed(files)}.values())[::-1]
         if len({file.name for file in files}) < len(files):
-            files = [file._replace(name=_shown(file.path.as_posix())) for file in files]
+            files = [file._replace(name=shown(file.path.as_posix())) for file in files]
         return files
 
 
-class _File(NamedTuple):
-    name: str
-    path: Path
+def places_of(position: FilePosition) -> dict[str, Place]:
+    """File → how far it was read, of all files of a position."""
+    here = {position.file: (position.offset, position.row, *position.identity)} if position.file else {}
+    return {name: Place(*place[:4]) for name, place in {**position.others, **here}.items()}
 
 
-def _shown(name: str) -> str:
-    """A file's name as text that can be stored, whatever its bytes are."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+def position_at(places: dict[str, Place], file: str, index: int) -> FilePosition:
+    """The position of these places, `file` having been read last."""
+    offset, row, *identity = places.get(file, Place())
+    others = {name: tuple(place) for name, place in sorted(places.items()) if name != file}
+    return FilePosition(file, offset, row, index, others, tuple(identity))
 
 
 def _place(path: Path) -> Path:
     messages = path / "messages"
-    return messages if messages.is_dir() else path
-
-
-def _table(position: FilePosition) -> dict[str, tuple[int, int]]:
-    """All files of a position; those that vanished drop out at the next read."""
-    here = {position.file: (position.offset, position.row)} if position.file else {}
-    return {**position.others, **here}
-
-
-def _position(table: dict[str, tuple[int, int]], file: str, index: int) -> FilePosition:
-    offset, row = table.pop(file, (0, 0))
-    return FilePosition(file, offset, row, index, dict(sorted(table.items())))
+    return messages if messages.is_dir() and not messages.is_symlink() else path
