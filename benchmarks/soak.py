@@ -202,7 +202,7 @@ class Watch:
     def _count(self, partition: int, position: int) -> int:
         """Messages taken up to the record at a position; controls count none, so what is before them."""
         while position >= 0:
-            for _, value in self._system.log.read(self._stream.topic, partition, position, 1):
+            for _, value, _ in self._system.log.read(self._stream.topic, partition, position, 1):
                 record = self._codec.decode(value)
                 if not isinstance(record, Control):
                     return int(record.source.count)

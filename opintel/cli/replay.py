@@ -66,7 +66,7 @@ def replay(
     from opintel.streams.loop import Service
     from opintel.streams.vitals import KINDS
 
-    system = System(data, load_site(config))
+    system = System(data, load_site(config), replayed=True)
     try:
         for warning in system.warnings:
             warn(warning)

@@ -43,6 +43,6 @@ def make_site(data: Path, *, headless: bool, bus: str | None) -> tuple[Path, Rec
         ],
     }
     (folder / "alerts" / "routes.yaml").write_text(yaml.safe_dump(routes))
-    if bus is not None:
-        (folder / "site.yaml").write_text(yaml.safe_dump({"bus": {"bootstrap": [bus]}}))
+    shared = {"simulated": True, **({} if bus is None else {"bus": {"bootstrap": [bus]}})}
+    (folder / "site.yaml").write_text(yaml.safe_dump(shared))
     return folder, receiver

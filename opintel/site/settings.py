@@ -56,7 +56,7 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     @property
     def stream(self) -> Stream:
         """What the log and the stages need of it."""
-        return Stream(**{field: getattr(self, field) for field in Stream._fields})
+        return Stream(**{field: getattr(self, field) for field in Stream._fields if field != "ahead"})
 
 
 class SiteSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -70,6 +70,8 @@ class SiteSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Folder (relative to that of `site.yaml`) or fsspec URL that all workers reach; left out: in the data folder."""
     store: str | None = None
     """SQLAlchemy URL; left out: SQLite in the data folder."""
+    simulated: bool = False
+    """Its messages are a story's, whose clock runs ahead of the world's: the log's own time does not bound theirs."""
     models: str | None = None
     """Folder (relative to that of `site.yaml`) or fsspec URL of what was learned; left out: `models` beside it."""
 

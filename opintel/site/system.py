@@ -47,13 +47,17 @@ class Feed(Service, Protocol):
 
 
 class System:
-    """A site's log, its store, and the services over them. `data`: where their files are, as far as they have any."""
+    """A site's log, its store, and the services over them. `data`: where their files are, as far as they have any.
+    `replayed`: all messages are from files, whose times are what they are.
+    """
 
-    def __init__(self, data: Path, site: Site | None = None) -> None:
+    def __init__(self, data: Path, site: Site | None = None, *, replayed: bool = False) -> None:
         self.site = site or load_site()
         self.data = data
         self.checkpoints = self.site.settings.checkpoints or str(data / "checkpoints")
         self.streams = watch(self.site)
+        if not (replayed or self.site.settings.simulated):
+            self.streams = {name: watched.bounded() for name, watched in self.streams.items()}
         self._door = Artefacts([self.site.settings.models or str(self.site.folder / "models")])
         domains = {name: watched.pipeline for name, watched in self.streams.items()}
         declared = {name: Declared(d.naming.entities, tuple(d.kinds), d.adapting) for name, d in domains.items()}
@@ -179,7 +183,8 @@ class System:
 
         def make(_: int) -> list[Service]:
             service = AlertService(self.store, self.alerts, warm_until=warm_until, epoch=epoch())
-            return [Lineage(self._epochs), Alerting(self.log, service)]
+            streams = {name: watched.stream for name, watched in self.streams.items()}
+            return [Lineage(self._epochs), Alerting(self.log, service, streams)]
 
         def join() -> Membership:
             epoch()

@@ -6,9 +6,10 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from opintel.alerts.service import AlertService, PositionMoved
+from opintel.finding import rfc3339
 from opintel.streams.findings import Found, Judged, decode
 from opintel.streams.log import EXCERPT, Aside, Log, LogUnavailable
-from opintel.streams.stream import FINDINGS
+from opintel.streams.stream import FAR, FINDINGS, Stream
 from opintel.streams.worker import Worker
 
 FINDINGS_A_TURN = 256
@@ -60,8 +61,8 @@ class Alerting:
 
     name = "alerts"
 
-    def __init__(self, bus: Log, service: AlertService) -> None:
-        self.log, self.service = bus, service
+    def __init__(self, bus: Log, service: AlertService, streams: Mapping[str, Stream]) -> None:
+        self.log, self.service, self._streams = bus, service, streams
         self._position = service.position()
         end = bus.end(FINDINGS, 0)
         if self._position > end:  # a log restored from a backup that is older than the store
@@ -76,14 +77,26 @@ class Alerting:
         if first > self._position and self.log.start(FINDINGS, 0) > self._position:
             self._note_gap(f"findings {self._position} to {first - 1} fell out of retention undecided")
         records, dead = [], []
-        for position, value in batch:
+        for position, value, appended in batch:
             try:
-                records.append(decode(value))
+                record = decode(value)
+                self._check_time(record, appended)
+                records.append(record)
             except ValueError as error:
                 dead.append(Aside("dead", FINDINGS, 0, position, 0, str(error), excerpt=value[:EXCERPT]))
         self.log.put_asides(dead)
         self._move(records, batch[-1][0] + 1)
         return True
+
+    def _check_time(self, record: Found | Judged, appended: int) -> None:
+        """Raises ValueError for a window that cannot have ended yet: nothing before it would be decided on any more."""
+        end = (record.window if isinstance(record, Judged) else record.finding.window).end
+        stream = self._streams.get(record.stream)
+        most = FAR if stream is None else stream.closable(appended, 2)
+        if end > most:
+            raise ValueError(
+                f"expected an end of {rfc3339(most)} or before, by when it was appended, got {rfc3339(end)}"
+            )
 
     def _move(self, records: Sequence[Found | Judged], following: int) -> None:
         try:

@@ -20,7 +20,7 @@ from opintel.site.settings import Site, StreamSettings
 from opintel.site.yaml_places import Path_, Problem, did_you_mean
 from opintel.streams.controls import NOT_PLAIN, is_plain
 from opintel.streams.settings import settings_types
-from opintel.streams.stream import Stream
+from opintel.streams.stream import CLOCKS, Stream
 from opintel.streams.windows import cut_of
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -35,6 +35,10 @@ class Watched(NamedTuple):
     wire: Wire[Any]
     detectors: dict[str, Any]
     """Settings of the detectors as plain data, what the stream's settings control carries."""
+
+    def bounded(self) -> Watched:
+        """The same on the world's clock: what claims to be later than the log's own time allows is not believed."""
+        return self._replace(stream=self.stream._replace(ahead=self.stream.skew + CLOCKS))
 
 
 def watch(site: Site) -> dict[str, Watched]:

@@ -83,7 +83,7 @@ class Ingester:
         self._cut = cut_of(stream, pipeline)
         self._aside_topic, self._aside_partition = f"{stream.name}.ingest", crc32(source.encode())
         create_topics(bus, stream)
-        latest = [tail_of(bus, stream.topic, p).stamp for p in range(stream.partitions)]
+        latest = [tail_of(bus, stream, p).stamp for p in range(stream.partitions)]
         by_position = replayable or not live
         of_source = self._tails(latest) if by_position else latest
         tails = {p: t for p, t in enumerate(of_source) if t is not None and t.source.name == source}
@@ -137,7 +137,7 @@ class Ingester:
             if last is not None and last.source.name == self.source:
                 found.append(last)
                 continue
-            tail = tail_of(self.log, self.stream.topic, partition, self.source)
+            tail = tail_of(self.log, self.stream, partition, self.source)
             found.append(tail.stamp)
             older |= tail.older
         if older and not any(found):

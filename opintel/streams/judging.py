@@ -15,16 +15,16 @@ import msgspec
 
 from opintel.detector import QUARANTINED, Closing, Judge, Pipeline, Record, model_hash
 from opintel.evidence import MAX_BYTES
-from opintel.finding import Finding, Origin, Window
+from opintel.finding import Finding, Origin, Window, rfc3339
 from opintel.streams.artefacts import Door, closed, in_force, in_force_shas
 from opintel.streams.closing import add
 from opintel.streams.controls import MAX_CONTROLS, ControlTable
 from opintel.streams.findings import Found, Judged, encode
-from opintel.streams.log import Aside, AsideKind, Entry
+from opintel.streams.log import Aside, AsideKind, Entry, Stored
 from opintel.streams.records import NEVER, Closed, Forwarded, Tested, derived_codec
 from opintel.streams.settings import check, of_detector
 from opintel.streams.stage import CRASH, Output, said
-from opintel.streams.stream import FINDINGS, Stream
+from opintel.streams.stream import FAR, FINDINGS, Stream
 
 STATE_FORMAT = 1
 MAX_SCOPES = 1000
@@ -66,6 +66,8 @@ class JudgeStage:
         self._door, self._reducer = door, pipeline.reducer()
         self.frontier = NEVER
         """All windows with end <= frontier are judged."""
+        self._closable = FAR
+        """Up to when the record that is being read may say that windows are closed."""
         self._more = False
         """Whether a step has left windows for the next one."""
         self._due = NEVER
@@ -94,9 +96,10 @@ class JudgeStage:
             "judges": [[j.name, j.version] for j in _Scope(pipeline).judges.values()],
         }
 
-    def process(self, batch: Sequence[tuple[int, bytes]], careful: bool) -> Output:
+    def process(self, batch: Sequence[Stored], careful: bool) -> Output:
         out = Output()
-        for position, value in batch:
+        for position, value, appended in batch:
+            self._closable = self.stream.closable(appended, 1)
             try:
                 record = self._codec.decode(value)
                 if isinstance(record, Forwarded):
@@ -149,7 +152,14 @@ class JudgeStage:
         if record.window.end > self._due:
             self._tested.setdefault(record.window, {})[record.partition] = record.counts
 
+    def _check_time(self, end: int) -> None:
+        """Raises ValueError where a record says that time has passed which has not: it would be believed for ever."""
+        if end > self._closable:
+            most = rfc3339(self._closable)
+            raise ValueError(f"expected a time of {most} or before, by when it was appended, got {rfc3339(end)}")
+
     def _check_window(self, window: Window) -> None:
+        self._check_time(window.end)
         longest, grid = self.stream.ttl, self.stream.grid
         if self.pipeline.ends is not None:
             if window.end - window.start > longest:
@@ -165,6 +175,9 @@ class JudgeStage:
             raise ValueError("too many controls")
         check(control, self._controls, self.pipeline, self.stream.name)
         self._check_partition(record)
+        self._check_time(
+            record.start - max(control.effective - self._closable, self.stream.lateness) - self.stream.window
+        )
         starts = self._waiting.setdefault(control.id, {})
         starts.setdefault(record.partition, record.start)
         if len(starts) == record.of:
@@ -177,6 +190,7 @@ class JudgeStage:
 
     def _closed_by(self, record: Closed) -> None:
         self._check_partition(record)
+        self._check_time(record.through)
         self._incomplete.update(end for end in record.incomplete if end > self._due)
         known = self._closed.get(record.partition)
         through = record.through

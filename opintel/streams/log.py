@@ -28,6 +28,11 @@ REFUSED = b"\xff"
 refused range; the rest says why (UTF-8). No record begins with it, so that it ends as a dead letter."""
 
 
+Stored = tuple[int, bytes, int]
+"""A record as it is read: position, value, and when it was appended (ns UTC), by the log's clock: not a reader's, nor
+that of a message's author. So what depends on it is a function of the log, and an archive of a log keeps it."""
+
+
 class Topic(NamedTuple):
     """A topic's identity: the number of partitions is fixed at creation, `epoch` tells a re-created topic from the
     old one.
@@ -103,8 +108,8 @@ class Log(Protocol):
     def append(self, entries: Sequence[Entry]) -> None:
         """Appends in order; returns when all are durable. After a crash any prefix (by partition) may be there."""
 
-    def read(self, topic: str, partition: int, position: int, limit: int) -> list[tuple[int, bytes]]:
-        """At most `limit` records from `position` on, as (position, value); empty at the end only.
+    def read(self, topic: str, partition: int, position: int, limit: int) -> list[Stored]:
+        """At most `limit` records from `position` on; empty at the end only.
 
         From the first one still there, where `position` is below `start`.
         """

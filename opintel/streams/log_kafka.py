@@ -24,7 +24,7 @@ from opintel.streams.kafka.reader import Reader
 from opintel.streams.kafka.settings import KafkaSettings
 from opintel.streams.kafka.topics import ASIDES, MAX_BATCH, TopicSpec
 from opintel.streams.kafka.writer import Writer
-from opintel.streams.log import EXCERPT, Aside, AsideKind, Entry, LogError, LogUnavailable, Membership, Topic
+from opintel.streams.log import EXCERPT, Aside, AsideKind, Entry, LogError, LogUnavailable, Membership, Stored, Topic
 
 PLAIN = {"max.message.bytes": str(MAX_BATCH), "message.timestamp.type": "LogAppendTime"}
 """Of a topic that is not in `topics.plan`; retention goes by the broker's time of append, not by senders' clocks."""
@@ -90,7 +90,7 @@ class KafkaLog:
         for (topic, partition), end in self._writer.append(entries).items():
             self._reader.appended(topic, partition, before[topic, partition], end)
 
-    def read(self, topic: str, partition: int, position: int, limit: int) -> list[tuple[int, bytes]]:
+    def read(self, topic: str, partition: int, position: int, limit: int) -> list[Stored]:
         return self._reader.read(topic, partition, position, limit)
 
     def start(self, topic: str, partition: int) -> int:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from opintel.streams import trimming
 from opintel.streams.asides import AsideTable
-from opintel.streams.log import Aside, AsideKind, Entry, LogError, LogUnavailable, Membership, Topic
+from opintel.streams.log import Aside, AsideKind, Entry, LogError, LogUnavailable, Membership, Stored, Topic
 
 FORMAT = 1
 POSITION_BITS, PARTITION_BITS = 40, 13
@@ -156,17 +156,17 @@ class SqliteLog:
                 [(end, self._topic(topic)[0], partition) for (topic, partition), end in ends.items()],
             )
 
-    def read(self, topic: str, partition: int, position: int, limit: int) -> list[tuple[int, bytes]]:
+    def read(self, topic: str, partition: int, position: int, limit: int) -> list[Stored]:
         base = self._base(topic, partition)
-        found: list[tuple[int, bytes]] = []
+        found: list[Stored] = []
         size = 0
         with self._turn():
             cursor = self._db.execute(
-                "select id, value from record where id >= ? and id < ? order by id limit ?",
+                "select id, value, at from record where id >= ? and id < ? order by id limit ?",
                 (base | max(position, 0), base + (1 << POSITION_BITS), limit),
             )
-            for row_id, value in cursor:
-                found.append((row_id - base, value))
+            for row_id, value, at in cursor:
+                found.append((row_id - base, value, at))
                 size += len(value)
                 if size >= MAX_READ_BYTES:
                     break

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opintel.detector import QUARANTINED, Pipeline, Record, Reduced, Reducer, WindowRows
-from opintel.finding import Window
+from opintel.finding import Window, rfc3339
 from opintel.rows import Batch, Index
 from opintel.streams.artefacts import Door, closed, in_force
 from opintel.streams.closing import Failed, close, close_carefully
 from opintel.streams.controls import ControlTable
 from opintel.streams.keys import Keys
-from opintel.streams.log import EXCERPT, Aside, AsideKind, Entry
+from opintel.streams.log import EXCERPT, Aside, AsideKind, Entry, Stored
 from opintel.streams.open_windows import OpenWindows, add_counts, counts
 from opintel.streams.records import (
     NEVER,
@@ -50,8 +50,12 @@ PLACES = 5
 class _Waiting:
     """Rows whose turn has not come: with the position of their record and their windows."""
 
-    def __init__(self, position: int, batch: Batch[Any], start: Ints, end: Ints, size: int = 0) -> None:
+    def __init__(
+        self, position: int, batch: Batch[Any], start: Ints, end: Ints, size: int = 0, latest: int = 0
+    ) -> None:
+        """`latest`: the latest event time that a row may have, ns."""
         self.batch, self.start, self.end, self.size = batch, start, end, size
+        self.latest = np.full(len(batch), latest)
         self.position = np.full(len(batch), position)
         self.n = np.arange(len(batch))
 
@@ -60,7 +64,7 @@ class _Waiting:
         if len(parts) == 1:
             return parts[0]
         new = cls(0, Batch.joined([p.batch for p in parts]), _join(parts, "start"), _join(parts, "end"))
-        new.position, new.n = _join(parts, "position"), _join(parts, "n")
+        new.position, new.n, new.latest = (_join(parts, name) for name in ("position", "n", "latest"))
         return new
 
 
@@ -105,11 +109,11 @@ class ReduceStage:
     def pending(self) -> bool:
         return False
 
-    def process(self, batch: Sequence[tuple[int, bytes]], careful: bool) -> Output:
+    def process(self, batch: Sequence[Stored], careful: bool) -> Output:
         out = Output()
         before = self.wm
         incomplete: list[int] = []
-        for position, value in batch:
+        for position, value, appended in batch:
             try:
                 record = self._raw.decode(value)
             except ValueError as error:
@@ -117,19 +121,33 @@ class ReduceStage:
                 continue
             if isinstance(record, Control):
                 self._flush(out)  # its start depends on the rows before it
+                record.seen = min(record.seen, self.stream.latest(appended))
                 self._control(record, position, out)
                 continue
-            if record.wm > self.wm:
+            wm = self._believed(record, appended, position, out)
+            if wm > self.wm:
                 if isinstance(record, Tick) and record.listened < record.wm:
-                    incomplete.append(self._cut.cut_short(record.wm))
-                self._advance(record.wm, position, out, careful)
+                    incomplete.append(self._cut.cut_short(wm))
+                self._advance(wm, position, out, careful)
             if isinstance(record, Rows) and len(record.batch):
-                self._waiting.append(_Waiting(position, record.batch, *self._cut(record.batch), len(value)))
+                cut = self._cut(record.batch)
+                self._waiting.append(_Waiting(position, record.batch, *cut, len(value), self.stream.latest(appended)))
         self._flush(out)
         if self._moved(before):
             said_closed = Closed(self.partition, self.stream.partitions, self.epoch, self.wm, incomplete)
             out.closing += self._to_all(self._derived.encode(said_closed))
         return out
+
+    def _believed(self, record: Rows | Tick, appended: int, position: int, out: Output) -> int:
+        """The watermark that a stamp gives; none where it claims more than the log's own time allows, which is told.
+        The rows beside it are taken.
+        """
+        most = self.stream.closable(appended)
+        if record.wm <= most:
+            return record.wm
+        reason = f"expected a stamp of {rfc3339(most)} or before, by when it was appended, got {rfc3339(record.wm)}"
+        out.asides.append(self._aside("dead", position, -1, reason, b""))
+        return NEVER
 
     def _moved(self, before: int) -> bool:
         """Whether a window end may lie between a watermark and ours."""
@@ -173,6 +191,10 @@ class ReduceStage:
         if not left.all():
             reason = f"expected a window of 1 to {self.stream.ttl} ns"
             set_aside("dead", np.flatnonzero(~left), reason)
+        ahead = left & (self._cut.last(batch, end) > rows.latest)
+        if ahead.any():
+            set_aside("dead", np.flatnonzero(ahead), "event time too far after it was appended")
+            left &= ~ahead
         late = left & (end <= self.wm)
         if late.any():
             set_aside("late", np.flatnonzero(late), "its window was closed")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from opintel.finding import digest
 from opintel.streams.controls import NOT_PLAIN, is_plain
 from opintel.streams.ingest import Ingester
-from opintel.streams.log import Aside, Entry, Log
+from opintel.streams.log import Aside, Entry, Log, Stored
 from opintel.streams.records import NEVER, Codec, Control
 from opintel.streams.stream import Stream
 
@@ -48,11 +48,11 @@ def send_control(
 def _controls(bus: Log, topic: str, position: int, end: int) -> list[Control]:
     """The controls from `position` to `end`; what is none is set aside."""
     found: list[Control] = []
-    batch: list[tuple[int, bytes]] = []
+    batch: list[Stored] = []
     while position < end and (part := bus.read(topic, 0, position, end - position)):
         batch += part
         position = part[-1][0] + 1
-    for place, value in batch:
+    for place, value, _ in batch:
         try:
             control = _codec.decode(value)
             if not is_plain(control.value):

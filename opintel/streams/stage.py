@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from opintel.streams.log import Aside, Entry
+from opintel.streams.log import Aside, Entry, Stored
 
 CRASH = (MemoryError, OSError)
 """Faults of the machine, time-outs among them: they end the worker and never quarantine a key."""
@@ -32,7 +32,7 @@ class Stage(Protocol):
     structure: dict[str, Any]
     """What a checkpoint depends on besides the rows: its hash names the checkpoint's folder."""
 
-    def process(self, batch: Sequence[tuple[int, bytes]], careful: bool) -> Output:
+    def process(self, batch: Sequence[Stored], careful: bool) -> Output:
         """Takes records in order. `careful`: row by row, quarantining the key whose row raises, instead of
         DetectorFailed.
         """

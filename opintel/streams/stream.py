@@ -13,6 +13,11 @@ FINDINGS = "opintel.findings"
 """The topic of findings, one partition, shared by all streams."""
 
 
+FAR = (1 << 63) - 1
+CLOCKS = 60 * NS
+"""By how much the clocks of ingest and of the log's machines may differ: what is honest stays below it."""
+
+
 class Stream(NamedTuple):
     """What is watched. Times in ns."""
 
@@ -33,6 +38,9 @@ class Stream(NamedTuple):
     """A key unseen for this long is forgotten (in a full shard, for `quiet`); a quarantined one gets another chance."""
     quiet: int = 21_600 * NS
     """A scope without records for this long is no longer judged until one comes."""
+    ahead: int | None = None
+    """How far an event time may lie after the log's time of the record that claims it; None: however far, where the
+    clock is not the world's (files, stories)."""
     phase: int = 0
     """The grid's windows start at multiples of `window` plus this."""
 
@@ -40,7 +48,7 @@ class Stream(NamedTuple):
     def structure(self) -> dict[str, str | int]:
         """What the meaning of a partition's records and states depends on: goes into the names of checkpoints."""
         kept = self._asdict()
-        del kept["skew"], kept["interval"]  # they act at the ingest only
+        del kept["skew"], kept["interval"], kept["ahead"]  # they bound what comes in
         if not self.phase:
             del kept["phase"]  # or streams from before it would start over
         return kept
@@ -49,6 +57,16 @@ class Stream(NamedTuple):
     def grid(self) -> Grid:
         """Its windows."""
         return Grid(self.window, self.phase)
+
+    def latest(self, appended: int) -> int:
+        """The latest event time that a row may have which was appended at this time, ns."""
+        return FAR if self.ahead is None else appended + self.ahead
+
+    def closable(self, appended: int, hops: int = 0) -> int:
+        """The latest time, ns, up to which a record may say that windows are closed which was appended at this time, so
+        many topics behind the raw one: the end of a file closes the window in which its last row lies.
+        """
+        return FAR if self.ahead is None else self.latest(appended) + self.window + hops * CLOCKS
 
     @property
     def derived(self) -> str:

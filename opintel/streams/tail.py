@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from opintel.streams.log import Log
 from opintel.streams.records import Stamp, stamp_of
+from opintel.streams.stream import Stream
 
 WITHIN = 200_000
 """Records that are looked at, at most."""
@@ -27,14 +28,17 @@ class Tail(NamedTuple):
     """Whether there are records that were not looked at."""
 
 
-def tail_of(bus: Log, topic: str, partition: int, source: str | None = None, *, within: int = WITHIN) -> Tail:
-    """The last stamp of a partition, or of a `source` in it, among its last `within` records."""
+def tail_of(bus: Log, stream: Stream, partition: int, source: str | None = None, *, within: int = WITHIN) -> Tail:
+    """The last stamp of a raw partition, or of a `source` in it, among its last `within` records; one that no worker
+    believes is none.
+    """
+    topic = stream.topic
     start, upto = bus.start(topic, partition), bus.end(topic, partition)
     floor = max(start, upto - within)
     block, left = 1, WITHIN_BYTES
     while upto > floor and left > 0:
         below = max(floor, upto - block)
-        found, size = _last(bus, topic, partition, below, upto, source)
+        found, size = _last(bus, stream, partition, below, upto, source)
         if found is not None:
             return Tail(found, False)
         upto, block, left = below, min(4 * block, LARGEST_BLOCK), left - size
@@ -42,12 +46,12 @@ def tail_of(bus: Log, topic: str, partition: int, source: str | None = None, *, 
 
 
 def _last(
-    bus: Log, topic: str, partition: int, position: int, upto: int, source: str | None
+    bus: Log, stream: Stream, partition: int, position: int, upto: int, source: str | None
 ) -> tuple[Stamp | None, int]:
     """The last stamp of [position, upto), and the bytes read for it."""
     last, size = None, 0
-    while position < upto and (batch := bus.read(topic, partition, position, upto - position)):
-        for at, value in batch:
+    while position < upto and (batch := bus.read(stream.topic, partition, position, upto - position)):
+        for at, value, appended in batch:
             if at >= upto:
                 break
             size += len(value)
@@ -55,7 +59,9 @@ def _last(
                 stamp = stamp_of(value)
             except ValueError:
                 continue  # its worker sets it aside; here only the place of the last sound one matters
-            if stamp is not None and source in (None, stamp.source.name):
+            if stamp is None or stamp.wm > stream.closable(appended):
+                continue
+            if source in (None, stamp.source.name):
                 last = stamp
         position = batch[-1][0] + 1
     return last, size

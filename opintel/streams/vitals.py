@@ -66,7 +66,7 @@ def stream_status(bus: Log, stream: Stream) -> StreamStatus:
     """What the log says about a stream now."""
     messages, arrival, watermark, live, withheld = 0, None, None, False, None
     for partition in range(stream.partitions):
-        tail = tail_of(bus, stream.topic, partition, within=WITHIN).stamp
+        tail = tail_of(bus, stream, partition, within=WITHIN).stamp
         if tail is None:
             continue
         if arrival is None or tail.arrival >= arrival:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from opintel.finding import digest
 from opintel.streams.checkpoints import CheckpointError, Checkpoints
-from opintel.streams.log import Aside, Log
+from opintel.streams.log import Aside, Log, Stored
 from opintel.streams.stage import DetectorFailed, Stage
 
 BATCH = 64
@@ -74,7 +74,7 @@ class Worker:
     def step(self) -> int:
         """One round; returns how many records were processed (0: nothing there)."""
         careful = self.position < self._careful_until
-        batch: list[tuple[int, bytes]] = []
+        batch: list[Stored] = []
         if self._following == self.position:
             batch = self.log.read(self.topic, self.partition, self.position, 1 if careful else self._batch)
             if not batch:
@@ -83,7 +83,7 @@ class Worker:
                 self._gap(self.position, batch[0][0])
                 return 1
             self._following = batch[-1][0] + 1
-            self._since += sum(len(value) for _, value in batch)
+            self._since += sum(len(value) for _, value, _ in batch)
         following = self._following
         self._sound = False
         try:

@@ -161,7 +161,7 @@ def outcome(bus: Log, case: Case) -> Outcome:
     position = 0
     while batch := bus.read(FINDINGS, 0, position, 1000):
         position = batch[-1][0] + 1
-        for _, value in batch:
+        for _, value, _ in batch:
             record = decode(value)
             if isinstance(record, Found):
                 plain = finding_json(record.finding)

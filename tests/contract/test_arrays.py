@@ -41,9 +41,9 @@ def played(case: Case, folder: Path) -> Played:
         pass
     drain(workers(bus, case, folder))
     codec = derived_codec(case.pipeline.record)
-    derived = [codec.decode(value) for _, value in bus.read(case.stream.derived, 0, 0, 10**6)]
+    derived = [codec.decode(value) for _, value, _ in bus.read(case.stream.derived, 0, 0, 10**6)]
     records = [r for value in derived if isinstance(value, Derived) for r in value.records if r.kind != "quarantined"]
-    said = [decode(value) for _, value in bus.read(FINDINGS, 0, 0, 10**6)]
+    said = [decode(value) for _, value, _ in bus.read(FINDINGS, 0, 0, 10**6)]
     findings = [one.finding for one in said if isinstance(one, Found)]
     late = outcome(bus, case).asides["late", "its window was closed"]
     bus.close()

@@ -100,7 +100,7 @@ def test_replay_of_the_log_equals_live(case: Case, reference: Outcome, make_log:
     copy = make_log(tmp_path / "replay")
     copy.create(case.stream.topic, case.stream.partitions)
     for p in range(case.stream.partitions):
-        copy.append([Entry(case.stream.topic, p, v) for _, v in bus.read(case.stream.topic, p, 0, 10**6)])
+        copy.append([Entry(case.stream.topic, p, v) for _, v, _ in bus.read(case.stream.topic, p, 0, 10**6)])
     drain(workers(copy, case, tmp_path / "b"))
     again = outcome(copy, case)
     assert again.findings == live.findings
@@ -117,7 +117,7 @@ def test_records_sent_again_change_nothing(case: Case, reference: Outcome, make_
     for _ in feed(bus, case):
         for topic in (case.stream.derived,):
             held = bus.read(topic, 0, max(0, bus.end(topic, 0) - 40), 40)
-            again = [value for _, value in held if rng.random() < 0.3]
+            again = [value for _, value, _ in held if rng.random() < 0.3]
             bus.append([Entry(topic, 0, value) for value in again])
         for worker in team:
             worker.step()
@@ -133,7 +133,7 @@ def test_rows_sent_again_are_duplicates(make_log: MakeLog, tmp_path: Path) -> No
     for _ in feed(bus, case):
         for p in range(case.stream.partitions):
             last = bus.read(topic, p, max(0, bus.end(topic, p) - 2), 2)
-            bus.append([Entry(topic, p, value) for _, value in last])
+            bus.append([Entry(topic, p, value) for _, value, _ in last])
         drain(team)
     assert sum(w.stage.duplicates for w in team[:-1]) > 1000
     assert outcome(bus, case).findings == play(case, tmp_path / "plain").findings

@@ -109,7 +109,7 @@ def test_hostile_records_end_no_worker(
         team = workers(bus, case, folder)
     drain(team)
     told = outcome(bus, case)
-    for value in (v for _, v in bus.read("opintel.findings", 0, 0, 10**6)):
+    for value in (v for _, v, _ in bus.read("opintel.findings", 0, 0, 10**6)):
         decode(value)
     assert len(told.judged) >= 3
 
@@ -191,7 +191,7 @@ def test_a_finding_beyond_int64_is_refused_by_its_reader(make_log: MakeLog, tmp_
     for _ in feed(bus, TOY_CASE):
         pass
     drain(workers(bus, TOY_CASE, tmp_path))
-    values = [v for _, v in bus.read("opintel.findings", 0, 0, 10)]
+    values = [v for _, v, _ in bus.read("opintel.findings", 0, 0, 10)]
     found = next(r for r in map(decode, values) if isinstance(r, Found))
     huge = Found("toy", msgspec.structs.replace(found.finding, window=Window(2**63, 2**63 + 5)))
     with pytest.raises(ValueError, match="findings record"):

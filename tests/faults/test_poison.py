@@ -108,7 +108,7 @@ class Poisoner:
 
 def contradiction(site: Site) -> bytes:
     """A finding that is there already, with another effect."""
-    for _, value in site.system.log.read(FINDINGS, 0, 0, 10_000):
+    for _, value, _ in site.system.log.read(FINDINGS, 0, 0, 10_000):
         record = decode(value)
         if isinstance(record, Found):
             other = msgspec.structs.replace(record.finding, effect=Effect(1e6, "hoaxes"), summary="all is well")

@@ -82,7 +82,7 @@ def test_defaults_are_those_of_the_streaming_path(site_folder: Path) -> None:
     from opintel.streams.stream import Stream
 
     settings, stream = load_site(site_folder).streams["fts"], Stream("fts", "fts.transfers")
-    for field in Stream._fields:
+    for field in set(Stream._fields) - {"ahead"}:  # given by what reads the site
         assert getattr(settings, field) == getattr(stream, field), field
 
 

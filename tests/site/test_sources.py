@@ -34,7 +34,7 @@ def test_a_folder_of_arrow_files_is_ingested_once(tmp_path: Path) -> None:
         way_in.close()
         dead = sum(n for (_, kind), n in system.log.aside_counts().items() if kind == "dead")
         # records of rows are long, ticks and controls are not
-        rows = sum(len(record) > 1000 for _, record in system.log.read("t", 0, 0, 1000))
+        rows = sum(len(record) > 1000 for _, record, _ in system.log.read("t", 0, 0, 1000))
         system.close()
         return rows, dead
 

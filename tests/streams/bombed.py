@@ -15,7 +15,7 @@ resource.setrlimit(resource.RLIMIT_AS, (room, room))
 reader = Reader({"bootstrap_servers": [bootstrap]})
 position, told = 0, []
 while items := reader.read(topic, 0, position, 100):
-    told += [[at, value[:200].decode("latin-1")] for at, value in items]
+    told += [[at, value[:200].decode("latin-1")] for at, value, _ in items]
     position = items[-1][0] + 1
 # this process's own peak: `ru_maxrss` begins at what the parent had when it forked
 status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())

@@ -14,6 +14,7 @@ from contract.toy import COLUMN_TOY, TOY, Value
 from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from stored import stored
 
 from opintel.detector import Controls, NoSettings, Pipeline, Record, Reduced, Reducer, WindowRows
 from opintel.finding import NS, Window
@@ -147,7 +148,7 @@ def said(stage: ReduceStage, raw: Sequence[tuple[int, bytes]]) -> tuple[dict[tup
     """((kind, key) → payload, asides) of a careful pass."""
     codec, found, asides = derived_codec(stage.pipeline.record), {}, []
     for one in raw:
-        out = stage.process([one], careful=True)
+        out = stage.process(stored([one]), careful=True)
         asides += out.asides
         for entry in out.records:
             if isinstance(value := codec.decode(entry.value), Derived):
@@ -213,7 +214,7 @@ def test_one_poisoned_histogram_among_25000_of_a_partition(monkeypatch: pytest.M
 
     raw = recorded(HISTOGRAMS, [(START, poisoned)], START + length)
     with pytest.raises(DetectorFailed, match="the number of the beast"):
-        stage().process(raw, careful=False)
+        stage().process(stored(raw), careful=False)
     calls.clear()
     found, asides = said(stage(), raw)
     assert len(calls) <= 2 * math.ceil(math.log2(keys + 1)) + 1

@@ -32,7 +32,7 @@ def made(bus: Log, *, live: bool, source: str = "s") -> Ingester:
 
 
 def stored(bus: Log, partition: int) -> list:
-    return [CODEC.decode(v) for _, v in bus.read(TOY_STREAM.topic, partition, 0, 10**6)]
+    return [CODEC.decode(v) for _, v, _ in bus.read(TOY_STREAM.topic, partition, 0, 10**6)]
 
 
 def message(time: int, key: str = "a.k", value: int = 1, index: int = 0) -> Message:
@@ -293,7 +293,7 @@ def test_a_chunk_that_is_too_large_for_a_record_is_in_several(
     rows = [message(T0 + n, f"a.{n}", index=n) for n in range(100)]
     plain, torn = LOGS["sqlite"](tmp_path / "plain"), LOGS["sqlite"](tmp_path / "torn")
     made(plain, live=False).take(rows, 100, T0)
-    assert all(len(value) < 800 for p in range(4) for _, value in plain.read(TOY_STREAM.topic, p, 0, 10**6))
+    assert all(len(value) < 800 for p in range(4) for _, value, _ in plain.read(TOY_STREAM.topic, p, 0, 10**6))
     assert sum(len(partition) for partition in content(plain)) > 12
     if records:
         with pytest.raises(OSError, match="crashed"):
@@ -398,7 +398,7 @@ def test_writers_that_do_not_know_of_each_other_lose_nothing(
         made(log, live=False, source="end").finish(T0 + 300 * NS)
         drain(workers(log, TOY_CASE, place))
         derived = derived_codec(TOY.record)
-        found = (derived.decode(v) for _, v in log.read(TOY_STREAM.derived, 0, 0, 10**6))
+        found = (derived.decode(v) for _, v, _ in log.read(TOY_STREAM.derived, 0, 0, 10**6))
         records = [r for d in found if isinstance(d, Derived) for r in d.records]
         counted.append({(r.window, r.key): r.payload for r in records})
         log.close()
@@ -425,7 +425,7 @@ def test_the_place_of_a_source_is_found_behind_much_of_others(tmp_path: Path) ->
     bus = LOGS["sqlite"](tmp_path)
     made(bus, live=False, source="one").take([message(T0)], 1, T0)
     made(bus, live=True, source="two").tick(T0)
-    [*_, (_, tick)] = bus.read(TOY_STREAM.topic, 0, 0, 10)
+    [*_, (_, tick, _)] = bus.read(TOY_STREAM.topic, 0, 0, 10)
     bus.append([Entry(TOY_STREAM.topic, p, tick) for p in range(4) for _ in range(3000)])
     bus.append([Entry(TOY_STREAM.topic, p, b"junk") for p in range(4) for _ in range(300)])
     assert made(bus, live=False, source="one").unfinished == (None, 1)

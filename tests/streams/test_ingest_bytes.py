@@ -29,7 +29,7 @@ def taken(bus: Log, bodies: list[bytes]) -> dict[int, list[tuple[int, Rows]]]:
     """Partition → (bytes, rows) of each record of one chunk."""
     ingester = Ingester(bus, STREAM, HISTOGRAMS, HistogramWire(), "s", live=False)
     ingester.take([Message(body, "f", n, n) for n, body in enumerate(bodies)], len(bodies), BEGIN)
-    return {p: [(len(v), CODEC.decode(v)) for _, v in bus.read(STREAM.topic, p, 0, 10**6)] for p in range(2)}
+    return {p: [(len(v), CODEC.decode(v)) for _, v, _ in bus.read(STREAM.topic, p, 0, 10**6)] for p in range(2)}
 
 
 def message(items: list[Item]) -> bytes:

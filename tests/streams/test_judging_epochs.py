@@ -11,6 +11,7 @@ from contract.cases import TOY_STREAM
 from contract.toy import TOY
 from hypothesis import given
 from hypothesis import strategies as st
+from stored import stored
 
 from opintel.detector import Record
 from opintel.finding import Window
@@ -42,7 +43,7 @@ def judged(made: JudgeStage, values: list[bytes], splits: set[int] = frozenset()
         batch.append((position, value))
         if position in splits or position == len(values) - 1:
             for _ in range(100):
-                given_out = made.process(batch, careful=False)
+                given_out = made.process(stored(batch), careful=False)
                 out += [decode(e.value) for e in (*given_out.records, *given_out.closing)]
                 batch = []
                 if not made.pending:
@@ -90,11 +91,11 @@ def test_a_record_that_cannot_be_is_set_aside_and_its_neighbours_are_judged() ->
     together = CODEC.encode(Derived([good[0], off, good[1]]))
     closing = [closed(p, "raw", 1) for p in range(PARTITIONS)]
     made, alone = stage(), stage()
-    (aside,) = made.process([(7, together)], careful=False).asides
+    (aside,) = made.process(stored([(7, together)]), careful=False).asides
     assert (aside.kind, aside.position, aside.row) == ("dead", 7, 1)
     assert "expected a window on Grid" in aside.reason
     assert b"a.m" in aside.excerpt
-    alone.process([(7, CODEC.encode(Derived(good)))], careful=False)
+    alone.process(stored([(7, CODEC.encode(Derived(good)))]), careful=False)
     assert judged(made, closing) == judged(alone, closing)
     assert made.state() == alone.state()
 
@@ -102,7 +103,7 @@ def test_a_record_that_cannot_be_is_set_aside_and_its_neighbours_are_judged() ->
 def test_a_count_in_the_place_of_a_record_quarantines_nobody() -> None:
     made = stage()
     count = CODEC.encode(Derived([Record(Window(0, SIZE), "sum", "a.m", "a", 7)]))
-    (aside,) = made.process([(3, count)], careful=False).asides
+    (aside,) = made.process(stored([(3, count)]), careful=False).asides
     assert "a count is of quarantined rows" in aside.reason
     assert ends(judged(made, [record(0, 1), *(closed(p, "raw", 1) for p in range(PARTITIONS))])) == [1]
 

@@ -201,7 +201,7 @@ def rows(bus: Log) -> dict[int, list[int]]:
     return {
         p: [
             row.payload.value
-            for _, v in bus.read(TOY_STREAM.topic, p, 0, 10**6)
+            for _, v, _ in bus.read(TOY_STREAM.topic, p, 0, 10**6)
             if isinstance(record := CODEC.decode(v), Rows)
             for row in record.batch.rows()
         ]
@@ -244,7 +244,7 @@ def test_dead_letters_and_gaps_have_their_place_in_the_log(topic: Topic, tmp_pat
         ("dead", 1, f"{topic.name}-0 offsets 1 to 1", "a record without a value", b""),
         ("gap", 3, f"{topic.name}-0", "offsets 3 to 3 fell out of the topic's retention unread", b""),
     ]
-    ticks = [r for _, v in bus.read(TOY_STREAM.topic, 0, 0, 100) if isinstance(r := CODEC.decode(v), Tick)]
+    ticks = [r for _, v, _ in bus.read(TOY_STREAM.topic, 0, 0, 100) if isinstance(r := CODEC.decode(v), Tick)]
     assert len(ticks) == 2
     bus.close()
 

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
@@ -17,6 +18,7 @@ import pytest
 from crafted import CODECS, bomb, produce, records
 from kafka import KafkaAdminClient, KafkaProducer
 from slow_way import SlowWay
+from stored import read
 
 from opintel.demo.broker import Broker, free_port
 from opintel.streams.kafka.reader import Reader
@@ -44,7 +46,7 @@ def topic(log: KafkaLog) -> str:
 
 def all_of(log: KafkaLog, topic: str, partition: int = 0) -> list[tuple[int, bytes]]:
     found: list[tuple[int, bytes]] = []
-    while batch := log.read(topic, partition, found[-1][0] + 1 if found else 0, 1000):
+    while batch := read(log, topic, partition, found[-1][0] + 1 if found else 0, 1000):
         found += batch
     return found
 
@@ -65,7 +67,7 @@ def seen(log: KafkaLog, topic: str, position: int) -> list[tuple[int, bytes]]:
     """What comes to stand at a position, within a while."""
     until = time.monotonic() + 20
     while time.monotonic() < until:
-        if found := log.read(topic, 0, position, 100):
+        if found := read(log, topic, 0, position, 100):
             return found
         time.sleep(0.01)
     raise AssertionError(f"nothing came to stand at {position}")
@@ -101,7 +103,7 @@ def test_a_refused_batch_has_its_whole_range_and_the_last_position(kafka: Broker
     (position, value), good = all_of(log, topic)
     assert (position, value[:1], good) == (3, REFUSED, (4, b"good"))
     assert f"{topic}-0, records 0 to 3, zstd, ".encode() in value
-    assert log.read(topic, 0, 2, 10)[0][0] == 3
+    assert read(log, topic, 0, 2, 10)[0][0] == 3
 
 
 def test_a_batch_that_inflates_to_much_is_read_on_from_any_place(kafka: Broker, log: KafkaLog, topic: str) -> None:
@@ -114,14 +116,14 @@ def test_a_batch_that_inflates_to_much_is_read_on_from_any_place(kafka: Broker, 
     at = {topic: 0, other: 0}
     while min(at.values()) <= n:  # in turns, so that they drive each other's rest out of the buffer
         for name in at:
-            items = log.read(name, 0, at[name], 2000)
+            items = read(log, name, 0, at[name], 2000)
             assert items or at[name] > n
             if items:
                 assert [p for p, _ in items] == list(range(at[name], items[-1][0] + 1))
                 at[name] = items[-1][0] + 1
     fresh = KafkaLog(KafkaSettings(bootstrap=[kafka.bootstrap]))
     for position in (7000, 12_000, n - 1, n):
-        (found,) = fresh.read(topic, 0, position, 1)
+        (found,) = read(fresh, topic, 0, position, 1)
         assert (found[0], found[1][:6]) == (position, b"after" if position == n else b"%06d" % position)
     fresh.close()
 
@@ -133,12 +135,12 @@ def test_partitions_beside_a_full_one_are_heard(kafka: Broker, log: KafkaLog) ->
     at = [0, 0, 0]
     for _ in range(5):
         for p in range(3):
-            assert log.read(name, p, at[p], 10) == []
+            assert read(log, name, p, at[p], 10) == []
         value = os.urandom(1_500_000)
         other.append([Entry(name, p, value) for p in range(3)])
         for p in range(3):
             until = time.monotonic() + 20
-            while not (items := log.read(name, p, at[p], 10)):
+            while not (items := read(log, name, p, at[p], 10)):
                 assert time.monotonic() < until, f"nothing comes of partition {p}"
             assert items == [(at[p], value)]
             at[p] += 1
@@ -167,7 +169,7 @@ def test_a_topic_made_anew_is_another_one(kafka: Broker, log: KafkaLog, topic: s
             with pytest.raises(LogUnavailable, match=r"re-created|gone"):
                 log.end(topic, 0)
             with pytest.raises(LogUnavailable, match=r"re-created|gone"):
-                log.read(topic, 0, 0, 1)
+                read(log, topic, 0, 0, 1)
         new = log.create(topic, 1)
         assert new.epoch == other.create(topic, 1).epoch != old.epoch
         before = eventually(lambda: all_of(log, topic))
@@ -203,15 +205,15 @@ def _poll(log: KafkaLog, topic: str, position: int) -> None:
     """Reads where nothing stands until that fails."""
     until = time.monotonic() + 30
     while time.monotonic() < until:
-        log.read(topic, 0, position, 10)
+        read(log, topic, 0, position, 10)
         time.sleep(0.05)
 
 
 def test_a_log_that_lost_its_tail_is_not_read_on(log: KafkaLog, topic: str) -> None:
     log.append([Entry(topic, 0, b"x")])
     with pytest.raises(LogUnavailable, match="ends at 1, 7 was asked for"):
-        log.read(topic, 0, 7, 1)
-    assert log.read(topic, 0, 1, 1) == []
+        read(log, topic, 0, 7, 1)
+    assert read(log, topic, 0, 1, 1) == []
 
 
 def test_a_record_that_is_too_large_is_refused_and_nothing_is_written(log: KafkaLog, topic: str) -> None:
@@ -230,7 +232,7 @@ def test_a_topic_that_takes_less_says_so(kafka: Broker) -> None:
     with pytest.raises(LogError, match="a record of 50000 bytes"):
         log.append([Entry(name, 0, os.urandom(50_000))])
     log.append([Entry(name, 0, b"fits")])
-    assert log.read(name, 0, 0, 10) == [(0, b"fits")]
+    assert read(log, name, 0, 0, 10) == [(0, b"fits")]
     log.close()
 
 
@@ -245,10 +247,10 @@ def test_a_topic_that_cannot_be_made_says_who_makes_it(kafka: Broker) -> None:
 def test_what_others_append_reaches_an_idle_reader(kafka: Broker, log: KafkaLog, topic: str) -> None:
     other = KafkaLog(KafkaSettings(bootstrap=[kafka.bootstrap]))
     for n in range(20):
-        assert log.read(topic, 0, n, 10) == []
+        assert read(log, topic, 0, n, 10) == []
         other.append([Entry(topic, 0, b"%d" % n)])
         assert seen(log, topic, n) == [(n, b"%d" % n)]
-    assert log.read(topic, 0, other.end(topic, 0), 10) == []
+    assert read(log, topic, 0, other.end(topic, 0), 10) == []
     other.close()
 
 
@@ -258,16 +260,16 @@ def test_readers_at_different_places_do_not_disturb_each_other(log: KafkaLog, to
     truth = list(enumerate(values))
     wrong: list[object] = []
 
-    def read(position: int, limit: int) -> None:
+    def read_on(position: int, limit: int) -> None:
         at = position
-        while items := log.read(topic, 0, at, limit):
+        while items := read(log, topic, 0, at, limit):
             if items != truth[at : at + len(items)]:
                 wrong.append((at, limit))
             at = items[-1][0] + 1
         if at != len(truth):
             wrong.append(at)
 
-    threads = [threading.Thread(target=read, args=(1000 * n, 50 + 33 * n)) for n in range(5)]
+    threads = [threading.Thread(target=read_on, args=(1000 * n, 50 + 33 * n)) for n in range(5)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -288,9 +290,9 @@ def test_transactions_are_read_when_committed_and_never_when_aborted(kafka: Brok
     assert seen(log, topic, 1) == [(4, b"2")]
     assert all_of(log, topic) == [(0, b"0"), (4, b"2")]
     assert log.end(topic, 0) == 6
-    assert [log.read(topic, 0, 5, 10) for _ in range(3)] == [[], [], []]
+    assert [read(log, topic, 0, 5, 10) for _ in range(3)] == [[], [], []]
     log.append([Entry(topic, 0, b"plain")])
-    assert log.read(topic, 0, 5, 10) == [(6, b"plain")]
+    assert read(log, topic, 0, 5, 10) == [(6, b"plain")]
 
 
 @pytest.mark.broker
@@ -299,7 +301,7 @@ def test_an_outage_is_told_and_ends(part: object, tmp_path: Path) -> None:
         log = KafkaLog(KafkaSettings(bootstrap=[broker.bootstrap]))
         topic = log.create("t", 2)
         log.append([Entry("t", 0, b"before")])
-        assert log.read("t", 0, 0, 10) == [(0, b"before")]
+        assert read(log, "t", 0, 0, 10) == [(0, b"before")]
         broker.kill()
         for attempt in (
             lambda: _poll(log, "t", 1),
@@ -353,7 +355,7 @@ def test_the_buffer_is_bounded(kafka: Broker, log: KafkaLog, topic: str) -> None
     log.append([Entry(topic, 0, uuid4().bytes * 4000) for _ in range(200)])
     reader = Reader({"bootstrap_servers": [kafka.bootstrap]}, buffer_bytes=8 << 20)
     for position in range(0, 200, 3):
-        assert reader.read(topic, 0, position, 1)[0][0] == position
+        assert read(reader, topic, 0, position, 1)[0][0] == position
         assert reader.held <= 8 << 20
     reader.close()
 
@@ -364,7 +366,17 @@ def test_what_was_read_is_not_kept_when_news_of_it_comes_later(kafka: Broker, lo
     for position in range(300):
         log.append([Entry(topic, 0, bytes(20_000))])
         reader.appended(topic, 0, position, position + 1)
-        assert [at for at, _ in reader.read(topic, 0, position, 64)] == [position]
-        assert reader.read(topic, 0, position + 1, 64) == []
+        assert [at for at, _ in read(reader, topic, 0, position, 64)] == [position]
+        assert read(reader, topic, 0, position + 1, 64) == []
     assert reader.held <= 20_200
     reader.close()
+
+
+def test_a_record_was_appended_when_the_broker_says_not_its_author(kafka: Broker, log: KafkaLog, topic: str) -> None:
+    before = time.time_ns() // 1_000_000
+    with closing(KafkaProducer(bootstrap_servers=[kafka.bootstrap])) as producer:
+        producer.send(topic, b"of 2115", partition=0, timestamp_ms=4_575_744_000_000).get(10)
+    log.append([Entry(topic, 0, b"ours")])
+    times = [at // 1_000_000 for _, _, at in log.read(topic, 0, 0, 10)]
+    assert len(times) == 2
+    assert all(before - 1000 <= at <= time.time_ns() // 1_000_000 + 1000 for at in times)

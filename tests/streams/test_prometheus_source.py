@@ -320,7 +320,7 @@ def in_log(bus: Log) -> list[tuple[str, int, float]]:
     grid, found = Grid(HEALTH_STREAM.window), []
     for p in range(HEALTH_STREAM.partitions):
         watermark = NEVER
-        for _, value in bus.read(HEALTH_STREAM.topic, p, 0, 10**6):
+        for _, value, _ in bus.read(HEALTH_STREAM.topic, p, 0, 10**6):
             record = CODEC.decode(value)
             if isinstance(record, Rows | Tick):
                 watermark = max(watermark, record.wm)
@@ -332,7 +332,7 @@ def in_log(bus: Log) -> list[tuple[str, int, float]]:
 
 
 def ticks(bus: Log) -> list[Tick]:
-    records = (CODEC.decode(value) for _, value in bus.read(HEALTH_STREAM.topic, 0, 0, 10**6))
+    records = (CODEC.decode(value) for _, value, _ in bus.read(HEALTH_STREAM.topic, 0, 0, 10**6))
     return [record for record in records if isinstance(record, Tick)]
 
 
@@ -490,7 +490,7 @@ def level_times(folder: Path) -> list[int]:
         return [
             row.time // NS
             for p in range(4)
-            for _, value in bus.read("health.metrics", p, 0, 10**6)
+            for _, value, _ in bus.read("health.metrics", p, 0, 10**6)
             if isinstance(record := CODEC.decode(value), Rows)
             for row in record.batch.rows()
             if "level{" in row.key and 'tank="b"' in row.key

@@ -12,6 +12,7 @@ from contract.cases import START, TOY_STREAM
 from contract.toy import COLUMN_TOY, TOY, Value, Values
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stored import stored
 
 from opintel.detector import Pipeline
 from opintel.finding import NS
@@ -47,7 +48,7 @@ def encoded(pipeline: Pipeline, records: list[tuple[int, list[Row]]]) -> list[tu
 def told(stage: ReduceStage, batches: Iterator[list[tuple[int, bytes]]], careful: bool) -> tuple[Any, ...]:
     asides, records = [], []
     for batch in batches:
-        out = stage.process(batch, careful)
+        out = stage.process(stored(batch), careful)
         asides += out.asides
         records += out.records
     state = msgspec.msgpack.encode(stage.state(), order="deterministic")
@@ -118,7 +119,7 @@ def test_what_becomes_of_a_row(records: list[tuple[int, list[Row]]]) -> None:
             else:
                 shard.add(row.key)
                 seen.add((start, row.key, row.id))
-    out = stage.process(encoded(TOY, records), careful=False)
+    out = stage.process(stored(encoded(TOY, records)), careful=False)
     found: Counter[str] = Counter()
     for aside in out.asides:
         found[aside.kind] += aside.count
@@ -146,7 +147,7 @@ def test_what_a_shard_forgets_does_not_depend_on_the_shards_beside_it(steps: lis
         stage = ReduceStage(STREAM, TOY, 0, "e", 1)
         codec = raw_codec(TOY.payload)
         values = [Rows(START + s * NS, 0, SOURCE, Batch.of([row], TOY.payload)) for _, s, row in parts]
-        asides = stage.process([(n, codec.encode(v)) for n, v in enumerate(values)], careful=False).asides
+        asides = stage.process(stored([(n, codec.encode(v)) for n, v in enumerate(values)]), careful=False).asides
         rows = [(a.kind, *msgspec.json.decode(a.excerpt)[:3]) for a in sorted(asides, key=lambda a: a.where)]
         keys = [key for key in stage.state()["keys"]["known"] if key[0] in NAMES[0]]
         return [row for row in rows if row[1] in NAMES[0]], keys
@@ -171,7 +172,7 @@ def test_a_full_shard_has_room_again_once_what_fills_it_is_gone() -> None:
         ("b", 210),
     ]
     records = [(t, [Row(f"s0.{key}", START + t * NS, t, Value(1))]) for key, t in came]
-    out = stage.process(encoded(TOY, records), careful=False)
+    out = stage.process(stored(encoded(TOY, records)), careful=False)
     # b was last in the window that ended at 60 s, so it goes at 180 s; when it comes back there is no room for it
     assert [msgspec.json.decode(a.excerpt)[2] for a in out.asides] == [20, 80, 140, 210]
 
@@ -185,7 +186,7 @@ def test_a_restored_stage_goes_on_bit_for_bit() -> None:
     records: list[Any] = []
     stage = ReduceStage(stream, COLUMN_TOY, 0, "e", 1)
     for value in values:
-        records += stage.process([value], careful=False).records
+        records += stage.process(stored([value]), careful=False).records
         state = msgspec.msgpack.decode(msgspec.msgpack.encode(stage.state()))
         stage = ReduceStage(stream, COLUMN_TOY, 0, "e", 1)
         stage.restore(state)

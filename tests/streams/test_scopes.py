@@ -9,6 +9,7 @@ from contract.cases import TOY_STREAM
 from contract.toy import TOY
 from hypothesis import given
 from hypothesis import strategies as st
+from stored import stored
 
 from opintel.detector import Record
 from opintel.finding import Window
@@ -40,7 +41,7 @@ def values(windows: list[set[str]]) -> list[bytes]:
 def told(batches: list[list[tuple[int, bytes]]]) -> tuple[list[tuple[int, str]], dict[int, str], Any]:
     """(window, scope) judged, window → why some were refused, and the state."""
     stage = JudgeStage(STREAM, TOY, 0, "derived")
-    outs = [stage.process(batch, careful=False) for batch in batches]
+    outs = [stage.process(stored(batch), careful=False) for batch in batches]
     said = [decode(e.value) for out in outs for e in out.closing]
     judged = [(j.window.start // SIZE, j.scope) for j in said if isinstance(j, Judged)]
     asides = [a for out in outs for a in out.asides]

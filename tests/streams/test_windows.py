@@ -13,6 +13,7 @@ from contract.histograms import HISTOGRAM_STREAM, HISTOGRAMS, Published
 from contract.toy import COLUMN_TOY, TOY, Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stored import stored
 
 from opintel.detector import Pipeline, Record
 from opintel.finding import NS, Window
@@ -79,7 +80,7 @@ def test_two_windows_in_one_beat_have_notices_of_their_own(monkeypatch: pytest.M
         for scope in ("a", "b")
     ]
     values = [codec.encode(Derived(records)), codec.encode(Closed(0, 1, "e", 70 * NS))]
-    out = stage.process(list(enumerate(values)), careful=False)
+    out = stage.process(stored(list(enumerate(values))), careful=False)
     assert [aside.kind for aside in out.asides] == ["refused", "refused"]
     assert len({aside.where for aside in out.asides}) == 2
 

@@ -234,7 +234,7 @@ class KafkaSource:
             told = f"offsets {at} to {start - 1} fell out of the topic's retention unread"
             messages.append(Message(told.encode(), place, -1, first + len(messages), "gap"))
             at = start
-        for offset, value in items:
+        for offset, value, _ in items:
             index = first + len(messages)
             if isinstance(value, Refusal):
                 messages.append(Message(value[1:], f"{place} offsets {at} to {offset}", -1, index, "refused"))

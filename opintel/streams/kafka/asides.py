@@ -53,7 +53,7 @@ class AsidesView:
             self._table.clear()
             self._epoch, self._position = epoch, 0
         while batch := self._reader.read(self._topic, 0, self._position, AT_ONCE):
-            asides = [aside for _, value in batch if (aside := _decoded(value)) is not None]
+            asides = [aside for _, value, _ in batch if (aside := _decoded(value)) is not None]
             self._db.execute("begin")
             try:
                 self._table.put(asides, self._position)

@@ -13,13 +13,15 @@ from collections.abc import Sequence
 import crc32c
 
 from opintel.streams.kafka.inflate import CODECS, LIMIT, TooLarge, inflate
-from opintel.streams.log import REFUSED
+from opintel.streams.log import REFUSED, Stored
 
-Item = tuple[int, bytes]
-"""Position and value; a `Refusal` where it was refused."""
+Item = Stored
+"""Its value is a `Refusal` where it was refused; its time is its batch's largest: in a topic with `LogAppendTime`
+when the broker appended that."""
 HEADER = struct.Struct(">qiibIhiqqqhii")
 """Base offset, length, leader epoch, magic, CRC, attributes, last offset delta, first and largest time, producer id,
 its epoch, sequence, number of records."""
+MAX_TIME = (1 << 63) - 1
 _LENGTH, _BASE = struct.Struct(">i"), struct.Struct(">q")
 _LENGTH_FROM, _CRC_FROM = 12, 21
 _SMALLEST_RECORD = 7
@@ -54,7 +56,7 @@ class Batches:
         self._aborted = sorted((first, producer) for producer, first in aborted)
         self._aborting: set[int] = set()
         self._body, self._at, self._stop, self._left = data, 0, 0, 0
-        self._base, self._delta, self._last = 0, 0, -1
+        self._base, self._delta, self._last, self._time = 0, 0, -1, 0
         self._said = ""
 
     @property
@@ -89,7 +91,7 @@ class Batches:
         What is not needed is stepped over. Short forms are spelled out: this is where a source's CPU goes.
         """
         body, at, stop, left = self._body, self._at, self._stop, self._left
-        base, delta, last = self._base, self._delta, self._last
+        base, delta, last, time = self._base, self._delta, self._last, self._time
         position, taken, many = self.position, 0, limit - len(out)
         append = out.append
         try:
@@ -141,7 +143,7 @@ class Batches:
                     value = body[start:at]
                 at, delta, left = end, following, left - 1
                 if base + delta > position:
-                    append((base + delta - 1, value))
+                    append((base + delta - 1, value, time))
                     taken += len(value)
                 else:
                     many += 1  # before the position asked for: a batch comes whole
@@ -157,7 +159,7 @@ class Batches:
         at, data = self._next, self._data
         if at + HEADER.size > len(data):
             return False  # a broker cuts the last batch anywhere
-        base, length, _, magic, crc, attributes, last, _, _, producer, _, _, count = HEADER.unpack_from(data, at)
+        base, length, _, magic, crc, attributes, last, _, time, producer, _, _, count = HEADER.unpack_from(data, at)
         stop = at + _LENGTH_FROM + length
         if length < HEADER.size - _LENGTH_FROM:
             self._base, self._last, self._delta, self._said = self.position, 0, 0, ""
@@ -166,7 +168,7 @@ class Batches:
             return True
         if stop > len(data):
             return False
-        self._next = stop
+        self._next, self._time = stop, max(0, min(time * 1_000_000, MAX_TIME))
         following = _BASE.unpack_from(data, stop)[0] if stop + _BASE.size <= len(data) else self.end
         known = magic == 2 and last >= 0
         placed = known and self._fits(base, base + last, following)
@@ -242,7 +244,7 @@ class Batches:
     def _refuse(self, out: list[Item], why: str) -> None:
         first, last = max(self._base + self._delta, self.position), max(self._base + self._last, self.position)
         reason = f"{self._place}, records {first} to {last}{self._said}: {why}"
-        out.append((last, Refusal(REFUSED + reason.encode())))
+        out.append((last, Refusal(REFUSED + reason.encode()), self._time))
         self.position = last + 1
         self._shut()
 

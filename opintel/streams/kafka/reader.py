@@ -106,7 +106,7 @@ class Reader:
         return Topic(name, len(known.leaders), known.id.hex)
 
     def read(self, topic: str, partition: int, position: int, limit: int) -> list[Item]:
-        """At most `limit` records from `position` on as (position, value), empty at the end only.
+        """At most `limit` records from `position` on empty at the end only.
 
         What cannot be read is a value that begins with `log.REFUSED`. From the first record still there where
         `position` is below; LogUnavailable where it is beyond the end.
