@@ -132,7 +132,7 @@ def _finish(document: dict[str, Any], as_json: bool) -> int:
     else:
         _print(document)
     if warning := late_warning(document["stream"], document["late"], document["input"]["rows"]):
-        _warn(warning)
+        _warn(f"WARNING: {warning}")
     return MANY_LATE if warning else 0
 
 

@@ -9,20 +9,21 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from opintel.cli.stored import config_option, data_option
+from opintel.cli.stored import config_option, data_option, late_warning
 from opintel.site.errors import UserError
 
 if TYPE_CHECKING:
     from opintel.console.app import Console
     from opintel.console.running import View
     from opintel.site.story import Story
+    from opintel.site.system import System
     from opintel.streams.loop import Service, Stop
 
 CHATTY = {
@@ -119,6 +120,19 @@ def command(
             leaving.callback(probes.stop)
             click.echo(f"metrics: {probes.url}/metrics", err=True)
         run(members, stop, until_idle=until_idle, watchdog=watchdog)
+        if until_idle and not stop:
+            _warn_of_late(system, fed)
+
+
+def _warn_of_late(system: System, streams: Iterable[str]) -> None:
+    """Says loudly where more of what was fed came too late than can be chance."""
+    from opintel.streams.vitals import stream_status
+
+    for name in streams:
+        status = stream_status(system.log, system.streams[name].stream)
+        taken = system.ingesters[name].taken if name in system.ingesters else 0
+        if warning := late_warning(name, status.asides["late"], max(taken, status.messages)):
+            logging.warning(warning)
 
 
 def _console(view: View, host: str, port: int, token_file: Path | None) -> Console:

@@ -73,7 +73,7 @@ def late_warning(stream: str, late: int, rows: int) -> str:
     if late <= LATE_SHARE * rows:
         return ""
     return (
-        f"WARNING: {late} of {rows} rows of {stream} came too late and were NOT judged: their windows were closed "
+        f"{late} of {rows} rows of {stream} came too late and were NOT judged: their windows were closed "
         "before by rows with later times; are the files in order of time?"
     )
 

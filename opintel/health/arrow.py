@@ -25,6 +25,7 @@ from opintel.health.bounds import EARLIEST, LARGEST, LATEST, MAX_BYTES, MAX_KEY,
 from opintel.health.samples import Sample, Samples
 from opintel.rejects import Rejects
 from opintel.rows import Batch, TextColumn, coded
+from opintel.tables import NOTHING_READ, ColumnsRead
 
 MAX_JSON = 16 * MAX_KEY
 """Characters of a series' labels in JSON."""
@@ -53,9 +54,10 @@ def decode(body: bytes, series: _Series) -> Decoded[Sample]:
     parts: list[Batch[Sample]] = [Batch.of([], Samples)]
     places: list[_Ints] = [np.empty(0, dtype=np.int64)]
     rejects = Rejects()
-    first = 0
+    first, columns = 0, NOTHING_READ
     try:
-        for batch in _batches(body):
+        batches, columns = _batches(body)
+        for batch in batches:
             if first == MAX_RECORDS:
                 rejects.add(0, first, f"more than {MAX_RECORDS} samples in a message: the rest was not read")
                 break
@@ -70,7 +72,7 @@ def decode(body: bytes, series: _Series) -> Decoded[Sample]:
     if not first:
         rejects.add(0, 0, "no sample in it")
     n = np.concatenate(places)
-    return Decoded(Batch.joined(parts), np.zeros(len(n), dtype=np.int64), n, rejects.found())
+    return Decoded(Batch.joined(parts), np.zeros(len(n), dtype=np.int64), n, rejects.found(), columns)
 
 
 class _Wrong:
@@ -87,8 +89,9 @@ class _Wrong:
         self._rejects.add_rows(np.zeros_like(index), self._first + index, code[index], say)
 
 
-def _batches(body: bytes) -> Iterator[pa.RecordBatch]:
-    """The record batches of a message: the columns in use, validated; the first ends where MAX_RECORDS are reached.
+def _batches(body: bytes) -> tuple[Iterator[pa.RecordBatch], ColumnsRead]:
+    """The record batches of a message: the columns in use, validated; the first ends where MAX_RECORDS are reached. And
+    which columns these are.
 
     All are looked at before the first is given out: a message is taken as a whole or not at all.
     """
@@ -104,7 +107,9 @@ def _batches(body: bytes) -> Iterator[pa.RecordBatch]:
         room = MAX_RECORDS - rows
         found += [batch.slice(0, room), batch.slice(room)] if 0 < room < batch.num_rows else [batch]
         rows += batch.num_rows
-    return (batch for batch in found if batch.num_rows)
+    names = schema.names
+    read = frozenset(names[n] for n in used)
+    return (batch for batch in found if batch.num_rows), ColumnsRead(read, frozenset(names) - read)
 
 
 def _used(schema: pa.Schema) -> list[int]:

@@ -68,6 +68,8 @@ class System:
         """What an operator should know about the configuration before real data flow."""
         self._epochs: dict[str, str] = {}
         """Topic → its epoch when it was asked for last."""
+        self.ingesters: dict[str, Ingester] = {}
+        """Stream → its way in that was made last in this process."""
         self._copied: CopiedControls = {}
         bus = self.site.settings.bus
         self._gate = Gate(PATIENCE if bus else 0.0)
@@ -126,7 +128,9 @@ class System:
         settings = {name: value for name, value in watched.detectors.items() if value}
         send_control(self.log, watched.stream, SETTINGS, watched.stream.name, settings)
         pipeline, wire = watched.pipeline, watched.wire
-        return Ingester(self.log, watched.stream, pipeline, wire, source, live=live, replayable=replayable)
+        made = Ingester(self.log, watched.stream, pipeline, wire, source, live=live, replayable=replayable)
+        self.ingesters[watched.stream.name] = made
+        return made
 
     def sequencer(self, ingester: Ingester) -> Sequencer:
         """Copies the stream's controls into its raw partitions."""

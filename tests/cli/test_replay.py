@@ -118,7 +118,7 @@ def test_what_was_read_used_dropped_and_refused_is_said(tmp_path: Path) -> None:
     assert "refused: 3, the first at a.csv:41" in said
 
 
-def test_many_late_rows_are_a_loud_warning(tmp_path: Path) -> None:
+def test_many_late_rows_are_a_loud_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     lines = ["timestamp,name,value\n"]
     for host in ("a", "b", "c"):
         lines += [f"2026-01-0{1 + n // 1440}T{n // 60 % 24:02}:{n % 60:02}:00Z,{host},1\n" for n in range(2500)]
@@ -128,6 +128,9 @@ def test_many_late_rows_are_a_loud_warning(tmp_path: Path) -> None:
     assert done.code == 3
     assert found["late"] > 0.05 * found["input"]["rows"]
     assert f"WARNING: {found['late']} of {found['input']['rows']} rows of health came too late" in done.err
+    fed = opintel("run", "--data", "d", "--ingest", "health=a.csv", "--until-idle", cwd=tmp_path)
+    assert fed.code == 0, fed.err
+    assert f"{found['late']} of {found['input']['rows']} rows of health came too late" in caplog.text
 
 
 @pytest.mark.parametrize(
