@@ -58,15 +58,22 @@ def charts(
     length = m.least(memory, 1000.0)
     unsure = 0.5 / (length + 30.0)
 
+    # a gap fades what was before it, and what comes after it is still one row
+    step, faded = m.least(g, 1.0), m.most(g, 1.0)
+
+    def mean(average: Number, value: Number, tau: float) -> Number:
+        average = average * ((1.0 + tau) / (faded + tau))
+        return average + step / (step + tau) * (value - average)
+
     def chart(average: Number, square: Number, value: Number, tau: float) -> tuple[Number, Number, Number]:
-        average = average + g / (g + tau) * (value - average)
+        average = mean(average, value, tau)
         expected = 1.0 / (2.0 * tau + 1.0)
         prior = 4.0 * tau
         var = (prior * expected + length * square) / (prior + length) + unsure
         energy = average * average
         return average, average / m.root(var), square + learn * (m.least(energy, 9.0 * var) - square)
 
-    shift = shift + g / (g + SHIFT) * (z - shift)
+    shift = mean(shift, z, SHIFT)
     change, change_z, change_square = chart(change, change_square, z, CHANGE)
     trend, trend_z, trend_square = chart(trend, trend_square, z, TREND)
     spread, spread_z, spread_square = chart(spread, spread_square, h, SPREAD)

@@ -121,6 +121,15 @@ def test_a_gap_in_time_is_silence() -> None:
     assert scores.p_value[701] > 1e-3
 
 
+def test_after_a_gap_usual_values_are_usual() -> None:
+    """Of 200 series with a gap of 40 rows each: the rows after it are as often surprising as others, twice at most."""
+    times = 1.6e9 + 60.0 * np.r_[np.arange(700), np.arange(740, 760)]
+    p = feed(MultiSeriesDetector(200), times, np.random.default_rng(9).standard_normal((720, 200))).p_value
+    after = p.reshape(720, 200)[701:]
+    assert (after <= 1e-2).mean() < 0.02
+    assert (after <= 1e-4).mean() < 1e-3
+
+
 @pytest.mark.parametrize("apart", [[0.005], [0.005, 0.01], [0.3, 1.0], [0.005, 0.01, 0.02, 1.0]])
 def test_senders_of_one_series_that_send_by_turns_make_no_silence(apart: list[float]) -> None:
     rng = np.random.default_rng(6)
