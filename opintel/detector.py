@@ -328,8 +328,8 @@ class Pipeline(NamedTuple):
     """Kind of finding → the labels of its subject, `ANY_LABEL` where the data bring their own. Settings name these. The
     worst comes first: where severities are alike, it titles an incident."""
     adapting: tuple[str, ...] = ()
-    """Kinds whose findings end because the detector gets used to what is new. What they found is over when a finding of
-    severity `info` about the subject says so; of other kinds, when there are no more findings."""
+    """Kinds whose findings may end though what they found has not: the detector gets used to it, or gives it up. It is
+    over when a finding of severity `info` about the subject says so; of other kinds, when no more come."""
     csv: CsvForm = "text"
     """The form in which the wire takes the rows of CSV files: `text` (their column `message` or `content`, else the
     first), `table`, or what a function says of a file's first rows."""

@@ -45,7 +45,7 @@ PIPELINE = Pipeline(
         "plugged": _SERIES,
         "refused": ("scope",),
     },
-    adapting=("unusual", "plugged"),
+    adapting=("down", "unusual", "plugged"),
     csv=look,
     naming=Naming(entities=("instance",)),
     stories=stories,
