@@ -120,7 +120,7 @@ def command(
             leaving.callback(probes.stop)
             click.echo(f"metrics: {probes.url}/metrics", err=True)
         run(members, stop, until_idle=until_idle, watchdog=watchdog)
-        if until_idle and not stop:
+        if until_idle:
             _warn_of_late(system, fed)
 
 
