@@ -27,6 +27,8 @@ EXAMPLE: Final = 300
 """Characters of an example."""
 MOST_BYTES: Final = 1 << 62
 """Bytes of a link and window at most: sizes are what senders say."""
+RATES: Final = (1e-6, 1e13)
+"""Bytes/s between which a throughput is taken for one: what lies outside is unknown."""
 _Ints = NDArray[np.int64]
 _Reals = NDArray[np.float64]
 
@@ -130,7 +132,7 @@ def _sizes(key: _Ints, sizes: _Ints, keys: int) -> list[int]:
 
 def _log_rates(cell: _Ints, throughput: _Reals) -> tuple[_Reals, _Ints]:
     """ln of the throughputs (bytes/s) that are known, and their cells, in order of cell."""
-    known = (throughput > 0.0) & np.isfinite(throughput)
+    known = (throughput >= RATES[0]) & (throughput <= RATES[1])
     order = np.argsort(cell[known], kind="stable")
     # numpy's log may differ in the last bit from one CPU to another
     logs = np.array([math.log(rate) for rate in throughput[known][order].tolist()], dtype=np.float64)

@@ -42,6 +42,10 @@ MOST_DOF = 30.0
 CLIP = 2.5
 """Residuals are clipped at so many standard deviations before they teach (Huber)."""
 
+MOST_SPREAD = 25.0
+"""Times the usual variance inside windows that a window's own counts for at most: one absurd rate must not hide what
+the next day says."""
+
 DRIP = 0.05
 """What a surprising window still teaches, as a share."""
 
@@ -111,6 +115,7 @@ class SlowJudge(Judge):
         within = (self._links.get(rows, "within") + self._pooled["within"] * 10.0) / (
             self._links.get(rows, "freedom") + 10.0
         )
+        spread = np.minimum(spread, MOST_SPREAD * within * (count - 1.0))
         raw = self._pooled["between"] + within / count
         factor = (windows * self._links.get(rows, "factor") + PRIOR_WINDOWS) / (windows + PRIOR_WINDOWS)
         scale = np.sqrt(raw * factor * (1.0 + 1.0 / np.maximum(windows, 1.0)))

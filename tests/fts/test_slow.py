@@ -45,6 +45,20 @@ def test_a_slow_link_is_found_at_once_and_stays_found() -> None:
     assert (first.onset, later.onset) == (100 * SIZE, None)
 
 
+@pytest.mark.parametrize("absurd", [1e300, 1e-300])
+def test_one_absurd_rate_does_not_hide_what_the_next_hours_say(absurd: float) -> None:
+    """Of the link itself, nor of another one through the variance of all."""
+    rng = np.random.default_rng(5)
+    judged, fine = SlowJudge(), [17.0, 0.5]
+    for w in range(100):
+        play(judged, w, [link(rng.normal(*fine, 6), source) for source in "ab"])
+    play(judged, 100, [link(np.append(rng.normal(*fine, 5), np.log(absurd))), link(rng.normal(*fine, 6), "b")])
+    for w in range(101, 107):
+        assert play(judged, w, [link(rng.normal(*fine, 6), source) for source in "ab"]) == []
+    found = [play(judged, 107 + w, [link(rng.normal(15.0, 0.5, 6), source) for source in "ab"]) for w in range(3)]
+    assert [{f.subject["source"] for f in one} for one in found] == [{"a", "b"}] * 3
+
+
 def test_onset_is_the_slice_from_which_on_it_is_slow() -> None:
     rng = np.random.default_rng(3)
     judged = learned(rng)
