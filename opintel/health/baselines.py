@@ -30,6 +30,8 @@ EARLY = 10.0
 """Rows during which nothing is cut off, for want of a scale; `state` looks at them again once all are there."""
 OFF = 1e6
 """What `whitened` and `level` are cut off at. A row so far off is no measurement: scatter and charts learn nothing."""
+ONE = 1.0
+"""How far a constant series at 0 may go the first time, for want of any other scale."""
 SETTLED = 300.0
 """Rows from which on a disturbance slows learning down."""
 NO_LIMIT = 1e308
@@ -76,6 +78,8 @@ class Residual(NamedTuple):
     """How much this row may teach: 1, less during a disturbance."""
     constant: Number
     """Whether the series never moved, so that there is no scale yet."""
+    absurd: Number
+    """Whether the row is so far off that it is no measurement."""
     hour_error: Number
     week_error: Number
     """What the two profiles were wrong by, cut off."""
@@ -188,14 +192,17 @@ def residual(
     sigma = m.most(scale, floor)
     size = m.size(r)
     limit = 4.4 * sigma
-    # a series that was constant has no scale: leaving its value teaches it one, as much as it did the time before
+    # a series that was constant has no scale: leaving its value by no more than that value teaches it one, leaving it
+    # farther only as much as it did so the time before
     constant, leaves = scale <= floor, (size > floor) & (m.size(last) <= floor)
-    first = m.where(leaves, m.least(size, doubt), 0.0)
+    room = m.most(m.size(mean), ONE)
+    first = m.where(leaves, m.where(size <= room, size, m.least(size, doubt)), 0.0)
+    absurd = (size >= OFF * SIGMA * sigma) & (early | (scale > floor) | (size > m.most(room, doubt)))
     cap = m.where(early, size, m.where(constant, first, limit))
     # by successive differences: a shifted level must not pass for a larger scale
     change = r - last
     change = 0.70710678 * m.size(change)
-    pace = m.where(constant | (size < OFF * SIGMA * sigma), g / (g + m.least(memory, SCALE)), 0.0)
+    pace = m.where(absurd & (scale > floor), 0.0, g / (g + m.least(memory, SCALE)))
     rate = trust * g / (g + m.least(memory, ERRORS))
     a0, a1, a2, a3 = m.size(r0), m.size(r1), m.size(r2), m.size(e3)
     nq0 = q0 + rate * (m.least(a0, cap) - q0)
@@ -218,6 +225,7 @@ def residual(
         expert=expert,
         trust=trust,
         constant=constant,
+        absurd=absurd,
         hour_error=m.bounded(e1, m.where(early, NO_LIMIT, 6.0 * m.most(q1, scale))),
         week_error=m.bounded(e2, m.where(early, NO_LIMIT, 6.0 * m.most(q2, scale))),
         state=(

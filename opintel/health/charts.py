@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from opintel.health.arithmetic import Machine, Number
-from opintel.health.baselines import OFF
 
 COLUMNS = (
     *("center", "variance", "root_center", "root_variance", "root_skewness"),
@@ -41,19 +40,25 @@ class Charts(NamedTuple):
 
 
 def charts(
-    m: Machine, x: Number, u: Number, g: Number, memory: Number, trust: Number, state: tuple[Number, ...]
+    m: Machine,
+    x: Number,
+    u: Number,
+    absurd: Number,
+    g: Number,
+    memory: Number,
+    trust: Number,
+    state: tuple[Number, ...],
 ) -> Charts:
-    """One row: value x, whitened residual u, gap g, rows before it that count."""
+    """One row: value x, whitened residual u, whether it is no measurement, gap g, rows before it that count."""
     center, variance, root_center, root_variance, skewness = state[:5]
     shift, change, trend, spread, change_square, trend_square, spread_square, value, run, repeats = state[5:]
     cut = m.bounded(u, 3.0)
     learn = trust * g / (g + m.least(memory + 50.0, MEMORY))
     # a row as far off as can be is no measurement of a mean that moved
-    measured = m.size(u) < OFF
-    off = m.where(measured, cut - center, 0.0)
+    off = m.where(absurd, 0.0, cut - center)
     z = off / m.root(variance)
     root = m.root(m.size(cut))
-    root_off = m.where(measured, root - root_center, 0.0)
+    root_off = m.where(absurd, 0.0, root - root_center)
     h = root_off / m.root(root_variance)
     length = m.least(memory, 1000.0)
     unsure = 0.5 / (length + 30.0)

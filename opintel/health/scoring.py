@@ -79,10 +79,10 @@ def _rows(state: SeriesState, keys: Ints, time: Floats, x: Floats) -> RowScores:
     r = baselines.residual(
         m, x, at, c[VERDICT.start], (1.0 - at.share) * low + at.share * high, extra, tuple(c[BASELINES])
     )
-    t = charts.charts(m, x, r.whitened, at.gap, c[MEMORY], r.trust, tuple(c[CHARTS]))
+    t = charts.charts(m, x, r.whitened, r.absurd, at.gap, c[MEMORY], r.trust, tuple(c[CHARTS]))
 
     teach, teach_law = (
-        verdict.teaches(m, at.age, c[MEMORY], c[TROUBLE], r.whitened, most) for most in (verdict.FIRST, verdict.BURST)
+        verdict.teaches(m, at.age, c[MEMORY], c[TROUBLE], r.absurd, most) for most in (verdict.FIRST, verdict.BURST)
     )
     z = np.empty((len(STATISTICS), n))
     bounds, over = [], []
@@ -99,7 +99,8 @@ def _rows(state: SeriesState, keys: Ints, time: Floats, x: Floats) -> RowScores:
     if len(rows):
         kind = np.repeat(np.arange(RANKED), [len(o) for o in over])
         v = np.concatenate([ranked[k][0][o] for k, o in enumerate(over)])
-        tails = state.exceed(keys[rows], 2 * kind + (v < 0.0), np.abs(v), teach[rows] > 0.5)
+        first = r.constant[rows] & ~r.absurd[rows]
+        tails = state.exceed(keys[rows], 2 * kind + (v < 0.0), np.abs(v), teach[rows] > 0.5, first)
         z[kind, rows] = np.copysign(tails, v)
     z[3], z[4], z[5] = t.change, t.trend, t.spread
     z[_FLAT] = 0.0
@@ -135,10 +136,10 @@ def score_row(state: SeriesState, key: int, time: float, x: float) -> RowScores:
     hours, weeks = state.hours[key], state.weeks[key]
     low, high, extra = hours.item(0, hour), hours.item(0, following), weeks.item(0, week)
     r = baselines.residual(m, x, at, c[VERDICT.start], (1.0 - at.share) * low + at.share * high, extra, c[BASELINES])
-    t = charts.charts(m, x, r.whitened, at.gap, c[MEMORY], r.trust, c[CHARTS])
+    t = charts.charts(m, x, r.whitened, r.absurd, at.gap, c[MEMORY], r.trust, c[CHARTS])
 
     teach, teach_law = (
-        verdict.teaches(m, at.age, c[MEMORY], c[TROUBLE], r.whitened, most) for most in (verdict.FIRST, verdict.BURST)
+        verdict.teaches(m, at.age, c[MEMORY], c[TROUBLE], r.absurd, most) for most in (verdict.FIRST, verdict.BURST)
     )
     z: list[float] = []
     bounds: list[float] = []
@@ -156,7 +157,8 @@ def score_row(state: SeriesState, key: int, time: float, x: float) -> RowScores:
         kind = np.array([k for k, _ in over])
         signed = np.array([v for _, v in over])
         side, taught = 2 * kind + (signed < 0.0), np.full(len(over), teach > 0.5)
-        tails = state.exceed(np.full(len(over), key), side, np.abs(signed), taught).tolist()
+        first = np.full(len(over), r.constant and not r.absurd)
+        tails = state.exceed(np.full(len(over), key), side, np.abs(signed), taught, first).tolist()
         for (k, v), tail in zip(over, tails, strict=True):
             z[k] = tail if v >= 0.0 else -tail
     flat = float(_stuck(t.run, t.repeats)) if t.run > 0.5 else 0.0

@@ -119,8 +119,9 @@ class SeriesState:
         self.weeks = np.array(arrays["weeks"], dtype=np.float32, order="C")
         self.firsts = np.array(arrays["firsts"], dtype=np.float64, order="C")
 
-    def exceed(self, keys: Ints, sides: Ints, x: Floats, taught: NDArray[np.bool_]) -> Floats:
-        """z (n,) of values x (n,) above the bounds of these tails, which learn those that are `taught`; none twice."""
+    def exceed(self, keys: Ints, sides: Ints, x: Floats, taught: NDArray[np.bool_], first: NDArray[np.bool_]) -> Floats:
+        """z (n,) of values x (n,) above the bounds of these tails, which learn those that are `taught`; none twice.
+        What is the `first` departure of a constant series is kept as it is: there is no scale to say how far it was."""
         s = self.columns
         excess, count, bound = s[_EXCESS + sides, keys], s[_COUNT + sides, keys], s[BOUNDS + sides, keys]
         flat = self.rings.reshape(-1, KEPT)
@@ -128,11 +129,11 @@ class SeriesState:
         z = tail_z(x, flat[rows], count, s[_FIT_BOUND + sides, keys], s[_SHAPE + sides, keys], s[_SCALE + sides, keys])
         if not taught.all():
             keys, sides, rows, x = keys[taught], sides[taught], rows[taught], x[taught]
-            excess, count, bound = excess[taught], count[taught], bound[taught]
+            excess, count, bound, first = excess[taught], count[taught], bound[taught], first[taught]
         s[_EXCESS + sides, keys] = excess + (np.minimum(x - bound, 6.0 * excess) - excess) / np.minimum(
             count + 20.0, KEPT
         )
-        keep(flat, rows, np.minimum(x, bound + _REACH * excess), count)
+        keep(flat, rows, np.where(first, x, np.minimum(x, bound + _REACH * excess)), count)
         count = count + 1.0
         s[_COUNT + sides, keys] = count
         due = np.flatnonzero((count % _FIT == 0.0) & (count >= 16.0))

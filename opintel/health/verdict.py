@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from opintel.health.arithmetic import Machine, Number
-from opintel.health.baselines import DAY, OFF, SETTLED
+from opintel.health.baselines import DAY, SETTLED
 from opintel.stats.tails import SHARE
 
 COLUMNS = ("strangeness", "energy_bound", "energy_scale", "energy_count", "trouble", "hold", "peak")
@@ -49,12 +49,12 @@ class Verdict(NamedTuple):
     state: tuple[Number, ...]
 
 
-def teaches(m: Machine, age: Number, memory: Number, trouble: Number, whitened: Number, most: float) -> Number:
+def teaches(m: Machine, age: Number, memory: Number, trouble: Number, absurd: Number, most: float) -> Number:
     """1 where a row may teach how rare values are, 0 where it comes after `most` rows of a disturbance: one fault must
     not make the next one usual. In the first two days (s of `age`) all rows do, as most of what is new then is usual,
-    but not those as far off as `whitened` goes: a run of them is no measurement."""
+    but not those that are `absurd`."""
     new = (age < 2.0 * DAY) | (memory < SETTLED)
-    return m.where((new & (m.size(whitened) < OFF)) | (trouble < most), 1.0, 0.0)
+    return m.where(trouble < most, 1.0, m.where(absurd, 0.0, m.where(new, 1.0, 0.0)))
 
 
 def side(

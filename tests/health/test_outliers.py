@@ -118,3 +118,13 @@ def test_one_leap_of_a_counter_does_not_hide_what_its_rate_does_later() -> None:
     assert said[600] <= -4.0
     assert all(p is not None and p > -4.0 for p in said[620:860])
     assert sum(p is not None and p <= -4.0 for p in said[860:]) >= 3
+
+
+def test_a_coarse_sensor_that_moves_by_one_step_is_news_for_half_an_hour() -> None:
+    """Whole degrees that stand still for three hours: the first step is news, that it stays for hours is none."""
+    values = np.full((400, SERIES), 50.0)
+    values[180:, ::2] = 49.0
+    values[180:, 1::2] = 51.0
+    p = judged(values).p_value.reshape(values.shape)
+    assert (p[180] <= 1e-4).all()
+    assert (p[180:] <= 1e-4).sum(axis=0).max() < 45
