@@ -7,39 +7,41 @@ from __future__ import annotations
 import msgspec
 
 from opintel.dqm.histograms import Listing
+from opintel.evidence import Evidence
 
 
 class HistogramOutcome(msgspec.Struct, array_like=True, frozen=True, tag="outcome", gc=False):
-    """One histogram in one lumisection. The record's key is the histogram's, with ` run N` behind it."""
+    """One histogram in one lumisection. The record's key is the run, `|` and the histogram's key."""
 
     run: int
     lumisection: int
     state: str
-    """`judged`; `waits`: too few entries, added to those of the next lumisection; `empty`: no entry at all; or why it
-    cannot be judged: `alone` (no reference yet), `axes` (other bins than its references'), `content` (not finite, or
+    """`judged`; `waits`: too few entries, to be judged with those of the next lumisections; `empty`: no entry at all;
+    or why it cannot be judged: `alone` (too few references yet), `axes` (its bins are new), `content` (not finite, or
     negative without variances)."""
-    entries: float
-    """Its contents summed, those of this lumisection alone; NaN where they are not numbers."""
-    usual: float
-    """Entries a lumisection that its references had (a unit of luminosity, where luminosity is known); NaN unknown."""
-    since: int = 0
-    """First lumisection of those that were judged together; this one where it is 0."""
+    entries: float | None
+    """Of this lumisection; None where its contents say nothing of it."""
+    usual: float | None
+    """Entries that its references had in a time as long; None without references."""
+    since: int
+    """First of the lumisections that were judged together."""
     log10_p: float | None = None
-    basis: str = "none"
+    exact: bool = False
+    """Whether the null knows counting statistics alone, and no systematic error that was learned."""
     effect: float = 0.0
-    """Largest pull, with its sign."""
+    """The largest pull, with its sign."""
     kind: str = ""
     """Of what stands out: dead, hot, noisy, shifted, changed."""
-    evidence: bytes = b""
-    """msgpack of the `Explained` of a histogram whose p is below the emission level; else empty."""
+    place: str = ""
+    """Where, in the words of the axes."""
+    evidence: tuple[Evidence, ...] = ()
+    """Of a histogram whose p is at most the emission level."""
     superseded: int = 0
     """Revisions that a higher one replaced."""
-    references: str = ""
-    """Which references it was compared with, in a few words: `run 381101 LS 1-30 and 2 more`."""
 
 
 class ManifestListed(msgspec.Struct, array_like=True, frozen=True, tag="listed"):
-    """A manifest, of the highest revision."""
+    """A manifest, of the highest revision. The record's key is the run, `|` and the manifest's key."""
 
     run: int
     lumisection: int
@@ -47,10 +49,19 @@ class ManifestListed(msgspec.Struct, array_like=True, frozen=True, tag="listed")
 
 
 class ReferencePublished(msgspec.Struct, array_like=True, frozen=True, tag="published"):
-    """A reference of a set has come."""
+    """A reference of a set has come. The record's key is the set, `|` and the histogram's key."""
 
     set: str
     checksum: int
 
 
 DqmRecord = HistogramOutcome | ManifestListed | ReferencePublished
+
+
+def run_key(run: int, key: str) -> str:
+    """The key of the record about a histogram, or manifest, in a run.
+
+    >>> run_key(381103, "calo||energy")
+    '381103|calo||energy'
+    """
+    return f"{run}|{key}"

@@ -1,0 +1,48 @@
+"""The two stages of the DQM stream, on one page.
+
+Histograms of a lumisection → (by histogram) how each compares with its references → (by subsystem) those that stand
+out, are empty or are missing, and the state of the subsystem.
+"""
+
+from __future__ import annotations
+
+from opintel.detector import Pipeline
+from opintel.dqm.histograms import Histograms
+from opintel.dqm.quality import DqmJudge, place_of
+from opintel.dqm.records import HistogramOutcome, ManifestListed, ReferencePublished
+from opintel.dqm.reducer import DqmReducer
+from opintel.dqm.wire import DqmWire, ends
+from opintel.naming import Naming
+from opintel.simulation import Stories
+
+
+def stories() -> Stories:
+    """What the simulator tells."""
+    from opintel.dqm.simulate import STORIES
+
+    return STORIES
+
+
+_HISTOGRAM = ("scope", "dataset", "histogram")
+
+PIPELINE = Pipeline(
+    domain="dqm",
+    payload=Histograms,
+    record=HistogramOutcome | ManifestListed | ReferencePublished,
+    wire=DqmWire,
+    reducer=DqmReducer,
+    judges=(DqmJudge,),
+    ends=ends,
+    kinds={
+        "missing": _HISTOGRAM,
+        "dead": _HISTOGRAM,
+        "hot": _HISTOGRAM,
+        "noisy": _HISTOGRAM,
+        "shifted": _HISTOGRAM,
+        "changed": _HISTOGRAM,
+        "insufficient": ("scope",),
+        "quality": ("scope", "run", "lumisection"),
+    },
+    naming=Naming(entities=("histogram",), times=place_of),
+    stories=stories,
+)
