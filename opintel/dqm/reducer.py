@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opintel.detector import Controls, Emit, Record, Reduced, Reducer, WindowRows
-from opintel.dqm.comparing import Compared, compared
+from opintel.dqm.against_references import Compared, compared
 from opintel.dqm.elements import STORAGES, Storage
 from opintel.dqm.histograms import HISTOGRAM, MANIFEST, REFERENCE, Histograms, Listing
 from opintel.dqm.histories import Floats, Histories, Ints, Marks
@@ -107,10 +107,9 @@ class DqmReducer(Reducer[Histograms]):
         tested: dict[str, dict[str, int]] = {}
         for at in order[kind == REFERENCE].tolist():
             said.append(self._reference(closing, at))
-        for at in newest[kinds == MANIFEST].tolist():
-            listing = _listing.decode(payload.about.values[payload.about.code[at]])
-            number, key = (int(payload.run[at]), int(payload.lumisection[at])), rows.key.values[rows.key.code[at]]
-            said.append((run_key(number[0], key), self.scope(key), ManifestListed(*number, listing)))
+        for first, end in zip(np.r_[0, ends[:-1] + 1].tolist(), (ends + 1).tolist(), strict=True):
+            if kind[first] == MANIFEST:
+                said.append(self._manifest(closing, order[first:end]))
         chosen = kinds == HISTOGRAM
         for group in _groups(closing, newest[chosen], superseded[chosen]):
             for key, outcome in zip(group.keys, self._judged(closing, group), strict=True):
@@ -122,6 +121,18 @@ class DqmReducer(Reducer[Histograms]):
         said.sort(key=lambda one: one[0])
         records = [Record(closing.window, KINDS[type(one)], key, scope, one) for key, scope, one in said]
         return Reduced(records, tested)
+
+    def _manifest(self, closing: WindowRows[Histograms], places: Ints) -> tuple[str, str, DqmRecord]:
+        """A run's manifest from its rows, in order of revision; those of the highest together are the manifest."""
+        rows, payload = closing.rows, closing.rows.payload
+        at = int(places[-1])
+        latest = places[payload.revision[places] == payload.revision[at]]
+        parts = [_listing.decode(payload.about.values[payload.about.code[n]]) for n in latest.tolist()]
+        listing = parts[-1]
+        if any(part.paths is not None for part in parts):
+            listing = msgspec.structs.replace(listing, paths=sorted({p for part in parts for p in part.paths or ()}))
+        key, run = rows.key.values[rows.key.code[at]], int(payload.run[at])
+        return run_key(run, key), self.scope(key), ManifestListed(run, int(payload.lumisection[at]), listing)
 
     def _reference(self, closing: WindowRows[Histograms], at: int) -> tuple[str, str, DqmRecord]:
         rows, payload = closing.rows, closing.rows.payload
@@ -176,10 +187,11 @@ class DqmReducer(Reducer[Histograms]):
         adopted = ready.copy()
         if len(judged):
             held = pinned.over(past.references(rows[judged], usable[:, judged]), judged)
+            paths = [group.keys[n].split("|", 2)[2] for n in judged.tolist()]
             found = compared(
-                group.storage, group.axes, group.x, sums[:, judged], held, floor[judged], explain=settings.emit
+                paths, group.axes, group.storage, group.x, sums[:, judged], held, floor[judged], explain=settings.emit
             )
-            calm = found.log10_p > settings.adopt
+            calm = ~(found.log10_p <= settings.adopt)
             adopted[judged] = calm
             _learn_error(past, rows[judged[calm]], found.excess[calm])
         learn = np.flatnonzero(adopted)
@@ -187,7 +199,9 @@ class DqmReducer(Reducer[Histograms]):
         marks = Marks(group.run, category, first, group.lumisection, spans.astype(np.int64), spans * seconds, whole)
         past.learn(rows[learn], sums[:, learn], Marks(*[mark[learn] for mark in marks]))
 
-        place_of = {n: at for at, n in enumerate(judged.tolist())}
+        place_of = (
+            {} if found is None else {n: at for at, n in enumerate(judged.tolist()) if not np.isnan(found.log10_p[at])}
+        )
         for n in range(len(rows)):
             at = place_of.get(n)
             has = bool(sound[n]) and np.isfinite(entries[n])

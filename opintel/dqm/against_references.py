@@ -1,0 +1,128 @@
+"""A group of histograms with equal axes against the references that stage 1 keeps of them: sums in, verdicts out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opintel.dqm.compare import compare_with_floor
+from opintel.dqm.comparison import Comparison
+from opintel.dqm.elements import Storage
+from opintel.dqm.histories import Floats
+from opintel.dqm.means import compare_means
+from opintel.dqm.pictures import Explained, Place, pictures, placed
+from opintel.evidence import Evidence
+
+COUNTED = 5.0
+"""Entries expected in a bin from which on its scatter says something of the systematic error."""
+LARGEST = 1e6
+"""Pulls are said to be no larger."""
+
+
+class Compared(NamedTuple):
+    """What is said of n histograms."""
+
+    log10_p: NDArray[np.float64]
+    """(n,); NaN where there was nothing to compare."""
+    effect: NDArray[np.float64]
+    """(n,) the largest pull, with its sign."""
+    excess: NDArray[np.float64]
+    """(n,) an estimate of the squared relative error of a bin beyond statistics; NaN where there is none."""
+    kinds: list[str]
+    """Of what stands out in those that are explained; else empty."""
+    places: list[str]
+    evidence: list[tuple[Evidence, ...]]
+
+    def of(self, n: int) -> dict[str, Any]:
+        """What a `HistogramOutcome` takes over of one of them."""
+        return {
+            "log10_p": float(self.log10_p[n]),
+            "effect": float(self.effect[n]),
+            "kind": self.kinds[n],
+            "place": self.places[n],
+            "evidence": self.evidence[n],
+        }
+
+
+def compared(
+    paths: Sequence[str],
+    axes: str,
+    storage: Storage,
+    x: int,
+    sums: Floats,
+    references: Floats,
+    floor: NDArray[np.float64],
+    *,
+    explain: float,
+) -> Compared:
+    """Compares sums (planes, n, size) with references (R, planes, n, size), as `histories` keeps them; `x` values are a
+    row of a map, `floor` (n,) relative systematic errors. Those with log10 p at most `explain` get pictures.
+    """
+    n, size = sums.shape[1:]
+    shape = (n, size) if x == size else (n, size // x, x)
+    found = _comparison(storage, sums, references, floor, shape)
+    log10_p = np.minimum(found.log10_p, 0.0)
+    kinds, places, evidence = [""] * n, [""] * n, [()] * n
+    for row in np.flatnonzero(log10_p <= explain).tolist():
+        regions = _regions(found, row)
+        kinds[row] = regions[0][4] if regions else "shifted" if found.test(row) == "shape" else "changed"
+        places[row] = placed(axes, regions)
+        flat = (found.observed[row], found.expected[row], found.error[row], found.pull[row])
+        arrays = [np.asarray(one, dtype=np.float64).reshape(-1, x) for one in flat]
+        evidence[row] = pictures(paths[row], axes, storage, Explained(*arrays, regions))
+    effect = np.clip(np.nan_to_num(found.effect), -LARGEST, LARGEST)
+    return Compared(log10_p, effect, _excess(storage, found, references), kinds, places, evidence)
+
+
+def _comparison(
+    storage: Storage, sums: Floats, references: Floats, floor: NDArray[np.float64], shape: tuple[int, ...]
+) -> Comparison:
+    into = (len(references), *shape)
+    if storage == "mean":
+        (mean, variance), (means, variances) = _means(sums), _means(references.transpose(1, 0, 2, 3))
+        return compare_means(
+            mean.reshape(shape), means.reshape(into), variance.reshape(shape), variances.reshape(into), floor
+        )
+    if storage == "weighted":
+        return compare_with_floor(
+            sums[0].reshape(shape),
+            references[:, 0].reshape(into),
+            floor,
+            observed_variance=sums[1].reshape(shape),
+            reference_variance=references[:, 1].reshape(into),
+            axes=len(shape) - 1,
+        )
+    return compare_with_floor(sums[0].reshape(shape), references[:, 0].reshape(into), floor, axes=len(shape) - 1)
+
+
+def _means(sums: Floats) -> tuple[Floats, Floats]:
+    """(means, their variances) of weighted means and weights (2, …); NaN where there is no weight."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(sums[1] > 0, sums[0] / sums[1], np.nan), np.where(sums[1] > 0, 1.0 / sums[1], np.nan)
+
+
+def _regions(found: Comparison, row: int) -> list[Place]:
+    """The regions of a histogram or map, in one form."""
+    regions: list[Any] = found.located(row)
+    return [(0, one[0], 0, one[1], one[2]) if len(one) == 3 else one for one in regions]
+
+
+def _excess(storage: Storage, found: Comparison, references: Floats) -> NDArray[np.float64]:
+    """Of counts: the mean squared departure beyond that of counting, as a share of the contents squared, over the bins
+    that have entries enough. (observed − expected)² has the mean expected (1 + observed total / reference total) + f²
+    expected².
+    """
+    n = len(found.log10_p)
+    if storage != "count":
+        return np.zeros(n)
+    expected = found.expected.reshape(n, -1)
+    total = references[:, 0].sum(axis=(0, 2), dtype=np.float64)
+    ratio = 1.0 + expected.sum(axis=1) / np.maximum(total, 1.0)
+    enough = expected >= COUNTED
+    off = np.square(found.observed.reshape(n, -1) - expected) - expected * ratio[:, None]
+    weight = (np.square(expected) * enough).sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(weight > 0, (off * enough).sum(axis=1) / weight, np.nan)
