@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from opintel.dqm.compare import compare_with_floor
+from opintel.dqm.comparing import compare_with_floor
 from opintel.dqm.comparison import Comparison
 from opintel.dqm.elements import Storage
 from opintel.dqm.histories import Floats
-from opintel.dqm.means import compare_means
 from opintel.dqm.pictures import Explained, Place, pictures, placed
 from opintel.evidence import Evidence
 
@@ -82,6 +81,8 @@ def _comparison(
 ) -> Comparison:
     into = (len(references), *shape)
     if storage == "mean":
+        from opintel.dqm.means import compare_means
+
         (mean, variance), (means, variances) = _means(sums), _means(references.transpose(1, 0, 2, 3))
         return compare_means(
             mean.reshape(shape), means.reshape(into), variance.reshape(shape), variances.reshape(into), floor

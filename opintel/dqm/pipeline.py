@@ -38,6 +38,7 @@ PIPELINE = Pipeline(
         "dead": _HISTOGRAM,
         "hot": _HISTOGRAM,
         "noisy": _HISTOGRAM,
+        "low": _HISTOGRAM,
         "shifted": _HISTOGRAM,
         "changed": _HISTOGRAM,
         "insufficient": ("scope",),

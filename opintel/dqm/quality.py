@@ -70,7 +70,8 @@ class _Bad(NamedTuple):
 
 
 class DqmJudge(Judge):
-    """Findings of kinds `missing`, `dead`, `hot`, `noisy`, `shifted`, `changed`, `insufficient` and `quality`."""
+    """Findings about histograms, kinds `missing`, `dead`, `hot`, `noisy`, `low`, `shifted` and `changed`, and about the
+    subsystem, `insufficient` and `quality`."""
 
     name = "dqm.quality"
     version = 1
@@ -232,7 +233,7 @@ class DqmJudge(Judge):
     def _unjudged(self, here: _Lumisection, silent: Sequence[str], expected: Predicted) -> Iterable[Finding]:
         """One finding when the reasons why histograms are not judged change."""
         why = dict.fromkeys(silent, "empty")
-        why |= {key: one.state for key, one in here.outcomes.items() if one.state in UNJUDGED}
+        why |= {key: one.state for key, one in here.outcomes.items() if one.state in UNJUDGED and one.state != "empty"}
         reasons = sorted(set(why.values()))
         if reasons == self._insufficient:
             return
@@ -365,7 +366,14 @@ class DqmJudge(Judge):
         self._seen = {dataset: list(paths) for dataset, paths in seen}
 
 
-WORDS = {"dead": "dead", "hot": "hot", "noisy": "noisy", "shifted": "shifted", "changed": "not as its references"}
+WORDS = {
+    "dead": "dead",
+    "hot": "hot",
+    "noisy": "noisy",
+    "low": "low",
+    "shifted": "shifted",
+    "changed": "not as its references",
+}
 """Kind of finding → what a histogram is."""
 UNJUDGED = {
     "empty": "empty",

@@ -42,7 +42,8 @@ def located(log10_p: float, pull: Floats, observed: NDArray[Any], expected: Floa
         for box in _components(sign * pull):
             part = tuple(slice(first, last + 1) for first, last in box)
             inside = sign * pull[part] >= GROWN
-            seen, due = float(observed[part][inside].sum()), float(expected[part][inside].sum())
+            core = sign * pull[part] >= SEED  # what lies at the edge by chance does not change what it is called
+            seen, due = float(observed[part][core].sum()), float(expected[part][core].sum())
             kind = _kind(sign, seen, due, int(inside.sum()))
             strength = float(np.square(pull[part][inside]).sum())
             corners = [first for first, _ in box] + [last for _, last in box]
