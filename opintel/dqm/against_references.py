@@ -12,6 +12,7 @@ from opintel.dqm.comparing import compare_with_floor
 from opintel.dqm.comparison import Comparison
 from opintel.dqm.elements import Storage
 from opintel.dqm.histories import Floats
+from opintel.dqm.means import compare_means
 from opintel.dqm.pictures import Explained, Place, pictures, placed
 from opintel.evidence import Evidence
 
@@ -73,7 +74,7 @@ def compared(
         arrays = [np.asarray(one, dtype=np.float64).reshape(-1, x) for one in flat]
         evidence[row] = pictures(paths[row], axes, storage, Explained(*arrays, regions))
     effect = np.clip(np.nan_to_num(found.effect), -LARGEST, LARGEST)
-    return Compared(log10_p, effect, _excess(storage, found, references), kinds, places, evidence)
+    return Compared(log10_p, effect, _excess(storage, found, sums, references), kinds, places, evidence)
 
 
 def _comparison(
@@ -81,12 +82,10 @@ def _comparison(
 ) -> Comparison:
     into = (len(references), *shape)
     if storage == "mean":
-        from opintel.dqm.means import compare_means
-
         (mean, variance), (means, variances) = _means(sums), _means(references.transpose(1, 0, 2, 3))
-        return compare_means(
-            mean.reshape(shape), means.reshape(into), variance.reshape(shape), variances.reshape(into), floor
-        )
+        error = floor[:, None] * np.abs(np.nan_to_num(mean))
+        around = (mean.reshape(shape), variance.reshape(shape), means.reshape(into), variances.reshape(into))
+        return compare_means(*around, floor=error.reshape(shape))
     if storage == "weighted":
         return compare_with_floor(
             sums[0].reshape(shape),
@@ -111,19 +110,27 @@ def _regions(found: Comparison, row: int) -> list[Place]:
     return [(0, one[0], 0, one[1], one[2]) if len(one) == 3 else one for one in regions]
 
 
-def _excess(storage: Storage, found: Comparison, references: Floats) -> NDArray[np.float64]:
-    """Of counts: the mean squared departure beyond that of counting, as a share of the contents squared, over the bins
-    that have entries enough. (observed − expected)² has the mean expected (1 + observed total / reference total) + f²
-    expected².
+def _excess(storage: Storage, found: Comparison, sums: Floats, references: Floats) -> NDArray[np.float64]:
+    """The mean squared departure beyond statistics as a share of the contents squared, over the bins that have entries
+    enough. (observed − expected)² has the mean v + f² expected²; of counts v = expected (1 + observed total / reference
+    total), else v is the sum of the variances.
     """
     n = len(found.log10_p)
-    if storage != "count":
-        return np.zeros(n)
-    expected = found.expected.reshape(n, -1)
-    total = references[:, 0].sum(axis=(0, 2), dtype=np.float64)
-    ratio = 1.0 + expected.sum(axis=1) / np.maximum(total, 1.0)
-    enough = expected >= COUNTED
-    off = np.square(found.observed.reshape(n, -1) - expected) - expected * ratio[:, None]
-    weight = (np.square(expected) * enough).sum(axis=1)
+    observed, expected = found.observed.reshape(n, -1), found.expected.reshape(n, -1)
+    if storage == "count":
+        total = references[:, 0].sum(axis=(0, 2), dtype=np.float64)
+        ratio = 1.0 + expected.sum(axis=1) / np.maximum(total, 1.0)
+        enough, variance = expected >= COUNTED, expected * ratio[:, None]
+    elif storage == "mean":
+        weight = references[:, 1].sum(axis=0, dtype=np.float64)
+        enough = (sums[1] > 0) & (weight > 0) & np.isfinite(expected)
+        variance = 1.0 / np.where(enough, sums[1], 1.0) + 1.0 / np.where(enough, weight, 1.0)
+    else:
+        whole = references.sum(axis=0, dtype=np.float64)
+        scale = expected.sum(axis=1) / np.where(whole[0].sum(axis=1) > 0, whole[0].sum(axis=1), np.inf)
+        enough = np.square(expected) >= COUNTED * sums[1]
+        variance = sums[1] + whole[1] * np.square(scale)[:, None]
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(weight > 0, (off * enough).sum(axis=1) / weight, np.nan)
+        off = np.where(enough, np.square(observed - expected) - variance, 0.0).sum(axis=1)
+        weight = np.where(enough, np.square(expected), 0.0).sum(axis=1)
+        return np.where(weight > 0, off / weight, np.nan)

@@ -131,6 +131,8 @@ def _like(name: str, given: ArrayLike | None, shape: tuple[int, ...]) -> NDArray
 
 def _floor(floor: ArrayLike, shape: tuple[int, ...]) -> Floats | None:
     given = np.asarray(floor, dtype=np.float64)
+    if given.ndim == 0 and not given:
+        return None
     if given.ndim == 1:
         given = given.reshape(-1, *(1,) * (len(shape) - 1))
-    return np.broadcast_to(given, shape) if given.any() else None
+    return np.broadcast_to(given, shape)  # where it is 0 too: what is said of one does not depend on the others

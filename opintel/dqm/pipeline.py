@@ -39,6 +39,7 @@ PIPELINE = Pipeline(
         "hot": _HISTOGRAM,
         "noisy": _HISTOGRAM,
         "low": _HISTOGRAM,
+        "high": _HISTOGRAM,
         "shifted": _HISTOGRAM,
         "changed": _HISTOGRAM,
         "insufficient": ("scope",),

@@ -70,7 +70,7 @@ class _Bad(NamedTuple):
 
 
 class DqmJudge(Judge):
-    """Findings about histograms, kinds `missing`, `dead`, `hot`, `noisy`, `low`, `shifted` and `changed`, and about the
+    """Findings about histograms, kinds `missing`, `dead`, `hot`, `noisy`, `low`, `high`, `shifted` and `changed`, and about the
     subsystem, `insufficient` and `quality`."""
 
     name = "dqm.quality"
@@ -371,6 +371,7 @@ WORDS = {
     "hot": "hot",
     "noisy": "noisy",
     "low": "low",
+    "high": "high",
     "shifted": "shifted",
     "changed": "not as its references",
 }

@@ -31,7 +31,7 @@ class HistogramOutcome(msgspec.Struct, array_like=True, frozen=True, tag="outcom
     effect: float = 0.0
     """The largest pull, with its sign."""
     kind: str = ""
-    """Of what stands out: dead, hot, noisy, low, shifted, changed."""
+    """Of what stands out: dead, hot, noisy, low, high (of means), shifted, changed."""
     place: str = ""
     """Where, in the words of the axes."""
     evidence: tuple[Evidence, ...] = ()

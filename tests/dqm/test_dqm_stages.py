@@ -309,3 +309,31 @@ def test_a_split_of_the_keys_changes_nothing(stages: Stages, detector: Detector)
         apart += twin.records
     assert apart == together
     assert twin.reducer.state() == stages.reducer.state()
+
+
+def profile(rng: np.random.Generator, path: str, mean: Any, spread: float = 5.0, entries: int = 100) -> Any:
+    """Means of 40 bins with the variances of the means."""
+    contents = mean + spread / np.sqrt(entries) * rng.standard_normal(40)
+    variances = np.full(40, spread**2 / entries)
+    return element(path, contents, storage="mean", variances=variances, entries=40.0 * entries)
+
+
+def test_profiles_are_judged_on_their_means() -> None:
+    rng, stages, mean = np.random.default_rng(5), Stages(), np.linspace(50.0, 90.0, 40)
+    found = stages.play(5, range(1, 21), lambda n: [profile(rng, "T/p", mean, entries=100 + n)])
+    assert [k for f in found.values() for k in kinds(f)] == []
+    up = mean.copy()
+    up[7] += 5.0  # ten errors of the mean
+    assert kinds(stages.play(5, [21], lambda n: [profile(rng, "T/p", up)])[21]) == [("high", "T/p")]
+
+
+def test_sums_of_weights_are_judged_by_their_variances() -> None:
+    rng, stages = np.random.default_rng(6), Stages()
+
+    def weighted(n: int, factor: float = 1.0) -> Any:
+        counts = rng.poisson(shape() * np.where(np.arange(40) == 12, factor, 1.0))
+        return [element("T/w", 2.5 * counts, storage="weighted", variances=6.25 * counts)]
+
+    found = stages.play(5, range(1, 31), weighted)
+    assert [k for f in found.values() for k in kinds(f)] == []
+    assert kinds(stages.play(5, [31], lambda n: weighted(n, 3.0))[31]) == [("hot", "T/w")]
