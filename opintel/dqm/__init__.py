@@ -7,9 +7,13 @@ conditions.
   `shapes` what they say of the lumisection and of axes, `assembly` puts the rows together
 * `encoder`: monitor elements as messages of the wire
 * `records`: what stage 1 says of a histogram in a lumisection
-* `comparing`: histograms against references, one calibrated p each; stands on `bin_tables`, `combined_references`,
-`judged`,
-  `statistics`, `windows` and `verdicts`, answers a `comparison` with its `regions`
+* `comparing`, `means`: histograms and profiles against references, one calibrated p each; stand on `bin_tables`,
+  `combined_references`, `judged`, `statistics`, `windows` and `verdicts`, answer a `comparison` with its `regions`
+* `pipeline`: the two stages: `reducer` on `histories` (references that roll), `published` (references that were pinned)
+  and `against_references`; `quality` on `occupancy` (is an empty one dead) and `status`; both draw with `pictures`
+* `certify`: golden and defect JSON
+* `simulate`: a detector with faults whose truth is known: `detector_model` says what is usual, `beam` when data are
+  taken, `story` what goes wrong, `happenings` how it shows
 """
 
 from __future__ import annotations

@@ -65,14 +65,15 @@ def compared(
     shape = (n, size) if x == size else (n, size // x, x)
     found = _comparison(storage, sums, references, floor, shape)
     log10_p = np.minimum(found.log10_p, 0.0)
-    kinds, places, evidence = [""] * n, [""] * n, [()] * n
+    kinds, places = [""] * n, [""] * n
+    evidence: list[tuple[Evidence, ...]] = [()] * n
     for row in np.flatnonzero(log10_p <= explain).tolist():
         regions = _regions(found, row)
         kinds[row] = regions[0][4] if regions else "shifted" if found.test(row) == "shape" else "changed"
         places[row] = placed(axes, regions)
         flat = (found.observed[row], found.expected[row], found.error[row], found.pull[row])
-        arrays = [np.asarray(one, dtype=np.float64).reshape(-1, x) for one in flat]
-        evidence[row] = pictures(paths[row], axes, storage, Explained(*arrays, regions))
+        observed, expected, error, pull = (np.asarray(one, dtype=np.float64).reshape(-1, x) for one in flat)
+        evidence[row] = pictures(paths[row], axes, storage, Explained(observed, expected, error, pull, regions))
     effect = np.clip(np.nan_to_num(found.effect), -LARGEST, LARGEST)
     return Compared(log10_p, effect, _excess(storage, found, sums, references), kinds, places, evidence)
 

@@ -70,8 +70,8 @@ class _Bad(NamedTuple):
 
 
 class DqmJudge(Judge):
-    """Findings about histograms, kinds `missing`, `dead`, `hot`, `noisy`, `low`, `high`, `shifted` and `changed`, and about the
-    subsystem, `insufficient` and `quality`."""
+    """Findings about histograms (kinds `missing`, `dead`, `hot`, `noisy`, `low`, `high`, `shifted` and `changed`) and
+    about the subsystem (`insufficient` and `quality`)."""
 
     name = "dqm.quality"
     version = 1
