@@ -103,7 +103,8 @@ def axes_of(text: str) -> tuple[tuple[BinAxis, ...], bool]:
         if "labels" in one:
             axes.append(BinAxis((), tuple(one["labels"]), *about))
         elif "regular" in one:
-            axes.append(BinAxis.regular(*one["regular"], *about))
+            bins, low, high = one["regular"]
+            axes.append(BinAxis.regular(bins, low, high, *about))
         else:
             axes.append(BinAxis(tuple(one["edges"]), (), *about))
     return tuple(axes), bool(found["flow"])

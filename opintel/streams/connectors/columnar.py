@@ -17,6 +17,10 @@ MAX_SLICE = 16 << 20
 """Bytes of a message; a larger one is halved until its parts are below that, or one row …"""
 AIM = 4 << 20
 """… so messages are cut where a file's own figures promise so many bytes."""
+OURS = b"opintel."
+"""How the keys of a schema's metadata begin that go with each message; others (pandas') do not, …"""
+MAX_METADATA = 1 << 17
+"""… nor do more than so many bytes."""
 
 
 def slices(form: str, file: BinaryIO, offset: int, end: int) -> Iterator[tuple[bytes, int, bool]]:
@@ -83,7 +87,9 @@ def _stream(table: Any) -> bytes | None:
     if table.nbytes > MAX_SLICE:
         return None
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema.remove_metadata()) as writer:
-        writer.write_table(table.replace_schema_metadata(None))
+    told = {key: text for key, text in (table.schema.metadata or {}).items() if key.startswith(OURS)}
+    table = table.replace_schema_metadata(told if sum(map(len, told.values())) <= MAX_METADATA else None)
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
     body = sink.getvalue()
     return None if len(body) > MAX_SLICE else bytes(body)
