@@ -6,10 +6,13 @@ conditions.
 * `wire`: messages of histograms become rows: `arrow_parts`, `json_messages` and `uhi` read their forms, `heads` and
   `shapes` what they say of the lumisection and of axes, `assembly` puts the rows together
 * `encoder`: monitor elements as messages of the wire
+* `files`: files of the field's formats: ROOT, UHI, nanoDQMIO
 * `records`: what stage 1 says of a histogram in a lumisection
 * `comparing`: histograms against references, one calibrated p each; stands on `bin_tables`, `combined_references`,
 `judged`,
   `statistics`, `windows` and `verdicts`, answers a `comparison` with its `regions`
+* `simulate`: a detector with faults whose truth is known: `detector_model` says what is usual, `beam` when data are
+  taken, `story` what goes wrong, `happenings` how it shows
 """
 
 from __future__ import annotations
