@@ -333,6 +333,10 @@ class Pipeline(NamedTuple):
     csv: CsvForm = "text"
     """The form in which the wire takes the rows of CSV files: `text` (their column `message` or `content`, else the
     first), `table`, or what a function says of a file's first rows."""
+    files: Mapping[str, str] = {}
+    """Suffix, `.root` → `module:function`, what parses such a file as a whole into messages of the wire: see
+    `opintel.streams.connectors.parsed.Parser`. Another process imports it and runs it within limits. It is called with
+    what the wire has as `parsing`, plain data, None where it has none."""
     naming: Naming = Naming()
     """What its subjects and times are called where people read them."""
     stories: Callable[[], Stories] | None = None

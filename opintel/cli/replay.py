@@ -62,6 +62,7 @@ def replay(
     from opintel.site.system import System, drain
     from opintel.store.queries import findings, incidents
     from opintel.streams.connectors.files import FileSource
+    from opintel.streams.connectors.framing import FileForms
     from opintel.streams.feeds import file_feed
     from opintel.streams.loop import Service
     from opintel.streams.vitals import KINDS
@@ -72,7 +73,7 @@ def replay(
             warn(warning)
         watched = system.stream(stream)
         try:
-            FileSource(files).require_content()
+            FileSource(files, FileForms(parsers=watched.pipeline.files)).require_content()
         except (OSError, ValueError) as error:
             raise UserError(str(error)) from error
         feed = file_feed(lambda name: system.ingester(watched, name, live=False), files, final=True)

@@ -6,6 +6,7 @@ conditions.
 * `wire`: messages of histograms become rows: `arrow_parts`, `json_messages` and `uhi` read their forms, `heads` and
   `shapes` what they say of the lumisection and of axes, `assembly` puts the rows together
 * `encoder`: monitor elements as messages of the wire
+* `files`: files of the field's formats: ROOT, UHI, nanoDQMIO
 * `records`: what stage 1 says of a histogram in a lumisection
 * `comparing`, `means`: histograms and profiles against references, one calibrated p each; stand on `bin_tables`,
   `combined_references`, `judged`, `statistics`, `windows` and `verdicts`, answer a `comparison` with its `regions`

@@ -33,6 +33,7 @@ PIPELINE = Pipeline(
     reducer=DqmReducer,
     judges=(DqmJudge,),
     ends=ends,
+    files=dict.fromkeys((".root", ".h5", ".hdf5", ".zip", ".json", ".parquet"), "opintel.dqm.files.messages:messages"),
     kinds={
         "missing": _HISTOGRAM,
         "dead": _HISTOGRAM,

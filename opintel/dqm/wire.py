@@ -14,20 +14,28 @@ from numpy.typing import NDArray
 from opintel.arrow_ipc import is_arrow
 from opintel.detector import Decoded, Message
 from opintel.dqm import arrow_parts, json_messages
+from opintel.dqm.heads import LONGEST
 from opintel.dqm.histograms import HistogramRow, Histograms
 from opintel.dqm.shapes import Shapes
+from opintel.finding import NS
 from opintel.rejects import Reject, Rejects
 from opintel.rows import Batch
 from opintel.tables import columns_joined
 
 EXCERPT = 4096
+LUMISECTION = 23.31
+"""s: 2^18 turns of the LHC."""
 
 
 class DqmWire:
-    """Decodes messages of histograms."""
+    """Decodes messages of histograms. `lumisection`: the length of one, s, in files that know no times."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, lumisection: float = LUMISECTION) -> None:
+        if not 0 < lumisection <= LONGEST / NS:
+            raise ValueError(f"lumisection: expected more than 0 and at most {LONGEST // NS} s, got {lumisection}")
         self._shapes = Shapes()
+        self.parsing = {"lumisection": lumisection}
+        """What the parser of whole files is called with."""
 
     def decode(self, messages: Sequence[Message]) -> Decoded[HistogramRow]:
         """The rows of the messages and what is wrong with the other histograms; nothing is raised."""

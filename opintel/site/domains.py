@@ -10,6 +10,7 @@ from opintel.site.errors import UserError
 from opintel.site.yaml_places import did_you_mean
 
 DOMAINS = {
+    "dqm": "opintel.dqm.pipeline",
     "fts": "opintel.fts.pipeline",
     "health": "opintel.health.pipeline",
 }

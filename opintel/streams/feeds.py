@@ -216,5 +216,5 @@ def file_feed(ingester_of: Callable[[str], Ingester], paths: Sequence[Path], *, 
     name = "files:" + "|".join(repr(os.fsencode(path.resolve()))[2:-1] for path in paths)
     ingester = ingester_of(name)
     if final:
-        return FileFeed(MergedFiles(paths, ingester.times_of, csv=ingester.csv), ingester)
-    return FileFeed(FileSource(paths, csv=ingester.csv), ingester)
+        return FileFeed(MergedFiles(paths, ingester.times_of, ingester.forms), ingester)
+    return FileFeed(FileSource(paths, ingester.forms), ingester)

@@ -20,6 +20,7 @@ from opintel.detector import Decoded, Message, Pipeline, Wire
 from opintel.rejects import Reject, Rejects
 from opintel.rows import Batch, Index, coded
 from opintel.streams.ahead import Following, too_far_ahead
+from opintel.streams.connectors.framing import FileForms
 from opintel.streams.log import Aside, AsideKind, Entry, Log
 from opintel.streams.records import MAX_RECORD, NEVER, Control, Rows, SourcePosition, Stamp, Tick, raw_codec, shard_of
 from opintel.streams.stream import FINDINGS, Stream
@@ -78,7 +79,7 @@ class Ingester:
         replayable: bool = False,
     ) -> None:
         self.log, self.stream, self.wire, self.source, self.live = bus, stream, wire, source, live
-        self.csv = pipeline.csv
+        self.forms = FileForms(pipeline.csv, pipeline.files, getattr(wire, "parsing", None))
         self._codec = raw_codec(pipeline.payload)
         self._cut = cut_of(stream, pipeline)
         self._aside_topic, self._aside_partition = f"{stream.name}.ingest", crc32(source.encode())

@@ -10,6 +10,7 @@ from opintel.finding import NS
 from opintel.fts.pipeline import PIPELINE
 from opintel.fts.wire import FtsWire
 from opintel.streams.connectors.files import FileSource
+from opintel.streams.connectors.framing import FileForms
 
 HEADING = "_id,src_hostname,dst_hostname,endpnt,tr_timestamp_complete,t_final_transfer_state_flag,t__error_message,x"
 RECORD = 'm1,a.example.org,b.example.org,fts.example.net,1704067200000,0,"TRANSFER [5] no, really",y'
@@ -23,7 +24,7 @@ def test_a_csv_file_of_whole_records_is_read_as_such(tmp_path: Path, nested: boo
         heading = ",".join(names)
     path = tmp_path / "a.csv"
     path.write_text(f"{heading}\n{RECORD}\n{RECORD.replace('b.example.org', '')}\n{RECORD},z\n")
-    messages = FileSource([path], csv=PIPELINE.csv).read(None, 10, final=True)[0]
+    messages = FileSource([path], FileForms(PIPELINE.csv)).read(None, 10, final=True)[0]
     found = FtsWire().decode(messages)
     [row] = found.rows.rows()
     assert row.key == "fts.example.net|a.example.org|b.example.org"
@@ -41,7 +42,7 @@ def test_a_csv_file_of_whole_records_is_read_as_such(tmp_path: Path, nested: boo
 def test_a_csv_file_of_texts_stays_one(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("id,message,src_hostname\n1,one,a\n")
-    [message] = FileSource([path], csv=PIPELINE.csv).read(None, 10, final=True)[0]
+    [message] = FileSource([path], FileForms(PIPELINE.csv)).read(None, 10, final=True)[0]
     assert (message.body, message.form) == (b"one", "text")
     assert message.table is not None
     assert (message.table.used, message.table.dropped) == (("message",), ("id", "src_hostname"))

@@ -23,6 +23,7 @@ from opintel.health.pipeline import PIPELINE as HEALTH
 from opintel.health.tables import TIMES, TableColumns
 from opintel.health.wire import AS_THEY_LOOK, HealthWire
 from opintel.streams.connectors.files import FileSource
+from opintel.streams.connectors.framing import FileForms
 from opintel.streams.feeds import file_feed
 from opintel.streams.ingest import Ingester
 
@@ -32,7 +33,7 @@ Said = list[tuple[str, int, float, bool] | str]
 
 
 def messages_of(path: Path) -> list[Message]:
-    return FileSource([path], csv=HEALTH.csv).read(None, 100_000, final=True)[0]
+    return FileSource([path], FileForms(HEALTH.csv)).read(None, 100_000, final=True)[0]
 
 
 def decode(path: Path) -> Decoded[Any]:

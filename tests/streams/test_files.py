@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from opintel.detector import Message
 from opintel.streams.connectors import MAX_BODY, framing
 from opintel.streams.connectors.files import MAX_FILES, FilePosition, FileSource, is_further, position_of
-from opintel.streams.connectors.framing import MAX_HEADING
+from opintel.streams.connectors.framing import MAX_HEADING, FileForms
 
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -82,7 +82,7 @@ def test_csv_rows(tmp_path: Path, header: bytes, row: bytes, expected: bytes) ->
 
 
 def tables(path: Path) -> list[bytes]:
-    messages = read_all(FileSource([path], csv="table"))
+    messages = read_all(FileSource([path], FileForms("table")))
     assert [(m.row, m.form) for m in messages] == [(n, "table") for n in range(len(messages))]
     return [m.body for m in messages]
 
@@ -140,7 +140,7 @@ def test_any_split_into_reads_gives_the_same(
         old.unlink()
     path = file(tmp_path, f"a.{suffix}", b"".join(content))
     file(tmp_path, "b.jsonl", b"1\n2\n3")
-    source = FileSource([tmp_path], csv=form)
+    source = FileSource([tmp_path], FileForms(form))
     whole = read_all(source)
     out: list[Message] = []
     position: FilePosition | None = None
@@ -148,7 +148,7 @@ def test_any_split_into_reads_gives_the_same(
         before = position
         # a position survives the log as plain data, and another process reads on from it
         plain = msgspec.msgpack.decode(msgspec.msgpack.encode(before))
-        again = FileSource([tmp_path], csv=form)
+        again = FileSource([tmp_path], FileForms(form))
         messages, position = again.read(position_of(plain), limits[turn % len(limits)], final=True)
         assert source.between(before, position) == messages
         out += messages

@@ -192,7 +192,7 @@ def test_parquet_that_inflates_beyond_the_memory_is_told(tmp_path: Path, monkeyp
     [too_much, other, _] = read_all(source)
     assert too_much.body.startswith(b"row group 1, row 1: expected at most 16777216 bytes a message, got 1200")
     assert pa.ipc.open_stream(other.body).read_all()["text"].to_pylist() == ["y"]
-    monkeypatch.setattr("opintel.streams.connectors.columnar.MAX_MEMORY", 100 << 20)
+    monkeypatch.setattr("opintel.streams.connectors.child.MAX_MEMORY", 100 << 20)
     [refused, after] = read_all(source)
     assert refused.form == "refused"
     assert b"at most 16777216" not in refused.body
@@ -200,7 +200,7 @@ def test_parquet_that_inflates_beyond_the_memory_is_told(tmp_path: Path, monkeyp
 
 
 def test_parquet_that_takes_too_long_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("opintel.streams.connectors.columnar.MAX_SECONDS", 0)
+    monkeypatch.setattr("opintel.streams.connectors.child.MAX_SECONDS", 0)
     source = FileSource([parquet(tmp_path / "a.parquet", 5), file(tmp_path, "b.txt", b"next\n")])
     [refused, after] = read_all(source)
     assert b"the rest was not read" in refused.body

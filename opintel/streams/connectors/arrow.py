@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-from opintel.streams.connectors.columnar import MessageOutput, RowSpan, said, serve
+from opintel.streams.connectors.child import said, serve
+from opintel.streams.connectors.columnar import MessageOutput, RowSpan
 
 MAX_HEADER = 16 << 20
 """Bytes of a message's header."""
@@ -140,4 +141,4 @@ def _piece(file: BinaryIO, begin: int, end: int) -> bytes:
 
 
 if __name__ == "__main__":
-    serve(read, "Arrow")
+    serve(read, "Arrow file", MessageOutput)

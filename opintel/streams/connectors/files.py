@@ -16,9 +16,8 @@ from typing import Any
 import msgspec
 
 from opintel.detector import Message
-from opintel.streams.connectors.framing import SUFFIXES, frames, past
+from opintel.streams.connectors.framing import ANY_DOMAIN, FileForms, frames, past
 from opintel.streams.connectors.identity import File, Place, listed, recognised, shown
-from opintel.tables import CsvForm
 
 MAX_FILES = 1000
 """A position grows by about 40 bytes a file, and every chunk in the log carries it."""
@@ -56,14 +55,14 @@ def is_further(position: FilePosition | None, after: FilePosition) -> bool:
 class FileSource:
     """Messages of files and folders. A folder with a folder `messages` in it (the simulator's) means that one.
 
-    Taken from a folder: *.jsonl, *.json, *.csv, *.txt, *.parquet, *.arrow, hidden ones left out; subfolders are not
-    entered, links out of it are not followed. Files are named relative to the folder, or as given where that is not
-    unique. `csv` is the form in which the rows of CSV files come: what the domain's wire takes (`Pipeline.csv`).
+    Taken from a folder: *.jsonl, *.json, *.csv, *.txt, *.parquet, *.arrow and what the domain has parsers for, hidden
+    ones left out; subfolders are not entered, links out of it are not followed. Files are named relative to the folder,
+    or as given where that is not unique. `forms`: how the domain takes them.
     Raises FileNotFoundError, or ValueError for another suffix, what is no file, or more than MAX_FILES files.
     """
 
-    def __init__(self, paths: Sequence[Path], *, csv: CsvForm = "text") -> None:
-        self._csv = csv
+    def __init__(self, paths: Sequence[Path], forms: FileForms = ANY_DOMAIN) -> None:
+        self._forms = forms
         self._paths = [_place(path) for path in paths]
         self._noted = set[str]()
         self.files()
@@ -86,9 +85,9 @@ class FileSource:
                 size = file.size(opened)
                 at_line = False
                 if len(out) < limit and room > 0:
-                    offset, at_line = past(opened, file.suffix, offset, size)
+                    offset, at_line = past(opened, file.suffix, self._forms, offset, size)
                 if at_line:
-                    with closing(frames(opened, file.suffix, self._csv, offset, size, final)) as found:
+                    with closing(frames(opened, file.suffix, self._forms, offset, size, final)) as found:
                         for frame in found:
                             index = position.index + len(out)
                             out.append(Message(frame.body, file.name, row, index, frame.form, frame.table))
@@ -110,8 +109,8 @@ class FileSource:
             row = begin.row
             if end.row > row:
                 with file.open() as opened:
-                    offset, _ = past(opened, file.suffix, min(begin.offset, end.offset), end.offset)
-                    for frame in frames(opened, file.suffix, self._csv, offset, end.offset, True):
+                    offset, _ = past(opened, file.suffix, self._forms, min(begin.offset, end.offset), end.offset)
+                    for frame in frames(opened, file.suffix, self._forms, offset, end.offset, True):
                         index = before.index + len(out)
                         out.append(Message(frame.body, file.name, row, index, frame.form, frame.table))
                         row += 1
@@ -130,7 +129,7 @@ class FileSource:
         """Raises ValueError that names a folder without messages or an empty file, OSError an unreadable one."""
         files = self.files()
         if not files:
-            raise ValueError(f"{self._paths[0]}: no file with messages in it ({', '.join(SUFFIXES)})")
+            raise ValueError(f"{self._paths[0]}: no file with messages in it ({', '.join(self._forms.suffixes)})")
         for file in files:
             with file.open() as opened:
                 if not opened.read(1):
@@ -139,14 +138,14 @@ class FileSource:
     def known(self, position: FilePosition) -> list[tuple[File, Place]]:
         """Every file that is there, and how far it was read."""
         folders = [path if path.is_dir() else path.parent for path in self._paths]
-        return recognised(self.files(), places_of(position), folders)
+        return recognised(self.files(), places_of(position), folders, self._forms.suffixes)
 
     def files(self) -> list[File]:
         """The files that are there now, each once."""
         files: list[File] = []
         for path in self._paths:
             if path.is_dir():
-                inside, passed_over = listed(path)
+                inside, passed_over = listed(path, self._forms.suffixes)
                 files += inside
                 for name, reason in passed_over:
                     if name not in self._noted:
@@ -154,8 +153,10 @@ class FileSource:
                         log.warning("%s is not read: %s", path / name, reason)
             elif not path.exists():
                 raise FileNotFoundError(f"{path}: no such file or folder")
-            elif path.suffix not in SUFFIXES:
-                raise ValueError(f"{path}: expected one of {', '.join(SUFFIXES)}, got {path.suffix or 'no suffix'!r}")
+            elif path.suffix not in self._forms.suffixes:
+                raise ValueError(
+                    f"{path}: expected one of {', '.join(self._forms.suffixes)}, got {path.suffix or 'no suffix'!r}"
+                )
             elif not path.is_file():
                 raise ValueError(f"{path}: expected a file, got a pipe, socket or device")
             else:

@@ -1,4 +1,5 @@
-"""How a file becomes messages: lines, CSV rows, slices of Parquet or Arrow, or the file as one.
+"""How a file becomes messages: lines, CSV rows, slices of Parquet or Arrow, the file as one, or what a domain's own
+parser makes of it.
 
 `opintel.streams.connectors.files` calls `frames` with a place in a file. What comes out depends on the bytes before
 `end` and on the place alone; memory stays bounded whatever the file holds.
@@ -8,15 +9,17 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Generator, Iterator
+import time
+from collections.abc import Generator, Iterator, Mapping
 from itertools import islice
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from opintel.streams.connectors import MAX_BODY, arrow, columnar, cut, parquet
+from opintel.streams.connectors.parsed import parsed
 from opintel.tables import CsvForm, Table
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".txt", ".parquet", ".arrow")
-"""Of files that have messages in them."""
+"""Of files that have messages in them, whatever the domain."""
 MAX_DOCUMENT = 64 << 20
 """Bytes of a `.json` file, which is one message."""
 MAX_LINE = 16 << 20
@@ -25,12 +28,34 @@ SCAN = 64 << 20
 """Bytes that are passed over in one piece."""
 MAX_HEADING = 1 << 16
 """Bytes of a table's heading, which comes with every row of it."""
+SETTLED = 2.0
+"""Seconds for which a file that is parsed as a whole was not written to, where it may still be growing."""
 LOOK, LOOK_BYTES = 100, 1 << 18
 """Rows of a table that are looked at, and bytes in which they are, to see what its columns hold."""
 COLUMNAR = {b"ARROW1\x00\x00": ".arrow", b"\xff\xff\xff\xff": ".arrow", b"PAR1": ".parquet"}
 """How files begin that have no lines, and how they are named."""
 _COLUMNS = ("message", "content")
 _BOM = b"\xef\xbb\xbf"
+
+
+class FileForms(NamedTuple):
+    """How a domain takes files."""
+
+    csv: CsvForm = "text"
+    """The form in which the rows of CSV files come (`Pipeline.csv`)."""
+    parsers: Mapping[str, str] = {}
+    """Suffix → what parses such files as a whole (`Pipeline.files`); it goes before what is done with them here."""
+    parsing: Any = None
+    """Plain data that parsers are called with: the wire's `parsing`."""
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Of all files that have messages in them."""
+        return (*SUFFIXES, *(suffix for suffix in self.parsers if suffix not in SUFFIXES))
+
+
+ANY_DOMAIN = FileForms()
+"""What holds where a domain says nothing else."""
 
 
 class Frame(NamedTuple):
@@ -46,18 +71,23 @@ class Frame(NamedTuple):
 
 
 def frames(
-    file: BinaryIO, suffix: str, csv_form: CsvForm, offset: int, end: int, final: bool
+    file: BinaryIO, suffix: str, forms: FileForms, offset: int, end: int, final: bool
 ) -> Generator[Frame, None, None]:
     """The messages between `offset` and `end` bytes.
 
-    `.jsonl`: every line, whatever it holds; `.txt`: every line; `.csv`: a `text` or `table` a row, as `csv_form` says
-    (of what its first LOOK rows show now, so that they are to be there when a file is read first);
-    `.json`: the whole file, again when it has grown; `.parquet`, `.arrow`: see `columnar`. Unless `final`, a last line
-    without its newline, Parquet without its end or half an Arrow message is not complete and waits. Lines above
-    MAX_BODY are cut; one that does not end within MAX_LINE is the last, and `past` passes its rest over. Parquet or
-    Arrow in a file of lines is refused as a whole.
+    What the domain has a parser for: as `parsed` says, where it is complete; unless `final`, that is when it was not
+    written to for a while. `.jsonl`: every line, whatever it holds; `.txt`: every line; `.csv`: a `text` or `table` a
+    row, as `forms.csv` says (of what its first LOOK rows show now, so that they are to be there when a file is read
+    first); `.json`: the whole file, again when it has grown; `.parquet`, `.arrow`: see `columnar`. Unless `final`, a
+    last line without its newline, Parquet without its end or half an Arrow message is not complete and waits. Lines
+    above MAX_BODY are cut; one that does not end within MAX_LINE is the last, and `past` passes its rest over. Parquet
+    or Arrow in a file of lines is refused as a whole.
     """
-    if suffix == ".json":
+    if suffix in forms.parsers:
+        if end != offset and (final or _is_settled(file)):
+            for body, after, damaged in parsed(forms.parsers[suffix], forms.parsing, file, offset, end):
+                yield Frame(body, after, "refused" if damaged else "json")
+    elif suffix == ".json":
         if end != offset:
             yield Frame(cut(file.read(min(end, MAX_DOCUMENT + 1)), MAX_DOCUMENT), end, "json")
     elif suffix == ".parquet":
@@ -70,7 +100,7 @@ def frames(
         if not offset:
             yield Frame(f"no lines of text; a file that begins so is named *{found}".encode(), end, "refused")
     elif suffix == ".csv":
-        yield from _csv(file, csv_form, offset, end, final)
+        yield from _csv(file, forms.csv, offset, end, final)
     elif suffix == ".txt":
         for line, after in _lines(file, offset, end, final):
             yield Frame(line.removesuffix(b"\r"), after, "text")
@@ -79,11 +109,11 @@ def frames(
             yield Frame(line, after, "json")
 
 
-def past(file: BinaryIO, suffix: str, offset: int, end: int) -> tuple[int, bool]:
+def past(file: BinaryIO, suffix: str, forms: FileForms, offset: int, end: int) -> tuple[int, bool]:
     """Where the next line begins behind one that was cut at `offset`, and True; or how far it was looked for, at most
     SCAN bytes, and False. That a line was cut is seen from the bytes before `offset`: no position has to say it.
     """
-    if suffix in (".json", ".parquet", ".arrow") or offset < MAX_LINE:
+    if suffix in (".json", ".parquet", ".arrow", *forms.parsers) or offset < MAX_LINE:
         return offset, True
     file.seek(offset - MAX_BODY)
     if b"\n" in file.read(MAX_BODY):
@@ -95,6 +125,10 @@ def past(file: BinaryIO, suffix: str, offset: int, end: int) -> tuple[int, bool]
         if piece.endswith(b"\n"):
             return offset, True
     return offset, False
+
+
+def _is_settled(file: BinaryIO) -> bool:
+    return not 0 <= time.time() - os.fstat(file.fileno()).st_mtime < SETTLED
 
 
 def _slices(form: str, file: BinaryIO, offset: int, end: int) -> Iterator[Frame]:

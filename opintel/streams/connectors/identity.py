@@ -16,8 +16,6 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from opintel.streams.connectors.framing import SUFFIXES
-
 HEAD = 1024
 """Bytes by whose hash a file is known, fewer where fewer were read."""
 log = logging.getLogger(__name__)
@@ -68,14 +66,14 @@ class Place(NamedTuple):
         return not self.head or self.head == _head(opened, self.offset)
 
 
-def listed(folder: Path) -> tuple[list[File], list[tuple[str, str]]]:
+def listed(folder: Path, suffixes: Sequence[str]) -> tuple[list[File], list[tuple[str, str]]]:
     """The files with messages in a folder, by name, and (name, why) of what is passed over."""
     files: list[File] = []
     passed_over: list[tuple[str, str]] = []
     home = folder.resolve()
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         path = Path(entry.path)
-        if path.suffix not in SUFFIXES or entry.name.startswith("."):
+        if path.suffix not in suffixes or entry.name.startswith("."):
             continue
         if entry.is_symlink():
             target = Path(os.path.realpath(path))
@@ -91,7 +89,9 @@ def listed(folder: Path) -> tuple[list[File], list[tuple[str, str]]]:
     return files, passed_over
 
 
-def recognised(files: Sequence[File], known: Mapping[str, Place], folders: Sequence[Path]) -> list[tuple[File, Place]]:
+def recognised(
+    files: Sequence[File], known: Mapping[str, Place], folders: Sequence[Path], suffixes: Sequence[str]
+) -> list[tuple[File, Place]]:
     """Each file with the place up to which it was read, whatever it was called then.
 
     A file of `folders` that now has a name which is not read (`a.jsonl.1`), or whose rest is only in such a copy, is
@@ -114,20 +114,22 @@ def recognised(files: Sequence[File], known: Mapping[str, Place], folders: Seque
         if file.name in known:
             log.warning("%s is another file now, or became shorter; it is read from its start", file.path)
         # rows go on, so that those of two files that had one name stay apart
-        base = _base(file.name)
-        found.append((file, Place(row=max((p.row for n, p in known.items() if _base(n) == base), default=0))))
+        base = _base(file.name, suffixes)
+        found.append((file, Place(row=max((p.row for n, p in known.items() if _base(n, suffixes) == base), default=0))))
     if lost:
-        found += _elsewhere(lost, folders, here)
+        found += _elsewhere(lost, folders, here, suffixes)
     return found
 
 
-def _elsewhere(lost: Mapping[str, Place], folders: Sequence[Path], here: set[int]) -> Iterator[tuple[File, Place]]:
+def _elsewhere(
+    lost: Mapping[str, Place], folders: Sequence[Path], here: set[int], suffixes: Sequence[str]
+) -> Iterator[tuple[File, Place]]:
     """The files that hold the rest of what was read under these names, by a name that begins with one of them."""
     taken = set(here)
     entries = [entry for folder in sorted(set(folders)) for entry in os.scandir(folder) if entry.is_file()]
     entries = sorted((entry for entry in entries if not entry.is_symlink()), key=lambda entry: entry.name)
     for name, place in sorted(lost.items()):
-        base = _base(name)
+        base = _base(name, suffixes)
         rest = [(e, _node(e.stat())) for e in entries if place.head and shown(e.name).startswith(base)]
         for entry, node in sorted(rest, key=lambda one: one[1] != place.node):
             file = File(shown(entry.name), Path(entry.path), Path(base).suffix)
@@ -142,9 +144,9 @@ def _continues(file: File, place: Place) -> bool:
         return place.is_of(opened)
 
 
-def _base(name: str) -> str:
+def _base(name: str, suffixes: Sequence[str]) -> str:
     """The name under which a rotated file was written: `a.jsonl` of `a.jsonl.1`."""
-    ends = [name.find(suffix) + len(suffix) for suffix in SUFFIXES if f"{suffix}." in f"{name}."]
+    ends = [name.find(suffix) + len(suffix) for suffix in suffixes if f"{suffix}." in f"{name}."]
     return name[: min(ends)] if ends else name
 
 

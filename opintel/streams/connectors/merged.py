@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -22,9 +22,8 @@ from numpy.typing import NDArray
 from opintel.detector import Message
 from opintel.streams.ahead import Ahead
 from opintel.streams.connectors.files import MAX_CHUNK, FilePosition, FileSource, position_at
-from opintel.streams.connectors.framing import Frame, frames, past
+from opintel.streams.connectors.framing import ANY_DOMAIN, FileForms, Frame, frames, past
 from opintel.streams.connectors.identity import File, Place
-from opintel.tables import CsvForm
 
 AHEAD = 1000
 """Rows of a file that are looked at beyond a chunk, …"""
@@ -75,26 +74,12 @@ class _Lane:
         self.ended = False
         self._offset = place.offset
         """Up to where it is held."""
+        self._parsing: Generator[Frame, None, None] | None = None
+        """The rest of a file that is parsed as a whole: not from its start for each block."""
 
-    def fill(self, csv: CsvForm, times_of: TimesOf, most: int) -> None:
+    def fill(self, forms: FileForms, times_of: TimesOf, most: int) -> None:
         """Reads a block."""
-        found: list[Frame] = []
-        size = 0
-        with self.file.open() as opened:
-            end = self.file.size(opened)
-            self._offset, at_line = past(opened, self.file.suffix, self._offset, end)
-            if not at_line:
-                self.ended = self._offset >= end
-                return
-            with closing(frames(opened, self.file.suffix, csv, self._offset, end, True)) as read:
-                for frame in read:
-                    found.append(frame)
-                    size += len(frame.body)
-                    if len(found) >= BLOCK or size >= most:
-                        break
-                else:
-                    after = found[-1].after if found else self._offset
-                    self.ended = past(opened, self.file.suffix, after, end) == (after, True)  # else a line was cut
+        found = self._parsed(forms) if self.file.suffix in forms.parsers else self._framed(forms, most)
         timed = [n for n, frame in enumerate(found) if frame.form in ("json", "table")]
         messages = [Message(found[n].body, self.file.name, 0, 0, found[n].form, found[n].table) for n in timed]
         message, times = times_of(messages) if messages else (np.empty(0, np.int64), np.empty(0, np.int64))
@@ -107,7 +92,43 @@ class _Lane:
         spans = zip(found, bounds[:-1], bounds[1:], first.tolist(), strict=True)
         self.queue += [_Held(frame, times[begin:end], earliest) for frame, begin, end, earliest in spans]
         self._offset = found[-1].after if found else self._offset
-        self.size += size
+        self.size += sum(len(frame.body) for frame in found)
+
+    def _framed(self, forms: FileForms, most: int) -> list[Frame]:
+        found: list[Frame] = []
+        size, suffix = 0, self.file.suffix
+        with self.file.open() as opened:
+            end = self.file.size(opened)
+            self._offset, at_line = past(opened, suffix, forms, self._offset, end)
+            if not at_line:
+                self.ended = self._offset >= end
+                return []
+            with closing(frames(opened, suffix, forms, self._offset, end, True)) as read:
+                for frame in read:
+                    found.append(frame)
+                    size += len(frame.body)
+                    if len(found) >= BLOCK or size >= most:
+                        break
+                else:
+                    after = found[-1].after if found else self._offset
+                    self.ended = past(opened, suffix, forms, after, end) == (after, True)  # else a line was cut
+        return found
+
+    def _parsed(self, forms: FileForms) -> list[Frame]:
+        found: list[Frame] = []
+        size = 0
+        self._parsing = self._parsing or self._rest(forms)
+        for frame in self._parsing:
+            found.append(frame)
+            size += len(frame.body)
+            if len(found) >= BLOCK or size >= MAX_BLOCK:
+                return found
+        self._parsing, self.ended = None, True
+        return found
+
+    def _rest(self, forms: FileForms) -> Generator[Frame, None, None]:
+        with self.file.open() as opened:
+            yield from frames(opened, self.file.suffix, forms, self._offset, self.file.size(opened), True)
 
     def pop(self) -> _Held:
         """The next message."""
@@ -130,14 +151,17 @@ class _Lane:
     def let_go(self) -> None:
         """Forgets what it holds; it is read again when its turn comes."""
         self.queue.clear()
+        if self._parsing is not None:
+            self._parsing.close()
+            self._parsing = None
         self.size, self._offset, self.ended = 0, self.place.offset, False
 
 
 class MergedFiles(FileSource):
     """Complete files, merged by time. `times_of` says the times of messages as the domain's wire reads them."""
 
-    def __init__(self, paths: Sequence[Path], times_of: TimesOf, *, csv: CsvForm = "text") -> None:
-        super().__init__(paths, csv=csv)
+    def __init__(self, paths: Sequence[Path], times_of: TimesOf, forms: FileForms = ANY_DOMAIN) -> None:
+        super().__init__(paths, forms)
         self._times_of = times_of
         self._at: FilePosition | None = None
         self._merge: _Merge | None = None
@@ -164,14 +188,14 @@ class MergedFiles(FileSource):
     def _begun(self, position: FilePosition) -> _Merge:
         files = self.known(position)
         most = max(1, min(MAX_BLOCK, MAX_HELD // max(len(files), 1)))
-        return _Merge([_Lane(*one) for one in files], self._csv, self._times_of, most)
+        return _Merge([_Lane(*one) for one in files], self._forms, self._times_of, most)
 
 
 class _Merge:
     """The merge of some files, from some places on to their ends."""
 
-    def __init__(self, lanes: list[_Lane], csv: CsvForm, times_of: TimesOf, most: int) -> None:
-        self._lanes, self._csv, self._times_of, self._most = lanes, csv, times_of, most
+    def __init__(self, lanes: list[_Lane], forms: FileForms, times_of: TimesOf, most: int) -> None:
+        self._lanes, self._forms, self._times_of, self._most = lanes, forms, times_of, most
         self._held = 0
         self._heap: list[tuple[int, int]] = []
         for order in range(len(lanes)):
@@ -216,7 +240,7 @@ class _Merge:
         """Holds so many messages of a file, or `most` bytes, or all that are left; whether there is one."""
         while len(lane.queue) < messages and not lane.ended and not (lane.queue and lane.size >= most):
             before = lane.size
-            lane.fill(self._csv, self._times_of, self._most)
+            lane.fill(self._forms, self._times_of, self._most)
             self._held += lane.size - before
             self._let_go(lane)
         return bool(lane.queue)

@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from opintel.streams.connectors.columnar import SLICE, MessageOutput, RowSpan, said, serve
+from opintel.streams.connectors.child import said, serve
+from opintel.streams.connectors.columnar import SLICE, MessageOutput, RowSpan
 
 _MAGIC = b"PAR1"
 
@@ -71,4 +72,4 @@ def _tables(parquet: Any, group: int, rows: int, step: int) -> Iterator[Any]:
 
 
 if __name__ == "__main__":
-    serve(read, "Parquet")
+    serve(read, "Parquet file", MessageOutput)
