@@ -189,8 +189,7 @@ class ReduceStage:
         values, code = batch.key
         left = ~self._cut.refused(start, end)
         if not left.all():
-            reason = f"expected a window of 1 to {self.stream.ttl} ns"
-            set_aside("dead", np.flatnonzero(~left), reason)
+            set_aside("dead", np.flatnonzero(~left), self._cut.expected)
         ahead = left & (self._cut.last(batch, end) > rows.latest)
         if ahead.any():
             set_aside("dead", np.flatnonzero(ahead), "event time too far after it was appended")
