@@ -139,7 +139,7 @@ class ReduceStage:
         return out
 
     def _believed(self, record: Rows | Tick, appended: int, position: int, out: Output) -> int:
-        """The watermark that a stamp gives; none where it claims more than the log's own time allows, which is told.
+        """The watermark that a stamp gives; none, and a dead letter, where it claims more than the log's time allows.
         The rows beside it are taken.
         """
         most = self.stream.closable(appended)
