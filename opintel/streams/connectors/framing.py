@@ -13,7 +13,7 @@ from itertools import islice
 from typing import BinaryIO, NamedTuple
 
 from opintel.streams.connectors import MAX_BODY, arrow, columnar, cut, parquet
-from opintel.tables import CsvForm, Table
+from opintel.tables import CsvForm, CsvTable
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".txt", ".parquet", ".arrow")
 """Of files that have messages in them."""
@@ -41,7 +41,7 @@ class Frame(NamedTuple):
     """Where in the file the next one starts."""
     form: str
     """As in `Message`."""
-    table: Table | None = None
+    table: CsvTable | None = None
     """As in `Message`."""
 
 
@@ -147,7 +147,7 @@ def _csv(file: BinaryIO, form: CsvForm, offset: int, end: int, final: bool) -> I
         return
     column = _column(cells)
     names = [name.strip() for name in cells]
-    table = Table(used=tuple(names[column : column + 1]), dropped=tuple(names[:column] + names[column + 1 :]))
+    table = CsvTable(used=tuple(names[column : column + 1]), dropped=tuple(names[:column] + names[column + 1 :]))
     for body, after in _texts(file, header, column, offset, end, final):
         yield Frame(body, after, "text", table)
 
