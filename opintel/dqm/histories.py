@@ -24,7 +24,7 @@ RUNS = 2
 _GROWTH = 64
 
 
-class Marks(NamedTuple):
+class BlockMarks(NamedTuple):
     """What blocks are made of: (rows,) each where one is added, (slots + 1, rows) where they are kept."""
 
     run: NDArray[Any]
@@ -100,11 +100,11 @@ class Histories:
             found[slot, :, row] = 0
         return found
 
-    def marks(self, rows: Ints) -> Marks:
+    def marks(self, rows: Ints) -> BlockMarks:
         """(slots + 1, rows) what the references are made of."""
-        return Marks(*[mark[:, rows] for mark in self._marks])
+        return BlockMarks(*[mark[:, rows] for mark in self._marks])
 
-    def learn(self, rows: Ints, sums: Floats, marks: Marks) -> None:
+    def learn(self, rows: Ints, sums: Floats, marks: BlockMarks) -> None:
         """Adds contents (planes, rows, size) to the blocks in progress; `marks` (rows,) say of what. A block that is
         whole, or of another run or class, becomes a reference in place of the oldest.
         """
@@ -221,7 +221,7 @@ class Histories:
             return np.concatenate([array, np.full(shape, fill, dtype=array.dtype)], axis=axis)
 
         self._sums = longer(self._sums, 2)
-        self._marks = Marks(*[longer(mark, 1) for mark in self._marks])
+        self._marks = BlockMarks(*[longer(mark, 1) for mark in self._marks])
         self._oldest, self.excess = longer(self._oldest, 0), longer(self.excess, 0)
         self.learned, self.fresh = longer(self.learned, 0), longer(self.fresh, 0)
         self._waited = longer(self._waited, 1)
@@ -253,13 +253,13 @@ class Histories:
             *((a.dtype, (*a.shape[:-1], n)) for a in self._arrays()[7:]),
         ]
         read = [np.frombuffer(a, d).reshape(s).copy() for a, (d, s) in zip(arrays, shapes, strict=True)]
-        self._marks = Marks(*read[:7])
+        self._marks = BlockMarks(*read[:7])
         self._oldest, self.excess, self.learned, self.fresh, self._waited, self._before_at, self._before_next = read[7:]
         self._sums = np.frombuffer(sums, "<f4").reshape(self.slots + 1, self.planes, n, self.size).copy()
         self._waiting = np.frombuffer(waiting, "<f4").reshape(self.planes, n, self.size).copy() if waiting else None
         self._before = np.frombuffer(before, "<f4").reshape(RUNS, self.planes, n, self.size).copy() if before else None
 
 
-def _marks(slots: int, rows: int) -> Marks:
+def _marks(slots: int, rows: int) -> BlockMarks:
     ints = [np.zeros((slots, rows), dtype="<i4") for _ in range(5)]
-    return Marks(*ints, *[np.zeros((slots, rows), dtype="<f8") for _ in range(2)])
+    return BlockMarks(*ints, *[np.zeros((slots, rows), dtype="<f8") for _ in range(2)])

@@ -19,7 +19,7 @@ from opintel.detector import Controls, Emit, Record, Reduced, Reducer, WindowRow
 from opintel.dqm.against_references import Compared, compared
 from opintel.dqm.elements import STORAGES, Storage
 from opintel.dqm.histograms import HISTOGRAM, MANIFEST, REFERENCE, Histograms, Listing
-from opintel.dqm.histories import Floats, Histories, Ints, Marks
+from opintel.dqm.histories import BlockMarks, Floats, Histories, Ints
 from opintel.dqm.published import PublishedSets
 from opintel.dqm.records import DqmRecord, HistogramOutcome, ManifestListed, ReferencePublished, run_key
 from opintel.finding import NS
@@ -196,8 +196,10 @@ class DqmReducer(Reducer[Histograms]):
             _learn_error(past, rows[judged[calm]], found.excess[calm])
         learn = np.flatnonzero(adopted)
         whole = np.where(np.isfinite(total), total, 0.0)
-        marks = Marks(group.run, category, first, group.lumisection, spans.astype(np.int64), spans * seconds, whole)
-        past.learn(rows[learn], sums[:, learn], Marks(*[mark[learn] for mark in marks]))
+        marks = BlockMarks(
+            group.run, category, first, group.lumisection, spans.astype(np.int64), spans * seconds, whole
+        )
+        past.learn(rows[learn], sums[:, learn], BlockMarks(*[mark[learn] for mark in marks]))
 
         place_of = (
             {} if found is None else {n: at for at, n in enumerate(judged.tolist()) if not np.isnan(found.log10_p[at])}

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from root_files import th1, th2, th3, write
 
 from opintel.detector import Message
 from opintel.dqm.files.messages import messages
@@ -17,6 +16,8 @@ from opintel.finding import NS, parse_rfc3339
 from opintel.rows import Row
 from opintel.streams.connectors.files import FileSource
 from opintel.streams.connectors.framing import FileForms
+
+from .root_files import th1, th2, th3, write
 
 COUNTS = [3, 1, 4, 1, 5, 9, 2, 6]
 BEGIN = parse_rfc3339("2000-01-01T00:00:00Z")

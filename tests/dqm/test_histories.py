@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opintel.dqm.histories import Histories, Ints, Marks
+from opintel.dqm.histories import BlockMarks, Histories, Ints
 
 SIZE, SLOTS, BLOCK = 3, 2, 2
 
@@ -14,7 +14,9 @@ SIZE, SLOTS, BLOCK = 3, 2, 2
 def learn(past: Histories, rows: Ints, value: float, run: int, number: int, category: int = 0) -> None:
     sums = np.full((1, len(rows), SIZE), value, dtype="<f4")
     ones = np.ones(len(rows), dtype=np.int64)
-    past.learn(rows, sums, Marks(run * ones, category * ones, number * ones, number * ones, ones, 23.0 * ones, ones))
+    past.learn(
+        rows, sums, BlockMarks(run * ones, category * ones, number * ones, number * ones, ones, 23.0 * ones, ones)
+    )
 
 
 def blocks(past: Histories, row: int) -> list[tuple[float, int, int, int]]:

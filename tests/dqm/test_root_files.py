@@ -11,12 +11,13 @@ import pytest
 import uproot
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from root_files import axis, profile, th1, th2, th3, write
 
 from opintel.dqm.elements import BinAxis, MonitorElement
 from opintel.dqm.files import reading
 from opintel.dqm.files.found import FileElement, Unread
 from opintel.dqm.files.opened import FileRefused, Opened, opened
+
+from .root_files import axis, profile, th1, th2, th3, write
 
 COUNTS = [3, 1, 4, 1, 5, 9, 2, 6]
 
