@@ -28,7 +28,7 @@ FILTERS: tuple[Callable[..., Any], ...] = (
 class Renderer:
     """Renders the templates of `templates/`."""
 
-    def __init__(self, keys: Credentials, names: Names) -> None:
+    def __init__(self, keys: Credentials, names: Names, *, shifts: bool = False) -> None:
         self._keys = keys
         self._environment = Environment(
             loader=PackageLoader("opintel.console"),
@@ -44,6 +44,7 @@ class Renderer:
             "basis_words": words.BASIS,
             "scale_steps": mapping.STEPS,
             "unranked": past.UNRANKED,
+            "shifts": shifts,
             "version": __version__,
         }
 

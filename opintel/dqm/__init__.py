@@ -12,7 +12,7 @@ conditions.
   `combined_references`, `judged`, `statistics`, `windows` and `verdicts`, answer a `comparison` with its `regions`
 * `pipeline`: the two stages: `reducer` on `histories` (references that roll), `published` (references that were pinned)
   and `against_references`; `quality` on `occupancy` (is an empty one dead) and `status`; both draw with `pictures`
-* `certify`: golden and defect JSON
+* `certify`: golden and defect JSON; `advice`: what a shifter reads beside a kind of finding
 * `simulate`: a detector with faults whose truth is known: `detector_model` says what is usual, `beam` when data are
   taken, `story` what goes wrong, `happenings` how it shows
 """

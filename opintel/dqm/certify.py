@@ -171,8 +171,9 @@ def certified(qualities: Iterable[LumisectionQuality], sign_offs: Iterable[SignO
 
 
 def defects(qualities: Iterable[LumisectionQuality], sign_offs: Iterable[SignOff] = ()) -> list[Defect]:
-    """What was wrong, in order of run, subsystem, histogram and lumisection; a lumisection that does not exist does not
-    end a defect. Where a shifter signed off a subsystem as bad, that is a defect of no histogram.
+    """What was wrong, in order of run, subsystem, histogram and lumisection. Neither a lumisection that does not exist
+    nor another kind of trouble with the same histogram ends a defect. Where a shifter signed off a subsystem as bad,
+    that is a defect of no histogram.
     """
     known, signed = list(qualities), list(sign_offs)
     found = _signed_bad(known, signed)
@@ -182,17 +183,17 @@ def defects(qualities: Iterable[LumisectionQuality], sign_offs: Iterable[SignOff
             subsystem: sorted({one.lumisection for one in of_run if one.subsystem == subsystem})
             for subsystem in {one.subsystem for one in of_run}
         }
-        hits: dict[tuple[str, str, str], list[tuple[LumisectionQuality, Flag]]] = {}
+        hits: dict[tuple[str, str, bool], list[tuple[LumisectionQuality, Flag]]] = {}
         for one in of_run:
             for flag in one.flags:
                 if (one, flag) in lasting:
-                    hits.setdefault((one.subsystem, flag.histogram, flag.kind), []).append((one, flag))
-        for (subsystem, histogram, kind), these in sorted(hits.items()):
+                    hits.setdefault((one.subsystem, flag.histogram, flag.kind == "missing"), []).append((one, flag))
+        for (subsystem, histogram, _), these in sorted(hits.items()):
             order = {number: at for at, number in enumerate(numbers[subsystem])}
             stretch: list[tuple[LumisectionQuality, Flag]] = []
             for hit in [*sorted(these, key=lambda h: h[0].lumisection), None]:
                 if stretch and (hit is None or order[hit[0].lumisection] - order[stretch[-1][0].lumisection] > NEAR):
-                    found.append(_defect(subsystem, histogram, kind, stretch))
+                    found.append(_defect(subsystem, histogram, stretch))
                     stretch = []
                 if hit is not None:
                     stretch.append(hit)
@@ -244,7 +245,9 @@ def _lasting(of_run: Sequence[LumisectionQuality]) -> set[tuple[LumisectionQuali
     }
 
 
-def _defect(subsystem: str, histogram: str, kind: str, stretch: Sequence[tuple[LumisectionQuality, Flag]]) -> Defect:
+def _defect(subsystem: str, histogram: str, stretch: Sequence[tuple[LumisectionQuality, Flag]]) -> Defect:
+    """Of the kind that was the most surprising in the stretch."""
+    kind = min(stretch, key=lambda hit: hit[1].log10_p or 0.0)[1].kind
     p = [flag.log10_p for _, flag in stretch if flag.log10_p is not None]
     return Defect(
         f"{subsystem}: {kind}",

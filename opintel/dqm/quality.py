@@ -124,7 +124,7 @@ class DqmJudge(Judge):
             if one.log10_p is not None:
                 tested[key] = one.log10_p
         for key in flagged(tested, settings.fdr):
-            bad[key] = _Bad(here.outcomes[key].kind, tested[key])
+            bad[key] = _Bad(here.outcomes[key].kind or "changed", tested[key])
         strange = sorted((p, key) for key, p in tested.items() if p <= settings.emit)
         for p, key in strange[: settings.max_findings]:
             found.append(self._contents(here, key, here.outcomes[key], p))

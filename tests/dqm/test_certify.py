@@ -102,6 +102,12 @@ def test_a_critical_flag_that_does_not_last_is_minor() -> None:
     assert [standing.status for standing in found.values()] == ["good", "good", "minor", "good", "good"]
 
 
+def test_trouble_that_changes_its_kind_is_one_defect_and_a_missing_histogram_another() -> None:
+    kinds = {1: ("hot", -5.0), 2: ("noisy", -15.0), 3: ("changed", -6.0), 5: ("missing", None)}
+    found = [quality(n, *(Flag("energy", *kinds[n], True) for _ in range(n in kinds))) for n in range(1, 6)]
+    assert [(d.bit, d.first, d.last) for d in defects(found)] == [("calo: missing", 5, 5), ("calo: noisy", 1, 3)]
+
+
 def test_other_findings_are_refused() -> None:
     other = Finding(
         id="a",
