@@ -71,7 +71,16 @@ class _Bad(NamedTuple):
 
 class DqmJudge(Judge):
     """Findings about histograms (kinds `missing`, `dead`, `hot`, `noisy`, `low`, `high`, `shifted` and `changed`) and
-    about the subsystem (`insufficient` and `quality`)."""
+    about the subsystem (`insufficient` and `quality`).
+
+    >>> from opintel.detector import Controls, Record
+    >>> from opintel.finding import Window
+    >>> window, listed = Window(0, 23 * 10**9), ManifestListed(7, 1, Listing(paths=["energy"]))
+    >>> records = [Record(window, "listed", "7|calo||*", "calo", listed)]
+    >>> closing = Closing(window, "calo", records, Controls(), DqmJudgeSettings(), "", complete=True)
+    >>> [(finding.kind, finding.summary) for finding in DqmJudge().judge(closing)][0]
+    ('missing', 'run 7 lumisection 1: energy did not come, though the manifest lists it')
+    """
 
     name = "dqm.quality"
     version = 1

@@ -196,9 +196,8 @@ class DqmReducer(Reducer[Histograms]):
             _learn_error(past, rows[judged[calm]], found.excess[calm])
         learn = np.flatnonzero(adopted)
         whole = np.where(np.isfinite(total), total, 0.0)
-        marks = BlockMarks(
-            group.run, category, first, group.lumisection, spans.astype(np.int64), spans * seconds, whole
-        )
+        many = spans.astype(np.int64)
+        marks = BlockMarks(group.run, category, first, group.lumisection, many, spans * seconds, whole)
         past.learn(rows[learn], sums[:, learn], BlockMarks(*[mark[learn] for mark in marks]))
 
         place_of = (

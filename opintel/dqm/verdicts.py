@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from opintel.dqm.bin_tables import LEAST_ENTRIES, Side, enlarged, side_by_side, usable
 from opintel.dqm.combined_references import Combined
 from opintel.dqm.comparison import TESTS, Comparison
-from opintel.dqm.judged import Judged, Shape, judge_counts, judge_differences
+from opintel.dqm.judged import JudgedBins, Shape, judge_counts, judge_differences
 from opintel.dqm.windows import onto_axis
 from opintel.stats.counts import Floats
 from opintel.stats.pulls import Tables, pulls
@@ -22,7 +22,7 @@ APART = 4.0
 """Pulls from which a bin is left out of them, as long as half of the bins stay."""
 
 
-class Found(NamedTuple):
+class Verdicts(NamedTuple):
     """Where verdicts on H histograms are written."""
 
     log_p: Floats
@@ -37,7 +37,7 @@ class Found(NamedTuple):
     error: Floats
 
     @classmethod
-    def room(cls, rows: int, shape: Shape) -> Found:
+    def room(cls, rows: int, shape: Shape) -> Verdicts:
         """Room for the verdicts on so many histograms."""
         bins = int(np.prod(shape))
         return cls(
@@ -59,9 +59,11 @@ class Found(NamedTuple):
             self.expected[insufficient] = np.nan
             self.error[insufficient] = np.nan
 
-    def rows(self, at: slice) -> Found:
+    def rows(self, at: slice) -> Verdicts:
         """A part, written through to the whole."""
-        return Found(self.log_p[at], self.spoke[at], self.shift[at], self.pull[at], self.expected[at], self.error[at])
+        return Verdicts(
+            self.log_p[at], self.spoke[at], self.shift[at], self.pull[at], self.expected[at], self.error[at]
+        )
 
     def comparison(self, observed: NDArray[np.generic], *, means: bool = False) -> Comparison:
         """What is written here, of what was observed."""
@@ -81,7 +83,7 @@ class Found(NamedTuple):
 
 
 def judge_block(
-    found: Found, observed: Floats, combined: Combined, variance: Floats | None, floor: Floats | None, shape: Shape
+    found: Verdicts, observed: Floats, combined: Combined, variance: Floats | None, floor: Floats | None, shape: Shape
 ) -> None:
     """Writes into `found` what there is to say of histograms `observed` (H, B)."""
     good, total = usable(observed, variance)
@@ -121,7 +123,7 @@ def _entries(total: Floats, variance: Floats | None) -> Floats:
     return total if variance is None else total**2 / variance.sum(axis=1)
 
 
-def _judge_counts(a: Side, b: Side, floor: Floats | None, shape: Shape) -> tuple[Judged, Floats, Floats]:
+def _judge_counts(a: Side, b: Side, floor: Floats | None, shape: Shape) -> tuple[JudgedBins, Floats, Floats]:
     tables = side_by_side(a, b)
     if floor is not None:
         tables = enlarged(tables, floor)
@@ -158,7 +160,7 @@ def _apart(tables: Tables, pull: Floats) -> tuple[Floats, Floats]:
     return by, found
 
 
-def _judge_signed(a: Side, b: Side, floor: Floats | None, shape: Shape) -> tuple[Judged, Floats, Floats]:
+def _judge_signed(a: Side, b: Side, floor: Floats | None, shape: Shape) -> tuple[JudgedBins, Floats, Floats]:
     """Where contents are negative nothing is counted: sums of many weights are normal, with their variances."""
     share = b.contents / b.total
     variance = a.spread / np.square(a.total) + b.spread / np.square(b.total)
