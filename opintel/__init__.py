@@ -26,6 +26,7 @@ The path of a message:
 * `streams`: log, ingest, windows, checkpoints, the two stages, the worker
 * `fts`: the domain of file transfers
 * `health`: the domain of machines and services
+* `dqm`: the domain of data-quality monitoring: a detector's histograms
 * `alerts`: findings become alerts, incidents and tickets, within a budget of false alarms
 * `store`: findings, alerts, incidents and their history in SQL
 

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as kinds
 from numpy.typing import NDArray
 
 MAX_BATCHES = 1000
@@ -74,6 +76,24 @@ def distinct(column: Any) -> tuple[Callable[[int], Any], NDArray[np.int64]]:
     values = encoded.dictionary
     code = np.asarray(encoded.indices.cast(pa.int64()).fill_null(len(values)), dtype=np.int64)
     return lambda c: values[c].as_py() if c < len(values) else None, code
+
+
+def is_text(kind: Any) -> bool:
+    """Whether a column is of texts, or of nulls as one without any text comes."""
+    plain = kind.value_type if kinds.is_dictionary(kind) else kind
+    return bool(kinds.is_string(plain) or kinds.is_large_string(plain) or kinds.is_null(plain))
+
+
+def texts(column: Any, longest: int) -> tuple[list[str | None], NDArray[np.int64]]:
+    """(values, (rows,) codes) of a column of texts, dictionary-coded or not; None is the last value.
+
+    A longer text than `longest` characters is cut just behind it: too long still, and as cheap as one that fits.
+    """
+    if kinds.is_null(column.type):
+        return [None], np.zeros(len(column), dtype=np.int64)
+    encoded = column if kinds.is_dictionary(column.type) else column.dictionary_encode()
+    values = pc.utf8_slice_codeunits(encoded.dictionary, 0, longest + 1).to_pylist()
+    return [*values, None], np.asarray(encoded.indices.cast(pa.int64()).fill_null(len(values)), dtype=np.int64)
 
 
 class Described(NamedTuple):

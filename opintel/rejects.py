@@ -18,6 +18,7 @@ OTHER = "further records, for other reasons"
 MAX_REASON = 500
 """Characters of a reason."""
 _Ints = NDArray[np.int64]
+_Bools = NDArray[np.bool_]
 
 
 class Reject(NamedTuple):
@@ -79,3 +80,25 @@ class Rejects:
         if records is None:
             records = of_message.setdefault(reason if len(of_message) < REASONS else OTHER, [])
         return records
+
+
+class WrongRows:
+    """Which rows of a batch cannot be taken; why is said to `rejects`, where its first row is number `first`.
+
+    >>> rejects = Rejects()
+    >>> wrong = WrongRows(3, 10, rejects)
+    >>> wrong.note(np.array([False, True, False]), np.array([0, 7, 0]), lambda code: f"expected less, got {code}")
+    >>> rejects.found()
+    [Reject(message=0, records=[11], reason='expected less, got 7')]
+    """
+
+    def __init__(self, rows: int, first: int, rejects: Rejects) -> None:
+        self.rows = np.zeros(rows, dtype=np.bool_)
+        self._first, self._rejects = first, rejects
+
+    def note(self, rows: _Bools, code: _Ints, say: Callable[[int], str]) -> None:
+        """Refuses some of the rows, but for what is refused already; `say` puts a row's code into words."""
+        index = np.flatnonzero(rows & ~self.rows)
+        if len(index):
+            self.rows[index] = True
+            self._rejects.add_rows(np.zeros_like(index), self._first + index, code[index], say)

@@ -3,5 +3,8 @@ conditions.
 
 * `elements`: a histogram with its axes, as every format becomes one
 * `histograms`: the rows of the stream: histograms, manifests, published references
+* `wire`: messages of histograms become rows: `arrow_parts`, `json_messages` and `uhi` read their forms, `heads` and
+  `shapes` what they say of the lumisection and of axes, `assembly` puts the rows together
+* `encoder`: monitor elements as messages of the wire
 * `records`: what stage 1 says of a histogram in a lumisection
 """

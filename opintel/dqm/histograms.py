@@ -13,7 +13,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from opintel.ids import natural_id
 from opintel.rows import Arrays, Columns, Numbers, TextColumn
 
 HISTOGRAM, MANIFEST, REFERENCE = range(3)
@@ -114,8 +113,3 @@ class HistogramKey(NamedTuple):
     def text(self) -> str:
         """The row's key."""
         return "|".join(self)
-
-
-def row_id(key: str, kind: int, run: int, lumisection: int, revision: int, about: str = "") -> int:
-    """The natural id of a row: a copy has the same."""
-    return natural_id(key, kind, run, lumisection, revision, about)

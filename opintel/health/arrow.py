@@ -14,16 +14,15 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.types as kinds
 from numpy.typing import NDArray
 
-from opintel.arrow_ipc import FAULTS, checked, distinct
+from opintel.arrow_ipc import FAULTS, checked, distinct, is_text, texts
 from opintel.detector import Decoded
 from opintel.finding import NS
 from opintel.health.bounds import EARLIEST, LARGEST, LATEST, MAX_BYTES, MAX_KEY, MAX_LABELS, MAX_RECORDS, UNITS
 from opintel.health.samples import Sample, Samples
-from opintel.rejects import Rejects
+from opintel.rejects import Rejects, WrongRows
 from opintel.rows import Batch, TextColumn, coded
 from opintel.tables import NOTHING_READ, ColumnsRead
 
@@ -61,7 +60,7 @@ def decode(body: bytes, series: _Series) -> Decoded[Sample]:
             if first == MAX_RECORDS:
                 rejects.add(0, first, f"more than {MAX_RECORDS} samples in a message: the rest was not read")
                 break
-            rows, n = _rows(batch, series, _Wrong(batch.num_rows, first, rejects))
+            rows, n = _rows(batch, series, WrongRows(batch.num_rows, first, rejects))
             parts.append(rows)
             places.append(first + n)
             first += batch.num_rows
@@ -73,20 +72,6 @@ def decode(body: bytes, series: _Series) -> Decoded[Sample]:
         rejects.add(0, 0, "no sample in it")
     n = np.concatenate(places)
     return Decoded(Batch.joined(parts), np.zeros(len(n), dtype=np.int64), n, rejects.found(), columns)
-
-
-class _Wrong:
-    """Which rows of a batch cannot be taken; why is said to `rejects`, where its first row is number `first`."""
-
-    def __init__(self, rows: int, first: int, rejects: Rejects) -> None:
-        self.rows = np.zeros(rows, dtype=np.bool_)
-        self._first, self._rejects = first, rejects
-
-    def note(self, rows: _Bools, code: _Ints, say: Callable[[int], str]) -> None:
-        """Refuses some of the rows, but for what is refused already; `say` puts a row's code into words."""
-        index = np.flatnonzero(rows & ~self.rows)
-        self.rows[index] = True
-        self._rejects.add_rows(np.zeros_like(index), self._first + index, code[index], say)
 
 
 def _batches(body: bytes) -> tuple[Iterator[pa.RecordBatch], ColumnsRead]:
@@ -119,7 +104,7 @@ def _used(schema: pa.Schema) -> list[int]:
     used = [
         n
         for n, name in enumerate(names)
-        if name in ("timestamp", "value", "name", "labels") or (not labelled and _is_text(schema.field(n).type))
+        if name in ("timestamp", "value", "name", "labels") or (not labelled and is_text(schema.field(n).type))
     ]
     if len({names[n] for n in used}) < len(used):
         raise ValueError("expected each column once, got one twice")
@@ -141,24 +126,18 @@ def _require(name: str, kind: Any) -> None:
         fine = kinds.is_integer(kind) or kinds.is_float32(kind) or kinds.is_float64(kind)
         right = "float64 or an integer"
     elif name == "labels":
-        fine = _is_text(kind) or (kinds.is_map(kind) and _is_text(kind.key_type) and _is_text(kind.item_type))
+        fine = is_text(kind) or (kinds.is_map(kind) and is_text(kind.key_type) and is_text(kind.item_type))
         if kinds.is_struct(kind):
             fields = [kind.field(n) for n in range(kind.num_fields)]
-            fine = len(fields) <= MAX_LABELS and all(_is_text(field.type) for field in fields)
+            fine = len(fields) <= MAX_LABELS and all(is_text(field.type) for field in fields)
         right = f"a map of texts, a struct of at most {MAX_LABELS} texts, or JSON"
     else:
-        fine, right = _is_text(kind), "string"
+        fine, right = is_text(kind), "string"
     if not fine:
         raise ValueError(f"column {name}: expected {right}, got {str(kind)[:100]}")
 
 
-def _is_text(kind: Any) -> bool:
-    """Whether a column is of texts, or of nulls as one without any text comes."""
-    plain = kind.value_type if kinds.is_dictionary(kind) else kind
-    return bool(kinds.is_string(plain) or kinds.is_large_string(plain) or kinds.is_null(plain))
-
-
-def _rows(batch: pa.RecordBatch, series: _Series, wrong: _Wrong) -> tuple[Batch[Sample], _Ints]:
+def _rows(batch: pa.RecordBatch, series: _Series, wrong: WrongRows) -> tuple[Batch[Sample], _Ints]:
     """The rows of a batch that are not `wrong`, and their places in it."""
     key = _keys(batch, series, wrong)
     column = batch.column("timestamp")
@@ -207,10 +186,10 @@ def _times(column: Any) -> tuple[_Ints, _Bools]:
     return found, good
 
 
-def _keys(batch: pa.RecordBatch, series: _Series, wrong: _Wrong) -> TextColumn:
+def _keys(batch: pa.RecordBatch, series: _Series, wrong: WrongRows) -> TextColumn:
     """The rows' keys; empty where `wrong` says why there is none."""
     columns = dict(zip(batch.schema.names, batch.columns, strict=True))
-    names, of_name = _texts(columns["name"] if "name" in columns else pa.nulls(batch.num_rows, pa.string()))
+    names, of_name = texts(columns["name"] if "name" in columns else pa.nulls(batch.num_rows, pa.string()), MAX_KEY)
     if "labels" not in columns:
         part = _fields(
             [(name, column) for name, column in columns.items() if name not in ("timestamp", "value", "name")]
@@ -237,7 +216,7 @@ def _keys(batch: pa.RecordBatch, series: _Series, wrong: _Wrong) -> TextColumn:
 
 def _fields(columns: Sequence[tuple[str, Any]]) -> _Part:
     """Labels with a column each."""
-    found = [(name, *_texts(column)) for name, column in columns]
+    found = [(name, *texts(column, MAX_KEY)) for name, column in columns]
 
     def labels(row: int) -> dict[str, Any]:
         here = ((name, values[code[row]]) for name, values, code in found)
@@ -246,10 +225,10 @@ def _fields(columns: Sequence[tuple[str, Any]]) -> _Part:
     return _Part([code for _, _, code in found], labels)
 
 
-def _mapped(column: Any, wrong: _Wrong) -> _Part:
+def _mapped(column: Any, wrong: WrongRows) -> _Part:
     """Labels in a map; a row with more of them than MAX_LABELS goes into `wrong` and passes for one with none."""
-    keys, of_key = _texts(column.keys)
-    items, of_item = _texts(column.items)
+    keys, of_key = texts(column.keys, MAX_KEY)
+    items, of_item = texts(column.items, MAX_KEY)
     start = np.asarray(column.offsets, dtype=np.int64)
     length = np.where(_nulls(column), 0, np.diff(start))
     wrong.note(length > MAX_LABELS, length, lambda labels: f"{labels} labels; at most {MAX_LABELS}")
@@ -272,9 +251,9 @@ def _mapped(column: Any, wrong: _Wrong) -> _Part:
 
 def _parsed(column: Any) -> _Part:
     """Labels in JSON."""
-    texts, code = _texts(column, MAX_JSON)
+    values, code = texts(column, MAX_JSON)
     found: list[dict[str, Any] | None] = []
-    for text in texts:
+    for text in values:
         try:
             found.append(_json.decode(text) if text else {})
         except (msgspec.DecodeError, RecursionError):
@@ -283,22 +262,10 @@ def _parsed(column: Any) -> _Part:
     def labels(row: int) -> dict[str, Any]:
         here: dict[str, Any] | None = found[code[row]]
         if here is None:
-            raise ValueError(f"labels: expected a mapping of texts, in JSON, got {str(texts[code[row]])[:100]!r}")
+            raise ValueError(f"labels: expected a mapping of texts, in JSON, got {str(values[code[row]])[:100]!r}")
         return here
 
     return _Part([code], labels)
-
-
-def _texts(column: Any, longest: int = MAX_KEY) -> tuple[list[str | None], _Ints]:
-    """(values, (rows,) codes) of a column of texts; None is the last value.
-
-    A longer text than `longest` is cut just behind it: too long for a key still, and as cheap as one.
-    """
-    if kinds.is_null(column.type):
-        return [None], np.zeros(len(column), dtype=np.int64)
-    encoded = column if kinds.is_dictionary(column.type) else column.dictionary_encode()
-    values = pc.utf8_slice_codeunits(encoded.dictionary, 0, longest + 1).to_pylist()
-    return [*values, None], np.asarray(encoded.indices.cast(pa.int64()).fill_null(len(values)), dtype=np.int64)
 
 
 def _joint(codes: Iterable[_Ints]) -> tuple[_Ints, _Ints]:

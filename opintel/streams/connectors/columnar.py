@@ -25,6 +25,10 @@ MAX_MEMORY = 1 << 30
 """Bytes that reading may take."""
 MAX_SECONDS = 300
 """Of CPU time, for what is read at once."""
+OURS = b"opintel."
+"""How the keys of a schema's metadata begin that go with each message; others (pandas') do not, …"""
+MAX_METADATA = 1 << 17
+"""… nor do more than so many bytes."""
 _FRUGAL = {"ARROW_DEFAULT_MEMORY_POOL": "system", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 """Environment of the reader: threads and pools reserve memory that counts, on large machines more than the limit."""
 _HEAD = struct.Struct("<QQ?")
@@ -154,7 +158,9 @@ def _stream(table: Any) -> bytes | None:
     if table.nbytes > MAX_SLICE:
         return None
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema.remove_metadata()) as writer:
-        writer.write_table(table.replace_schema_metadata(None))
+    told = {key: text for key, text in (table.schema.metadata or {}).items() if key.startswith(OURS)}
+    table = table.replace_schema_metadata(told if sum(map(len, told.values())) <= MAX_METADATA else None)
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
     body = sink.getvalue()
     return None if len(body) > MAX_SLICE else bytes(body)
