@@ -20,6 +20,8 @@ DEFAULT_START = parse_rfc3339("2026-03-02T06:00:00Z")
 HOUR = 3600 * NS
 WRITTEN = 2000
 """Messages written at a time."""
+_BEHIND = {".jsonl": b"\n", ".arrow": b""}
+"""What stands behind a message in files that hold many."""
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -71,14 +73,15 @@ class Stories(NamedTuple):
     proposed: tuple[str, ...] = ()
     """Kinds of finding whose tickets the demo does not send by itself but proposes, to show that too."""
     suffix: str = ".jsonl"
-    """Of the files that hold its messages: `.jsonl` holds one a line, in a file of another suffix is one message."""
+    """Of the files that hold its messages: in `.jsonl` each is a line, in `.arrow` an IPC stream behind the last one;
+    in a file of another suffix is one message."""
 
 
 def write(
     out: Path, story: Simulation, progress: Callable[[float], None] = lambda share: None, *, suffix: str = ".jsonl"
 ) -> None:
-    """Writes a story to `out`: messages/NNNN.jsonl, a file for each hour of arrival, and truth.json. With another
-    `suffix` each message is a file, messages/NNNN-NNNNNN and the suffix.
+    """Writes a story to `out`: messages/NNNN.jsonl (or .arrow), a file for each hour of arrival, and truth.json. With
+    another `suffix` each message is a file, messages/NNNN-NNNNNN and the suffix.
 
     Files of an earlier story there are replaced. `progress` is called with the finished share, 0 to 1.
     """
@@ -93,12 +96,12 @@ def write(
     hour, written = 0, 0
 
     def flush() -> None:
-        if suffix != ".jsonl":
+        if suffix not in _BEHIND:
             for n, body in enumerate(bodies, written):
                 (folder / f"{hour:04d}-{n:06d}{suffix}").write_bytes(body)
         elif bodies:
-            with (folder / f"{hour:04d}.jsonl").open("ab") as file:
-                file.write(b"\n".join(bodies) + b"\n")
+            with (folder / f"{hour:04d}{suffix}").open("ab") as file:
+                file.writelines(body + _BEHIND[suffix] for body in bodies)
         bodies.clear()
 
     for arrival, body in story.messages():

@@ -7,4 +7,6 @@ conditions.
   `shapes` what they say of the lumisection and of axes, `assembly` puts the rows together
 * `encoder`: monitor elements as messages of the wire
 * `records`: what stage 1 says of a histogram in a lumisection
+* `simulate`: a detector with faults whose truth is known: `detector_model` says what is usual, `beam` when data are
+  taken, `story` what goes wrong, `happenings` how it shows
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ import pyarrow as pa
 
 from opintel.dqm.arrow_parts import KEY, MAX_HEAD
 from opintel.dqm.assembly import pieces
-from opintel.dqm.elements import MonitorElement, axes_text
+from opintel.dqm.elements import BinAxis, MonitorElement, axes_text
 from opintel.dqm.heads import Head
 from opintel.dqm.histograms import Listing
 
@@ -42,11 +43,17 @@ def manifests_of(head: Head, listing: Listing) -> Iterator[bytes]:
         yield msgspec.json.encode(head.plain() | {"manifest": msgspec.Raw(piece.encode())})
 
 
+@lru_cache(maxsize=4096)
+def _axes_text(axes: tuple[BinAxis, ...], flow: bool) -> str:
+    """Remembered: a histogram has the same axes in every lumisection."""
+    return axes_text(axes, flow)
+
+
 def _groups(elements: Iterable[MonitorElement], most: int) -> Iterator[list[tuple[MonitorElement, str]]]:
     group: list[tuple[MonitorElement, str]] = []
     room = most
     for element in elements:
-        axes = axes_text(element.axes, element.flow)
+        axes = _axes_text(element.axes, element.flow)
         values = element.values.size * (1 if element.variances is None else 2)
         size = 4 * values + len(element.path.encode()) + len(axes.encode()) + 64
         if group and size > room:

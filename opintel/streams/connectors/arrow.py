@@ -1,4 +1,5 @@
 """Arrow IPC streams and files, record batch by record batch; as a program, the process that `columnar` starts.
+A file may hold several streams, one behind the other.
 
 An IPC file is a stream between a mark and a footer, so that both are read alike, also while they grow. Only the headers
 of messages are looked at to find the batches; a batch is read with the schema and the dictionaries that it needs.
@@ -94,7 +95,8 @@ def _batches(file: BinaryIO, end: int) -> Iterator[StoredBatch]:
 
     schema: list[tuple[int, int]] = []
     dictionaries: dict[int, list[tuple[int, int]]] = {}
-    at = len(ipc.FILE) if _piece(file, 0, min(len(ipc.FILE), end)) == ipc.FILE else 0
+    is_file = _piece(file, 0, min(len(ipc.FILE), end)) == ipc.FILE
+    at = len(ipc.FILE) if is_file else 0
     found = 0
     while at < end or not found:
         prefix = _piece(file, at, min(at + 8, end))
@@ -103,8 +105,11 @@ def _batches(file: BinaryIO, end: int) -> Iterator[StoredBatch]:
         length = int.from_bytes(prefix[4:], "little")
         if not prefix.startswith(ipc.START) or length > MAX_HEADER:
             raise Broken(f"no Arrow message at byte {at}")
-        if not length:
+        if not length and (is_file or at + 8 >= end):
             break
+        if not length:  # another stream may follow
+            at += 8
+            continue
         body = at + 8 + length
         if body > end:
             raise Short(HALF)
