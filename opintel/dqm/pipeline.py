@@ -35,7 +35,7 @@ PIPELINE = Pipeline(
     ends=ends,
     files=dict.fromkeys((".root", ".h5", ".hdf5", ".zip", ".json", ".parquet"), "opintel.dqm.files.messages:messages"),
     kinds={
-        "off": ("scope",),
+        "tripped": ("scope",),
         "missing": _HISTOGRAM,
         "dead": _HISTOGRAM,
         "hot": _HISTOGRAM,

@@ -73,7 +73,7 @@ class _Bad(NamedTuple):
 
 class DqmJudge(Judge):
     """Findings about histograms (kinds `missing`, `dead`, `hot`, `noisy`, `low`, `high`, `shifted` and `changed`) and
-    about the subsystem (`off`, `insufficient` and `quality`).
+    about the subsystem (`tripped`, `insufficient` and `quality`).
 
     >>> from opintel.detector import Controls, Record
     >>> from opintel.finding import Window
@@ -151,7 +151,7 @@ class DqmJudge(Judge):
         missing = [key for key in self._missing(here) if key not in held]
         bad |= {key: _Bad("missing", None) for key in missing}
         found += self._absent(here, missing)
-        found += self._off(here)
+        found += self._tripped(here)
         found += self._unjudged(here, silent, expected)
         return [*found, self._quality(here, bad, expected)]
 
@@ -255,10 +255,10 @@ class DqmJudge(Judge):
             text = f"{HistogramKey.of(key).path} did not come, though the manifest lists it"
             yield self._finding(here, "missing", key, text, None, "none", 1, "histograms")
 
-    def _off(self, here: _Lumisection) -> Iterable[Finding]:
+    def _tripped(self, here: _Lumisection) -> Iterable[Finding]:
         if any(one.high_voltage is False and one.stable_beams is not False for one in here.listings.values()):
             text = f"the high voltage of {here.closing.scope} is off"
-            yield self._finding(here, "off", "", text, None, "none", 1, "subsystems")
+            yield self._finding(here, "tripped", "", text, None, "none", 1, "subsystems")
 
     def _unjudged(self, here: _Lumisection, silent: Sequence[str], expected: Predicted) -> Iterable[Finding]:
         """One finding when the reasons why histograms are not judged change."""
