@@ -2,8 +2,9 @@
 
 python benchmarks/root_files.py [--histograms 60000]
 
-One file of TH1F with 100 bins, zlib, Poisson contents of mean 50. Times are CPU seconds, opening included; `another process`
-is what `opintel dqm compare` waits for: reading there, and the monitor elements here. Contents must be the same.
+One file of TH1F with 100 bins, zlib, Poisson contents of mean 50. Times are CPU seconds, opening included; The last
+line is what `opintel dqm compare` does: reading in another process, and the monitor elements here. Contents must be
+the same.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ KEY = ">iHiIHHII"
 
 
 def written(path: Path, number: int) -> np.ndarray:
-    """A file of so many TH1F: one written by uproot, its bytes repeated with other names and contents. (number, BINS)"""
+    """A file of so many TH1F, the bytes of one repeated with other names and contents; (number, BINS) the contents."""
     rng = np.random.default_rng(1)
     with uproot.recreate(path, compression=None) as file:
         x = to_TAxis("xaxis", "charge", BINS, 0.0, 1.0)
@@ -69,7 +70,7 @@ def written(path: Path, number: int) -> np.ndarray:
 def by_uproot(path: Path) -> np.ndarray:
     """Contents of all, key by key."""
     with uproot.open(path) as file:
-        return np.array([file[key].values() for key in file.keys()])
+        return np.array([file[key].values() for key in list(file.keys())])
 
 
 def here(path: Path) -> np.ndarray:
@@ -91,7 +92,9 @@ def main() -> None:
         path = Path(folder) / "many.root"
         counts = written(path, number)
         size = path.stat().st_size / 1e6
-        print(f"{number} TH1F × {BINS} in one file of {size:.0f} MB\n\n| reader | CPU s | µs a histogram |\n|---|---|---|")
+        print(
+            f"{number} TH1F × {BINS} in one file of {size:.0f} MB\n\n| reader | CPU s | µs a histogram |\n|---|---|---|"
+        )
         readers: list[tuple[str, Callable[[Path], np.ndarray]]] = [
             ("uproot, key by key", by_uproot),
             ("ours, in this process", here),

@@ -35,7 +35,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {told.__name__: told for told in FILTERS}
+    made.filters |= {one.__name__: one for one in FILTERS}
     return made
 
 
@@ -45,7 +45,7 @@ class Renderer:
     def __init__(self, keys: Credentials, names: Names) -> None:
         self._keys = keys
         self._environment = environment()
-        self._environment.filters |= {told.__name__: told for told in (names.subject, names.called)}
+        self._environment.filters |= {one.__name__: one for one in (names.subject, names.called)}
         self._environment.globals |= {
             "share_of": drawing.share,
             "basis_words": words.BASIS,
