@@ -18,6 +18,7 @@ import pyarrow.types as kinds
 from numpy.typing import NDArray
 
 from opintel.arrow_ipc import FAULTS, checked, is_text, texts
+from opintel.columns import MAX_TEXT
 from opintel.detector import Decoded
 from opintel.dqm.assembly import Contents, histogram_rows, manifest_rows, wrong_path
 from opintel.dqm.elements import STORAGES
@@ -25,7 +26,7 @@ from opintel.dqm.heads import MAX_PATH, MAX_REVISION, Head, SentHead
 from opintel.dqm.histograms import MANIFEST_PATH, MAX_VALUES, HistogramRow, Histograms, Listing
 from opintel.dqm.shapes import Shape, Shapes
 from opintel.rejects import Rejects, WrongRows
-from opintel.rows import MAX_TEXT, Arrays, Batch, TextColumn
+from opintel.rows import Arrays, Batch, TextColumn
 from opintel.tables import NOTHING_READ, ColumnsRead
 
 KEY = b"opintel.dqm"

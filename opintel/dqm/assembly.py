@@ -8,10 +8,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from opintel.columns import MAX_TEXT
 from opintel.dqm.heads import MAX_PATH, Head, wrong_name
 from opintel.dqm.histograms import MANIFEST, MANIFEST_PATH, HistogramRow, Histograms, Listing
 from opintel.ids import hashed, natural_id
-from opintel.rows import MAX_TEXT, Arrays, Batch, Row, TextColumn
+from opintel.rows import Arrays, Batch, Row, TextColumn
 
 MAX_LISTED = 100_000
 """Paths of a manifest."""

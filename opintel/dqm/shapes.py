@@ -12,9 +12,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from opintel.columns import MAX_TEXT
 from opintel.dqm.elements import BinAxis
 from opintel.dqm.histograms import MAX_VALUES
-from opintel.rows import MAX_TEXT
 
 MAX_TITLE, MAX_LABEL = 512, 1024
 """Characters of an axis' title or unit, of a bin's label."""
