@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opintel.console.standalone import PageSection, standalone_page
-from opintel.dqm.element_comparison import Verdict
+from opintel.dqm.element_comparison import PairVerdict
 from opintel.dqm.elements import BinAxis, MonitorElement
 from opintel.evidence import Axis, Evidence, Mark, Region, Table
 from opintel.picture import histogram, image
@@ -19,7 +19,7 @@ DRAWN, LISTED = 60, 5000
 """Histograms with pictures, and lines of the list."""
 
 
-def page(a: str, b: str, verdicts: Sequence[Verdict]) -> str:
+def page(a: str, b: str, verdicts: Sequence[PairVerdict]) -> str:
     """HTML."""
     judged = [one for one in verdicts if one.p_value is not None]
     counts = f"{len(verdicts)} histograms, {len(judged)} compared, {len(verdicts) - len(judged)} not."
@@ -43,7 +43,7 @@ def page(a: str, b: str, verdicts: Sequence[Verdict]) -> str:
     )
 
 
-def _section(verdict: Verdict) -> PageSection:
+def _section(verdict: PairVerdict) -> PageSection:
     words = [f"log10 p = {verdict.log10_p:.2f}, largest pull {verdict.effect:+.1f} σ"]
     if verdict.regions:
         words.append(f"Bins from 0: {verdict.where(10)}")
@@ -51,7 +51,7 @@ def _section(verdict: Verdict) -> PageSection:
     return PageSection(verdict.pair.name, f"{lead}.", list(_pictures(verdict)))
 
 
-def _pictures(verdict: Verdict) -> Iterator[Evidence]:
+def _pictures(verdict: PairVerdict) -> Iterator[Evidence]:
     element, pull, expected = verdict.pair.observed, verdict.pull, verdict.expected
     assert element is not None
     assert pull is not None
@@ -70,7 +70,7 @@ def _pictures(verdict: Verdict) -> Iterator[Evidence]:
 
 
 def _overlay(
-    verdict: Verdict,
+    verdict: PairVerdict,
     element: MonitorElement,
     observed: NDArray[np.float64],
     expected: NDArray[np.float64],

@@ -12,7 +12,7 @@ from opintel.cli.stored import json_option, print_json
 from opintel.site.errors import UserError
 
 if TYPE_CHECKING:
-    from opintel.dqm.element_comparison import Verdict
+    from opintel.dqm.element_comparison import PairVerdict
     from opintel.dqm.files.found import Unread
 
 SHOWN, SAID = 100, 10
@@ -56,7 +56,7 @@ def compare(a: str, b: str, report: Path | None, as_json: bool) -> None:
         _print(verdicts)
 
 
-def _plain(verdict: Verdict) -> dict[str, Any]:
+def _plain(verdict: PairVerdict) -> dict[str, Any]:
     return {
         "name": verdict.pair.name,
         "p_value": verdict.p_value,
@@ -73,7 +73,7 @@ def _say(place: str, unread: Sequence[Unread]) -> None:
         click.echo(f"opintel: {place}: {len(unread) - SAID} more were not read", err=True)
 
 
-def _print(verdicts: Sequence[Verdict]) -> None:
+def _print(verdicts: Sequence[PairVerdict]) -> None:
     from rich.console import Console
     from rich.table import Table
 

@@ -32,7 +32,7 @@ class NamedPair(NamedTuple):
     reference: MonitorElement | None
 
 
-class Verdict(NamedTuple):
+class PairVerdict(NamedTuple):
     """What the comparison of a pair says."""
 
     pair: NamedPair
@@ -60,9 +60,9 @@ class Verdict(NamedTuple):
         return "; ".join(texts + [f"{len(self.regions) - most} more"] * (len(self.regions) > most))
 
 
-def compare_pairs(pairs: Sequence[NamedPair]) -> list[Verdict]:
+def compare_pairs(pairs: Sequence[NamedPair]) -> list[PairVerdict]:
     """One verdict a pair: the smallest p first, those without a p last, by name among equals."""
-    verdicts: list[Verdict] = []
+    verdicts: list[PairVerdict] = []
     groups: dict[tuple[object, ...], list[tuple[NamedPair, AlignedPair]]] = {}
     for pair in pairs:
         if pair.observed is None or pair.reference is None:
@@ -82,15 +82,15 @@ def compare_pairs(pairs: Sequence[NamedPair]) -> list[Verdict]:
     return sorted(verdicts, key=_rank)
 
 
-def _rank(one: Verdict) -> tuple[bool, float, str]:
+def _rank(one: PairVerdict) -> tuple[bool, float, str]:
     return one.p_value is None, 0.0 if one.p_value is None else one.log10_p, one.pair.name
 
 
-def _without(pair: NamedPair, why: str) -> Verdict:
-    return Verdict(pair, None, math.nan, None, [], why)
+def _without(pair: NamedPair, why: str) -> PairVerdict:
+    return PairVerdict(pair, None, math.nan, None, [], why)
 
 
-def _judged(group: list[tuple[NamedPair, AlignedPair]]) -> list[Verdict]:
+def _judged(group: list[tuple[NamedPair, AlignedPair]]) -> list[PairVerdict]:
     """The verdicts on pairs of one form."""
     ones = [one for _, one in group]
     observed, reference = np.stack([one.observed for one in ones]), np.stack([one.reference for one in ones])[None]
@@ -113,7 +113,7 @@ def _judged(group: list[tuple[NamedPair, AlignedPair]]) -> list[Verdict]:
     return [_verdict(pair, one, found, row) for row, (pair, one) in enumerate(group)]
 
 
-def _verdict(pair: NamedPair, one: AlignedPair, found: Comparison, row: int) -> Verdict:
+def _verdict(pair: NamedPair, one: AlignedPair, found: Comparison, row: int) -> PairVerdict:
     p = float(found.p_value[row])
     if math.isnan(p):
         return _without(pair, _why(one))
@@ -126,7 +126,7 @@ def _verdict(pair: NamedPair, one: AlignedPair, found: Comparison, row: int) -> 
     shape = tuple(axis.bins for axis in reversed(pair.observed.axes))
     remark = f"{one.left_out} bins left out: only one of the two has their label" if one.left_out else ""
     pull, expected = (_spread(column[row], one, shape) for column in (found.pull, found.expected))
-    return Verdict(pair, p, float(found.log10_p[row]), float(found.effect[row]), regions, remark, pull, expected)
+    return PairVerdict(pair, p, float(found.log10_p[row]), float(found.effect[row]), regions, remark, pull, expected)
 
 
 def _spread(column: NDArray[np.float64], one: AlignedPair, shape: tuple[int, ...]) -> NDArray[np.float64]:

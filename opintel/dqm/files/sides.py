@@ -21,14 +21,14 @@ SUFFIXES = tuple(PARSERS)
 MAX_FILES = 10_000
 
 
-class Side(NamedTuple):
+class ComparedSide(NamedTuple):
     """One of the two."""
 
     elements: list[FileElement]
     unread: list[Unread]
 
 
-def side(place: str) -> Side:
+def side(place: str) -> ComparedSide:
     """The histograms of a file, a folder, or `FILE:PATH`. Raises FileRefused, with one line that names the file."""
     path = Path(place)
     if path.is_dir():
@@ -37,10 +37,10 @@ def side(place: str) -> Side:
         name, _, within = place.rpartition(":")
         if Path(name).is_file():
             return _within(Path(name), within.strip("/"))
-    return Side(*opened(path))
+    return ComparedSide(*opened(path))
 
 
-def pairs(here: Side, there: Side) -> list[NamedPair]:
+def pairs(here: ComparedSide, there: ComparedSide) -> list[NamedPair]:
     """The histograms of both, by name."""
     if len(here.elements) == len(there.elements) == 1:
         [alone], [partner] = here.elements, there.elements
@@ -66,7 +66,7 @@ def _name(one: FileElement, of_runs: bool) -> str:
     return f"Run {one.run}/{one.element.path}" if of_runs and one.run is not None else one.element.path
 
 
-def _folder(folder: Path) -> Side:
+def _folder(folder: Path) -> ComparedSide:
     files = [
         Path(base) / name
         for base, _, names in os.walk(folder)
@@ -75,7 +75,7 @@ def _folder(folder: Path) -> Side:
     ]
     if not files or len(files) > MAX_FILES:
         raise FileRefused(f"{folder}: expected 1 to {MAX_FILES} files ({', '.join(SUFFIXES)}), got {len(files)}")
-    found, refused = Side([], []), list[FileRefused]()
+    found, refused = ComparedSide([], []), list[FileRefused]()
     for path in sorted(files):
         try:
             one = opened(path)
@@ -91,7 +91,7 @@ def _folder(folder: Path) -> Side:
     return found
 
 
-def _within(path: Path, within: str) -> Side:
+def _within(path: Path, within: str) -> ComparedSide:
     """One object of a file, or what is in a folder of it."""
     whole: Opened = opened(path)
     kept = [one for one in whole.elements if one.element.path == within]
@@ -99,7 +99,7 @@ def _within(path: Path, within: str) -> Side:
     kept += [_renamed(one, one.element.path.removeprefix(f"{within}/")) for one in inside]
     if not kept:
         raise FileRefused(f"{path}: no histogram {within!r} in it")
-    return Side(kept, [])
+    return ComparedSide(kept, [])
 
 
 def _renamed(one: FileElement, path: str) -> FileElement:
