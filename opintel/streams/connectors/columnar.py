@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
-from opintel.streams.connectors.child import PieceOutput, pieces
+from opintel.streams.connectors.child import ChildOutput, pieces
 
 SLICE = 10_000
 """Rows of a message at most: a smaller row group or batch is one, a larger one several."""
@@ -61,7 +61,7 @@ class RowSpan(NamedTuple):
         return max(1, rows // self.unit) * self.unit
 
 
-class MessageOutput(PieceOutput):
+class MessageOutput(ChildOutput):
     """Where the reader writes what lies between two offsets: messages, and what is damaged."""
 
     def take(self, span: RowSpan, row: int, table: Any) -> None:
