@@ -69,8 +69,10 @@ def replay(
 
     system = System(data, load_site(config), replayed=True)
     try:
+        others = tuple(f"stream {name}: " for name in system.streams if name != stream)
         for warning in system.warnings:
-            warn(warning)
+            if not warning.startswith(others):
+                warn(warning)
         watched = system.stream(stream)
         try:
             FileSource(files, FileForms(parsers=watched.pipeline.files)).require_content()
