@@ -57,12 +57,12 @@ def main() -> None:
         f"lumisection: {sum(map(len, bodies)) / 1e6:.1f} MB in {len(bodies)} messages; encoded in {encoding:.2f} CPU-s"
     )
     print(f"  decoded in {decoding[0]:.2f}, later {min(decoding[1:]):.2f} CPU-s; a copy of the bytes {copying:.3f}")
-    told: list[tuple[int, bytes]] = []
-    telling = cpu(lambda: told.extend(DqmSimulator(seed=1, hours=2, faults=()).messages()))
-    reading = cpu(lambda: [wire.decode([Message(body)]) for _, body in told])
-    mean = sum(len(body) for _, body in told) / len(told)
-    print(f"simulated: {len(told)} messages of {mean:.0f} bytes; told in {telling / len(told) * 1e3:.2f} ms each")
-    print(f"  decoded in {reading / len(told) * 1e3:.2f} ms each")
+    story: list[tuple[int, bytes]] = []
+    making = cpu(lambda: story.extend(DqmSimulator(seed=1, hours=2, faults=()).messages()))
+    reading = cpu(lambda: [wire.decode([Message(body)]) for _, body in story])
+    mean = sum(len(body) for _, body in story) / len(story)
+    print(f"detector: {len(story)} messages of {mean:.0f} bytes; simulated in {making / len(story) * 1e3:.2f} ms each")
+    print(f"  decoded in {reading / len(story) * 1e3:.2f} ms each")
 
 
 if __name__ == "__main__":

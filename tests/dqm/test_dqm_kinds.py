@@ -144,7 +144,7 @@ def test_12_contents_above_255_and_2_53_are_not_cut() -> None:
     assert sent(head(5), values=values).values.at(0).tolist() == list(values)
 
 
-def test_13_flow_bins_are_told_by_the_axis() -> None:
+def test_13_the_axis_says_whether_there_are_flow_bins() -> None:
     with_flow = histogram(values=(9, 1, 2, 3, 4, 9), flow=True)
     found = columns(decoded(*parts_of(head(5), [with_flow]), *parts_of(head(6), [histogram()])))
     assert found.x.tolist() == [6, 4]

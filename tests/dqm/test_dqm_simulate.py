@@ -20,7 +20,7 @@ from opintel.finding import NS
 SEEDS = range(6)
 
 
-class Told(NamedTuple):
+class Story(NamedTuple):
     simulator: DqmSimulator
     contents: dict[str, dict[int, NDArray[np.float32]]]
     """Path → start of a lumisection → contents of its highest revision; of cumulative ones, increments."""
@@ -44,7 +44,7 @@ class Told(NamedTuple):
         return np.asarray(summed / summed.sum())
 
 
-def tell(**arguments: Any) -> Told:
+def story_of(**arguments: Any) -> Story:
     simulator = DqmSimulator(**arguments)
     wire = DqmWire()
     contents: dict[str, dict[int, tuple[int, NDArray[np.float32]]]] = {}
@@ -68,7 +68,7 @@ def tell(**arguments: Any) -> Told:
     runs = {one.start: one.run for one in simulator.lumisections}
     for path in [path for path in plain if path.startswith("Muon/")]:
         plain[path] = increments(plain[path], runs)
-    return Told(simulator, plain, listings)
+    return Story(simulator, plain, listings)
 
 
 def increments(cumulative: dict[int, NDArray[np.float32]], runs: dict[int, int]) -> dict[int, NDArray[np.float32]]:
@@ -82,8 +82,8 @@ def increments(cumulative: dict[int, NDArray[np.float32]], runs: dict[int, int])
 
 
 @pytest.fixture(scope="module")
-def told() -> Told:
-    return tell(seed=1, hours=9, quiet_hours=2.0, histograms=30, length=93.24)
+def story() -> Story:
+    return story_of(seed=1, hours=9, quiet_hours=2.0, histograms=30, length=93.24)
 
 
 def test_the_same_arguments_give_the_same_bytes_and_another_seed_others() -> None:
@@ -128,88 +128,89 @@ def test_every_kind_of_fault_is_there_once_apart_from_the_others(seed: int) -> N
 
 def test_messages_come_in_order_of_arrival_after_their_lumisection() -> None:
     simulator = DqmSimulator(seed=2, hours=2, faults=(), histograms=3)
-    told = list(simulator.messages())
+    story = list(simulator.messages())
     wire = DqmWire()
-    assert [arrival for arrival, _ in told] == sorted(arrival for arrival, _ in told)
-    assert all(ends(wire.decode([Message(body)]).rows).max() < arrival for arrival, body in told)
-    bodies = [body for _, body in told]
+    assert [arrival for arrival, _ in story] == sorted(arrival for arrival, _ in story)
+    assert all(ends(wire.decode([Message(body)]).rows).max() < arrival for arrival, body in story)
+    bodies = [body for _, body in story]
     assert len(set(bodies)) < len(bodies), "some come twice"
 
 
-def test_contents_follow_luminosity(told: Told) -> None:
-    stable = [one for one in told.simulator.lumisections if one.stable]
-    phi = told.contents["Calo/Layer1/phi"]
-    quiet = [one for one in stable if not any(fault.start <= one.start < fault.end for fault in told.simulator.truth)]
+def test_contents_follow_luminosity(story: Story) -> None:
+    stable = [one for one in story.simulator.lumisections if one.stable]
+    phi = story.contents["Calo/Layer1/phi"]
+    quiet = [one for one in stable if not any(fault.start <= one.start < fault.end for fault in story.simulator.truth)]
     rate = [phi[one.start].sum() / one.luminosity for one in quiet]
     assert np.std(rate) / np.mean(rate) < 0.05
-    dark = [phi[one.start].sum() for one in told.simulator.lumisections if not one.stable]
+    dark = [phi[one.start].sum() for one in story.simulator.lumisections if not one.stable]
     assert max(dark) < 0.02 * np.mean([phi[one.start].sum() for one in quiet])
 
 
 def test_runs_are_not_quite_alike() -> None:
     """More than Poisson: Pearson's statistic a degree of freedom; by chance alone it is 1 +- .15."""
-    told = tell(seed=5, hours=4, faults=(), histograms=3, length=93.24)
+    story = story_of(seed=5, hours=4, faults=(), histograms=3, length=93.24)
     runs: dict[int, NDArray[np.float64]] = {}
-    for one in told.simulator.lumisections:
-        runs[one.run] = runs.get(one.run, 0.0) + told.contents["Pixel/Layer1/charge"][one.start].astype(float)
+    for one in story.simulator.lumisections:
+        runs[one.run] = runs.get(one.run, 0.0) + story.contents["Pixel/Layer1/charge"][one.start].astype(float)
     counts = np.array(list(runs.values()))
     counts = counts[:, counts.sum(axis=0) > 100]
     expected = counts.sum(axis=1, keepdims=True) * counts.sum(axis=0) / counts.sum()
     assert ((counts - expected) ** 2 / expected).mean() > 3.5
 
 
-def test_a_dead_region_is_empty(told: Told) -> None:
-    fault = told.fault("dead-region")
-    gone = (told.inside(fault, fault.subject["histogram"]) == 0) & (told.before(fault, fault.subject["histogram"]) > 0)
+def test_a_dead_region_is_empty(story: Story) -> None:
+    fault = story.fault("dead-region")
+    now, before = (share(fault, fault.subject["histogram"]) for share in (story.inside, story.before))
+    gone = (now == 0) & (before > 0)
     assert gone.sum() in (9, 16)
 
 
-def test_a_hot_channel_stands_out(told: Told) -> None:
-    fault = told.fault("hot-channel")
-    ratio = told.inside(fault, fault.subject["histogram"]) / told.before(fault, fault.subject["histogram"])
+def test_a_hot_channel_stands_out(story: Story) -> None:
+    fault = story.fault("hot-channel")
+    ratio = story.inside(fault, fault.subject["histogram"]) / story.before(fault, fault.subject["histogram"])
     assert np.sort(ratio)[-1] > 4
     assert np.sort(ratio)[-2] < 2
 
 
-def test_a_noisy_module_is_above_what_it_was(told: Told) -> None:
-    fault = told.fault("noisy-module")
-    ratio = told.inside(fault, fault.subject["histogram"]) / told.before(fault, fault.subject["histogram"])
+def test_a_noisy_module_is_above_what_it_was(story: Story) -> None:
+    fault = story.fault("noisy-module")
+    ratio = story.inside(fault, fault.subject["histogram"]) / story.before(fault, fault.subject["histogram"])
     assert (ratio > 1.5).sum() == 9
 
 
 @pytest.mark.parametrize(("kind", "least"), [("timing-shift", 1.2), ("slow-ageing", 0.3)])
-def test_what_moves_moves(told: Told, kind: str, least: float) -> None:
-    fault = told.fault(kind)
-    place = np.arange(len(told.before(fault, fault.subject["histogram"])))
-    now, then = (place @ share(fault, fault.subject["histogram"]) for share in (told.inside, told.before))
+def test_what_moves_moves(story: Story, kind: str, least: float) -> None:
+    fault = story.fault(kind)
+    place = np.arange(len(story.before(fault, fault.subject["histogram"])))
+    now, then = (place @ share(fault, fault.subject["histogram"]) for share in (story.inside, story.before))
     assert abs(now - then) > least
 
 
-def test_a_missing_histogram_is_in_the_manifest_alone(told: Told) -> None:
-    fault = told.fault("missing-histogram")
+def test_a_missing_histogram_is_in_the_manifest_alone(story: Story) -> None:
+    fault = story.fault("missing-histogram")
     path, subsystem = fault.subject["histogram"], fault.subject["scope"]
-    inside = [one.start for one in told.simulator.lumisections if fault.start <= one.start < fault.end]
+    inside = [one.start for one in story.simulator.lumisections if fault.start <= one.start < fault.end]
     assert len(inside) > 3
-    assert not told.contents[path].keys() & set(inside)
-    assert all(path in told.listings[subsystem][start]["paths"] for start in inside)
-    other = [one.start for one in told.simulator.lumisections if not fault.start <= one.start < fault.end]
-    assert set(other) == told.contents[path].keys()
+    assert not story.contents[path].keys() & set(inside)
+    assert all(path in story.listings[subsystem][start]["paths"] for start in inside)
+    other = [one.start for one in story.simulator.lumisections if not fault.start <= one.start < fault.end]
+    assert set(other) == story.contents[path].keys()
 
 
-def test_a_trip_empties_the_subsystem_and_its_manifest_says_so(told: Told) -> None:
-    fault = told.fault("hv-trip")
+def test_a_trip_empties_the_subsystem_and_its_manifest_says_so(story: Story) -> None:
+    fault = story.fault("hv-trip")
     subsystem = fault.subject["scope"]
-    inside = {one.start for one in told.simulator.lumisections if fault.start <= one.start < fault.end}
-    off = {start for start, listing in told.listings[subsystem].items() if not listing["high_voltage"]}
+    inside = {one.start for one in story.simulator.lumisections if fault.start <= one.start < fault.end}
+    off = {start for start, listing in story.listings[subsystem].items() if not listing["high_voltage"]}
     assert off == inside
-    phi = told.contents[f"{subsystem}/Layer1/phi"]
+    phi = story.contents[f"{subsystem}/Layer1/phi"]
     usual = np.median([phi[start].sum() for start in phi])
     assert max(phi[start].sum() for start in inside) < 0.05 * usual
 
 
-def test_a_short_fault_lasts_one_lumisection(told: Told) -> None:
-    fault = told.fault("short-dead")
-    its = told.contents[fault.subject["histogram"]]
+def test_a_short_fault_lasts_one_lumisection(story: Story) -> None:
+    fault = story.fault("short-dead")
+    its = story.contents[fault.subject["histogram"]]
     order = sorted(its)
     here = order.index(fault.start)
     empty = [(its[order[n]] == 0).sum() for n in (here - 1, here, here + 1)]
@@ -218,8 +219,8 @@ def test_a_short_fault_lasts_one_lumisection(told: Told) -> None:
 
 
 def test_other_histograms_are_the_same_with_and_without_a_fault() -> None:
-    with_fault = tell(seed=2, hours=2, faults=["dead-region"], histograms=6, length=93.24)
-    without = tell(seed=2, hours=2, faults=[], histograms=6, length=93.24)
+    with_fault = story_of(seed=2, hours=2, faults=["dead-region"], histograms=6, length=93.24)
+    without = story_of(seed=2, hours=2, faults=[], histograms=6, length=93.24)
     (fault,) = with_fault.simulator.truth
     for path, its in without.contents.items():
         same = all(np.array_equal(values, with_fault.contents[path][start]) for start, values in its.items())
@@ -245,7 +246,7 @@ def test_its_size_is_a_parameter_and_parts_stay_small() -> None:
         ({"hours": 8.0, "histograms": 3}, "no histogram is left"),
     ],
 )
-def test_what_cannot_be_told_is_said(arguments: dict[str, Any], wrong: str) -> None:
+def test_what_cannot_be_played_is_said(arguments: dict[str, Any], wrong: str) -> None:
     with pytest.raises(ValueError, match=wrong):
         DqmSimulator(seed=1, **arguments)
 

@@ -87,8 +87,8 @@ def _stream(table: Any) -> bytes | None:
     if table.nbytes > MAX_SLICE:
         return None
     sink = pa.BufferOutputStream()
-    told = {key: text for key, text in (table.schema.metadata or {}).items() if key.startswith(OURS)}
-    table = table.replace_schema_metadata(told if sum(map(len, told.values())) <= MAX_METADATA else None)
+    ours = {key: text for key, text in (table.schema.metadata or {}).items() if key.startswith(OURS)}
+    table = table.replace_schema_metadata(ours if sum(map(len, ours.values())) <= MAX_METADATA else None)
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     body = sink.getvalue()
