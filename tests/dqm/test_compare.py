@@ -1,4 +1,4 @@
-"""What holds of every comparison: the order of references, scales, empty bins, neighbours, types, and how it is split."""
+"""What holds of every comparison: order of references, scales, empty bins, neighbours, types, and how it is split."""
 
 from __future__ import annotations
 
