@@ -30,6 +30,7 @@ COMMANDS = {
     "version": "Print the versions of all that matters.",
     "findings": "Print the findings in the store.",
     "incidents": "Print the incidents in the store.",
+    "dqm": "Compare histograms of files.",
     "tickets": "Send tickets again that did not reach their sink.",
 }
 """Command → its line in the help; the order is that of the help."""

@@ -43,8 +43,8 @@ def command(
     stream: str, files: tuple[Path, ...], batch_size: int, config: Path | None, data: Path | None, as_json: bool
 ) -> int:
     """Judges FILES of STREAM (messages as *.jsonl, *.json; tables as *.parquet and, for health, *.csv; bare texts as
-    *.csv, *.txt; folders of them) and prints what was read of them, the findings and incidents. Leaves with 3 where
-    more than 5 % of the rows were late: they were not judged."""
+    *.csv, *.txt; for dqm histograms as *.root and UHI; folders of them) and prints what was read of them, the findings
+    and incidents. Leaves with 3 where more than 5 % of the rows were late: they were not judged."""
     if data is not None:
         if data.exists() and any(data.iterdir()):
             raise UserError(f"{data} is not empty; a replay starts in a new folder")
@@ -69,8 +69,10 @@ def replay(
 
     system = System(data, load_site(config), replayed=True)
     try:
+        others = tuple(f"stream {name}: " for name in system.streams if name != stream)
         for warning in system.warnings:
-            warn(warning)
+            if not warning.startswith(others):
+                warn(warning)
         watched = system.stream(stream)
         try:
             FileSource(files, FileForms(parsers=watched.pipeline.files)).require_content()

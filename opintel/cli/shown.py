@@ -18,9 +18,9 @@ def print_incidents(incidents: list[dict[str, Any]]) -> None:
 
     rows = [
         [
-            _clean(i["start"][:16]),
-            _clean(i["severity"]),
-            Text("\n").join([_clean(i["title"]), Text(_fate(i), style="dim")]),
+            clean(i["start"][:16]),
+            clean(i["severity"]),
+            Text("\n").join([clean(i["title"]), Text(_fate(i), style="dim")]),
         ]
         for i in incidents[:SHOWN]
     ]
@@ -31,10 +31,10 @@ def print_findings(findings: list[dict[str, Any]]) -> None:
     """A table of findings, the newest last."""
     rows = [
         [
-            _clean(f["window"]["end"][:16]),
-            _clean(f["kind"]),
-            _clean("" if f["log10_p"] is None else f"{f['log10_p']:.1f}"),
-            _clean(f["summary"]),
+            clean(f["window"]["end"][:16]),
+            clean(f["kind"]),
+            clean("" if f["log10_p"] is None else f"{f['log10_p']:.1f}"),
+            clean(f["summary"]),
         ]
         for f in findings[-SHOWN:]
     ]
@@ -43,7 +43,7 @@ def print_findings(findings: list[dict[str, Any]]) -> None:
 
 def print_retried(tickets: list[dict[str, Any]]) -> None:
     """A table of tickets that are sent again."""
-    rows = [[_clean(one["ticket"]), _clean(one["sink"]), _clean(str(one["messages"]))] for one in tickets]
+    rows = [[clean(one["ticket"]), clean(one["sink"]), clean(str(one["messages"]))] for one in tickets]
     _print("tickets to send again", ["key", "sink", "messages"], rows, len(rows))
 
 
@@ -54,7 +54,7 @@ def _fate(incident: dict[str, Any]) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def _clean(text: str) -> Any:
+def clean(text: str) -> Any:
     from rich.text import Text
 
     return Text("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text))

@@ -181,3 +181,10 @@ def test_a_mistake_is_one_clear_line(tmp_path: Path, args: tuple[str, ...], said
     lines = [line for line in done.err.splitlines() if "WARNING" not in line and "public key" not in line]
     assert len(lines) == 1, done.err
     assert done.out == ""
+
+
+def test_what_it_says_is_about_its_stream(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.jsonl").write_text("nothing\n")
+    assert invoke(["replay", "health", str(tmp_path / "a.jsonl")]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert "a.jsonl:1" in line

@@ -64,6 +64,8 @@ def _written(messages: Iterator[bytes | str], size: int, sink: ChildOutput) -> b
             body, damaged = (before.encode(), True) if isinstance(before, str) else (before, False)
             sink.write(body, after, damaged)
         before = following
+    if not number:
+        sink.refuse("no message in it", size)
     return True
 
 
