@@ -13,11 +13,16 @@ from pathlib import Path
 import pytest
 from contract.cases import TOY_CASE, TOY_STREAM
 from contract.harness import LOGS, drain, feed, workers
+from contract.toy import TOY, ToyWire
 
-from opintel.streams.ingest import create_topics
+from opintel.detector import Message
+from opintel.finding import NS
+from opintel.streams.ingest import Ingester, create_topics
 from opintel.streams.log import Aside, Entry
 from opintel.streams.loop import STALLED_EXIT, Stop, Watchdog, run
 from opintel.streams.vitals import Stored, Vitals, lag, stream_status
+
+T0 = 1_700_000_000 * NS
 
 
 class Counted:
@@ -163,6 +168,18 @@ def test_status_counts_lag_asides_and_the_watermark(tmp_path: Path) -> None:
     assert after.watermark is not None
     bus.append([Entry(TOY_STREAM.topic, 2, b"junk")])
     assert stream_status(bus, TOY_STREAM).watermark == after.watermark
+
+
+def test_a_file_withholds_nothing_however_old_it_is(tmp_path: Path) -> None:
+    bus = LOGS["sqlite"](tmp_path)
+    long_after = T0 + 1000 * TOY_STREAM.interval
+    ingester = Ingester(bus, TOY_STREAM, TOY, ToyWire(), "files:a", live=False)
+    ingester.take([Message(f"a.k1 {T0} 1".encode())], 1, long_after)
+    ingester.finish(long_after)
+    status = stream_status(bus, TOY_STREAM)
+    assert status.arrival == long_after
+    assert not status.live
+    assert status.withheld is None
 
 
 def test_metrics_pass_promtool(part: Callable[[str], Path], tmp_path: Path) -> None:
