@@ -90,14 +90,14 @@ def child(turn: float, patience: float) -> subprocess.Popen[str]:
 def test_a_signal_leaves_orderly(number: signal.Signals) -> None:
     started = child(0.05, 60)
     os.kill(started.pid, number)
-    out, _ = started.communicate(timeout=10)
+    out, _ = started.communicate(timeout=60)
     assert out.endswith("closed\n")
     assert started.returncode == 0
 
 
 def test_a_hanging_service_is_told_with_its_stack_and_the_process_ends() -> None:
     started = child(60, 0.3)
-    _, err = started.communicate(timeout=20)
+    _, err = started.communicate(timeout=60)
     assert started.returncode == STALLED_EXIT
     assert "service sleeper has not come back" in err
     assert "in step" in err
@@ -132,7 +132,7 @@ def test_a_process_that_was_paused_does_not_hang() -> None:
     paused.send_signal(signal.SIGCONT)
     assert paused.stdout.readline() == "turn\n"
     paused.send_signal(signal.SIGTERM)
-    out, err = paused.communicate(timeout=10)
+    out, err = paused.communicate(timeout=60)
     assert paused.returncode == 0, err
     assert out.endswith("closed\n")
     assert "has not come back" not in err
