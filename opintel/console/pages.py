@@ -175,7 +175,9 @@ class Pages:
 
     def streams(self, request: Request) -> Response:
         """`/streams`."""
-        return self._polled(request, "streams", streams=[(s, _through(s)) for s in self._streams()])
+        return self._polled(
+            request, "streams", streams=[(s, _time_text(s.watermark), _time_text(s.withheld)) for s in self._streams()]
+        )
 
     def findings(self, request: Request) -> Response:
         """`/findings`: the latest, of one stream, kind or incident if asked; those of one matter are one line."""
@@ -344,8 +346,8 @@ def _time(text: str, end: int) -> int | None:
     return time if EARLIEST <= time < end else None
 
 
-def _through(stream: StreamView) -> str | None:
-    return None if stream.watermark is None else rfc3339(stream.watermark)
+def _time_text(time: int | None) -> str | None:
+    return None if time is None else rfc3339(time)
 
 
 def _seen(parts: dict[str, str]) -> str:

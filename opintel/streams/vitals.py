@@ -82,7 +82,10 @@ def stream_status(bus: Log, stream: Stream) -> StreamStatus:
 
 
 def _withheld(stamp: Stamp, stream: Stream) -> int | None:
-    """Until when a live source has shown all, where a stamp claims less than it could by its arrival."""
+    """Until when a live source has shown all, where a stamp claims less than it could by its arrival; a file withholds
+    nothing behind its end."""
+    if stamp.listened is not None and stamp.wm != stamp.listened:
+        return None
     claimed = stamp.wm + stream.lateness
     seen = stamp.arrival if stamp.listened is not None else min(stamp.source.seen_before, stamp.arrival + stream.skew)
     return claimed if stamp.wm != NEVER and seen - claimed > stream.interval else None

@@ -296,10 +296,14 @@ def test_the_json_forms(client: TestClient, store: Store) -> None:
     assert found == get("/api/findings")["findings"][-3:]
     assert get("/api/findings?stream=none") == {"findings": [], "before": None}
     streams = get("/api/streams")["streams"]
-    assert [s["name"] for s in streams] == ["fts", "quiet"]
+    assert [s["name"] for s in streams] == ["fts", "quiet", "withholding"]
     assert streams[0]["recent"][-1].keys() == {"place", "reason", "excerpt", "rows"}
     assert (streams[0]["recent"][-1]["rows"], streams[0]["dead_letters"]) == (2000, len(HOSTILE) + 1999)
-    assert "(2,000 rows)" in html.unescape(client.get("/streams").text)
+    page = client.get("/streams")
+    assert page.status_code == 200
+    assert "(2,000 rows)" in html.unescape(page.text)
+    since = f'has not shown everything since <time datetime="{rfc3339(streams[2]["withheld"])}"'
+    assert since in page.text
 
 
 @pytest.mark.parametrize(
