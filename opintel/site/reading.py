@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from types import NoneType, UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
@@ -67,6 +67,9 @@ def value(document: Document, path: Path_, given: Any, kind: Any, problems: list
     try:
         if plain in FORMS:
             return FORMS[plain](document, given)
+        if get_origin(plain) is Literal and given not in get_args(plain):
+            words = ", ".join(f"`{word}`" for word in get_args(plain))
+            raise ValueError(f"expected one of {words}, got {shown(given)}")
         if plain is SinkSettings:
             return _sink(document, path, given, problems)
         if isinstance(plain, type) and issubclass(plain, msgspec.Struct):

@@ -114,7 +114,16 @@ def test_a_path_is_relative_to_its_file(folder: Path) -> None:
             "persistence: {clear_after: x}",
             "incidents.yaml:1: persistence.clear_after: expected `int`, got `str`",
         ),
-        ("routes.yaml", "routes: [{sinks: [log], ticket: yes}]", "routes.yaml:1: routes.0.ticket: expected `str`, got"),
+        (
+            "routes.yaml",
+            "routes: [{sinks: [log], ticket: yes}]",
+            "routes.yaml:1: routes.0.ticket: expected one of `propose`, `auto`, got True",
+        ),
+        (
+            "routes.yaml",
+            "routes: [{sinks: [log], match: {severities: [info, urgent]}}]",
+            "routes.yaml:1: routes.0.match.severities.1: expected one of `info`, `warning`, `critical`, got 'urgent'",
+        ),
         ("routes.yaml", "sinks: {a: {type: pager}}", "routes.yaml:1: sinks.a.type: no type of sink is 'pager'; known"),
         (
             "routes.yaml",
