@@ -60,6 +60,7 @@ def replay(
     from opintel.cli.progress import bytes_progress
     from opintel.site.load import load_site
     from opintel.site.system import System, drain
+    from opintel.site.watched import public_key_warning
     from opintel.store.queries import findings, incidents
     from opintel.streams.connectors.files import FileSource
     from opintel.streams.feeds import file_feed
@@ -92,6 +93,8 @@ def replay(
             first = system.log.asides(kind="dead", limit=1)
             reason = f"; the first: {first[0].place}: {first[0].reason}" if first else ""
             raise UserError(f"none of {messages} messages could be decoded as {stream}{reason}")
+        if warning := public_key_warning(system.site, {stream: watched.pipeline.wire}):
+            warn(warning)
         return {
             "stream": stream,
             "messages": messages,

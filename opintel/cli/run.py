@@ -80,22 +80,23 @@ def command(
         logging.getLogger(name).setLevel(level)
     from opintel.console.running import View
     from opintel.site.check import require
-    from opintel.site.load import load_site
+    from opintel.site.load import read_site
     from opintel.site.parts import Part
     from opintel.site.system import System
     from opintel.site.team import team
+    from opintel.site.watched import public_key_warning
     from opintel.streams.loop import Stop, Watchdog, run, stop_on_signals
 
     if ingest and services and "ingest" not in services:
         raise UserError("--ingest needs the service `ingest`")
     stop, watchdog = Stop(), Watchdog()
     with stop_on_signals(stop), ExitStack() as leaving:
-        site, fed = load_site(config), _paths(ingest)
+        (site, known), fed = read_site(config), _paths(ingest)
         chosen = set(services or SERVICES)
         if site.settings.bus is not None and not services:
             chosen.remove("console")  # what anybody may ask takes its memory and files from no other service
             logging.info("over a cluster the console is a process of its own: `opintel run console`")
-        require(site, chosen, fed=site.streams if story else fed)
+        require(site, chosen, fed=site.streams if story else fed, known=known)
         system = System(data, site)
         for stream in fed:
             system.stream(stream)
@@ -103,7 +104,9 @@ def command(
         stored = bool(chosen & {"alerts", "delivery", "console"})
         if stored:
             system.reach_store()
-        for warning in system.warnings:
+        taken = {*fed, *site.sources} if "ingest" in chosen and not story else ()
+        key = public_key_warning(site, {name: system.streams[name].pipeline.wire for name in sorted(taken)})
+        for warning in filter(None, [*system.warnings, key]):
             logging.warning(warning)
         played = _story(story, stop) if story else None
         made = team(system, chosen, fed, final=until_idle, story=played)

@@ -2,7 +2,7 @@
 
 `cli` and `console` stand on it, and so may a notebook or a driver of its own:
 
-* `load.load_site`: all YAML of a folder, by way of `yaml_places` (text → data and places) and `reading` (→ settings);
+* `load.load_site`, `load.read_site`: all YAML of a folder, by way of `yaml_places` (text → data and places) and `reading` (→ settings);
   `settings`: what comes out; `secrets`: what is not in it; `shipped`: the folder that comes with opintel
 * `domains`: the registry of domains; `watched`: the streams with their pipelines
 * `check.require`: whether all this can run; `names`: what `alerts/` names and nothing answers to

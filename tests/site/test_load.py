@@ -319,7 +319,7 @@ def test_wire_settings_are_checked_and_secrets_read(site_folder: Path, monkeypat
     write(site_folder, MINIMAL + "wire:\n  instance: a.example.org\n  pseudonym_key_file: key\n")
     site = load_site(site_folder)
     assert wire_settings(site, "fts", Wire) == {"instance": "a.example.org", "pseudonym_key": b"from a file"}
-    assert public_key_warning(site, "fts", Wire) == ""
+    assert public_key_warning(site, {"fts": Wire}) == ""
     assert "from a file" not in repr(site)
     write(site_folder, MINIMAL + "wire:\n  pseudonym_key_env: THE_KEY\n")
     monkeypatch.setenv("THE_KEY", "from outside")
@@ -348,8 +348,8 @@ def test_wrong_wire_settings_are_named(site_folder: Path, line: str, expected: s
 
 
 def test_the_public_key_warns(site_folder: Path) -> None:
-    assert "shipped public key" in public_key_warning(load_site(site_folder), "fts", Wire)
-    assert public_key_warning(load_site(site_folder), "fts", lambda: None) == ""
+    assert "shipped public key" in public_key_warning(load_site(site_folder), {"fts": Wire})
+    assert public_key_warning(load_site(site_folder), {"fts": lambda: None}) == ""
 
 
 def test_detectors_have_their_settings(site_folder: Path) -> None:
