@@ -5,7 +5,9 @@ that nothing answers to is found. `opintel check` prints it, `opintel run` begin
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from importlib.util import find_spec
 
+from opintel.extras import install
 from opintel.loopback import is_loopback
 from opintel.site.errors import ConfigError
 from opintel.site.names import unknown_names, unused_names
@@ -117,6 +119,8 @@ def _url_problems(site: Site, key: str, url: str | None) -> Iterator[Problem]:
 
     known = available_protocols()
     for protocol in (link.partition("://")[0] for link in url.split("::") if "://" in link):
+        if protocol in ("s3", "s3a") and find_spec("s3fs") is None:
+            yield site.written.problem((key,), f"{protocol}:// needs the extra `s3`: {install('s3')}")
         if protocol not in known:
             text = f"fsspec knows no protocol {protocol!r}; expected a folder or a URL such as s3://BUCKET/FOLDER"
             yield site.written.problem((key,), text)

@@ -141,8 +141,8 @@ def detector_settings(site: Site, stream: str, known: Mapping[str, type[T]]) -> 
 
 
 def public_key_warning(site: Site, wires: Mapping[str, Callable[..., Any]]) -> str:
-    """What to say of those streams (with their domains' wires) in which people's names are hidden by the shipped, public
-    key only; '' where there are none.
+    """What to say of those streams (each with its domain's wire) in which people's names are hidden by the shipped,
+    public key only; '' where there are none.
     """
     public = [
         stream

@@ -127,6 +127,16 @@ def test_a_url_that_nothing_opens_is_a_problem(
     assert "hunter2" not in said
 
 
+def test_a_missing_extra_of_a_url_says_how_to_install_it(
+    site: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr("opintel.site.check.find_spec", lambda name: None)
+    (site / "site.yaml").write_text("checkpoints: s3://b/x\n")
+    assert invoke(["check", str(site)]) == 1
+    said = capsys.readouterr().err
+    assert "site.yaml:1: checkpoints: s3:// needs the extra `s3`: pip install -e '.[s3]' in a checkout, or" in said
+
+
 @pytest.mark.parametrize(
     "line",
     [
