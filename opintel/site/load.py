@@ -100,7 +100,12 @@ def _source(document: Document, problems: list[Problem]) -> Source | None:
         both = " and ".join(f"`{kind}`" for kind in kinds)
         problems.append(document.problem((kinds[-1],), f"a stream has one source, got {both}"))
     elif kinds:
-        settings = struct(document, (kinds[0],), document.data[kinds[0]], registered(SOURCES, kinds[0]), problems)
+        try:
+            kind = registered(SOURCES, kinds[0])
+        except ValueError as error:
+            problems.append(document.problem((kinds[0],), str(error)))
+            return None
+        settings = struct(document, (kinds[0],), document.data[kinds[0]], kind, problems)
         return None if settings is None else Source(kinds[0], settings)
     return None
 

@@ -12,7 +12,7 @@ import msgspec
 
 from opintel.detector import Pipeline, Wire
 from opintel.paths import FilePath
-from opintel.site.domains import DOMAINS, pipeline_of
+from opintel.site.domains import pipeline_of
 from opintel.site.errors import ConfigError, UserError
 from opintel.site.reading import struct, value
 from opintel.site.secrets import secret
@@ -65,9 +65,10 @@ def pipelines_of(site: Site) -> dict[str, Pipeline]:
     """Stream → its pipeline, where its domain is known, whatever else is wrong with it."""
     found: dict[str, Pipeline] = {}
     for name, document in site.documents.items():
-        domain = document.data.get("domain")
-        if isinstance(domain, str) and domain in DOMAINS:
-            found[name] = pipeline_of(domain)
+        try:
+            found[name] = pipeline_of(str(document.data.get("domain")))
+        except UserError:  # `watched_streams` says it
+            continue
     return found
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from opintel.alerts.settings import AlertSettings, Declared, Grouping, Lifecycle
+from opintel.alerts.sinks import SINKS
 from opintel.alerts.sinks.file import FileSink
 from opintel.alerts.sinks.log import LogSink
 from opintel.finding import NS
@@ -161,6 +163,29 @@ def test_a_mistake_has_its_file_line_and_key_and_what_is_expected(
     (folder / file).write_text(text)
     found = problems(folder)
     assert any(line.startswith(said) for line in found), found
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (
+            "import no_such_library\n",
+            "the module pager cannot be imported: ModuleNotFoundError: No module named 'no_such",
+        ),
+        ("def\n", "the module pager cannot be imported: SyntaxError: "),
+        ("", "expected a class PagerSink in the module pager, got none"),
+    ],
+)
+def test_a_sink_that_cannot_be_imported_is_one_line_with_its_module(
+    folder: Path, text: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "pager.py").write_text(text)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, "pager", raising=False)
+    monkeypatch.setitem(SINKS, "pager", "pager:PagerSink")
+    (folder / "routes.yaml").write_text("sinks:\n  a: {type: pager}\n")
+    (problem,) = problems(folder)
+    assert problem.startswith(f"routes.yaml:2: sinks.a: {why}")
 
 
 def test_every_problem_is_found_at_once(folder: Path) -> None:
