@@ -42,9 +42,9 @@ MOST_ASIDES, MOST_REASONS, SHOWN_REASONS = 100_000, 100, 10
 def command(
     stream: str, files: tuple[Path, ...], batch_size: int, config: Path | None, data: Path | None, as_json: bool
 ) -> int:
-    """Judges FILES of STREAM (messages as *.jsonl, *.json; tables as *.parquet and, for health, *.csv; bare texts as
-    *.csv, *.txt; folders of them) and prints what was read of them, the findings and incidents. Leaves with 3 where
-    more than 5 % of the rows were late: they were not judged."""
+    """Judges FILES of STREAM (messages as *.jsonl, *.json; records as *.csv, *.parquet, *.arrow; error texts as *.txt
+    and, in a column `message` or `content`, *.csv; folders of them) and prints what was read of them, the findings and
+    incidents. Leaves with 3 where more than 5 % of the rows were late: they were not judged."""
     if data is not None:
         if data.exists() and any(data.iterdir()):
             raise UserError(f"{data} is not empty; a replay starts in a new folder")

@@ -56,7 +56,7 @@ SERVICES = ("ingest", "stage1", "stage2", "alerts", "delivery", "console")
 @click.option(
     "--token-file", type=click.Path(path_type=Path), help="Console's access token; needed beyond this machine."
 )
-@click.option("--story", type=click.Path(path_type=Path), hidden=True, help="Part of a demo: its story.")
+@click.option("--story", type=click.Path(path_type=Path), help="Part of a demo: its story.")
 @data_option
 @config_option
 def command(

@@ -17,6 +17,8 @@ from opintel.tables import CsvForm, Table
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".txt", ".parquet", ".arrow")
 """Of files that have messages in them."""
+_PACKED = {".gz": "gunzip", ".bz2": "bunzip2", ".xz": "unxz", ".zst": "unzstd", ".zip": "unzip"}
+"""Suffix of a compressed file → what unpacks it."""
 MAX_DOCUMENT = 64 << 20
 """Bytes of a `.json` file, which is one message."""
 MAX_LINE = 16 << 20
@@ -43,6 +45,12 @@ class Frame(NamedTuple):
     """As in `Message`."""
     table: Table | None = None
     """As in `Message`."""
+
+
+def not_read(suffix: str) -> str:
+    """Why a file of this suffix is not read."""
+    unpack = f"; `{_PACKED[suffix]}` it first" if suffix in _PACKED else ""
+    return f"expected one of {', '.join(SUFFIXES)}, got {suffix or 'no suffix'!r}{unpack}"
 
 
 def frames(
