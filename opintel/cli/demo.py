@@ -65,6 +65,7 @@ def command(
     data: Path | None,
 ) -> None:
     """The simulators' stories flow through the real pipeline to incidents in a browser and tickets."""
+    click.echo("opintel demo: first the quiet hours that teach the detectors, some ten seconds", err=True)
     from opintel.cli.progress import share_progress
     from opintel.demo import cluster, embedded
     from opintel.demo.plan import tell

@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -124,18 +124,26 @@ def command(
             click.echo(f"metrics: {probes.url}/metrics", err=True)
         run(members, stop, until_idle=until_idle, watchdog=watchdog)
         if until_idle:
-            _warn_of_late(system, fed)
+            _sum_up(system, stored=stored)
 
 
-def _warn_of_late(system: System, streams: Iterable[str]) -> None:
-    """Says loudly where more of what was fed came too late than can be chance."""
+def _sum_up(system: System, *, stored: bool) -> None:
+    """One line of what is in log and store now, and loudly where more rows came too late than can be chance."""
+    from opintel.store.queries import finding_counts, incident_counts
     from opintel.streams.vitals import stream_status
 
-    for name in streams:
+    parts = []
+    for name, ingester in sorted(system.ingesters.items()):
         status = stream_status(system.log, system.streams[name].stream)
-        taken = system.ingesters[name].taken if name in system.ingesters else 0
-        if warning := late_warning(name, status.asides["late"], max(taken, status.messages)):
+        late, dead = status.asides["late"], status.asides["dead"]
+        parts.append(f"{name}: {status.messages} messages, {dead} dead letters, {late} late")
+        if warning := late_warning(name, late, max(ingester.taken, status.messages)):
             logging.warning(warning)
+    if stored:
+        counts = (sum(count(system.store).values()) for count in (finding_counts, incident_counts))
+        parts.append("in all {} findings, {} incidents".format(*counts))
+    if parts:
+        click.echo("; ".join(parts), err=True)
 
 
 def _console(view: View, host: str, port: int, token_file: Path | None) -> Console:

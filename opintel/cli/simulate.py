@@ -44,4 +44,5 @@ def command(stream: str, hours: float, seed: int, out: Path, start: str | None, 
     except ValueError as error:
         raise UserError(str(error)) from error
     with share_progress(f"simulate {stream}") as tell:
-        write(out, simulation, tell, suffix=stories.suffix)
+        messages = write(out, simulation, tell, suffix=stories.suffix)
+    click.echo(f"{out}: {messages} messages, {len(simulation.truth)} faults in truth.json", err=True)

@@ -103,7 +103,7 @@ def placed(document: Document, path: Path_, kind: type, error: Exception) -> Pro
 def registered(registry: dict[str, str], name: str) -> type[Any]:
     """The class that a registry's line `name: "module:Class"` names, imported now; ValueError where it cannot be."""
     module, _, attribute = registry[name].partition(":")
-    found: type[Any] = getattr(imported(module), attribute, None)
+    found: type[Any] | None = getattr(imported(module), attribute, None)
     if found is None:
         raise ValueError(f"expected a class {attribute} in the module {module}, got none")
     return found

@@ -69,6 +69,8 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("story")
     done = opintel("simulate", "fts", "--hours", "2", "--seed", "4", "--out", "in", cwd=folder)
     assert done.code == 0, done.err
+    written = sum(file.read_bytes().count(b"\n") for file in (folder / "in" / "messages").iterdir())
+    assert done.err == f"in: {written} messages, 6 faults in truth.json\n"
     return folder / "in"
 
 
@@ -138,6 +140,7 @@ def test_many_late_rows_are_a_loud_warning(tmp_path: Path, caplog: pytest.LogCap
     fed = opintel("run", "--data", "d", "--ingest", "health=a.csv", "--until-idle", cwd=tmp_path)
     assert fed.code == 0, fed.err
     assert f"{found['late']} of {found['input']['rows']} rows of health came too late" in caplog.text
+    assert f"health: 7500 messages, 0 dead letters, {found['late']} late; in all 0 findings, 0 incidents" in fed.err
 
 
 @pytest.mark.parametrize(
@@ -149,7 +152,10 @@ def test_many_late_rows_are_a_loud_warning(tmp_path: Path, caplog: pytest.LogCap
         (("replay", "fts", "junk.hdf5"), "got '.hdf5'"),
         (("replay", "fts", "junk.jsonl.gz"), "got '.gz'; `gunzip` it first"),
         (("run", "--ingest", "fts=junk.jsonl.gz"), "got '.gz'; `gunzip` it first"),
-        (("simulate", "fts", "--hours", "-1", "--seed", "1", "--out", "o"), "--hours: expected above 0 and at most 8784"),
+        (
+            ("simulate", "fts", "--hours", "-1", "--seed", "1", "--out", "o"),
+            "--hours: expected above 0 and at most 8784",
+        ),
         (("replay", "nosuch", "junk.jsonl"), "no stream 'nosuch' is configured; there are: fts"),
         (("replay", "fts"), "Missing argument"),
         (("run", "nosuch"), "no service 'nosuch'; there are: ingest"),
