@@ -150,6 +150,7 @@ def test_many_late_rows_are_a_loud_warning(tmp_path: Path, caplog: pytest.LogCap
         (("replay", "fts", "empty.jsonl"), "empty.jsonl: the file is empty"),
         (("replay", "fts", "junk.jsonl"), "none of 1 messages could be decoded as fts; the first: junk.jsonl:1"),
         (("replay", "fts", "junk.hdf5"), "got '.hdf5'"),
+        (("replay", "fts", "metrics.csv"), "got the columns 'timestamp', 'value', the first of numbers or times"),
         (("replay", "fts", "junk.jsonl.gz"), "got '.gz'; `gunzip` it first"),
         (("run", "--ingest", "fts=junk.jsonl.gz"), "got '.gz'; `gunzip` it first"),
         (
@@ -190,6 +191,7 @@ def test_a_mistake_is_one_clear_line(tmp_path: Path, args: tuple[str, ...], said
     (tmp_path / "empty.jsonl").touch()
     (tmp_path / "junk.jsonl").write_text("junk\n")
     (tmp_path / "junk.hdf5").write_text("junk\n")
+    (tmp_path / "metrics.csv").write_text("timestamp,value\n2026-01-01T00:00:00Z,1\n")
     (tmp_path / "junk.jsonl.gz").write_text("junk\n")
     done = opintel(*args, cwd=tmp_path)
     assert done.code in (1, 2)
