@@ -281,7 +281,7 @@ class Pages:
         lead = next(iter([*titling, *found]), None)
         beyond = [f | {"role": "alarm"} for f in titling if f["id"] not in {shown["id"] for shown in found}]
         # a forecast is drawn as it is: earlier ones foresaw something else
-        forecast = lead is not None and lead["basis"] == "none"
+        forecast = lead is not None and drawing.looks_ahead(lead)
         matter = [] if lead is None or forecast else reading.same_matter(self._store, id, lead)
         through = dict(reading.judged_through(self._store)).get(incident["stream"], incident["last"])
         began, last = parse_rfc3339(incident["start"]), parse_rfc3339(incident["last"])
