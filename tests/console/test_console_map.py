@@ -373,6 +373,18 @@ def test_of_an_alarm_without_a_p_value_the_time_before_is_drawn_and_of_a_forecas
     assert drawn == {"a": [*range(49, 90)], "b": [*range(78, 90), 92]}
 
 
+def test_an_incident_that_goes_on_as_something_odd_keeps_the_newest_forecast(empty: Store) -> None:
+    ahead = [msgspec.structs.replace(_ahead(k, "b"), kind="forecast") for k in range(60, 70)]
+    odd = [unusual(k, "b", log10_p=-12.0) for k in range(64, 90)]
+    budgets = Budgets(default=Rate(unranked_a_week=9))
+    watch(empty, 89, [*ahead, *odd], msgspec.structs.replace(SETTINGS, budgets=budgets))
+    [incident] = queries.incidents(empty)
+    assert incident["title"].startswith("b: load has shifted")
+    page = asking(empty).get(f"/incidents/{incident['id']}").text
+    titles = re.findall(r"<figcaption><h3>([^<]*)</h3>", page)
+    assert titles == ["load", "load, foreseen on 2 Mar 2026, 07:10 UTC"]
+
+
 def _ahead(k: int, host: str) -> Finding:
     """A forecast: its picture ends three minutes from now."""
     found = unusual(k, host, log10_p=None)
