@@ -17,7 +17,7 @@ TEXTS = ("message", "content")
 """Headings of the column of texts; without one of them it is the first column."""
 
 
-class Table(msgspec.Struct, frozen=True, gc=False):
+class CsvTable(msgspec.Struct, frozen=True, gc=False):
     """What the first rows of a CSV file say of its columns."""
 
     labels: tuple[int, ...] = ()
@@ -30,7 +30,7 @@ class Table(msgspec.Struct, frozen=True, gc=False):
     """… and the others."""
 
 
-CsvForm = Literal["text", "table"] | Callable[[Sequence[Sequence[str]]], Table | None]
+CsvForm = Literal["text", "table"] | Callable[[Sequence[Sequence[str]]], CsvTable | None]
 """The form in which a wire takes the rows of CSV files, see `Message`; or a function of the heading and the first rows
 of a file, equally long, which gives what they say of a table and None for texts. In a ValueError it says why the file
 as a whole is neither."""

@@ -67,6 +67,15 @@ def test_files_are_short() -> None:
     assert long == {}
 
 
+def test_a_public_class_name_means_one_thing() -> None:
+    places: dict[str, list[str]] = {}
+    for name, path in modules().items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(name)
+    assert {name: of for name, of in places.items() if len(of) > 1} == {}
+
+
 @pytest.mark.parametrize(
     ("name", "imports"),
     [

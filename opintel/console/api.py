@@ -17,6 +17,8 @@ from opintel.store import Store, queries
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 MOST = 1000
 """On a page: of findings, which may carry pictures, and of incidents."""
+LATEST = 2**63 - 1
+"""The largest time (ns UTC) that a database takes."""
 AT_ONCE = 20
 """Findings that are in memory together while a page of them is sent."""
 
@@ -109,7 +111,8 @@ def _before(request: Request) -> queries.Place | tuple[()] | None:
     if not text:
         return ()
     at, dot, id = text.partition(".")
-    return (int(at), id) if dot and at.isascii() and at.isdigit() and len(at) < 20 else None
+    fits = at.isascii() and at.isdigit() and len(at) < 20 and int(at) <= LATEST
+    return (int(at), id) if dot and fits else None
 
 
 def _cursor(place: queries.Place | None) -> str | None:

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from opintel.detector import Message
-from opintel.tables import TEXTS, ColumnsRead, Table
+from opintel.tables import TEXTS, ColumnsRead, CsvTable
 
 _NUMBERS = re.compile(r"[\d\s:/.,TZeE+-]+")
 """A number or a time: what has no words."""
@@ -23,13 +23,13 @@ _SOURCES = {"src_hostname", "src_se", "source_se", "src_url"}
 _DESTINATIONS = {"dst_hostname", "dst_se", "dest_se", "dst_url"}
 
 
-def look(rows: Sequence[Sequence[str]]) -> Table | None:
+def look(rows: Sequence[Sequence[str]]) -> CsvTable | None:
     """A table where the heading names both ends of a transfer, else None: texts. Raises ValueError where no heading
     says that there are texts and the first column has none.
     """
     fields = {_field(cell) for cell in rows[0]}
     if fields & _SOURCES and fields & _DESTINATIONS:
-        return Table()
+        return CsvTable()
     if not any(cell.strip().lower() in TEXTS for cell in rows[0]):
         first = [row[0] for row in rows[1:] if row[0].strip()]
         if first and 2 * sum(_NUMBERS.fullmatch(cell) is not None for cell in first) > len(first):
