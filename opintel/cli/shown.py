@@ -32,7 +32,8 @@ def print_incidents(incidents: list[dict[str, Any]]) -> None:
 
 def print_findings(findings: list[dict[str, Any]]) -> None:
     """A table of findings, sorted by window end: those of one matter (kind and subject) are one line with their first
-    window, their number and the most surprising of them. The matter whose last finding is the newest comes last.
+    window, their number and the most surprising of them, the newest of equals. The matter whose last finding is the
+    newest comes last.
     """
     matters: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for found in findings:
@@ -42,7 +43,7 @@ def print_findings(findings: list[dict[str, Any]]) -> None:
         matters[matter] = alike
     rows = []
     for alike in list(matters.values())[-SHOWN:]:
-        most = min(alike, key=lambda f: (f["severity"] == "info", f["log10_p"] or 0.0))
+        most = min(reversed(alike), key=lambda f: (f["severity"] == "info", f["log10_p"] or 0.0))
         rows.append(
             [
                 _clean(alike[0]["window"]["end"][:16]),

@@ -32,14 +32,15 @@ def test_findings_of_one_matter_are_one_line_with_the_most_surprising(capsys: py
         finding("unusual", "a", 2, -9.0),
         finding("unusual", "a", 3, -20.0, "info"),
         finding("down", "b", 4, None),
+        finding("down", "b", 5, None),
     ]
     print_findings(found)
     title, _, *rows = printed(capsys)
-    assert title == "5 findings, by kind and subject (3)"
+    assert title == "6 findings, by kind and subject (3)"
     assert rows == [
         "2026-01-01T00:01 1 unusual -4.0 unusual of b at 1",
         "2026-01-01T00:01 3 unusual -9.0 unusual of a at 2",
-        "2026-01-01T00:04 1 down down of b at 4",
+        "2026-01-01T00:04 2 down down of b at 5",
     ]
 
 
