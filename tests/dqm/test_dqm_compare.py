@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from root_files import axis, profile, th1, th2, th3, write
 
 from opintel.cli import invoke
 from opintel.dqm.aligned import NotComparable, aligned
 from opintel.dqm.elements import BinAxis, MonitorElement
+
+from .root_files import axis, profile, th1, th2, th3, write
 
 SHAPE = 200 + 300 * np.exp(-0.5 * ((np.arange(20) - 8) / 3) ** 2)
 """Expected in each bin."""
