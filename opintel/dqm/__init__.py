@@ -4,4 +4,26 @@ conditions.
 * `elements`: a histogram with its axes, as every format becomes one
 * `histograms`: the rows of the stream: histograms, manifests, published references
 * `records`: what stage 1 says of a histogram in a lumisection
+* `comparing`: histograms against references, one calibrated p each; stands on `bin_tables`, `combined_references`,
+`judged`,
+  `statistics`, `windows` and `verdicts`, answers a `comparison` with its `regions`
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from opintel.dqm.comparing import compare, compare_2d
+    from opintel.dqm.comparison import Comparison
+
+__all__ = ["Comparison", "compare", "compare_2d"]
+
+
+def __getattr__(name: str) -> Any:
+    """The public names, imported when first asked for: what reads formats alone needs no scipy."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{'comparison' if name == 'Comparison' else 'comparing'}"), name)

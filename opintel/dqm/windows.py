@@ -1,0 +1,58 @@
+"""Neighbouring bins taken together: what no single bin shows (half a chamber of a thin map, a group of strips)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from opintel.stats.counts import Floats
+from opintel.stats.pulls import Tables
+
+WINDOWS: dict[int, tuple[tuple[int, ...], ...]] = {1: ((4,), (16,)), 2: ((2, 2), (4, 4))}
+"""Sizes of the windows, for histograms and for maps; a map's rows and columns are windows too."""
+
+
+def window_sizes(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """The sizes of which at least two go side by side along each axis."""
+    sizes = [size for size in WINDOWS[len(shape)] if all(2 * n <= bins for n, bins in zip(size, shape, strict=True))]
+    if len(shape) == 2:
+        sizes += [size for size in ((1, shape[1]), (shape[0], 1)) if max(shape) > 1 and min(shape) > 1]
+    return sizes
+
+
+def window_tables(tables: Tables, shape: tuple[int, ...]) -> list[Tables]:
+    """The tables (H, windows) of all windows, a list by size. Where bins have totals of their own, a window's are
+    those with
+    which its share and its variance are the sums of theirs."""
+    found = []
+    for size in window_sizes(shape):
+        a, total_a = _gathered(tables.a, tables.total_a, shape, size)
+        b, total_b = _gathered(tables.b, tables.total_b, shape, size)
+        found.append(Tables(a, b, total_a, total_b))
+    return found
+
+
+def summed(x: Floats, shape: tuple[int, ...], size: tuple[int, ...]) -> Floats:
+    """Sums (H, windows) of x (H, bins) over windows of `size` bins of `shape`, row after row; the last may be
+    smaller."""
+    rows = len(x)
+    x = x.reshape(rows, *shape)
+    for axis, (bins, n) in enumerate(zip(shape, size, strict=True), start=1):
+        if n == bins:
+            x = x.sum(axis=axis, keepdims=True)
+        elif n > 1:
+            if bins % n:
+                x = np.pad(x, [(0, n - bins % n) if i == axis else (0, 0) for i in range(x.ndim)])
+            parts = [x[(slice(None),) * axis + (slice(i, None, n),)] for i in range(n)]
+            x = parts[0] + parts[1]
+            for part in parts[2:]:
+                x += part
+    return np.ascontiguousarray(x).reshape(rows, -1)
+
+
+def _gathered(x: Floats, total: Floats, shape: tuple[int, ...], size: tuple[int, ...]) -> tuple[Floats, Floats]:
+    if total.shape[1] == 1:
+        return summed(x, shape, size), total
+    share, variance = summed(x / total, shape, size), summed(x / np.square(total), shape, size)
+    typical = np.median(total, axis=1, keepdims=True)
+    whole = (share + 1e-9) / (variance + 1e-9 / typical)
+    return share * whole, whole
