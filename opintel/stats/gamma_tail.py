@@ -41,7 +41,7 @@ def log_tail_of_shape(x: Floats) -> Floats:
     part folded with the first gives erfc(√(x/2)) + 2 e^(−x/2) D(√(3x/2)) / √(3π), D being Dawson's integral.
 
     >>> log_tail_of_shape(np.array([0.0, 5.0])).round(3).tolist()
-    [-0.0, -3.288]
+    [0.0, -3.325]
     """
     root = np.sqrt(np.maximum(x, 0.0) / 2.0)
     scaled = erfcx(root) + 2.0 / np.sqrt(3.0 * np.pi) * dawsn(np.sqrt(3.0) * root)
