@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from opintel.dqm.regions import Region, located
+from opintel.dqm.regions import LOCATED, Region, located
 from opintel.stats.counts import Floats
 
 Test = Literal["deviance", "pull", "window", "shape", ""]
@@ -38,7 +38,10 @@ class Comparison:
     expected: Floats
     """(H, B) contents that the references let expect at the observed total."""
     error: Floats
-    """(H, B) standard deviation of observed − expected if both share one shape."""
+    """(H, B) standard deviation of observed − expected if both share one shape; NaN where nothing was compared, as
+    `expected`."""
+    means: bool = False
+    """Whether these are the means of profiles, not contents."""
 
     def test(self, row: int) -> Test:
         """Which test had the smallest p: `deviance` (all pulls), `pull` (one bin), `window` (neighbours), `shape`;
@@ -48,7 +51,16 @@ class Comparison:
 
     def located(self, row: int) -> list[Region]:
         """Where histogram `row` deviates, the strongest first: none where its p is above `regions.LOCATED`."""
-        return located(self.log10_p[row], self.pull[row], self.observed[row], self.expected[row], self.error[row])
+        if not self.log10_p[row] <= LOCATED:
+            return []
+        return located(self.pull[row], self.observed[row], self.expected[row], self.error[row], means=self.means)
+
+    def kind(self, row: int) -> str:
+        """What it is with histogram `row`: the kind of its strongest region, `insufficient`, or empty where it is
+        good."""
+        if np.isnan(self.log10_p[row]):
+            return "insufficient"
+        return next((str(region[-1]) for region in self.located(row)), "")
 
     @cached_property
     def regions(self) -> list[list[Region]]:

@@ -39,6 +39,11 @@ class Judged(NamedTuple):
         """(H,) ln p of all of them."""
         return log_cauchy(self.log_p)
 
+    @property
+    def spoke(self) -> NDArray[np.int64]:
+        """(H,) which test has the least p: 0 deviance, 1 pull, 2 window, 3 shape."""
+        return np.minimum(self.log_p.argmin(axis=0), 3)
+
 
 def judge_counts(tables: Tables, shape: Shape) -> Judged:
     """Two samples of counts, whatever their totals; `shape` is that of one histogram."""
@@ -73,7 +78,7 @@ def judge_differences(difference: Floats, variance: Floats, shape: Shape, *, bou
         deviance_log_p(pull, elsewhere, normal_cumulants(elsewhere)),
         greatest_log_p(pull, (variance > 0.0).sum(axis=1)),
         _least(wide, len(pull)),
-        *_shapes(difference, variance, shape),
+        *_shapes(difference, variance, shape, bound),
     ]
     return Judged(pull, np.stack(log_p) if not bound else _of_two_bins(pull, variance > 0.0, np.stack(log_p)))
 
@@ -100,8 +105,8 @@ def _least(log_p: list[Floats], rows: int) -> Floats:
     return np.asarray(np.minimum(np.min(log_p, axis=0) + np.log(len(log_p)), 0.0), dtype=np.float64)
 
 
-def _shapes(difference: Floats, variance: Floats, shape: Shape) -> list[Floats]:
+def _shapes(difference: Floats, variance: Floats, shape: Shape, bound: bool = True) -> list[Floats]:
     if len(shape) == 1:
-        return [shape_log_p(difference, variance)]
+        return [shape_log_p(difference, variance, bound)]
     along = [tuple(1 if i == axis else n for i, n in enumerate(shape)) for axis in range(len(shape))]
-    return [shape_log_p(summed(difference, shape, size), summed(variance, shape, size)) for size in along]
+    return [shape_log_p(summed(difference, shape, size), summed(variance, shape, size), bound) for size in along]

@@ -24,33 +24,33 @@ NOISY, ALONE = 5.0, 2
 """Observed ÷ expected (at least one) from which a region of so few bins is noisy, not only hot."""
 
 
-def located(log10_p: float, pull: Floats, observed: NDArray[Any], expected: Floats, error: Floats) -> list[Region]:
-    """The regions of one histogram (B,) or map (Y, X), the strongest first.
+def located(
+    pull: Floats, observed: NDArray[Any], expected: Floats, error: Floats, *, means: bool = False
+) -> list[Region]:
+    """The regions of one histogram (B,) or map (Y, X) that deviates, the strongest first.
 
     Kinds: `dead` (at most a tenth of what was expected), `low`, `hot`, `noisy` (one or two bins, five times and more),
-    `shifted` (the whole lies elsewhere, which says more than the bins do), `changed` (no bin stands out).
+    `shifted` (the whole lies elsewhere, which says more than the bins do), `changed` (no bin stands out); of `means`:
+    `low`, `high`, `changed`.
     """
-    if not log10_p <= LOCATED:
-        return []
-    filled = (np.asarray(observed, dtype=np.float64) != 0.0) | (expected > 0.0)
     observed = np.asarray(observed, dtype=np.float64)
-    if observed.ndim == 1 and _is_shift(observed, expected, error):
+    if not means and observed.ndim == 1 and _is_shift(observed, expected, error):
         far = np.flatnonzero(np.abs(pull) >= GROWN)
-        return [(int(far[0]), int(far[-1]), "shifted")]
+        if len(far):
+            return [(int(far[0]), int(far[-1]), "shifted")]
     found: list[tuple[float, Region]] = []
     for sign in (-1.0, 1.0):
         for box in _components(sign * pull):
             part = tuple(slice(first, last + 1) for first, last in box)
             inside = sign * pull[part] >= GROWN
             seen, due = float(observed[part][inside].sum()), float(expected[part][inside].sum())
-            kind = _kind(sign, seen, due, int(inside.sum()))
+            kind = ("low" if sign < 0 else "high") if means else _kind(sign, seen, due, int(inside.sum()))
             strength = float(np.square(pull[part][inside]).sum())
-            corners = [first for first, _ in box] + [last for _, last in box]
-            found.append((-strength, (*corners, kind)))
-    if not found:
-        places = np.nonzero(filled)
-        return [(*(int(at.min()) for at in places), *(int(at.max()) for at in places), "changed")]
-    return [region for _, region in sorted(found)[:MOST]]
+            found.append((-strength, (*(first for first, _ in box), *(last for _, last in box), kind)))
+    if found:
+        return [region for _, region in sorted(found)[:MOST]]
+    places = np.nonzero(np.isfinite(error) & (error > 0.0))
+    return [(*(int(at.min()) for at in places), *(int(at.max()) for at in places), "changed")]
 
 
 def _kind(sign: float, seen: float, due: float, bins: int) -> str:

@@ -53,14 +53,15 @@ def able_bins(pull: Floats, tables: Tables) -> Floats:
     return np.asarray(((all_observed >= reach).sum(axis=1) + (none_observed >= reach).sum(axis=1)) / 2.0)
 
 
-def shape_log_p(difference: Floats, variance: Floats) -> Floats:
+def shape_log_p(difference: Floats, variance: Floats, bound: bool) -> Floats:
     """ln p (H,) that shares differ smoothly over the histogram, from the differences of shares and their variances
     (H, B).
 
     The components of Neyman's smooth test (1937, Skand. Aktuarietidskr. 20, 149) of first to third degree: orthonormal
     polynomials over the ranks of the pooled entries, so that no far bin carries more than its rank. The first is
     Wilcoxon's test of a shift, the second of the width; they are added as Z1² + (Z2² + Z3²) / 4, as the terms of
-    Anderson's and Darling's statistic fall off.
+    Anderson's and Darling's statistic fall off. Differences that are not `bound` to add up to nothing have a component
+    of degree 0, their height, and it takes the first place.
     """
     total = variance.sum(axis=1, keepdims=True)
     mass = variance / total
@@ -68,14 +69,14 @@ def shape_log_p(difference: Floats, variance: Floats) -> Floats:
     rank -= 0.5 * mass
     before, now = np.zeros_like(mass), np.ones_like(mass)
     norm, fall = np.ones((len(mass), 1)), np.zeros((len(mass), 1))
-    found = np.zeros(len(mass))
-    for weight in (1.0, 4.0, 4.0):
+    found = np.zeros(len(mass)) if bound else difference.sum(axis=1) ** 2 / total[:, 0]
+    for weight in (1.0, 4.0, 4.0) if bound else (4.0, 4.0):
         middle = np.einsum("ij,ij,ij,ij->i", mass, now, now, rank)[:, None] / norm
         before, now = now, (rank - middle) * now - fall * before
         square = np.einsum("ij,ij,ij->i", mass, now, now)[:, None]
         known = square > 1e-6 * norm
         square = np.where(known, square, norm)
         component = np.einsum("ij,ij->i", now, difference)
-        found += np.where(known, component[:, None] ** 2 / (square * total), 0.0)[:, 0] / weight
+        found = found + np.where(known, component[:, None] ** 2 / (square * total), 0.0)[:, 0] / weight
         norm, fall = square, np.where(known, square / norm, 0.0)
     return log_tail_of_shape(found)

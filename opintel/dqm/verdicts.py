@@ -53,7 +53,7 @@ class Found(NamedTuple):
         """A part, written through to the whole."""
         return Found(self.log_p[at], self.spoke[at], self.shift[at], self.pull[at], self.expected[at], self.error[at])
 
-    def comparison(self, observed: NDArray[np.generic]) -> Comparison:
+    def comparison(self, observed: NDArray[np.generic], *, means: bool = False) -> Comparison:
         """What is written here, of what was observed."""
         every = np.arange(len(self.pull))
         largest = np.abs(self.pull).argmax(axis=1) if self.pull.shape[1] else every * 0
@@ -67,6 +67,7 @@ class Found(NamedTuple):
             observed=observed,
             expected=self.expected.reshape(observed.shape),
             error=self.error.reshape(observed.shape),
+            means=means,
         )
 
 
@@ -90,7 +91,7 @@ def judge_block(
         judge_side_by_side = _judge_signed if signed[chosen[0]] else _judge_counts
         judged, share, error = judge_side_by_side(a, b, wider, shape)
         found.log_p[chosen] = judged.combined
-        found.spoke[chosen] = judged.log_p.argmin(axis=0).clip(0, len(TESTS) - 2)
+        found.spoke[chosen] = judged.spoke
         found.pull[chosen] = judged.pull
         found.expected[chosen] = a.total * share
         found.error[chosen] = a.total * error
