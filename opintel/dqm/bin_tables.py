@@ -43,7 +43,8 @@ def usable(contents: Floats, variance: Floats | None) -> tuple[Bools, Floats]:
     total = contents.sum(axis=-1)
     good = np.isfinite(total) & (total > 0.0) & (total < MOST)
     if variance is None:
-        good &= contents.min(axis=-1) >= 0.0
+        if not (contents.size == 0 or contents.min() >= 0.0):  # also where some are not numbers
+            good &= contents.min(axis=-1) >= 0.0
     else:
         spread = variance.sum(axis=-1)
         good &= np.isfinite(spread) & (spread > 0.0) & (variance.min(axis=-1) >= 0.0)

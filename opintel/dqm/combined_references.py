@@ -43,10 +43,13 @@ class Combined(NamedTuple):
     mixed_total: Floats
     """(h, B): in those rows the totals of the references that are used in each bin."""
 
-    def side(self, rows: NDArray[np.int64], mixed: bool) -> Side:
-        """Of some rows, which are all mixed or all not."""
-        total = self.mixed_total[np.searchsorted(self.mixed, rows)] if mixed else self.total[rows]
-        return Side(self.contents[rows], None if self.variance is None else self.variance[rows], total)
+    def plain_side(self, rows: NDArray[np.int64] | slice) -> Side:
+        """Of some rows that are not mixed."""
+        return Side(self.contents[rows], None if self.variance is None else self.variance[rows], self.total[rows])
+
+    def side(self, rows: NDArray[np.int64]) -> Side:
+        """Of some rows that are."""
+        return self.plain_side(rows)._replace(total=self.mixed_total[np.searchsorted(self.mixed, rows)])
 
 
 def combine(references: Floats, variance: Floats | None) -> Combined:

@@ -24,6 +24,14 @@ def window_tables(tables: Tables, shape: tuple[int, ...]) -> list[Tables]:
     those with
     which its share and its variance are the sums of theirs."""
     found = []
+    a, b = tables.a, tables.b
+    if tables.total_a.shape[1] == tables.total_b.shape[1] == 1 and len(shape) == 1:  # the wider of the less wide
+        step, bins = 1, shape[0]
+        for (width,) in window_sizes(shape):
+            a, b = (summed(x, (bins,), (width // step,)) for x in (a, b))
+            step, bins = width, a.shape[1]
+            found.append(Tables(a, b, tables.total_a, tables.total_b))
+        return found
     for size in window_sizes(shape):
         a, total_a = _gathered(tables.a, tables.total_a, shape, size)
         b, total_b = _gathered(tables.b, tables.total_b, shape, size)
@@ -47,6 +55,13 @@ def summed(x: Floats, shape: tuple[int, ...], size: tuple[int, ...]) -> Floats:
             for part in parts[2:]:
                 x += part
     return np.ascontiguousarray(x).reshape(rows, -1)
+
+
+def onto_axis(x: Floats, shape: tuple[int, ...], axis: int) -> Floats:
+    """Projections (H, bins along `axis`) of x (H, bins)."""
+    if len(shape) == 1:
+        return x
+    return summed(x, shape, tuple(1 if i == axis else n for i, n in enumerate(shape)))
 
 
 def _gathered(x: Floats, total: Floats, shape: tuple[int, ...], size: tuple[int, ...]) -> tuple[Floats, Floats]:
