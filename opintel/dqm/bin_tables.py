@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from opintel.stats.counts import Floats
 from opintel.stats.pulls import Tables
 
-LEAST_ENTRIES = 20.0
+LEAST_ENTRIES = 20.0 - 1e-6
 """Fewer (effective) entries on either side are not compared."""
 MOST = 1e15
 """Contents above this add up to what a double cannot count."""

@@ -45,7 +45,7 @@ def judge_counts(tables: Tables, shape: Shape) -> Judged:
     difference = a / total_a
     difference -= b / total_b
     variance = both / (total_a * total_b)
-    wide = [greatest_log_p(pulls(window), window) for window in window_tables(tables, shape)]
+    wide = [_window(pulls(window), window) for window in window_tables(tables, shape)]
     log_p = np.stack(
         [
             deviance_log_p(pull, tables),
@@ -68,7 +68,8 @@ def judge_differences(difference: Floats, variance: Floats, shape: Shape, *, bou
     wide = []
     for size in window_sizes(shape):
         at, rest = _normal(summed(difference, shape, size), summed(variance, shape, size), total, bound)
-        wide.append(greatest_log_p(at, (rest > 0.0).sum(axis=1)))
+        filled = (rest > 0.0).sum(axis=1)
+        wide.append(np.where(filled > 1, greatest_log_p(at, filled), np.inf))
     log_p = np.stack(
         [
             normal_deviance_log_p(pull, elsewhere),
@@ -89,11 +90,18 @@ def _normal(difference: Floats, variance: Floats, total: Floats, bound: bool) ->
     return difference * filled / spread, elsewhere
 
 
+def _window(pull: Floats, tables: Tables) -> Floats:
+    """The greatest pull of windows of one size; infinite where only one of them is filled."""
+    few = ((tables.a + tables.b) > 0.0).sum(axis=1) < 2
+    return np.where(few, np.inf, greatest_log_p(pull, tables))
+
+
 def _least(log_p: list[Floats], rows: int) -> Floats:
-    """Bonferroni over the sizes of windows."""
+    """Bonferroni over the sizes of windows that a histogram has."""
     if not log_p:
         return np.zeros(rows)
-    return np.asarray(np.minimum(np.min(log_p, axis=0) + np.log(len(log_p)), 0.0), dtype=np.float64)
+    sizes = np.maximum(np.isfinite(log_p).sum(axis=0), 1)
+    return np.asarray(np.minimum(np.min(log_p, axis=0) + np.log(sizes), 0.0), dtype=np.float64)
 
 
 def _shapes(difference: Floats, variance: Floats, shape: Shape, bound: bool = True) -> list[Floats]:

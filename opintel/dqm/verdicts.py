@@ -140,22 +140,33 @@ def _judge_counts(a: Side, b: Side, floor: Floats | None, shape: Shape) -> tuple
 def _apart(tables: Tables, pull: Floats) -> tuple[Floats, Floats]:
     """(by what expected contents change (h, 1), pulls (h, B)) with totals of those bins alone that do not deviate."""
     filled = tables.a + tables.b > 0.0
+    share_a, share_b = tables.a / tables.total_a, tables.b / tables.total_b
+    ratio = _middle_ratio(share_a, share_b)
     found, by = pull, np.ones((len(pull), 1))
     for _ in range(3):
-        kept = filled & (np.abs(found) < APART)
-        enough = (2 * kept.sum(axis=1) >= filled.sum(axis=1))[:, None]
-        share_a = (tables.a / tables.total_a * kept).sum(axis=1, keepdims=True)
-        share_b = (tables.b / tables.total_b * kept).sum(axis=1, keepdims=True)
-        enough &= (share_a > 0.0) & (share_b > 0.0)
+        trial = pulls(tables._replace(total_a=tables.total_a * ratio))
+        kept = filled & (np.abs(trial) < APART)
+        in_a, in_b = ((share * kept).sum(axis=1, keepdims=True) for share in (share_a, share_b))
+        enough = (2 * kept.sum(axis=1) >= filled.sum(axis=1))[:, None] & (in_a > 0.0) & (in_b > 0.0)
         rest = Tables(
             tables.a,
             tables.b,
-            tables.total_a * share_a + ~kept * tables.a,
-            tables.total_b * share_b + ~kept * tables.b,
+            tables.total_a * in_a + ~kept * tables.a,
+            tables.total_b * in_b + ~kept * tables.b,
         )
-        found = np.where(enough, pulls(rest), found)
-        by = np.where(enough, share_a / np.where(enough, share_b, 1.0), by)
+        ratio = np.where(enough, in_a / np.where(enough, in_b, 1.0), ratio)
+        found, by = np.where(enough, pulls(rest), found), np.where(enough, ratio, by)
     return by, found
+
+
+def _middle_ratio(share_a: Floats, share_b: Floats) -> Floats:
+    """The median (h, 1) over the reference's entries of observed ÷ expected in their bins: what a fault does not move."""
+    each = share_a / np.where(share_b > 0.0, share_b, 1.0)
+    order = np.argsort(each, axis=1, kind="stable")
+    reached = np.cumsum(np.take_along_axis(share_b, order, axis=1), axis=1)
+    at = (reached >= 0.5 * reached[:, -1:]).argmax(axis=1)[:, None]
+    middle = np.take_along_axis(np.take_along_axis(each, order, axis=1), at, axis=1)
+    return np.where(middle > 0.0, middle, 1.0)
 
 
 def _judge_signed(a: Side, b: Side, floor: Floats | None, shape: Shape) -> tuple[Judged, Floats, Floats]:

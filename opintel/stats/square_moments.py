@@ -92,11 +92,11 @@ def moment_table() -> Floats:
         found[n] = _cumulants(exact[start : start + n + 1], k, n, share)
     for row in range(EXACT + 1, len(found)):
         n = round(EXACT * _RATIO ** (row - EXACT))
-        near = np.flatnonzero(n * share * (1.0 - share) < 1.1 * LARGE)
+        near = np.flatnonzero(n * share * (1.0 - share) < 1.6 * LARGE)
         if len(near) == 0:
             break
         p = np.minimum(share[near], 1.0 - share[near])
-        k = np.arange(min(n, int(2.5 * LARGE + 8 * np.sqrt(LARGE))) + 1.0)[:, None] + 0.0 * p
+        k = np.arange(min(n, int(4.0 * LARGE + 10.0 * np.sqrt(2.0 * LARGE))) + 1.0)[:, None] + 0.0 * p
         values = _cumulants(signed_roots(Tables(k, n - k, _WHOLE * p, _WHOLE * (1.0 - p))), k, n, p)
         values[:, 3:5] *= np.where(share[near] > 0.5, -1.0, 1.0)[:, None]
         found[row, near] = values
