@@ -72,26 +72,26 @@ def pulls(tables: Tables) -> Floats:
 
 def _large(a: Floats, b: Floats, both: Floats, share: Floats, total: Floats) -> Floats:
     """r + skewness / 6 (McCullagh 1986, JASA 81, 104), for the binomial, stretched by what the margins take away."""
-    expected = np.maximum(both, 1.0) * share
-    ratio = np.maximum(a, _TINY)
-    ratio /= expected
-    root = np.log(ratio, out=ratio)
+    whole = np.maximum(both, 1.0)
+    expected = whole * share
+    other = whole - expected
+    np.sqrt(whole, out=whole)
+    root = a + _TINY
+    root /= expected
+    np.log(root, out=root)
     root *= a
-    ratio = np.maximum(both, 1.0) * (1.0 - share)
-    np.divide(np.maximum(b, _TINY), ratio, out=ratio)
-    np.log(ratio, out=ratio)
-    ratio *= b
-    root += ratio
+    part = b + _TINY
+    part /= other
+    np.log(part, out=part)
+    part *= b
+    root += part
     np.maximum(root, 0.0, out=root)
-    np.subtract(total, both, out=ratio)
-    np.maximum(ratio, _TINY, out=ratio)
-    np.divide(2.0 * total, ratio, out=ratio)
-    root *= ratio
+    np.multiply(both, -0.5 / total, out=part)
+    part += 0.5
+    root /= part
     np.sqrt(root, out=root)
     np.copysign(root, np.subtract(a, expected, out=expected), out=root)
-    skew = np.sqrt(np.maximum(both, 1.0, out=ratio), out=ratio)
-    np.divide((1.0 - 2.0 * share) / (6.0 * np.sqrt(share * (1.0 - share))), skew, out=skew)
-    root += skew
+    root += np.divide((1.0 - 2.0 * share) / (6.0 * np.sqrt(share * (1.0 - share))), whole, out=whole)
     return root
 
 
