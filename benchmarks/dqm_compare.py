@@ -26,7 +26,7 @@ CASES = [
     (shape, bins, mean, references, richer)
     for bins in (20, 100)
     for shape in ("flat", "falling", "empty-tailed")
-    for mean in (0.5, 1.0, 3.0, 10.0, 30.0, 100.0, 1e4)
+    for mean in (1.0, 3.0, 10.0, 100.0, 1e4)
     for references, richer in ((1, 1.0), (1, 0.3), (4, 1.0), (8, 4.0))
     if bins * mean >= 40 and bins * mean * references * richer >= 40
 ]
@@ -84,7 +84,7 @@ def calibration(rows: int, peer_rows: int, quick: bool) -> None:
     print(f"Observed ÷ nominal at {LEVELS} ({rows} clean histograms a line; peers at 1e-2, {peer_rows})")
     print(f"{'shape':13s}{'bins':>5s}{'mean':>8s}{'R':>3s}{'richer':>7s}{'opintel':>14s}  {peers}")
     worst = {level: [1.0, 1.0] for level in LEVELS}
-    for shape, bins, mean, references, richer in CASES[:: 9 if quick else 1]:
+    for shape, bins, mean, references, richer in CASES[:: 7 if quick else 1]:
         rng = np.random.default_rng([bins, int(mean * 10), references, len(shape)])
         of = contents(shape, bins, mean)
         found = []
@@ -174,10 +174,11 @@ def speed(quick: bool) -> None:
 def main() -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="every ninth case, a fifth of the histograms")
+    parser.add_argument("--quick", action="store_true", help="every seventh case, a fifth of the histograms")
     parser.add_argument("--rows", type=int, default=100_000, help="clean histograms a line")
     given = parser.parse_args()
-    calibration(given.rows // 5 if given.quick else given.rows, 300 if given.quick else 1000, given.quick)
+    rows = given.rows // 5 if given.quick else given.rows
+    calibration(rows, rows // 100, given.quick)
     contamination()
     speed(given.quick)
 

@@ -27,6 +27,8 @@ LOGIT = np.linspace(-9.25, 9.25, 75)
 """The shares A / (A + B), as log-odds, for which pulls and their moments are tabulated."""
 _STEP = float(LOGIT[1] - LOGIT[0])
 _TINY = 1e-300
+CHUNK = 16_384
+"""Bins whose pulls are computed together: what is needed for them stays in a core's nearest cache."""
 
 
 class Tables(NamedTuple):
@@ -60,7 +62,11 @@ def pulls(tables: Tables) -> Floats:
     a, b, total_a, total_b = tables
     total, share = total_a + total_b, tables.share
     both = a + b
-    found = _large(a, b, both, share, total)
+    found = np.empty_like(both)
+    step = max(1, CHUNK // max(1, both.shape[1]))
+    for start in range(0, len(both), step):
+        at = slice(start, start + step)
+        found[at] = _large(a[at], b[at], both[at], share[at], total[at])
     odds = share * (1.0 - share)
     special = both < LARGE / odds
     special |= both > total * np.where(total * odds * MUCH < MANY, MUCH, 0.5)
