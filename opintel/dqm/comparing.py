@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from opintel.dqm.combined_references import combine
 from opintel.dqm.comparison import Comparison
-from opintel.dqm.verdicts import Found, judge_block
+from opintel.dqm.verdicts import Verdicts, judge_block
 from opintel.stats.counts import Floats
 
 BLOCK = 40_000
@@ -93,7 +93,7 @@ def _compared(
 ) -> Comparison:
     rows, shape = len(observed), observed.shape[1:]
     bins = int(np.prod(shape))
-    found = Found.room(rows, shape)
+    found = Verdicts.room(rows, shape)
     step = max(1, BLOCK // max(1, bins))
     with np.errstate(all="ignore"):  # of bad content, which is left out
         if bins < 2 or len(references) == 0:

@@ -31,9 +31,9 @@ def same(one: object, other: object, rows: slice | np.ndarray = slice(None)) -> 
     return all(np.array_equal(getattr(one, name)[rows], getattr(other, name), equal_nan=True) for name in FIELDS)
 
 
-@given(seed=seeds, cut=st.integers(1, 11))
-def test_a_histogram_is_judged_alike_in_any_batch(seed: int, cut: int) -> None:
-    observed, references = drawn(seed)
+@given(seed=seeds, cut=st.integers(1, 11), bins=st.sampled_from([2, 30, 300]))
+def test_a_histogram_is_judged_alike_in_any_batch(seed: int, cut: int, bins: int) -> None:
+    observed, references = drawn(seed, bins=bins)
     whole = compare(observed, references)
     assert same(whole, compare(observed[:cut], references[:, :cut]), slice(0, cut))
     assert same(whole, compare(observed[cut:], references[:, cut:]), slice(cut, None))
