@@ -172,6 +172,19 @@ def test_patches_of_maps_are_located() -> None:
     assert found.pull.shape == found.expected.shape == (2, 24, 30)
 
 
+@pytest.mark.parametrize("shape", [(1, 30), (30, 1), (2, 2), (2, 30), (3, 5)])
+def test_small_maps_are_judged(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(2)
+    observed, references = rng.poisson(60.0, (50, *shape)), rng.poisson(60.0, (3, 50, *shape))
+    observed[0, -1, -1] = 300
+    found = compare_2d(observed, references)
+    assert found.p_value[0] < 1e-6
+    assert (found.p_value[1:] > 1e-4).all()  # wrong in 5e-3 of seeds
+    if 1 in shape:
+        flat = compare(observed.reshape(50, -1), references.reshape(3, 50, -1))
+        np.testing.assert_allclose(found.pull.reshape(50, -1), flat.pull)
+
+
 def test_what_cannot_be_judged_is_insufficient() -> None:
     rng = np.random.default_rng(1)
     references = rng.poisson(50.0, (2, 5, 10)).astype(float)
