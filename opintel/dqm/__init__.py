@@ -7,6 +7,7 @@ conditions.
   `shapes` what they say of the lumisection and of axes, `assembly` puts the rows together
 * `encoder`: monitor elements as messages of the wire
 * `files`: files of the field's formats: ROOT, UHI, nanoDQMIO
+* `aligned`, `element_comparison`: monitor elements beside others of their names: bin by bin, and judged
 * `records`: what stage 1 says of a histogram in a lumisection
 * `comparing`: histograms against references, one calibrated p each; stands on `bin_tables`, `combined_references`,
 `judged`,
