@@ -71,10 +71,8 @@ def replay(
 
     system = System(data, load_site(config), replayed=True)
     try:
-        others = tuple(f"stream {name}: " for name in system.streams if name != stream)
         for warning in system.warnings:
-            if not warning.startswith(others):
-                warn(warning)
+            warn(warning)
         watched = system.stream(stream)
         try:
             FileSource(files, FileForms(parsers=watched.pipeline.files)).require_content()

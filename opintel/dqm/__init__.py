@@ -13,6 +13,7 @@ conditions.
 * `pipeline`: the two stages: `reducer` on `histories` (references that roll), `published` (references that were pinned)
   and `against_references`; `quality` on `occupancy` (is an empty one dead) and `status`; both draw with `pictures`
 * `certify`: golden and defect JSON
+* `aligned`, `element_comparison`: two monitor elements side by side, what `opintel dqm compare` prints
 * `simulate`: a detector with faults whose truth is known: `detector_model` says what is usual, `beam` when data are
   taken, `story` what goes wrong, `happenings` how it shows
 """

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from opintel.detector import Message
-from opintel.streams.connectors.framing import ANY_DOMAIN, FileForms, frames, not_read, past
+from opintel.streams.connectors.framing import ANY_DOMAIN, FileForms, frames, past
 from opintel.streams.connectors.identity import File, Place, listed, recognised, shown
 
 MAX_FILES = 1000
@@ -154,7 +154,7 @@ class FileSource:
             elif not path.exists():
                 raise FileNotFoundError(f"{path}: no such file or folder")
             elif path.suffix not in self._forms.suffixes:
-                raise ValueError(f"{path}: {not_read(path.suffix, self._forms.suffixes)}")
+                raise ValueError(f"{path}: {self._forms.not_read(path.suffix)}")
             elif not path.is_file():
                 raise ValueError(f"{path}: expected a file, got a pipe, socket or device")
             else:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import os
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping
 from functools import partial
 from itertools import islice
 from typing import Any, BinaryIO, NamedTuple
@@ -57,6 +57,11 @@ class FileForms(NamedTuple):
         """Of all files that have messages in them."""
         return (*SUFFIXES, *(suffix for suffix in self.parsers if suffix not in SUFFIXES))
 
+    def not_read(self, suffix: str) -> str:
+        """Why a file of this suffix is not read."""
+        unpack = f"; `{_PACKED[suffix]}` it first" if suffix in _PACKED else ""
+        return f"expected one of {', '.join(self.suffixes)}, got {suffix or 'no suffix'!r}{unpack}"
+
 
 ANY_DOMAIN = FileForms()
 """What holds where a domain says nothing else."""
@@ -72,12 +77,6 @@ class Frame(NamedTuple):
     """As in `Message`."""
     table: CsvTable | None = None
     """As in `Message`."""
-
-
-def not_read(suffix: str, read: Sequence[str]) -> str:
-    """Why a file of this suffix is not read, where those in `read` are."""
-    unpack = f"; `{_PACKED[suffix]}` it first" if suffix in _PACKED else ""
-    return f"expected one of {', '.join(read)}, got {suffix or 'no suffix'!r}{unpack}"
 
 
 def frames(
