@@ -7,6 +7,9 @@ conditions.
 * `comparing`: histograms against references, one calibrated p each; stands on `bin_tables`, `combined_references`,
 `judged`,
   `statistics`, `windows` and `verdicts`, answers a `comparison` with its `regions`
+* `reference_model`: the same by a model of how good runs vary; `natural_variation` learns it, `conditional_pulls`
+asks what
+  stands out of it; `evaluate_references` measures what it finds
 """
 
 from __future__ import annotations
@@ -16,8 +19,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from opintel.dqm.comparing import compare, compare_2d
     from opintel.dqm.comparison import Comparison
+    from opintel.dqm.reference_model import ReferenceModel
 
-__all__ = ["Comparison", "compare", "compare_2d"]
+_ROOMS = {
+    "Comparison": "comparison",
+    "ReferenceModel": "reference_model",
+    "compare": "comparing",
+    "compare_2d": "comparing",
+}
+__all__ = ["Comparison", "ReferenceModel", "compare", "compare_2d"]
 
 
 def __getattr__(name: str) -> Any:
@@ -26,4 +36,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"{__name__}.{'comparison' if name == 'Comparison' else 'comparing'}"), name)
+    return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)

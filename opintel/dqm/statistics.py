@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from opintel.stats.combined_p import log_sidak
 from opintel.stats.counts import Floats
 from opintel.stats.gamma_tail import log_tail_of_shape, log_tail_of_sum
 from opintel.stats.pulls import Tables, two_sided_log_p
@@ -35,10 +36,7 @@ def count_cumulants(tables: Tables, elsewhere: Floats) -> tuple[Floats, Floats, 
 
 def greatest_log_p(pull: Floats, able: Floats) -> Floats:
     """ln p (H,) of the greatest of the pulls (H, B), of which `able` (H,) could have been so great (Šidák 1967)."""
-    log_p, n = two_sided_log_p(np.abs(pull).max(axis=1)), np.maximum(able, 1.0)
-    one = np.log1p(-np.minimum(np.exp(log_p), 1.0 - 1e-15))
-    whole = np.log(np.maximum(-np.expm1(n * one), 1e-300))
-    return np.asarray(np.where(log_p < -30.0, log_p + np.log(n), whole), dtype=np.float64)
+    return log_sidak(two_sided_log_p(np.abs(pull).max(axis=1)), np.maximum(able, 1.0))
 
 
 def able_bins(pull: Floats, tables: Tables) -> Floats:
