@@ -88,12 +88,14 @@ def judge_block(
     good &= _entries(total, variance) >= LEAST_ENTRIES
     good &= _entries(combined.total[:, 0], combined.variance) >= LEAST_ENTRIES
     # One bin that holds all is nothing to compare: both samples are in it, or both have no more bins.
-    largest = (np.abs(observed) + np.abs(combined.contents)).max(axis=1)
+    unsigned = variance is None and combined.variance is None
+    both = observed + combined.contents if unsigned else np.abs(observed) + np.abs(combined.contents)
+    largest = both.max(axis=1)
     lone = np.flatnonzero(2.0 * largest >= np.abs(total + combined.total[:, 0]))
-    good[lone] &= ((observed[lone] != 0.0) | (combined.contents[lone] != 0.0)).sum(axis=1) > 1
+    good[lone] &= (both[lone] != 0.0).sum(axis=1) > 1
     mixed = np.isin(np.arange(len(good)), combined.mixed)
     signed = np.zeros(len(good), dtype=np.bool_)
-    if variance is not None or combined.variance is not None:
+    if not unsigned:
         signed = (observed.min(axis=1) < 0.0) | (combined.contents.min(axis=1) < 0.0)
     for rows in (good & ~mixed & ~signed, good & mixed & ~signed, good & ~mixed & signed, good & mixed & signed):
         if not rows.any():
@@ -160,7 +162,8 @@ def _apart(tables: Tables, pull: Floats) -> tuple[Floats, Floats]:
 
 
 def _middle_ratio(share_a: Floats, share_b: Floats) -> Floats:
-    """The median (h, 1) over the reference's entries of observed ÷ expected in their bins: what a fault does not move."""
+    """The median (h, 1) over the reference's entries of observed ÷ expected in their bins: what a fault does not
+    move."""
     each = share_a / np.where(share_b > 0.0, share_b, 1.0)
     order = np.argsort(each, axis=1, kind="stable")
     reached = np.cumsum(np.take_along_axis(share_b, order, axis=1), axis=1)

@@ -1,4 +1,4 @@
-"""What holds of every comparison: the order of references, scales, empty bins, neighbours, types, and how it is split."""
+"""What holds of every comparison: order of references, scales, empty bins, neighbours, types, and how it is split."""
 
 from __future__ import annotations
 
@@ -87,9 +87,7 @@ def test_one_weight_for_all_entries_is_a_scale(seed: int, weight: float) -> None
 def test_bins_that_are_empty_everywhere_change_little(seed: int, before: int, after: int) -> None:
     observed, references = drawn(seed, bins=40)
     plain = compare(observed, references)
-    padded = compare(
-        np.pad(observed, [(0, 0), (before, after)]), np.pad(references, [(0, 0), (0, 0), (before, after)])
-    )
+    padded = compare(np.pad(observed, [(0, 0), (before, after)]), np.pad(references, [(0, 0), (0, 0), (before, after)]))
     np.testing.assert_allclose(padded.log10_p, plain.log10_p, rtol=0.01, atol=0.01)
     clean = plain.p_value > 1e-3  # elsewhere which bins deviate decides what is expected
     np.testing.assert_allclose(padded.pull[clean, before : before + 40], plain.pull[clean], rtol=1e-9, atol=1e-9)

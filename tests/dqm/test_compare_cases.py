@@ -24,9 +24,7 @@ def test_every_numeric_case_is_judged_right(shared_data: Path) -> None:
     for case in json.loads((folder / "compare.json").read_text()):
         given = {name: arrays[f"{case['name']}.{name}"] for name in case["arrays"]}
         found[case["name"]] = FUNCTIONS[case["function"]](**given)
-        wrong += [
-            (case["name"], fact) for fact in case["facts"] if not _holds(found[case["name"]], fact, found)
-        ]
+        wrong += [(case["name"], fact) for fact in case["facts"] if not _holds(found[case["name"]], fact, found)]
     assert found
     assert wrong == []
 
