@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from opintel.stats.counts import Floats
 from opintel.stats.pulls import Tables
 
-LEAST_ENTRIES = 20.0
+LEAST_ENTRIES = 20.0 - 1e-6
 """Fewer (effective) entries on either side are not compared."""
 MOST = 1e15
 """Contents above this add up to what a double cannot count."""
@@ -43,7 +43,8 @@ def usable(contents: Floats, variance: Floats | None) -> tuple[Bools, Floats]:
     total = contents.sum(axis=-1)
     good = np.isfinite(total) & (total > 0.0) & (total < MOST)
     if variance is None:
-        good &= contents.min(axis=-1) >= 0.0
+        if not (contents.size == 0 or contents.min() >= 0.0):  # also where some are not numbers
+            good &= contents.min(axis=-1) >= 0.0
     else:
         spread = variance.sum(axis=-1)
         good &= np.isfinite(spread) & (spread > 0.0) & (variance.min(axis=-1) >= 0.0)
@@ -71,7 +72,13 @@ def _effective(side: Side) -> tuple[Floats, Floats]:
     if side.variance is None:
         return side.contents, side.total
     weight = entry_weights(side.contents, side.variance)
-    return side.contents / weight, side.total / weight
+    return _whole(side.contents / weight), _whole(side.total / weight)
+
+
+def _whole(counts: Floats) -> Floats:
+    """Counts that are whole but for rounding: entries of one weight are judged as entries."""
+    nearest = np.rint(counts)
+    return np.where(np.abs(counts - nearest) < 1e-9 * (1.0 + nearest), nearest, counts)
 
 
 def enlarged(tables: Tables, floor: Floats | float) -> Tables:

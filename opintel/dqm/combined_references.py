@@ -43,10 +43,13 @@ class Combined(NamedTuple):
     mixed_total: Floats
     """(h, B): in those rows the totals of the references that are used in each bin."""
 
-    def side(self, rows: NDArray[np.int64], mixed: bool) -> Side:
-        """Of some rows, which are all mixed or all not."""
-        total = self.mixed_total[np.searchsorted(self.mixed, rows)] if mixed else self.total[rows]
-        return Side(self.contents[rows], None if self.variance is None else self.variance[rows], total)
+    def plain_side(self, rows: NDArray[np.int64] | slice) -> Side:
+        """Of some rows that are not mixed."""
+        return Side(self.contents[rows], None if self.variance is None else self.variance[rows], self.total[rows])
+
+    def side(self, rows: NDArray[np.int64]) -> Side:
+        """Of some rows that are."""
+        return self.plain_side(rows)._replace(total=self.mixed_total[np.searchsorted(self.mixed, rows)])
 
 
 def combine(references: Floats, variance: Floats | None) -> Combined:
@@ -85,19 +88,23 @@ def _suspect(references: Floats, total: Floats, contents: Floats, scale: Floats,
     if len(references) < 2:
         return np.zeros(len(contents), dtype=np.bool_)
     share = total / np.maximum(total.sum(axis=0), 1e-300)
-    squares = np.zeros_like(contents)
-    for reference, one in zip(references, share, strict=True):
-        part = reference * reference
-        part /= np.where(one > 0.0, one, np.inf)[:, None]
+    inverse = 1.0 / np.where(share > 0.0, share, np.inf)
+    squares = references[0] * references[0]
+    squares *= inverse[0][:, None]
+    part = np.empty_like(squares)
+    for reference, one in zip(references[1:], inverse[1:], strict=True):
+        np.multiply(reference, reference, out=part)
+        part *= one[:, None]
         squares += part
     looked = contents >= LEAST
-    squares /= np.maximum(contents, LEAST)
+    squares /= np.maximum(contents, LEAST, out=part)
     squares -= contents
-    squares /= scale
+    if scale.size > 1:
+        squares /= scale
     squares *= looked
     degrees = np.maximum(given - 1, 1)
     far = squares.max(axis=1) > _limits(len(references))[degrees]
-    bins = looked.sum(axis=1) * degrees
+    bins = looked.view(np.uint8).sum(axis=1, dtype=np.int32) * degrees
     far |= squares.sum(axis=1) > bins + SUSPECT_SPREAD * np.sqrt(2.0 * bins + 1.0)
     return np.asarray(far & (given > 1))
 

@@ -16,7 +16,7 @@ from opintel.dqm.comparison import Comparison
 from opintel.dqm.verdicts import Found, judge_block
 from opintel.stats.counts import Floats
 
-BLOCK = 16384
+BLOCK = 32768
 """Bins that are judged together."""
 
 
@@ -93,10 +93,13 @@ def _compared(
 ) -> Comparison:
     rows, shape = len(observed), observed.shape[1:]
     bins = int(np.prod(shape))
-    found = Found.nothing(rows, shape)
+    found = Found.room(rows, shape)
     step = max(1, BLOCK // max(1, bins))
     with np.errstate(all="ignore"):  # of bad content, which is left out
-        for start in range(0, rows, step) if bins > 1 and len(references) else ():
+        if bins < 2 or len(references) == 0:
+            found.mark(np.ones(rows, dtype=np.bool_))
+            return found.comparison(observed)
+        for start in range(0, rows, step):
             at = slice(start, start + step)
             judge_block(
                 found.rows(at),

@@ -48,7 +48,7 @@ def standouts(known: Variation, contents: Floats) -> Standouts:
     off = contents / total - share
     # The first pattern is the histogram itself, as its total is free; it has no prior.
     patterns = np.concatenate([share[:, None, :], known.components], axis=1)
-    prior = np.zeros(patterns.shape[:2])
+    prior = np.zeros((len(share), 1 + known.strength.shape[1]))
     prior[:, 1:] = np.where(known.strength > 0.0, 1.0 / np.maximum(known.strength, 1e-300), 1.0)
     own = share / total + _HALF / np.square(total) + known.spread + known.unsure
     weighed = patterns / own[:, None, :]

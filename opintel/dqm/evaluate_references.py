@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from opintel.dqm.bin_tables import Bools
 from opintel.dqm.reference_model import ReferenceModel
@@ -23,6 +24,22 @@ FAULTS = ("dead", "hot", "half", "shift", "smear", "patch")
 """The fullest bin empty; the bin of median content times 3; the fullest bin halved; all moved by one bin; smeared
 with 1/4, 1/2, 1/4; a twentieth of the bins, where there is content, at .7."""
 FALSE_POSITIVES = 0.01
+
+
+def holds_references(folder: Path) -> bool:
+    """Whether a folder holds data to evaluate with."""
+    return (folder / SHAPES).exists() or (folder / LABELLED).exists()
+
+
+def evaluate(folder: Path) -> dict[str, Any]:
+    """`{"folder", "shapes": {…}, "labelled": {…}}` of what the folder holds. OSError, KeyError or ValueError where a
+    file is not what its name says."""
+    document: dict[str, Any] = {"folder": str(folder)}
+    if (folder / SHAPES).exists():
+        document["shapes"] = shapes(folder)
+    if (folder / LABELLED).exists():
+        document["labelled"] = labelled(folder)
+    return document
 
 
 class Shapes(NamedTuple):
@@ -145,3 +162,21 @@ def left_out_scores(data: Lumisections) -> dict[str, Floats]:
         left = shares[mine] - mean
         error[mine] = np.square(left - left @ patterns.T @ patterns).sum(axis=1)
     return {"ReferenceModel": model, "PCA SSE": error}
+
+
+def labelled(folder: Path) -> dict[str, Any]:
+    """Area under the curve and true positive rate at 1 % false positives, each run judged by the others; entries
+    alone as a score show how much of it is statistics."""
+    data = labelled_lumisections(folder)
+    scores = {"entries alone": data.contents.sum(axis=1), **left_out_scores(data)}
+    return {
+        "lumisections": len(data.bad),
+        "bad": int(data.bad.sum()),
+        **{n: _curve(s, data.bad) for n, s in scores.items()},
+    }
+
+
+def _curve(score: Floats, bad: Bools) -> dict[str, float]:
+    rank, n = rankdata(score), int(bad.sum())
+    area = (rank[bad].sum() - n * (n + 1) / 2) / n / (len(bad) - n)
+    return {"area": float(area), "true_positive_rate": true_positive_rate(score[bad], score[~bad], FALSE_POSITIVES)}

@@ -1,6 +1,5 @@
-"""One judgement from tables of counts, or from differences with their variances where nothing is counted: pulls,
-and the log
-p of each test."""
+"""One judgement from tables of counts, or from differences with their variances where nothing is counted: pulls, and
+the log p of each test."""
 
 from __future__ import annotations
 
@@ -9,21 +8,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from opintel.dqm.statistics import (
-    able_bins,
-    count_cumulants,
-    deviance_log_p,
-    greatest_log_p,
-    normal_cumulants,
-    shape_log_p,
-)
-from opintel.dqm.windows import summed, window_sizes, window_tables
+from opintel.dqm.statistics import deviance_log_p, greatest_log_p, normal_deviance_log_p, shape_log_p
+from opintel.dqm.windows import onto_axis, summed, window_sizes, window_tables
 from opintel.stats.combined_p import log_cauchy
 from opintel.stats.counts import Floats
 from opintel.stats.pulls import Tables, pulls, two_sided_log_p
 
 Shape = tuple[int, ...]
-DEVIANCE, PULL, WINDOW, SHAPE = range(4)
 
 
 class Judged(NamedTuple):
@@ -31,6 +22,8 @@ class Judged(NamedTuple):
 
     pull: Floats
     """(H, B)"""
+    difference: Floats
+    """(H, B) observed less expected: of shares, or as given."""
     log_p: Floats
     """(T, H) natural logarithms: deviance, pull, window, and one shape an axis."""
 
@@ -40,31 +33,33 @@ class Judged(NamedTuple):
         return log_cauchy(self.log_p)
 
     @property
-    def spoke(self) -> NDArray[np.int64]:
+    def spoke(self) -> NDArray[np.int8]:
         """(H,) which test has the least p: 0 deviance, 1 pull, 2 window, 3 shape."""
-        return np.minimum(self.log_p.argmin(axis=0), 3)
+        return np.asarray(np.minimum(self.log_p.argmin(axis=0), 3), dtype=np.int8)
 
 
 def judge_counts(tables: Tables, shape: Shape) -> Judged:
     """Two samples of counts, whatever their totals; `shape` is that of one histogram."""
-    pull = pulls(tables)
-    both = tables.a + tables.b
-    elsewhere = 1.0 - both / (tables.total_a + tables.total_b)
-    windows = window_tables(tables, shape)
-    wide = [greatest_log_p(at, able_bins(at, of)) for of in windows for at in (pulls(of),)]
-    log_p = [
-        deviance_log_p(pull, elsewhere, count_cumulants(tables, elsewhere)),
-        greatest_log_p(pull, able_bins(pull, tables)),
-        _least(wide, len(pull)),
-        *_shapes(
-            tables.a / tables.total_a - tables.b / tables.total_b, both / (tables.total_a * tables.total_b), shape
-        ),
-    ]
-    return Judged(pull, _of_two_bins(pull, both > 0.0, np.stack(log_p)))
+    a, b, total_a, total_b = tables
+    pull, both = pulls(tables), a + b
+    difference = a / total_a
+    difference -= b / total_b
+    variance = both / (total_a * total_b)
+    wide = [_window(pulls(window), window) for window in window_tables(tables, shape)]
+    log_p = np.stack(
+        [
+            deviance_log_p(pull, tables),
+            greatest_log_p(pull, tables),
+            _least(wide, len(pull)),
+            *_shapes(difference, variance, shape),
+        ]
+    )
+    _unify(log_p, pull, both)
+    return Judged(pull, difference, log_p)
 
 
 def judge_differences(difference: Floats, variance: Floats, shape: Shape, *, bound: bool) -> Judged:
-    """Differences (H, B) of unit normal law once divided by their standard deviations; a variance of 0 is no bin.
+    """Differences (H, B), normal with these variances; a variance of 0 is no bin.
 
     `bound` says that the differences of a histogram add up to nothing, as those of shares do.
     """
@@ -73,22 +68,19 @@ def judge_differences(difference: Floats, variance: Floats, shape: Shape, *, bou
     wide = []
     for size in window_sizes(shape):
         at, rest = _normal(summed(difference, shape, size), summed(variance, shape, size), total, bound)
-        wide.append(greatest_log_p(at, (rest > 0.0).sum(axis=1)))
-    log_p = [
-        deviance_log_p(pull, elsewhere, normal_cumulants(elsewhere)),
-        greatest_log_p(pull, (variance > 0.0).sum(axis=1)),
-        _least(wide, len(pull)),
-        *_shapes(difference, variance, shape, bound),
-    ]
-    return Judged(pull, np.stack(log_p) if not bound else _of_two_bins(pull, variance > 0.0, np.stack(log_p)))
-
-
-def _of_two_bins(pull: Floats, filled: NDArray[np.bool_], log_p: Floats) -> Floats:
-    """Of two bins there is one thing to say, and all tests are that one."""
-    two = np.flatnonzero(filled.sum(axis=1) == 2)
-    if len(two):
-        log_p[:, two] = two_sided_log_p(np.abs(pull[two]).max(axis=1))
-    return log_p
+        filled = (rest > 0.0).sum(axis=1)
+        wide.append(np.where(filled > 1, greatest_log_p(at, filled), np.inf))
+    log_p = np.stack(
+        [
+            normal_deviance_log_p(pull, elsewhere),
+            greatest_log_p(pull, (variance > 0.0).sum(axis=1)),
+            _least(wide, len(pull)),
+            *_shapes(difference, variance, shape, bound),
+        ]
+    )
+    if bound:
+        _unify(log_p, pull, variance)
+    return Judged(pull, difference, log_p)
 
 
 def _normal(difference: Floats, variance: Floats, total: Floats, bound: bool) -> tuple[Floats, Floats]:
@@ -98,15 +90,28 @@ def _normal(difference: Floats, variance: Floats, total: Floats, bound: bool) ->
     return difference * filled / spread, elsewhere
 
 
+def _window(pull: Floats, tables: Tables) -> Floats:
+    """The greatest pull of windows of one size; infinite where only one of them is filled."""
+    few = ((tables.a + tables.b) > 0.0).sum(axis=1) < 2
+    return np.where(few, np.inf, greatest_log_p(pull, tables))
+
+
 def _least(log_p: list[Floats], rows: int) -> Floats:
-    """Bonferroni over the sizes of windows."""
+    """Bonferroni over the sizes of windows that a histogram has."""
     if not log_p:
         return np.zeros(rows)
-    return np.asarray(np.minimum(np.min(log_p, axis=0) + np.log(len(log_p)), 0.0), dtype=np.float64)
+    sizes = np.maximum(np.isfinite(log_p).sum(axis=0), 1)
+    return np.asarray(np.minimum(np.min(log_p, axis=0) + np.log(sizes), 0.0), dtype=np.float64)
 
 
 def _shapes(difference: Floats, variance: Floats, shape: Shape, bound: bool = True) -> list[Floats]:
-    if len(shape) == 1:
-        return [shape_log_p(difference, variance, bound)]
-    along = [tuple(1 if i == axis else n for i, n in enumerate(shape)) for axis in range(len(shape))]
-    return [shape_log_p(summed(difference, shape, size), summed(variance, shape, size), bound) for size in along]
+    axes = range(len(shape))
+    return [shape_log_p(onto_axis(difference, shape, i), onto_axis(variance, shape, i), bound) for i in axes]
+
+
+def _unify(log_p: Floats, pull: Floats, variance: Floats) -> None:
+    """Of two filled bins there is one thing to say, and all tests are that one."""
+    one_holds_half = np.flatnonzero(2.0 * variance.max(axis=1) >= variance.sum(axis=1))
+    two = one_holds_half[(variance[one_holds_half] > 0.0).sum(axis=1) == 2]
+    if len(two):
+        log_p[:, two] = two_sided_log_p(np.abs(pull[two]).max(axis=1))

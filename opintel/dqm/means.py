@@ -52,25 +52,23 @@ def compare_means(
         )
     wider = np.asarray(floor, dtype=np.float64)
     wider = np.square(wider.reshape(-1, *(1,) * (value.ndim - 1)) if wider.ndim == 1 else wider)
-    found = Found.nothing(len(value), value.shape[1:])
+    found = Found.room(len(value), value.shape[1:])
+    found.mark(np.ones(len(value), dtype=np.bool_))
     with np.errstate(all="ignore"):  # of bins that are not compared
         expected, error = _combined(others, other_variance)
         spread = variance + error + wider
         known = _known(value, variance) & np.isfinite(expected)
         rows = np.flatnonzero(known.reshape(len(value), -1).any(axis=1)) if value.size else np.zeros(0, dtype=np.int64)
         if len(rows):
-            known, off, spread, expected = (
-                part[rows].reshape(len(rows), -1) for part in (known, value - expected, spread, expected)
-            )
             # Each bin counts by its precision, in windows and in the shape.
-            precision = np.where(known, 1.0 / spread, 0.0)
-            weighed = np.where(known, off / spread, 0.0)
+            precision = np.where(known, 1.0 / spread, 0.0)[rows].reshape(len(rows), -1)
+            weighed = np.where(known, (value - expected) / spread, 0.0)[rows].reshape(len(rows), -1)
             judged = judge_differences(weighed, precision, value.shape[1:], bound=False)
             found.log_p[rows] = judged.combined
             found.spoke[rows] = judged.spoke
             found.pull[rows] = judged.pull
-            found.expected[rows] = np.where(known, expected, np.nan)
-            found.error[rows] = np.where(known, np.sqrt(spread), np.nan)
+            found.expected[rows] = np.where(known, expected, np.nan)[rows].reshape(len(rows), -1)
+            found.error[rows] = np.where(known, np.sqrt(spread), np.nan)[rows].reshape(len(rows), -1)
     return found.comparison(value, means=True)
 
 

@@ -22,8 +22,13 @@ ABOVE_NOISE = 1.05
 """By how much an eigenvalue exceeds the largest that noise makes."""
 REFERENCES_EACH = 3
 """References that a component takes."""
-CARRIED = 0.1
+CARRIED = 0.02
 """Of the mean share of a bin: where less is expected, patterns are not scaled up to another mean."""
+ODD = 10.0
+"""Times the median distance of references from their mean, beyond which one is left out of a floor."""
+NEEDED_TO_BE_ODD = 4
+ALONE = 0.75
+"""Of the variance of a pattern, from which on one reference makes it."""
 MOST_DEGREES = 1e3
 _ROUNDS = 3
 
@@ -87,6 +92,23 @@ def learn(contents: Floats, good: Bools) -> Variation:
         strength,
         degrees + prior_degrees,
     )
+
+
+def lone(contents: Floats, good: Bools) -> Bools:
+    """Which references (R, H) make nearly all of a pattern by themselves: no variation, but one odd run."""
+    given = good.sum(axis=0).astype(np.float64)
+    total = np.where(good, contents.sum(axis=2), 1.0)
+    shares = np.where(good[..., None], contents, 0.0) / total[..., None]
+    share = shares.sum(axis=0) / given[:, None]
+    entries = (total * good).sum(axis=0) / given
+    scaled = (shares - share) * good[..., None] / np.sqrt(share / entries[:, None] + np.square(1.0 / entries)[:, None])
+    scaled = np.ascontiguousarray(np.moveaxis(scaled, 0, 1))
+    patterns, strength = _components(scaled, given)
+    square = np.square(scaled @ patterns.swapaxes(1, 2))
+    own = (square / np.maximum(square.sum(axis=1, keepdims=True), 1e-300)).max(
+        axis=2, where=strength[:, None] > 0.0, initial=0.0
+    )
+    return np.asarray((own > ALONE).T & good)
 
 
 def recentred(known: Variation, contents: Floats, good: Bools) -> Variation:
@@ -174,6 +196,11 @@ def floor_of(references: ArrayLike, variances: ArrayLike | None = None) -> Float
         present = good[..., None]
         shares = np.where(present, contents, 0.0) * scale
         share = shares.sum(axis=0) / given[:, None]
+        far = np.einsum("rhb,rhb,hb->rh", shares - share, shares - share, np.where(share > 0.0, 1.0 / share, 0.0))
+        usual_far = np.nanmedian(np.where(good, far, np.nan), axis=0)
+        odd = good & (far > ODD * usual_far)
+        if odd.any() and len(contents) >= NEEDED_TO_BE_ODD:
+            return floor_of(np.where(odd[..., None], np.nan, contents), variances)
         # A share's own variance, multinomial.
         statistics = (np.where(present, spread, 0.0) * np.square(scale)).sum(axis=0) / given[:, None] * (1.0 - share)
         degrees = given - 1.0

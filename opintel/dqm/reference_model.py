@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from opintel.dqm.bin_tables import LEAST_ENTRIES, Bools, usable
 from opintel.dqm.comparison import TESTS, Comparison
 from opintel.dqm.conditional_pulls import Standouts, standouts
-from opintel.dqm.natural_variation import Variation, learn, recentred
+from opintel.dqm.natural_variation import Variation, learn, lone, recentred
 from opintel.dqm.verdicts import Found
 from opintel.stats.combined_p import log_cauchy, log_sidak
 from opintel.stats.counts import Floats
@@ -123,7 +123,8 @@ class ReferenceModel:
         if contents.ndim not in (2, 3) or contents.shape[-2:] != shape:
             raise ValueError(f"expected observed {shape} or (N, {shape[0]}, {shape[1]}), got {contents.shape}")
         flat = contents.reshape(-1, shape[1])
-        found = Found.nothing(len(flat), shape[1:])
+        found = Found.room(len(flat), shape[1:])
+        found.mark(np.ones(len(flat), dtype=np.bool_))
         step = max(1, BLOCK // (16 * shape[1]))
         with np.errstate(all="ignore"):
             for start in range(0, len(flat), step):
@@ -195,6 +196,12 @@ def _fitted(contents: Floats) -> tuple[Variation, Scatter, NDArray[np.int64]]:
     enough = good.sum(axis=0) >= NEEDED
     contents = np.where(good[..., None] & enough[:, None], contents, 1.0)  # of the others nothing is said
     good |= ~enough
+    for _ in range(int(good.sum(axis=0).max() * STRANGE_SHARE)):
+        left = good & ~lone(contents, good)
+        left = np.where(left.sum(axis=0) >= NEEDED, left, good)
+        if np.array_equal(left, good):
+            break
+        good = left
     scatter, log_p = _validated(contents, good)
     strange = good & (log_p < np.log(STRANGE / good.sum(axis=0)))
     odd = np.flatnonzero(strange.any(axis=0) & (strange.sum(axis=0) <= STRANGE_SHARE * good.sum(axis=0)))

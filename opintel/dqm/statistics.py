@@ -8,47 +8,48 @@ from __future__ import annotations
 import numpy as np
 
 from opintel.stats.combined_p import log_sidak
-from opintel.stats.counts import Floats
+from opintel.stats.counts import Floats, Ints
 from opintel.stats.gamma_tail import log_tail_of_shape, log_tail_of_sum
 from opintel.stats.pulls import Tables, two_sided_log_p
 from opintel.stats.square_moments import square_cumulants
 
-
-def deviance_log_p(pull: Floats, elsewhere: Floats, cumulants: tuple[Floats, Floats, Floats]) -> Floats:
-    """ln p (H,) of the sum of squared pulls (H, B), each weighed with the share of variance that is `elsewhere`.
-
-    For large counts that is Pearson's χ², of one degree less than there are filled bins; `cumulants` are its first
-    three.
-    """
-    return log_tail_of_sum(np.einsum("ij,ij,ij->i", pull, pull, elsewhere), *cumulants)
+FINE = 0.08
+"""Share of all variance in a bin up to which sums over ranks are integrals, to a per cent."""
 
 
-def normal_cumulants(elsewhere: Floats) -> tuple[Floats, Floats, Floats]:
-    """The first three cumulants (H,) of that sum for normal values: shares of χ² of one degree each."""
+def deviance_log_p(pull: Floats, tables: Tables) -> Floats:
+    """ln p (H,) of the sum of squared pulls (H, B), each times the share of counts that lies in other bins: for large
+    counts that is Pearson's χ², of one degree less than there are filled bins."""
+    squares = pull * pull
+    found = squares.sum(axis=1)
+    squares *= (tables.a + tables.b) / (tables.total_a + tables.total_b)
+    return log_tail_of_sum(found - squares.sum(axis=1), *square_cumulants(tables))
+
+
+def normal_deviance_log_p(pull: Floats, elsewhere: Floats) -> Floats:
+    """The same of normal pulls, `elsewhere` being the share of variance in other bins; 1 where nothing is bound, and 0
+    for what is no bin."""
     degrees = elsewhere.sum(axis=1)
-    return degrees, 2.0 * degrees, 8.0 * degrees
+    found = np.einsum("ij,ij->i", pull * pull, elsewhere)
+    return log_tail_of_sum(found, degrees, 2.0 * degrees, 8.0 * degrees)
 
 
-def count_cumulants(tables: Tables, elsewhere: Floats) -> tuple[Floats, Floats, Floats]:
-    """The same for counts."""
-    return square_cumulants(tables.a + tables.b, tables.total_a / (tables.total_a + tables.total_b), elsewhere)
+def greatest_log_p(pull: Floats, of: Tables | Ints) -> Floats:
+    """ln p (H,) of the greatest of the pulls (H, B), one of as many that could have been so great (Šidák 1967, JASA 62,
+    626): `of` which counts they are, or how many (H,)."""
+    log_p = two_sided_log_p(np.maximum(pull.max(axis=1), -pull.min(axis=1)))
+    return log_sidak(log_p, np.maximum(_able(log_p, of) if isinstance(of, Tables) else of, 1.0))
 
 
-def greatest_log_p(pull: Floats, able: Floats) -> Floats:
-    """ln p (H,) of the greatest of the pulls (H, B), of which `able` (H,) could have been so great (Šidák 1967)."""
-    return log_sidak(two_sided_log_p(np.abs(pull).max(axis=1)), np.maximum(able, 1.0))
-
-
-def able_bins(pull: Floats, tables: Tables) -> Floats:
-    """How many bins (H,) could have a pull as great as the greatest: half a bin a side.
-
-    A bin reaches it where all its counts, or none, are observed, of which the mid-p is half the probability t.
-    """
-    both = tables.a + tables.b
-    share = tables.total_a / (tables.total_a + tables.total_b)
-    reach = -two_sided_log_p(np.abs(pull).max(axis=1))[:, None]
-    all_observed, none_observed = both * -np.log(share), both * -np.log1p(-share)
-    return np.asarray(((all_observed >= reach).sum(axis=1) + (none_observed >= reach).sum(axis=1)) / 2.0)
+def _able(log_p: Floats, tables: Tables) -> Floats:
+    """How many bins (H,) can have so small a p, half a bin a side: the mid-p where all n counts are observed is share^n
+    / 2."""
+    share, both = tables.share, tables.a + tables.b
+    able = np.zeros(len(both))
+    for logarithm in (-np.log(share), -np.log1p(-share)):
+        least = -log_p[:, None] / logarithm
+        able += (both >= least).view(np.uint8).sum(axis=1, dtype=np.int32)
+    return able / 2.0
 
 
 def shape_log_p(difference: Floats, variance: Floats, bound: bool) -> Floats:
@@ -65,16 +66,46 @@ def shape_log_p(difference: Floats, variance: Floats, bound: bool) -> Floats:
     mass = variance / total
     rank = np.cumsum(mass, axis=1)
     rank -= 0.5 * mass
+    if not bound:
+        return log_tail_of_shape(_orthogonal(difference, mass, rank, total, bound))
+    coarse = mass.max(axis=1) > FINE
+    found = np.empty(len(mass))
+    some = coarse.any()
+    fine = ~coarse if some else slice(None)
+    found[fine] = _legendre(difference[fine], rank[fine], total[fine])
+    if some:
+        found[coarse] = _orthogonal(difference[coarse], mass[coarse], rank[coarse], total[coarse], bound)
+    return log_tail_of_shape(found)
+
+
+def _legendre(difference: Floats, rank: Floats, total: Floats) -> Floats:
+    """Where no bin holds much, sums over ranks are integrals, and the orthonormal polynomials Legendre's."""
+    x = 2.0 * rank
+    x -= 1.0
+    power = x * difference
+    first = power.sum(axis=1)
+    power *= x
+    second = power.sum(axis=1)
+    power *= x
+    third = power.sum(axis=1)
+    wide = 7.0 * (2.5 * third - 1.5 * first) ** 2 + 5.0 * (1.5 * second) ** 2
+    return np.asarray((3.0 * first**2 + wide / 4.0) / total[:, 0], dtype=np.float64)
+
+
+def _orthogonal(difference: Floats, mass: Floats, rank: Floats, total: Floats, bound: bool) -> Floats:
+    """The polynomials that are orthonormal over the ranks of these bins, by their three-term recurrence."""
     before, now = np.zeros_like(mass), np.ones_like(mass)
     norm, fall = np.ones((len(mass), 1)), np.zeros((len(mass), 1))
     found = np.zeros(len(mass)) if bound else difference.sum(axis=1) ** 2 / total[:, 0]
     for weight in (1.0, 4.0, 4.0) if bound else (4.0, 4.0):
-        middle = np.einsum("ij,ij,ij,ij->i", mass, now, now, rank)[:, None] / norm
+        weighted = mass * now
+        weighted *= now
+        middle = np.einsum("ij,ij->i", weighted, rank)[:, None] / norm
         before, now = now, (rank - middle) * now - fall * before
-        square = np.einsum("ij,ij,ij->i", mass, now, now)[:, None]
+        square = np.einsum("ij,ij->i", mass * now, now)[:, None]
         known = square > 1e-6 * norm
         square = np.where(known, square, norm)
         component = np.einsum("ij,ij->i", now, difference)
         found = found + np.where(known, component[:, None] ** 2 / (square * total), 0.0)[:, 0] / weight
         norm, fall = square, np.where(known, square / norm, 0.0)
-    return log_tail_of_shape(found)
+    return found

@@ -11,7 +11,7 @@ from opintel.dqm.bin_tables import LEAST_ENTRIES, Side, enlarged, side_by_side, 
 from opintel.dqm.combined_references import Combined
 from opintel.dqm.comparison import TESTS, Comparison
 from opintel.dqm.judged import Judged, Shape, judge_counts, judge_differences
-from opintel.dqm.windows import summed
+from opintel.dqm.windows import onto_axis
 from opintel.stats.counts import Floats
 from opintel.stats.pulls import Tables, pulls
 
@@ -37,17 +37,27 @@ class Found(NamedTuple):
     error: Floats
 
     @classmethod
-    def nothing(cls, rows: int, shape: Shape) -> Found:
-        """Verdicts that say of each histogram that it is insufficient."""
+    def room(cls, rows: int, shape: Shape) -> Found:
+        """Room for the verdicts on so many histograms."""
         bins = int(np.prod(shape))
         return cls(
-            np.full(rows, np.nan),
-            np.full(rows, TESTS.index(""), dtype=np.int8),
-            np.full((rows, len(shape)), np.nan),
-            np.zeros((rows, bins)),
-            np.full((rows, bins), np.nan),
-            np.full((rows, bins), np.nan),
+            np.empty(rows),
+            np.empty(rows, dtype=np.int8),
+            np.empty((rows, len(shape))),
+            np.empty((rows, bins)),
+            np.empty((rows, bins)),
+            np.empty((rows, bins)),
         )
+
+    def mark(self, insufficient: NDArray[np.bool_]) -> None:
+        """Says of some histograms (H,) that there is nothing to compare."""
+        if insufficient.any():
+            self.log_p[insufficient] = np.nan
+            self.spoke[insufficient] = TESTS.index("")
+            self.shift[insufficient] = np.nan
+            self.pull[insufficient] = 0.0
+            self.expected[insufficient] = np.nan
+            self.error[insufficient] = np.nan
 
     def rows(self, at: slice) -> Found:
         """A part, written through to the whole."""
@@ -55,13 +65,12 @@ class Found(NamedTuple):
 
     def comparison(self, observed: NDArray[np.generic], *, means: bool = False) -> Comparison:
         """What is written here, of what was observed."""
-        every = np.arange(len(self.pull))
-        largest = np.abs(self.pull).argmax(axis=1) if self.pull.shape[1] else every * 0
+        most, least = self.pull.max(axis=1, initial=0.0), self.pull.min(axis=1, initial=0.0)
         return Comparison(
             p_value=np.exp(self.log_p),
             log10_p=self.log_p / np.log(10.0),
             pull=self.pull.reshape(observed.shape),
-            effect=self.pull[every, largest] if self.pull.shape[1] else np.zeros(len(every)),
+            effect=np.where(most >= -least, most, least),
             shift=self.shift,
             spoke=self.spoke,
             observed=observed,
@@ -78,24 +87,36 @@ def judge_block(
     good, total = usable(observed, variance)
     good &= _entries(total, variance) >= LEAST_ENTRIES
     good &= _entries(combined.total[:, 0], combined.variance) >= LEAST_ENTRIES
-    good &= ((observed != 0.0) | (combined.contents != 0.0)).sum(axis=1) > 1
+    # One bin that holds all is nothing to compare: both samples are in it, or both have no more bins.
+    unsigned = variance is None and combined.variance is None
+    both = observed + combined.contents if unsigned else np.abs(observed) + np.abs(combined.contents)
+    largest = both.max(axis=1)
+    lone = np.flatnonzero(2.0 * largest >= np.abs(total + combined.total[:, 0]))
+    good[lone] &= (both[lone] != 0.0).sum(axis=1) > 1
     mixed = np.isin(np.arange(len(good)), combined.mixed)
-    signed = (observed.min(axis=1) < 0.0) | (combined.contents.min(axis=1) < 0.0)
+    signed = np.zeros(len(good), dtype=np.bool_)
+    if not unsigned:
+        signed = (observed.min(axis=1) < 0.0) | (combined.contents.min(axis=1) < 0.0)
     for rows in (good & ~mixed & ~signed, good & mixed & ~signed, good & ~mixed & signed, good & mixed & signed):
-        chosen = np.flatnonzero(rows)
-        if len(chosen) == 0:
+        if not rows.any():
             continue
+        whole = bool(rows.all())
+        first = int(rows.argmax())
+        chosen = slice(None) if whole else np.flatnonzero(rows)
         a = Side(observed[chosen], None if variance is None else variance[chosen], total[chosen, None])
-        b = combined.side(chosen, bool(mixed[chosen[0]]))
+        b = combined.side(np.flatnonzero(rows)) if mixed[first] else combined.plain_side(chosen)
         wider = None if floor is None else floor[chosen]
-        judge_side_by_side = _judge_signed if signed[chosen[0]] else _judge_counts
+        judge_side_by_side = _judge_signed if signed[first] else _judge_counts
         judged, share, error = judge_side_by_side(a, b, wider, shape)
         found.log_p[chosen] = judged.combined
         found.spoke[chosen] = judged.spoke
         found.pull[chosen] = judged.pull
-        found.expected[chosen] = a.total * share
-        found.error[chosen] = a.total * error
-        found.shift[chosen] = _shift(a.contents / a.total - share, shape)
+        found.expected[chosen] = share * a.total
+        found.error[chosen] = error * a.total
+        for axis, bins in enumerate(shape):
+            along = np.arange(bins, dtype=np.float64)
+            found.shift[chosen, axis] = np.einsum("ij,j->i", onto_axis(judged.difference, shape, axis), along)
+    found.mark(~good)
 
 
 def _entries(total: Floats, variance: Floats | None) -> Floats:
@@ -113,28 +134,42 @@ def _judge_counts(a: Side, b: Side, floor: Floats | None, shape: Shape) -> tuple
     share = tables.b / tables.total_b
     if len(deviating):
         share[deviating] *= apart
-    return judged, share, np.sqrt((tables.a + tables.b) / (tables.total_a * tables.total_b))
+    error = tables.a + tables.b
+    error /= tables.total_a * tables.total_b
+    return judged, share, np.sqrt(error, out=error)
 
 
 def _apart(tables: Tables, pull: Floats) -> tuple[Floats, Floats]:
     """(by what expected contents change (h, 1), pulls (h, B)) with totals of those bins alone that do not deviate."""
     filled = tables.a + tables.b > 0.0
+    share_a, share_b = tables.a / tables.total_a, tables.b / tables.total_b
+    ratio = _middle_ratio(share_a, share_b)
     found, by = pull, np.ones((len(pull), 1))
     for _ in range(3):
-        kept = filled & (np.abs(found) < APART)
-        enough = (2 * kept.sum(axis=1) >= filled.sum(axis=1))[:, None]
-        share_a = (tables.a / tables.total_a * kept).sum(axis=1, keepdims=True)
-        share_b = (tables.b / tables.total_b * kept).sum(axis=1, keepdims=True)
-        enough &= (share_a > 0.0) & (share_b > 0.0)
+        trial = pulls(tables._replace(total_a=tables.total_a * ratio))
+        kept = filled & (np.abs(trial) < APART)
+        in_a, in_b = ((share * kept).sum(axis=1, keepdims=True) for share in (share_a, share_b))
+        enough = (2 * kept.sum(axis=1) >= filled.sum(axis=1))[:, None] & (in_a > 0.0) & (in_b > 0.0)
         rest = Tables(
             tables.a,
             tables.b,
-            tables.total_a * share_a + ~kept * tables.a,
-            tables.total_b * share_b + ~kept * tables.b,
+            tables.total_a * in_a + ~kept * tables.a,
+            tables.total_b * in_b + ~kept * tables.b,
         )
-        found = np.where(enough, pulls(rest), found)
-        by = np.where(enough, share_a / np.where(enough, share_b, 1.0), by)
+        ratio = np.where(enough, in_a / np.where(enough, in_b, 1.0), ratio)
+        found, by = np.where(enough, pulls(rest), found), np.where(enough, ratio, by)
     return by, found
+
+
+def _middle_ratio(share_a: Floats, share_b: Floats) -> Floats:
+    """The median (h, 1) over the reference's entries of observed ÷ expected in their bins: what a fault does not
+    move."""
+    each = share_a / np.where(share_b > 0.0, share_b, 1.0)
+    order = np.argsort(each, axis=1, kind="stable")
+    reached = np.cumsum(np.take_along_axis(share_b, order, axis=1), axis=1)
+    at = (reached >= 0.5 * reached[:, -1:]).argmax(axis=1)[:, None]
+    middle = np.take_along_axis(np.take_along_axis(each, order, axis=1), at, axis=1)
+    return np.where(middle > 0.0, middle, 1.0)
 
 
 def _judge_signed(a: Side, b: Side, floor: Floats | None, shape: Shape) -> tuple[Judged, Floats, Floats]:
@@ -145,12 +180,3 @@ def _judge_signed(a: Side, b: Side, floor: Floats | None, shape: Shape) -> tuple
         variance = variance + np.square(floor * share)
     judged = judge_differences(a.contents / a.total - share, variance, shape, bound=True)
     return judged, share, np.sqrt(variance)
-
-
-def _shift(difference: Floats, shape: Shape) -> Floats:
-    """Differences of means (h, axes), in bins."""
-    along = []
-    for axis, bins in enumerate(shape):
-        onto = summed(difference, shape, tuple(1 if i == axis else n for i, n in enumerate(shape)))
-        along.append(np.einsum("ij,j->i", onto, np.arange(bins, dtype=np.float64)))
-    return np.stack(along, axis=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from opintel.stats.counts import Floats
+from opintel.stats.counts import Floats, Ints
 from opintel.stats.pulls import Tables
 
 WINDOWS: dict[int, tuple[tuple[int, ...], ...]] = {1: ((4,), (16,)), 2: ((2, 2), (4, 4))}
@@ -24,11 +24,43 @@ def window_tables(tables: Tables, shape: tuple[int, ...]) -> list[Tables]:
     those with
     which its share and its variance are the sums of theirs."""
     found = []
+    tables = aligned(tables, shape)
+    a, b = tables.a, tables.b
+    if tables.total_a.shape[1] == tables.total_b.shape[1] == 1 and len(shape) == 1:  # the wider of the less wide
+        step, bins = 1, shape[0]
+        for (width,) in window_sizes(shape):
+            a, b = (summed(x, (bins,), (width // step,)) for x in (a, b))
+            step, bins = width, a.shape[1]
+            found.append(Tables(a, b, tables.total_a, tables.total_b))
+        return found
     for size in window_sizes(shape):
         a, total_a = _gathered(tables.a, tables.total_a, shape, size)
         b, total_b = _gathered(tables.b, tables.total_b, shape, size)
         found.append(Tables(a, b, total_a, total_b))
     return found
+
+
+def aligned(tables: Tables, shape: tuple[int, ...]) -> Tables:
+    """The tables with each histogram rolled to begin at its first filled bin: empty bins before it decide nothing."""
+    both = (tables.a + tables.b).reshape(-1, *shape)
+    for axis, bins in enumerate(shape):
+        others = tuple(i + 1 for i in range(len(shape)) if i != axis)
+        edge = both.take(0, axis=axis + 1).reshape(len(both), -1).max(axis=1)
+        if (edge > 0.0).all():
+            continue
+        first = (both.max(axis=others) > 0.0).argmax(axis=1)
+        along = [1] * len(shape)
+        along[axis] = bins
+        at = ((first[:, None] + np.arange(bins)) % bins).reshape(-1, *along)
+        both = np.take_along_axis(both, at, axis=axis + 1)
+        tables = Tables(*(_rolled(part, at, shape, axis + 1) for part in tables))
+    return tables
+
+
+def _rolled(part: Floats, at: Ints, shape: tuple[int, ...], axis: int) -> Floats:
+    if part.shape[1] == 1:
+        return part
+    return np.take_along_axis(part.reshape(-1, *shape), at, axis=axis).reshape(len(part), -1)
 
 
 def summed(x: Floats, shape: tuple[int, ...], size: tuple[int, ...]) -> Floats:
@@ -47,6 +79,13 @@ def summed(x: Floats, shape: tuple[int, ...], size: tuple[int, ...]) -> Floats:
             for part in parts[2:]:
                 x += part
     return np.ascontiguousarray(x).reshape(rows, -1)
+
+
+def onto_axis(x: Floats, shape: tuple[int, ...], axis: int) -> Floats:
+    """Projections (H, bins along `axis`) of x (H, bins)."""
+    if len(shape) == 1:
+        return x
+    return summed(x, shape, tuple(1 if i == axis else n for i, n in enumerate(shape)))
 
 
 def _gathered(x: Floats, total: Floats, shape: tuple[int, ...], size: tuple[int, ...]) -> tuple[Floats, Floats]:

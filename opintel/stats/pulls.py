@@ -1,12 +1,10 @@
 """How many standard deviations a bin stands off: two Poisson counts compared given their sum, as a standard normal
 value.
 
-A bin of two histograms is a 2×2 table: what is in the bin (a, b) and what is elsewhere (A − a, B − b). If both
-follow one
-shape, a is hypergeometric given the margins, whatever the shape and the totals: Fisher's exact test. Its mid-p as a
-standard normal value is the pull. For few counts it is looked up (exact up to how the table is interpolated), else
-it is
-the modified signed root of the deviance, right to about .01 in the tails wherever no count is below 3.
+A bin of two histograms is a 2×2 table: what is in the bin (a, b) and what is elsewhere (A − a, B − b). If both follow
+one shape, a is hypergeometric given the margins, whatever the shape and the totals: Fisher's exact test. Its mid-p as
+a standard normal value is the pull. For few counts it is looked up, for many it is the signed root of the deviance with
+its first correction, and between them, or where one bin holds much of the whole, the modified signed root.
 """
 
 from __future__ import annotations
@@ -15,33 +13,41 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.special import gammaln, log_ndtr, ndtri, ndtri_exp
+from scipy.special import gammaln, log_ndtr, ndtri
 
-from opintel.stats.counts import Floats
+from opintel.stats.counts import Floats, Ints
 
-EXACT = 64
+EXACT = 96
 """Up to so many counts in a bin of both samples together its pull is looked up."""
-LOGIT = np.linspace(-9.25, 9.25, 149)
+LARGE = 16.0
+"""Variances of a given a + b from which the signed root with its first correction is right to .01."""
+MUCH, MANY = 0.1, 400.0
+"""Share of all counts in a bin from which its margins are no small corrections, unless its variance is above `MANY`."""
+LOGIT = np.linspace(-9.25, 9.25, 75)
 """The shares A / (A + B), as log-odds, for which pulls and their moments are tabulated."""
 _STEP = float(LOGIT[1] - LOGIT[0])
 _TINY = 1e-300
 
 
 class Tables(NamedTuple):
-    """The 2×2 tables of bins, (H, B) or (H, Y, X) each; the totals may be (H, 1) where all bins of a row share them."""
+    """The 2×2 tables of the bins of H histograms; the totals may be (H, 1) where all bins of a row share them."""
 
     a: Floats
-    """Counts observed in the bin; effective counts where entries have weights."""
+    """(H, B) counts observed in the bin; effective counts where entries have weights."""
     b: Floats
-    """Counts of the reference in the bin."""
+    """(H, B) counts of the reference in the bin."""
     total_a: Floats
     """Counts in the whole histogram, in the unit of `a`."""
     total_b: Floats
 
-    def rows(self, chosen: NDArray[np.bool_] | NDArray[np.int64] | slice) -> Tables:
+    @property
+    def share(self) -> Floats:
+        """The share of the counts of both that is observed under the null."""
+        return self.total_a / (self.total_a + self.total_b)
+
+    def rows(self, chosen: Ints | slice) -> Tables:
         """Those of some histograms."""
-        return Tables(*(part[chosen] for part in self))
+        return Tables(self.a[chosen], self.b[chosen], self.total_a[chosen], self.total_b[chosen])
 
 
 def pulls(tables: Tables) -> Floats:
@@ -52,95 +58,113 @@ def pulls(tables: Tables) -> Floats:
     -2.9
     """
     a, b, total_a, total_b = tables
-    share = total_a / (total_a + total_b)
-    found = signed_roots(tables)
+    total, share = total_a + total_b, tables.share
     both = a + b
-    few = (both <= EXACT) & (both > 0.0) & (share > _share(0)) & (share < _share(-1))
-    few &= (np.abs(a - np.rint(a)) < 1e-6) & (np.abs(b - np.rint(b)) < 1e-6)
-    if few.any():
-        k, n = np.rint(a[few]).astype(np.int64), np.rint(both[few]).astype(np.int64)
-        at = np.broadcast_to(share, a.shape)[few]
-        elsewhere = 1.0 - both[few] / np.broadcast_to(total_a + total_b, a.shape)[few]
-        # The table is binomial; what the margins take away is put back as it is for large counts.
-        exact = small_pulls(k, n, at) / np.sqrt(np.maximum(elsewhere, 1e-12))
-        found[few] = np.where(elsewhere > 0.75, exact, found[few])
+    found = _large(a, b, both, share, total)
+    odds = share * (1.0 - share)
+    special = both < LARGE / odds
+    special |= both > total * np.where(total * odds * MUCH < MANY, MUCH, 0.5)
+    at = np.flatnonzero(special)
+    if len(at):
+        found.reshape(-1)[at] = _small(tables, both, at)
+    return found
+
+
+def _large(a: Floats, b: Floats, both: Floats, share: Floats, total: Floats) -> Floats:
+    """r + skewness / 6 (McCullagh 1986, JASA 81, 104), for the binomial, stretched by what the margins take away."""
+    expected = np.maximum(both, 1.0) * share
+    ratio = np.maximum(a, _TINY)
+    ratio /= expected
+    root = np.log(ratio, out=ratio)
+    root *= a
+    ratio = np.maximum(both, 1.0) * (1.0 - share)
+    np.divide(np.maximum(b, _TINY), ratio, out=ratio)
+    np.log(ratio, out=ratio)
+    ratio *= b
+    root += ratio
+    np.maximum(root, 0.0, out=root)
+    np.subtract(total, both, out=ratio)
+    np.maximum(ratio, _TINY, out=ratio)
+    np.divide(2.0 * total, ratio, out=ratio)
+    root *= ratio
+    np.sqrt(root, out=root)
+    np.copysign(root, np.subtract(a, expected, out=expected), out=root)
+    skew = np.sqrt(np.maximum(both, 1.0, out=ratio), out=ratio)
+    np.divide((1.0 - 2.0 * share) / (6.0 * np.sqrt(share * (1.0 - share))), skew, out=skew)
+    root += skew
+    return root
+
+
+def _small(tables: Tables, both: Floats, at: Ints) -> Floats:
+    """The pulls (N,) of bins `at` of few counts, or of much of the whole."""
+    bins = both.shape[1]
+    n, k = both.reshape(-1)[at], tables.a.reshape(-1)[at]
+    total = tables.total_a + tables.total_b
+    places = (at // bins) if total.shape[1] == 1 else at
+    column, part = column_of(tables.share.reshape(-1))
+    whole, known = total.reshape(-1)[places], (tables.share > _share(0)) & (tables.share < _share(-1))
+    integer, sums = np.rint(k).astype(np.int64), np.rint(n).astype(np.int64)
+    looked_up = known.reshape(-1)[places] & (n <= EXACT + 0.5) & (n < MUCH * whole)
+    looked_up &= (np.abs(k - integer) < 1e-6) & (np.abs(n - sums) < 1e-6)
+    sums *= looked_up
+    integer *= looked_up
+    # The table is binomial; what the margins take away is put back as it is for large counts.
+    found = _interpolated(integer, sums, column[places], part[places])
+    found /= np.sqrt(np.maximum(1.0 - n / whole, 0.5))
+    rest = at[~looked_up & (n > 0.0)]
+    if len(rest):
+        sides = (np.broadcast_to(side, both.shape).reshape(-1)[rest] for side in tables)
+        found[~looked_up & (n > 0.0)] = signed_roots(Tables(*sides))
     return found
 
 
 def signed_roots(tables: Tables) -> Floats:
-    """The modified signed root r + ln(u / r) / r of the tables' deviances (H, B), which takes no table.
+    """The modified signed root r + ln(u / r) / r of the tables' deviances, in their shape, which takes no table.
 
     r is the signed root of the deviance and u as of Barndorff-Nielsen (1986, Biometrika 73, 307) for the conditional
     log-odds ratio ψ, with 2 tanh(ψ/2) for ψ, by which a tail of a lattice is the mid-p (Daniels 1987, Int. Stat. Rev.
     55, 37, eq. 5.7, less half an atom), and x + 1/6 for the counts x in u (Gosper's form of Stirling's formula).
-    Within one standard deviation of the mean, where u / r has its pole, it is the Cornish–Fisher expansion.
+    Within one standard deviation of the mean, where u / r has its pole, it is the Cornish–Fisher expansion. In the
+    tails it is right to .01 where no count is below 3, and to .1 anywhere.
     """
     a, b, total_a, total_b = tables
-    total = total_a + total_b
-    share = total_a / total
-    both = a + b
-    c, d = total_a - a, total_b - b
-    np.maximum(c, 0.0, out=c)
-    np.maximum(d, 0.0, out=d)
-    e = both * share
-    off = a - e
-    f = np.maximum(both - e, _TINY)
-    g = np.maximum(total_a - e, _TINY)
-    h = np.maximum(total_b - f, _TINY)
-    e = np.maximum(e, _TINY)
-    root = a * np.log(np.maximum(a, _TINY) / e)
-    root += b * np.log(np.maximum(b, _TINY) / f)
-    root += c * np.log(np.maximum(c, _TINY) / g)
-    root += d * np.log(np.maximum(d, _TINY) / h)
-    root += root
-    np.maximum(root, 1e-12, out=root)
-    np.sqrt(root, out=root)
-    spread = total_a * (total_b / total) * (both / total) * (1.0 - both / total)  # the variance of a given the margins
-    np.maximum(spread, 1e-9, out=spread)
+    total, share, both = total_a + total_b, tables.share, a + b
+    c, d = np.maximum(total_a - a, 0.0), np.maximum(total_b - b, 0.0)
+    expected = both * share
+    root = np.zeros_like(both)
+    for seen, due in ((a, expected), (b, both - expected), (c, total_a - expected), (d, total_b - both + expected)):
+        root += seen * np.log(np.maximum(seen, _TINY) / np.maximum(due, _TINY))
+    root = np.sqrt(np.maximum(2.0 * root, 1e-12))
+    spread = np.maximum(total_a / total * total_b * (both / total) * (1.0 - both / total), 1e-9)
     cross, other = a * d, b * c
-    u = np.abs(cross - other) / np.maximum(cross + other, _TINY)
+    u = 2.0 * np.abs(cross - other) / np.maximum(cross + other, _TINY)
     # (a+1/6)(b+1/6)(c+1/6)(d+1/6) n / (n1 n2 m1 m2), in an order that does not overflow
-    u *= 2.0 * np.sqrt(
-        (a + 1 / 6)
-        * (b + 1 / 6)
-        / (both + 1 / 6)
-        * (c + 1 / 6)
-        / total_a
-        * (d + 1 / 6)
-        / total_b
-        * (total / np.maximum(c + d, 1 / 6))
-    )
-    shifted = root + np.log(np.maximum(u, 1e-12) / root) / root
-    deviate = off / np.sqrt(spread)
+    u *= np.sqrt((a + 1 / 6) * (b + 1 / 6) / (both + 1 / 6) * ((c + 1 / 6) / total_a) * ((d + 1 / 6) / total_b))
+    u *= np.sqrt(total / np.maximum(c + d, 1 / 6))
+    outer = np.copysign(root + np.log(np.maximum(u, 1e-12) / root) / root, a - expected)
+    deviate = (a - expected) / np.sqrt(spread)
     skew = (1.0 - 2.0 * share) * (1.0 - 2.0 * both / total) / np.sqrt(spread)
     centre = deviate - skew * (deviate * deviate - 1.0) / 6.0
-    outside = (np.abs(deviate) > 1.0) & (spread > 1e-9)
-    found = np.copysign(shifted, off)
-    found -= centre
-    found *= outside
-    found += centre
-    found *= both > 0.0
+    return np.where((np.abs(deviate) > 1.0) & (spread > 1e-9), outer, centre)
+
+
+def _interpolated(k: Ints, n: Ints, column: Ints, part: Floats) -> Floats:
+    """Normal values (N,) of the exact binomial mid-p of k of n <= EXACT at the shares in these places, to .003."""
+    table = small_table().reshape(-1)
+    at = (n * (n + 1) // 2 + k) * len(LOGIT) + column
+    found = table[at + 1]
+    low = table[at]
+    found -= low
+    found *= part
+    found += low
     return np.asarray(found, dtype=np.float64)
 
 
-def small_pulls(k: NDArray[np.int64], n: NDArray[np.int64], share: Floats) -> Floats:
-    """Normal values (N,) of the exact binomial mid-p of k of n <= EXACT at probability `share`, interpolated.
-
-    >>> float(small_pulls(np.array([0]), np.array([1]), np.array([0.5]))[0].round(3))
-    -0.674
-    """
-    table = small_table().reshape(-1)
-    column, part = column_of(share)
-    at = (n * (n + 1) // 2 + k) * len(LOGIT) + column
-    low = table[at]
-    return np.asarray(low + part * (table[at + 1] - low), dtype=np.float64)
-
-
-def column_of(share: Floats) -> tuple[NDArray[np.int64], Floats]:
-    """(the column of `LOGIT` below, how far on to the next one) for shares within the table."""
-    x = (np.log(share / (1.0 - share)) - LOGIT[0]) / _STEP
-    column = np.clip(x.astype(np.int64), 0, len(LOGIT) - 2)
-    return column, np.clip(x - column, 0.0, 1.0)
+def column_of(share: Floats) -> tuple[Ints, Floats]:
+    """(the column of `LOGIT` below, how far on to the next one) for shares; those beyond the table are its ends."""
+    x = np.clip((np.log(share / (1.0 - share)) - LOGIT[0]) / _STEP, 0.0, len(LOGIT) - 1.0)
+    column = np.minimum(x.astype(np.int64), len(LOGIT) - 2)
+    return column, x - column
 
 
 @lru_cache(maxsize=1)
@@ -164,8 +188,3 @@ def _share(column: int) -> float:
 def two_sided_log_p(z: Floats) -> Floats:
     """ln of the two-sided p of a standard normal value, finite however large it is."""
     return np.asarray(np.minimum(np.log(2.0) + log_ndtr(-np.abs(z)), 0.0), dtype=np.float64)
-
-
-def normal_value(log_p: Floats) -> Floats:
-    """The standard normal value whose upper tail has this log probability."""
-    return np.asarray(-ndtri_exp(log_p), dtype=np.float64)

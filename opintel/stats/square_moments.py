@@ -1,8 +1,8 @@
-"""Mean, variance and third cumulant of the squared pull of a bin of few counts, given its sum in both samples.
+"""The first three cumulants of a sum of squared pulls, for bins of few counts as of many.
 
-For large counts a squared pull is chi-squared of one degree: 1, 2, 8. For few it is not, and a sum of a hundred of
-them is
-far off: the squared mid-p pull of a single count at even odds is always 0.45. What it is follows from the binomial.
+For large counts a squared pull is chi-squared of one degree: 1, 2, 8. For few it is not, and a sum of a hundred of them
+is far off: the squared mid-p pull of a single count at even odds is always 0.45. What it is follows from the binomial;
+that all observed counts add up to a known total is then taken into account by the joint cumulants with the counts.
 """
 
 from __future__ import annotations
@@ -14,88 +14,115 @@ from numpy.typing import NDArray
 from scipy.special import gammaln
 
 from opintel.stats.counts import Floats
-from opintel.stats.pulls import EXACT, LOGIT, Tables, column_of, signed_roots, small_table
+from opintel.stats.pulls import EXACT, LARGE, LOGIT, Tables, column_of, signed_roots, small_table
 
-LARGE = 25.0
-"""Variances of the binomial above which the moments are `CHI_SQUARED` + `TERMS` / variance, to 1e-3."""
-CHI_SQUARED = (1.0, 2.0, 8.0)
-TERMS = (-0.075, -0.6, -4.0)
-"""Of the modified signed root, read off the tables."""
-_RATIO = 1.1
+TERMS = (0.13, 0.53, 3.2)
+"""The three are 1, 2, 8 and these ÷ the variance of the count, for the pulls of large counts (measured)."""
+_RATIO = 1.05
+_BEYOND = 226
+"""Sums of counts above EXACT are tabulated in steps of five per cent, so many of them: up to 6e6."""
 _WHOLE = 1e9
-_BEYOND = 120
-"""Sums of counts above EXACT are tabulated in steps of ten per cent, so many of them: up to 64 · 1.1^120 = 6e6."""
 
 
-def square_cumulants(both: Floats, share: Floats, weight: Floats) -> tuple[Floats, Floats, Floats]:
-    """The first three cumulants (H,) of the weighted sum over bins of their squared pulls, for `both` counts (H,
-    B) in the
-    two samples together, of which the observed has `share` (H, 1) or (H, B) under the null. Empty bins have none.
-    """
-    variance = both * (share * (1.0 - share))
-    inverse = 1.0 / np.maximum(variance, LARGE / 2)
-    weight = weight * (both > 0.5)
-    small = (both > 0.5) & (variance < LARGE)
-    large = weight * ~small
-    whole, parts = large.sum(axis=1), np.einsum("ij,ij->i", large, inverse)
-    sums = [limit * whole + term * parts for limit, term in zip(CHI_SQUARED, TERMS, strict=True)]
-    if small.any():
-        row, of, along, column, part = _places(both, share, small)
-        for k, table in enumerate(moment_tables()):
-            flat = table.reshape(-1)
-            at = of * len(LOGIT) + column
-            low = flat[at] + along * (flat[at + len(LOGIT)] - flat[at])
-            high = flat[at + 1] + along * (flat[at + 1 + len(LOGIT)] - flat[at + 1])
-            sums[k] = sums[k] + np.bincount(row, (low + part * (high - low)) * weight[small], len(both))
-    return sums[0], sums[1], sums[2]
+def square_cumulants(tables: Tables) -> tuple[Floats, Floats, Floats]:
+    """The first three cumulants (H,) of the sum over bins of squared pulls, each times the share of counts that lies in
+    other bins, given the totals of both samples."""
+    share, total = tables.share, tables.total_a + tables.total_b
+    odds = share * (1.0 - share)
+    both = tables.a + tables.b
+    weight = both / total
+    np.subtract(1.0, weight, out=weight)
+    small = both < LARGE / odds
+    weight *= both > 0.5 if small.any() else 1.0
+    large = weight * ~small if small.any() else weight
+    whole = large.sum(axis=1)
+    inverse = np.einsum("ij,ij->i", large, 1.0 / np.maximum(both * odds, LARGE))
+    first, second, third = (n * whole + term * inverse for n, term in zip((1.0, 2.0, 8.0), TERMS, strict=True))
+    rows = np.flatnonzero(small.any(axis=1))
+    if len(rows) == 0:
+        return first, second, third
+    small, weight, both = small[rows], weight[rows], both[rows]
+    odds, share = odds[rows], share[rows]
+    sums = _small_sums(both, share, weight, small)
+    spread = both * odds
+    skew = (spread * (1.0 - 2.0 * share)).sum(axis=1)
+    # What large bins have in common with their counts is that of a normal law with the binomial's skewness.
+    rest = weight * ~small
+    tilt = (rest * (1.0 - 2.0 * share)).sum(axis=1)
+    with_count = sums[3] + tilt / 3.0
+    with_square = sums[4] + 4.0 / 3.0 * tilt
+    with_variance = sums[5] + 2.0 * (rest * spread).sum(axis=1)
+    slope = with_count / spread.sum(axis=1)
+    first[rows] += sums[0]
+    second[rows] += sums[1] - slope * with_count
+    third[rows] += sums[2] - 3.0 * slope * with_square + 3.0 * slope**2 * with_variance - slope**3 * skew
+    return first, np.maximum(second, 0.0), np.maximum(third, 0.0)
 
 
-def _places(
-    both: Floats, share: Floats, small: NDArray[np.bool_]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats, NDArray[np.int64], Floats]:
-    column, part = column_of(np.broadcast_to(share, both.shape)[small])
-    of, along = _row_of(both[small])
-    return np.nonzero(small)[0], of, along, column, part
-
-
-def _row_of(both: Floats) -> tuple[NDArray[np.int64], Floats]:
-    x = np.where(both <= EXACT, both, EXACT + 1 + np.log(np.maximum(both, EXACT) / EXACT) / np.log(_RATIO))
-    row = np.minimum(x.astype(np.int64), EXACT + _BEYOND - 2)
-    return row, np.minimum(x - row, 1.0)
+def _small_sums(both: Floats, share: Floats, weight: Floats, small: NDArray[np.bool_]) -> Floats:
+    """The joint cumulants (6, H) of `moment_table`, summed over `small` bins with their weights."""
+    bins = both.shape[1]
+    places = np.flatnonzero(small)
+    row, counts = places // bins, both.reshape(-1)[places]
+    at = np.rint(counts)
+    above = counts > EXACT
+    if above.any():
+        at[above] = EXACT + np.rint(np.log(counts[above] / EXACT) / np.log(_RATIO))
+    column, part = column_of(share.reshape(-1))
+    if share.shape[1] > 1:
+        column, part = column[places], part[places]
+    else:
+        column = column[row]
+    at = np.minimum(at, EXACT + _BEYOND).astype(np.int64) * len(LOGIT) + column
+    values = _neighbours()[at]
+    values *= weight.reshape(-1)[places][:, None]
+    starts = np.searchsorted(row, np.arange(len(both)))
+    if share.shape[1] > 1:
+        values[:, :6] *= 1.0 - part[:, None]
+        values[:, 6:] *= part[:, None]
+        sums = np.add.reduceat(values, starts, axis=0)
+        return np.asarray((sums[:, :6] + sums[:, 6:]).T)
+    sums = np.add.reduceat(values, starts, axis=0)
+    return np.asarray((sums[:, :6] + part[:, None] * (sums[:, 6:] - sums[:, :6])).T)
 
 
 @lru_cache(maxsize=1)
-def moment_tables() -> tuple[Floats, Floats, Floats]:
-    """(mean, variance, third cumulant) of squared pulls: rows as of `_row_of`, a column for each share of `LOGIT`."""
+def _neighbours() -> Floats:
+    """(rows · len(LOGIT), 12): what `moment_table` has in a place and in the next column."""
+    table = moment_table()
+    following = np.concatenate([table[:, 1:], table[:, -1:]], axis=1)
+    return np.ascontiguousarray(np.concatenate([table, following], axis=2).reshape(-1, 12))
+
+
+@lru_cache(maxsize=1)
+def moment_table() -> Floats:
+    """(rows, len(LOGIT), 6): joint cumulants of squared pull z² and count k for so many counts in both samples
+    (`row_of`):
+    (z²), (z², z²), (z², z², z²), (z², k), (z², z², k), (z², k, k)."""
     share = 1.0 / (1.0 + np.exp(-LOGIT))
-    found = np.zeros((3, EXACT + _BEYOND, len(LOGIT)))
+    found = np.zeros((EXACT + 1 + _BEYOND, len(LOGIT), 6))
     exact = small_table()
     for n in range(1, EXACT + 1):
-        start = n * (n + 1) // 2
-        found[:, n] = _cumulants(exact[start : start + n + 1], _pmf(np.arange(n + 1)[:, None], n, share))
-    last = np.arange(int(2 * LARGE * 1.5 + 8 * np.sqrt(2 * LARGE)))[:, None]
-    for row in range(EXACT + 1, EXACT + _BEYOND):
-        n = round(EXACT * _RATIO ** (row - EXACT - 1))
-        variance = n * share * (1.0 - share)
-        for moment, limit, term in zip(found, CHI_SQUARED, TERMS, strict=True):
-            moment[row] = limit + term / np.maximum(variance, LARGE)
-        near = np.flatnonzero(variance < 2 * LARGE)
-        if len(near):
-            p = np.minimum(share[near], 1.0 - share[near])
-            k = last[: n + 1] + 0.0 * p
-            table = Tables(k, n - k, _WHOLE * p, _WHOLE * (1.0 - p))
-            found[:, row, near] = _cumulants(signed_roots(table), _pmf(k, n, p))
-    return found[0], found[1], found[2]
+        start, k = n * (n + 1) // 2, np.arange(n + 1.0)[:, None]
+        found[n] = _cumulants(exact[start : start + n + 1], k, n, share)
+    for row in range(EXACT + 1, len(found)):
+        n = round(EXACT * _RATIO ** (row - EXACT))
+        near = np.flatnonzero(n * share * (1.0 - share) < 1.6 * LARGE)
+        if len(near) == 0:
+            break
+        p = np.minimum(share[near], 1.0 - share[near])
+        k = np.arange(min(n, int(4.0 * LARGE + 10.0 * np.sqrt(2.0 * LARGE))) + 1.0)[:, None] + 0.0 * p
+        values = _cumulants(signed_roots(Tables(k, n - k, _WHOLE * p, _WHOLE * (1.0 - p))), k, n, p)
+        values[:, 3:5] *= np.where(share[near] > 0.5, -1.0, 1.0)[:, None]
+        found[row, near] = values
+    return found
 
 
-def _pmf(k: Floats | NDArray[np.int64], n: int, p: Floats) -> Floats:
+def _cumulants(z: Floats, k: Floats, n: int, p: Floats) -> Floats:
     choose = gammaln(n + 1.0) - gammaln(k + 1.0) - gammaln(n - k + 1.0)
-    return np.asarray(np.exp(choose + k * np.log(p) + (n - k) * np.log1p(-p)), dtype=np.float64)
-
-
-def _cumulants(z: Floats, pmf: Floats) -> Floats:
-    square = z * z
-    square = np.where(pmf > 0.0, square, 0.0)
+    pmf = np.exp(choose + k * np.log(p) + (n - k) * np.log1p(-p))
+    square = np.where(pmf > 0.0, z * z, 0.0)
     mean = (pmf * square).sum(axis=0)
-    off = square - mean
-    return np.stack([mean, (pmf * off**2).sum(axis=0), (pmf * off**3).sum(axis=0)])
+    x, y = square - mean, k - n * p
+    of = [(pmf * part).sum(axis=0) for part in (x**2, x**3, x * y, x * x * y, x * y * y)]
+    return np.stack([mean, *of], axis=-1)
