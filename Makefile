@@ -12,7 +12,7 @@ demo-kafka: .venv/core.stamp
 	$(BIN)/opintel demo --bus kafka
 
 test: lint
-	$(BIN)/pytest -n 2 --dist loadfile --durations=15
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=15
 
 # what needs an extra that is heavy to install; pytest's 5 says that there is no such test yet
 test-extras: .venv/extras.stamp

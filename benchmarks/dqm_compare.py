@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from scipy.stats import betabinom, chi2, chi2_contingency, kstwobign
@@ -25,7 +26,7 @@ CASES = [
     (shape, bins, mean, references, richer)
     for bins in (20, 100)
     for shape in ("flat", "falling", "empty-tailed")
-    for mean in (0.5, 1.0, 3.0, 10.0, 30.0, 100.0, 1e4)
+    for mean in (1.0, 3.0, 10.0, 100.0, 1e4)
     for references, richer in ((1, 1.0), (1, 0.3), (4, 1.0), (8, 4.0))
     if bins * mean >= 40 and bins * mean * references * richer >= 40
 ]
@@ -83,7 +84,7 @@ def calibration(rows: int, peer_rows: int, quick: bool) -> None:
     print(f"Observed ÷ nominal at {LEVELS} ({rows} clean histograms a line; peers at 1e-2, {peer_rows})")
     print(f"{'shape':13s}{'bins':>5s}{'mean':>8s}{'R':>3s}{'richer':>7s}{'opintel':>14s}  {peers}")
     worst = {level: [1.0, 1.0] for level in LEVELS}
-    for shape, bins, mean, references, richer in CASES[:: 9 if quick else 1]:
+    for shape, bins, mean, references, richer in CASES[:: 7 if quick else 1]:
         rng = np.random.default_rng([bins, int(mean * 10), references, len(shape)])
         of = contents(shape, bins, mean)
         found = []
@@ -97,23 +98,25 @@ def calibration(rows: int, peer_rows: int, quick: bool) -> None:
             for level, ratio in zip(LEVELS, ratios, strict=True):
                 worst[level] = [min(worst[level][0], ratio), max(worst[level][1], ratio)]
         observed, others = rng.poisson(of, (peer_rows, bins)), rng.poisson(of * richer, (references, peer_rows, bins))
-        beside = [np.mean([peer(observed[i], others[:, i]) <= 1e-2 for i in range(peer_rows)]) / 1e-2 for peer in
-        PEERS.values()]
+        beside = [
+            np.mean([peer(observed[i], others[:, i]) <= 1e-2 for i in range(peer_rows)]) / 1e-2
+            for peer in PEERS.values()
+        ]
         print(
             f"{shape:13s}{bins:5d}{mean:8g}{references:3d}{richer:7g}{ratios[0]:8.2f}{ratios[1]:6.2f}  "
             + "  ".join(f"{ratio:17.2f}" for ratio in beside),
             flush=True,
         )
     for level, (least, most) in worst.items():
-        print(f"10 to 10^4 a bin at {level:g}: {least:.2f} to {most:.2f} (chance alone ± {2 / np.sqrt(level *
-        rows):.2f})")
+        chance = 2.0 / np.sqrt(level * rows)
+        print(f"10 to 10^4 a bin at {level:g}: {least:.2f} to {most:.2f} (chance alone ± {chance:.2f})")
 
 
 def contamination() -> None:
     """Pulls of a bin whose fault some of eight references share, at 1000 counts; the share of good histograms
     below 1e-3."""
-    print(f"\n{'8 references, 1000 a bin':26s}{'least pull, all 100':>20s}{'AutoDQM, median':>17s}{'good below
-    1e-3':>17s}")
+    titles = "8 references, 1000 a bin", "least pull of 100", "AutoDQM, median", "good below 1e-3"
+    print("\n{:26s}{:>20s}{:>17s}{:>17s}".format(*titles))
     for name, factor in (("dead", 0.0), ("half", 0.5), ("hot x 3", 3.0)):
         for shared in (0, 1, 2, 3):
             rng = np.random.default_rng(shared)
@@ -138,6 +141,12 @@ def cpu_seconds(run: Callable[[], object]) -> float:
     return min(taken)
 
 
+def one_by_one(peer: Callable[[np.ndarray, np.ndarray], float], observed: np.ndarray, references: np.ndarray) -> None:
+    """A peer on fifty histograms."""
+    for i in range(50):
+        peer(observed[i], references[:, i])
+
+
 def speed(quick: bool) -> None:
     """Histograms a CPU-second, R = 4."""
     rows = 4_000 if quick else 20_000
@@ -152,12 +161,8 @@ def speed(quick: bool) -> None:
         of = contents(shape, 100, mean)
         observed = rng.poisson(of, (rows, 100)).astype(np.float32)
         references = rng.poisson(of, (4, rows, 100)).astype(np.float32)
-        ours = rows / cpu_seconds(lambda o=observed, r=references: compare(o, r))  # type: ignore[misc]
-        beside = [
-            50 / cpu_seconds(lambda o=observed, r=references, peer=peer: [peer(o[i], r[:, i]) for i in range(50)]) 
-            # type: ignore[misc]
-            for peer in PEERS.values()
-        ]
+        ours = rows / cpu_seconds(partial(compare, observed, references))
+        beside = [50 / cpu_seconds(partial(one_by_one, peer, observed, references)) for peer in PEERS.values()]
         print(f"{name:34s}{ours:10.0f}" + "".join(f"{rate:10.0f} ({ours / rate:5.0f}x)" for rate in beside), flush=True)
     rng = np.random.default_rng(2)
     maps = 60 if quick else 300
@@ -169,10 +174,11 @@ def speed(quick: bool) -> None:
 def main() -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="every ninth case, a fifth of the histograms")
+    parser.add_argument("--quick", action="store_true", help="every seventh case, a fifth of the histograms")
     parser.add_argument("--rows", type=int, default=100_000, help="clean histograms a line")
     given = parser.parse_args()
-    calibration(given.rows // 5 if given.quick else given.rows, 300 if given.quick else 1000, given.quick)
+    rows = given.rows // 5 if given.quick else given.rows
+    calibration(rows, rows // 100, given.quick)
     contamination()
     speed(given.quick)
 

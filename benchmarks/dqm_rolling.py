@@ -11,8 +11,8 @@ from opintel.dqm import ReferenceModel
 
 Floats = NDArray[np.float64]
 EDGES = np.linspace(-5.0, 5.0, 101)
-LEARNED = 30
-"""Good runs that the variation is learned from, again after each third of them."""
+LEAST, MOST = 10, 30
+"""Good runs that the variation is learned from, again after each ten."""
 CENTRE = 6
 """Good runs that the mean is taken of."""
 JUMPED = -3.0
@@ -60,19 +60,21 @@ def rolling_model(contents: Floats, bad: NDArray[np.bool_]) -> Floats:
     """Scores (n,) of runs (n, B) in order, −log10 p; as with the templates, each run's label is known afterwards."""
     found, epoch, centre = np.zeros(len(contents)), [], []
     model: ReferenceModel | None = None
+    learned = 0
     for n, one in enumerate(contents):
         log_p = 0.0
-        if model is not None and centre:
+        if model is not None:
             log_p = float(model.around(np.stack(centre)[:, None]).judge(one[None]).log10_p[0])
         found[n] = -log_p
         if bad[n]:
             continue
         if log_p < JUMPED:
-            epoch, centre = [], []
-        epoch, centre = [*epoch, one][-LEARNED:], [*centre, one][-CENTRE:]
-        due = LEARNED // 3 if model is None else LEARNED
-        if len(epoch) >= due and n % (LEARNED // 3) == 0:
-            model = ReferenceModel().fit(np.stack(epoch)[:, None])
+            centre = []
+            if len(epoch) >= LEAST:
+                epoch, learned = [], 0
+        epoch, centre, learned = [*epoch, one][-MOST:], [*centre, one][-CENTRE:], learned + 1
+        if len(epoch) >= LEAST and learned >= LEAST:
+            model, learned = ReferenceModel().fit(np.stack(epoch)[:, None]), 0
     return found
 
 

@@ -7,6 +7,7 @@ The contract, and what all share:
 * `evidence`: typed blocks that explain a finding and can be drawn
 * `detector`: the contract: reducers, judges, and what a domain declares
 * `rows`: rows as columns, from the wire to the closed window
+* `columns`: one column of rows (texts, numbers, arrays) and its checked encoding
 * `rejects`: what a wire could not take, bounded
 * `ids`: natural ids, by which a copy of a row is recognised
 * `tables`: what a table is and which of its columns were read

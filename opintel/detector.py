@@ -31,7 +31,7 @@ from opintel.naming import Naming
 from opintel.rejects import Reject, Rejects
 from opintel.rows import Batch, Row
 from opintel.simulation import Stories
-from opintel.tables import NOTHING_READ, ColumnsRead, CsvForm, Table
+from opintel.tables import NOTHING_READ, ColumnsRead, CsvForm, CsvTable
 
 P = TypeVar("P")
 
@@ -55,7 +55,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     """`json`: the stream's wire format; `text`: one bare message (a line of text, a CSV cell); `table`: the heading of
     a CSV file, a newline and one of its rows; `refused`: the transport would not read it, and the body says why
     (UTF-8); `gap`: the same of what was not there any more."""
-    table: Table | None = None
+    table: CsvTable | None = None
     """Of a row of a CSV file, where the domain looks at the first ones."""
 
 

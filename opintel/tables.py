@@ -15,7 +15,7 @@ MAX_COLUMNS = 1000
 """Names of columns that are remembered."""
 
 
-class Table(msgspec.Struct, frozen=True, gc=False):
+class CsvTable(msgspec.Struct, frozen=True, gc=False):
     """What the first rows of a CSV file say of its columns."""
 
     labels: tuple[int, ...] = ()
@@ -28,7 +28,7 @@ class Table(msgspec.Struct, frozen=True, gc=False):
     """… and the others."""
 
 
-CsvForm = Literal["text", "table"] | Callable[[Sequence[Sequence[str]]], Table | None]
+CsvForm = Literal["text", "table"] | Callable[[Sequence[Sequence[str]]], CsvTable | None]
 """The form in which a wire takes the rows of CSV files, see `Message`; or a function of the heading and the first rows
 of a file, equally long, which gives what they say of a table and None for texts."""
 

@@ -7,6 +7,7 @@ import runpy
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
+from shutil import disk_usage
 from tempfile import TemporaryDirectory
 
 import pytest
@@ -26,12 +27,22 @@ BRIEF = "-XX:TieredStopAtLevel=1"
 os.environ["JAVA_TOOL_OPTIONS"] = BRIEF
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # of some two hundred children each would compile the sources again
 
+LONG = ("faults", "upgrade")
+"""Folders of tests that each take up to a minute, waiting mostly."""
+
+MEMORY = Path("/dev/shm")
+if MEMORY.is_dir() and disk_usage(MEMORY).free > 4 << 30:
+    # half of the time would go into waiting for a disk to keep what is thrown away: no test cuts the power
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 _locate: Callable[[str], Path | None] = runpy.run_path(str(REPOSITORY / "scripts" / "parts.py"))["locate"]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Marks what needs the run's broker or a browser, and leaves out what only a `-m` that names it runs."""
+    """Marks what needs the run's broker or a browser, and leaves out what only a `-m` that names it runs. The longest
+    files come first, so that no process is left alone with one of them.
+    """
     apart = [name for name in ("soak", "extras") if name not in config.option.markexpr]
     left_out = [item for item in items if any(map(item.get_closest_marker, apart))]
     items[:] = [item for item in items if item not in left_out]
@@ -43,6 +54,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.broker)
         if "chromium" in needs:
             item.add_marker(pytest.mark.browser)
+    items.sort(key=lambda item: item.path.parent.name not in LONG)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ MODULES = [
     for module in pkgutil.walk_packages(opintel.__path__, "opintel.")
     if ".migrations" not in module.name and not module.name.endswith("__main__")
 ]
-OPEN = ["opintel.detector", "opintel.rows", *(m for m in MODULES if m.startswith("opintel.stats."))]
+OPEN = ["opintel.detector", "opintel.rows", "opintel.columns", *(m for m in MODULES if m.startswith("opintel.stats."))]
 """Modules whose public classes all have an example."""
 DECLARED = {"Numbers", "Packed"}
 """How `Columns` and `Batch`, which have one, say what they keep: no class to call."""

@@ -18,6 +18,7 @@ FOUNDATION = {
     "ids",
     "rejects",
     "rows",
+    "columns",
     "detector",
     "evidence",
     "picture",
@@ -26,6 +27,7 @@ FOUNDATION = {
     "simulation",
     "arrow_ipc",
     "durations",
+    "loopback",
     "paths",
     "sizes",
     "tables",
@@ -62,6 +64,15 @@ def test_the_map_names_every_room_and_module_once() -> None:
 def test_files_are_short() -> None:
     long = {name: n for name, path in modules().items() if (n := len(path.read_text().splitlines())) > MAX_LINES}
     assert long == {}
+
+
+def test_a_public_class_name_means_one_thing() -> None:
+    places: dict[str, list[str]] = {}
+    for name, path in modules().items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(name)
+    assert {name: of for name, of in places.items() if len(of) > 1} == {}
 
 
 @pytest.mark.parametrize(

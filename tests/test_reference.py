@@ -34,7 +34,7 @@ from opintel.site.domains import DOMAINS, pipeline_of
 from opintel.site.load import load_site
 from opintel.site.reading import registered, struct
 from opintel.site.settings import SiteSettings, StreamSettings
-from opintel.site.yaml_places import Document, Loader, Place, Problem
+from opintel.site.yaml_places import Document, Loader, Problem, YamlPlace
 from opintel.sizes import Size
 from opintel.store import Store
 from opintel.store.queries import SinkStanding
@@ -314,7 +314,7 @@ def example_of(heading: str) -> dict[str, Any]:
 def problems(heading: str, data: dict[str, Any]) -> list[Problem]:
     """What the loader says to such settings."""
     found: list[Problem] = []
-    struct(Document(data, {(): Place("example", 0)}), (), data, SETTINGS[heading], found)
+    struct(Document(data, {(): YamlPlace("example", 0)}), (), data, SETTINGS[heading], found)
     return found
 
 

@@ -81,7 +81,8 @@ class Deliverer:
 
     def _send(self, row: Any) -> Receipt:
         try:
-            return self._sink.send(Intent(row.id, row.ticket, row.sequence, row.kind, row.body))
+            receipt = self._sink.send(Intent(row.id, row.ticket, row.sequence, row.kind, row.body))
+            return Receipt(receipt.outcome, clean(receipt.detail))  # what the store cannot keep would be sent for ever
         except Exception as error:  # a sink's bug must not hold up the other tickets
             return Receipt("retry", clean(f"{type(error).__name__}: {error}"))
 

@@ -44,20 +44,20 @@ def describe_histogram(histogram: Histogram) -> list[str]:
     """How many bins of what, the marked regions, and the bins that deviate most."""
     span = "" if histogram.categories else f" from {_bins(histogram, 0, len(histogram.observed) - 1)}"
     counts = [("entries", histogram.entries), ("below", histogram.under), ("above", histogram.over)]
-    told = [f"{histogram.axis}{span} in {len(histogram.observed)} bins"]
-    told += [f"{number(count)} {word}" for word, count in counts if count is not None]
+    parts = [f"{histogram.axis}{span} in {len(histogram.observed)} bins"]
+    parts += [f"{number(count)} {word}" for word, count in counts if count is not None]
     if histogram.merged > 1:
-        told.append(f"each bin the sum of {histogram.merged}")
+        parts.append(f"each bin the sum of {histogram.merged}")
     regions = [f"{r.kind}: {_bins(histogram, r.first, r.last)}" for r in histogram.regions[:LISTED]]
     worst = [_bin(histogram, k, pull) for k, pull in _worst(histogram)]
-    return [", ".join(told), *regions, *_more(histogram.regions), *worst, *_fullest(histogram)]
+    return [", ".join(parts), *regions, *_more(histogram.regions), *worst, *_fullest(histogram)]
 
 
 def describe_image(image: Image) -> list[str]:
     """Its size, its marks, and its lowest and highest values with their places."""
     levels = np.frombuffer(image.pixels, np.uint8)
     missing = int(np.count_nonzero(levels == 0))
-    told = f"{image.scale.title}, {image.columns} × {image.rows} cells of {image.x.title} and {image.y.title}"
+    size = f"{image.scale.title}, {image.columns} × {image.rows} cells of {image.x.title} and {image.y.title}"
     there = np.flatnonzero(levels)
     ordered = there[np.argsort(levels[there], kind="stable")]
     lowest = ordered[: WORST // 2 if image.diverging else 1]
@@ -71,7 +71,7 @@ def describe_image(image: Image) -> list[str]:
     for mark in image.marks[:LISTED]:
         corner = "" if mark.corner is None else f" to {_at(image, *mark.corner)}"
         marks.append(f"{mark.label}: {_at(image, mark.x, mark.y)}{corner}")
-    return [told + (f", {missing:,} without value" if missing else ""), *marks, *_more(image.marks), *extremes]
+    return [size + (f", {missing:,} without value" if missing else ""), *marks, *_more(image.marks), *extremes]
 
 
 def _series(series: Series) -> list[str]:
@@ -145,11 +145,11 @@ def _bins(histogram: Histogram, first: int, last: int) -> str:
 def _bin(histogram: Histogram, k: int, pull: float) -> str:
     """A bin with its content, expectation and pull."""
     observed = histogram.observed[k]
-    told = [f"{_bins(histogram, k, k)}: {'no value' if observed is None else number(observed)} observed"]
+    parts = [f"{_bins(histogram, k, k)}: {'no value' if observed is None else number(observed)} observed"]
     expected = None if histogram.expected is None else histogram.expected[k]
     if expected is not None:
-        told.append(f"{number(expected)} expected")
-    return ", ".join([*told, f"pull {pull:+.1f}"])
+        parts.append(f"{number(expected)} expected")
+    return ", ".join([*parts, f"pull {pull:+.1f}"])
 
 
 def _value(image: Image, level: int) -> str:

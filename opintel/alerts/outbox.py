@@ -15,13 +15,12 @@ import sqlalchemy as sa
 from opintel.alerts.incidents import Incident, raised_for
 from opintel.alerts.lifecycle import LIVE
 from opintel.alerts.settings import Routes, severity_rank
-from opintel.alerts.ticket import FINDINGS_TOLD, render
+from opintel.alerts.ticket import FINDINGS_LISTED, render
 from opintel.finding import digest, rfc3339
 from opintel.store import schema as t
 from opintel.store.queries import incidents_json, telling
 
 Kind = Literal["created", "updated", "resolved"]
-TicketState = Literal["proposed", "queued", "sent", "failed", "withdrawn"]
 
 
 def ticket_key(incident: str, sink: str) -> str:
@@ -39,10 +38,10 @@ def announce(
     """
     if new.state in LIVE and routes is not None:
         _make_tickets(connection, routes, new, at)
-    told = retitled or (new.state, new.severity, new.about) != (old.state, old.severity, old.about)
+    changed = retitled or (new.state, new.severity, new.about) != (old.state, old.severity, old.about)
     ended = new.state not in LIVE and old.state in LIVE
     muted = new.known_until is not None and at < new.known_until and not ended
-    if told and not muted and (new.state in LIVE or ended):
+    if changed and not muted and (new.state in LIVE or ended):
         for row in _tickets(connection, new.id):
             if row.state not in ("proposed", "withdrawn") and not _just_made(connection, row.key, at):
                 enqueue(connection, new.id, row.key, row.sink, "resolved" if ended else "updated", at)
@@ -105,9 +104,9 @@ def _just_made(connection: sa.Connection, key: str, at: int) -> bool:
 
 def _body(connection: sa.Connection, incident: str, key: str, sequence: int, kind: Kind, at: int) -> dict[str, Any]:
     row = connection.execute(sa.select(t.incident).where(t.incident.c.id == incident)).one()
-    [told] = incidents_json(connection, [row])
-    del told["tickets"]
-    text = render(told, telling(connection, incident, FINDINGS_TOLD))
+    [content] = incidents_json(connection, [row])
+    del content["tickets"]
+    text = render(content, telling(connection, incident, FINDINGS_LISTED))
     return {
         "type": f"incident.{kind}",
         "timestamp": rfc3339(at),
@@ -117,6 +116,6 @@ def _body(connection: sa.Connection, incident: str, key: str, sequence: int, kin
             "title": text.title,
             "text": text.text,
             "markdown": text.markdown,
-            "incident": told,
+            "incident": content,
         },
     }

@@ -15,7 +15,7 @@ from opintel.finding import Finding, rfc3339
 
 LINE = 300
 """Characters of one untrusted text."""
-FINDINGS_TOLD = 8
+FINDINGS_LISTED = 8
 STAYS = "there are no more findings, but none says that it is back; it may stay at a new level, so a person closes it"
 """Of an incident that is live though none of its alerts fires."""
 BLOCKS = 12
@@ -41,7 +41,7 @@ def render(incident: dict[str, Any], findings: Sequence[Finding]) -> Ticket:
         ("Began", incident["start"]),
         ("Incident", incident["id"]),
     ]
-    subjects = [", ".join(f"{k} {v}" for k, v in s.items()) for s in incident["subjects"][:FINDINGS_TOLD]]
+    subjects = [", ".join(f"{k} {v}" for k, v in s.items()) for s in incident["subjects"][:FINDINGS_LISTED]]
     more = len(incident["subjects"]) - len(subjects)
     plain = [title, "", *(f"{name}: {clean(value)}" for name, value in facts), "", "About:"]
     marked = [
@@ -60,10 +60,10 @@ def render(incident: dict[str, Any], findings: Sequence[Finding]) -> Ticket:
         marked.append(f"- and {more} more")
     plain += ["", "What was found:"]
     marked += ["", "## What was found", ""]
-    for finding in findings[:FINDINGS_TOLD]:
-        told = f"{rfc3339(finding.window.start)} to {rfc3339(finding.window.end)}: {finding.summary}"
-        plain.append(f"  {clean(told)}")
-        marked.append(f"- {escape(told)}")
+    for finding in findings[:FINDINGS_LISTED]:
+        line = f"{rfc3339(finding.window.start)} to {rfc3339(finding.window.end)}: {finding.summary}"
+        plain.append(f"  {clean(line)}")
+        marked.append(f"- {escape(line)}")
     for heading, lines in _explained(findings):
         plain += ["", f"{clean(heading)}:", *(f"  {clean(line)}" for line in lines)]
         marked += ["", f"## {escape(heading)}", "", *(f"- {escape(line)}" for line in lines)]

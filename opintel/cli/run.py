@@ -105,12 +105,12 @@ def command(
             system.reach_store()
         for warning in system.warnings:
             logging.warning(warning)
-        told = _story(story, stop) if story else None
-        made = team(system, chosen, fed, final=until_idle, story=told)
+        played = _story(story, stop) if story else None
+        made = team(system, chosen, fed, final=until_idle, story=played)
         # what reads to an end must not wait for what fails: there an error ends all
         parts = [] if until_idle else [Part(name, make, watchdog, stop) for name, make in made.items()]
         members: Sequence[Service] = parts or [make() for make in made.values()]
-        view = View(system, watchdog, told.clock().now if told else time.time_ns, parts=parts, stored=stored)
+        view = View(system, watchdog, played.clock().now if played else time.time_ns, parts=parts, stored=stored)
         if "console" in chosen and not until_idle:
             console = _console(view, host, port, token_file)
             leaving.callback(console.stop)

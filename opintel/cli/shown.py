@@ -50,8 +50,8 @@ def print_retried(tickets: list[dict[str, Any]]) -> None:
 def _fate(incident: dict[str, Any]) -> str:
     n, tickets = incident["findings"], ", ".join(f"ticket {ticket['state']}" for ticket in incident["tickets"])
     state = incident["state"] + (", not seen to recover" if incident["quiet"] else "")
-    told = [state, f"{n} finding" if n == 1 else f"{n} findings", tickets]
-    return " · ".join(part for part in told if part)
+    parts = [state, f"{n} finding" if n == 1 else f"{n} findings", tickets]
+    return " · ".join(part for part in parts if part)
 
 
 def _clean(text: str) -> Any:

@@ -17,6 +17,8 @@ from opintel.store import Store, queries
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 MOST = 1000
 """On a page: of findings, which may carry pictures, and of incidents."""
+LATEST = 2**63 - 1
+"""The largest time (ns UTC) that a database takes."""
 AT_ONCE = 20
 """Findings that are in memory together while a page of them is sent."""
 
@@ -57,9 +59,9 @@ class Api:
         stream = request.query_params.get("stream") or None
         places = queries.finding_places(self._store, stream=stream, limit=limit, before=before or None)
         cursor = _cursor(places[0] if len(places) == limit else None)
-        return StreamingResponse(self._told(places, cursor), media_type="application/json")
+        return StreamingResponse(self._page(places, cursor), media_type="application/json")
 
-    def _told(self, places: Sequence[queries.Place], cursor: str | None) -> Iterator[bytes]:
+    def _page(self, places: Sequence[queries.Place], cursor: str | None) -> Iterator[bytes]:
         """A page of findings in pieces, so that a reader who takes his time holds few of them."""
         yield b'{"findings":['
         for at in range(0, len(places), AT_ONCE):
@@ -69,14 +71,14 @@ class Api:
 
     def streams(self, request: Request) -> Response:
         """`/api/streams`."""
-        told = []
+        views = []
         for view in self._streams():
             plain = msgspec.to_builtins(view)
             plain["watermark"] = None if view.watermark is None else rfc3339(view.watermark)
             keys = ("place", "reason", "excerpt", "rows")
             plain["recent"] = [dict(zip(keys, aside, strict=True)) for aside in view.recent]
-            told.append(plain)
-        return _json({"streams": told})
+            views.append(plain)
+        return _json({"streams": views})
 
 
 def metrics_endpoint(text: Callable[[], bytes]) -> Callable[[Request], Response]:
@@ -109,7 +111,8 @@ def _before(request: Request) -> queries.Place | tuple[()] | None:
     if not text:
         return ()
     at, dot, id = text.partition(".")
-    return (int(at), id) if dot and at.isascii() and at.isdigit() and len(at) < 20 else None
+    fits = at.isascii() and at.isdigit() and len(at) < 20 and int(at) <= LATEST
+    return (int(at), id) if dot and fits else None
 
 
 def _cursor(place: queries.Place | None) -> str | None:
@@ -117,8 +120,8 @@ def _cursor(place: queries.Place | None) -> str | None:
 
 
 def _bad_page() -> Response:
-    told = f"limit is a number from 1 to {MOST}, before is what the page before said"
-    return _json({"error": told}, 400)
+    text = f"limit is a number from 1 to {MOST}, before is what the page before said"
+    return _json({"error": text}, 400)
 
 
 def _json(document: dict[str, Any], status: int = 200) -> Response:

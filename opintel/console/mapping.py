@@ -69,8 +69,8 @@ def rows(
         for stream in sorted({thing.stream for thing in shown})
     }
     drawn = [_drawn(things[present[r]], marks, best[r], counts[r], known, live, span, end) for r in order]
-    for told in drawn:
-        told["tail"] = tails[told["thing"].stream]
+    for row in drawn:
+        row["tail"] = tails[row["thing"].stream]
     return {
         "rows": drawn,
         "tails": [(stream, tail) for stream, tail in tails.items() if tail],
@@ -126,14 +126,14 @@ def _drawn(
         left, right = (min(max((time - begin) / span.width, 0.0), float(span.columns)) for time in interval)
         return (round(left, 2), round(right - left, 2)) if right > left else None
 
-    def told(i: int) -> str:
+    def odds_of(i: int) -> str:
         return odds(-float(marks.surprises[i])) if marks.ranked[i] else "no p-value"
 
     cells: list[Json] = []
     for column in np.flatnonzero(best >= 0).tolist():
         at = rfc3339(begin + column * span.width)
         found = f"{counts[column]} findings, up to " if counts[column] > 1 else ""
-        words = f"{moment(at, '%-d %b %H:%M')} UTC: {found}{told(best[column])}"
+        words = f"{moment(at, '%-d %b %H:%M')} UTC: {found}{odds_of(best[column])}"
         cells.append({"x": column, "step": step(float(marks.surprises[best[column]])), "at": at, "words": words})
     incident = live.get(thing)
     judged_span = known.of(thing)
@@ -141,7 +141,7 @@ def _drawn(
     words = f"findings in {len(cells)} of {span.columns} columns" if cells else "no finding"
     if top is not None:
         last = moment(cells[-1]["at"], "%-d %b %H:%M")
-        words += f", the most surprising {told(top)}, the last at {last} UTC"
+        words += f", the most surprising {odds_of(top)}, the last at {last} UTC"
     return {
         "thing": thing,
         "cells": cells,
@@ -149,7 +149,7 @@ def _drawn(
         "judged": columns(judged_span),
         "incident": incident,
         "live": columns((incident.start, judged_span[1])) if incident and judged_span else None,
-        "most": "" if top is None else told(top),
+        "most": "" if top is None else odds_of(top),
         "words": words + (", in a live incident" if incident else ""),
     }
 

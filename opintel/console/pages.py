@@ -175,7 +175,9 @@ class Pages:
 
     def streams(self, request: Request) -> Response:
         """`/streams`."""
-        return self._polled(request, "streams", streams=[(s, _through(s)) for s in self._streams()])
+        return self._polled(
+            request, "streams", streams=[(s, _time_text(s.watermark), _time_text(s.withheld)) for s in self._streams()]
+        )
 
     def findings(self, request: Request) -> Response:
         """`/findings`: the latest, of one stream, kind or incident if asked; those of one matter are one line."""
@@ -241,23 +243,23 @@ class Pages:
         return self._renderer.page(request, "_polled.html" if polled else "polled.html", **values)
 
     def _list(self, asked: Filter) -> Json:
-        told = self._incidents.read()
-        shown = [i for i in told if asked.takes(i)]
+        every = self._incidents.read()
+        shown = [i for i in every if asked.takes(i)]
         groups = [(name, [i for i in shown if i["state"] in states]) for name, states in reading.GROUPS.items()]
         budgets = queries.budgets(self._store)
         through = reading.judged_through(self._store)
-        ended = max((i["last"] for i in told), default=None, key=parse_rfc3339)
-        live = sum(i["state"] in LIVE for i in told)
+        ended = max((i["last"] for i in every), default=None, key=parse_rfc3339)
+        live = sum(i["state"] in LIVE for i in every)
         return {
             "groups": [(name, rows) for name, rows in groups if rows],
-            "open": sum(i["state"] == "open" for i in told),
+            "open": sum(i["state"] == "open" for i in every),
             "live": live,
-            "total": len(told),
+            "total": len(every),
             "through": through,
             "silent": [] if live else self._silent(),
             "ended": ended,
             "budget": {name: sum(b[name] for b in budgets if b["spent"]) for name in ("allowed", "spent", "alarms")},
-            "filters": _choices(told, asked),
+            "filters": _choices(every, asked),
             "query": asked.query(),
         }
 
@@ -302,17 +304,17 @@ class Pages:
         return values, {name: self._renderer.html(request, f"_{name}.html", **values) for name in PARTS}
 
 
-def _choices(told: list[Json], asked: Filter) -> list[tuple[str, list[Json]]]:
+def _choices(every: list[Json], asked: Filter) -> list[tuple[str, list[Json]]]:
     """The links that narrow the list: (name, [{text, count, query, chosen}]); one choice is no choice."""
     orders = {"state": reading.STATES, "severity": tuple(reversed(SEVERITIES))}
     choices = []
     for name in Filter._fields:
-        there = {i[name] for i in told} | {text for text in [getattr(asked, name)] if text}
+        there = {i[name] for i in every} | {text for text in [getattr(asked, name)] if text}
         ordered = [text for text in orders.get(name, sorted(there)) if text in there]
         links = [
             {
                 "text": text,
-                "count": sum(i[name] == text for i in told),
+                "count": sum(i[name] == text for i in every),
                 "chosen": getattr(asked, name) == text,
                 "query": asked.query(**{name: None if getattr(asked, name) == text else text}),
             }
@@ -344,8 +346,8 @@ def _time(text: str, end: int) -> int | None:
     return time if EARLIEST <= time < end else None
 
 
-def _through(stream: StreamView) -> str | None:
-    return None if stream.watermark is None else rfc3339(stream.watermark)
+def _time_text(time: int | None) -> str | None:
+    return None if time is None else rfc3339(time)
 
 
 def _seen(parts: dict[str, str]) -> str:

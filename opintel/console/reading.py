@@ -12,7 +12,7 @@ import msgspec
 import sqlalchemy as sa
 
 from opintel.alerts.lifecycle import LIVE
-from opintel.alerts.ticket import FINDINGS_TOLD, render
+from opintel.alerts.ticket import FINDINGS_LISTED, render
 from opintel.console.drawing import JOINED, Spark, spark
 from opintel.console.past import Thing
 from opintel.evidence import Series
@@ -53,14 +53,14 @@ class IncidentList:
     def read(self) -> list[Json]:
         """Incidents in JSON form, live ones first, then the more severe, then the newer; besides their keys `last`,
         `known_until`, `answer`, `merged_into`, `lasted` (ns, event time) and `lead` (a `Lead` or None)."""
-        told = incidents(self._store, states=LIVE, limit=LIVE_SHOWN)
-        told += incidents(self._store, states=("resolved", "closed"), limit=OVER_SHOWN)
+        found = incidents(self._store, states=LIVE, limit=LIVE_SHOWN)
+        found += incidents(self._store, states=("resolved", "closed"), limit=OVER_SHOWN)
         with self._store.read() as connection:
-            rows = {row.id: row for row in _by_id(connection, t.incident, [i["id"] for i in told])}
+            rows = {row.id: row for row in _by_id(connection, t.incident, [i["id"] for i in found])}
             through = {(r.stream, r.scope): r.through for r in connection.execute(sa.select(t.judged))}
             leads = {id: _lead_id(row.lead) for id, row in rows.items()}
             self._load(connection, leads.values())
-        for incident in told:
+        for incident in found:
             row = rows[incident["id"]]
             end = row.resolved if row.resolved is not None else row.last
             if row.state in LIVE:
@@ -74,9 +74,9 @@ class IncidentList:
                 "lead": self._leads.get(leads[incident["id"]]),
             }
         severities = {"critical": 0, "warning": 1, "info": 2}
-        told.sort(key=lambda i: (i["start"], i["id"]), reverse=True)
-        told.sort(key=lambda i: (_group(i["state"]), severities[i["severity"]] if i["state"] in LIVE else 0))
-        return told
+        found.sort(key=lambda i: (i["start"], i["id"]), reverse=True)
+        found.sort(key=lambda i: (_group(i["state"]), severities[i["severity"]] if i["state"] in LIVE else 0))
+        return found
 
     def _load(self, connection: sa.Connection, ids: Iterable[str]) -> None:
         missing = [id for id in ids if id not in self._leads]
@@ -140,8 +140,8 @@ def findings_of(store: Store, ids: Sequence[str]) -> list[Json]:
     """Findings in JSON form with their `stream`, in the order of their ids."""
     with store.read() as connection:
         rows = {row.id: row for row in _by_id(connection, t.finding, ids)}
-    told = {id: finding_json(read_finding(row.content)) | {"stream": row.stream} for id, row in rows.items()}
-    return [told[id] for id in ids if id in told]
+    by_id = {id: finding_json(read_finding(row.content)) | {"stream": row.stream} for id, row in rows.items()}
+    return [by_id[id] for id in ids if id in by_id]
 
 
 def same_matter(store: Store, incident: str, finding: Json) -> list[Json]:
@@ -183,16 +183,16 @@ def matters(findings: Sequence[Json], by: str) -> list[list[Json]]:
     """The findings by role (or stream), kind and subject, each matter at the place of its first one: hours of the same
     are one line and what is behind it.
     """
-    told: dict[tuple[str, str, str], list[Json]] = {}
+    alike: dict[tuple[str, str, str], list[Json]] = {}
     for f in findings:
-        told.setdefault((f[by], f["kind"], str(sorted(f["subject"].items()))), []).append(f)
-    return list(told.values())
+        alike.setdefault((f[by], f["kind"], str(sorted(f["subject"].items()))), []).append(f)
+    return list(alike.values())
 
 
 def ticket_preview(store: Store, incident: Json) -> str:
     """The text that a proposed ticket would carry if it were sent now."""
     with store.read() as connection:
-        return render(incident, telling(connection, incident["id"], FINDINGS_TOLD)).text
+        return render(incident, telling(connection, incident["id"], FINDINGS_LISTED)).text
 
 
 def tunings(store: Store) -> list[Json]:

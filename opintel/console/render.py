@@ -38,7 +38,7 @@ class Renderer:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.filters |= {told.__name__: told for told in (*FILTERS, names.subject, names.called)}
+        self._environment.filters |= {one.__name__: one for one in (*FILTERS, names.subject, names.called)}
         self._environment.globals |= {
             "share_of": drawing.share,
             "basis_words": words.BASIS,

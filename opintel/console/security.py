@@ -121,7 +121,10 @@ def from_here(asked: HTTPConnection) -> bool:
     origin = asked.headers.get("origin")
     if origin is None:
         return site is not None
-    return urlsplit(origin).netloc == asked.headers.get("host") and origin.startswith(f"{asked.url.scheme}://")
+    try:
+        return urlsplit(origin).netloc == asked.headers.get("host") and origin.startswith(f"{asked.url.scheme}://")
+    except ValueError:  # no URL at all
+        return False
 
 
 def local_path(wanted: str) -> str:

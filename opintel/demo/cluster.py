@@ -77,10 +77,10 @@ def play(
                 raise UserError(f"the broker {bootstrap} has records in {stream.topic}; a demo wants topics of its own")
         fleet = Fleet(data / "logs")
         leaving.callback(fleet.leave)
-        told = data / "story.json"
-        told.write_bytes(msgspec.json.encode(story))
+        path = data / "story.json"
+        path.write_bytes(msgspec.json.encode(story))
         port = _free_port() if headless else CONSOLE_PORT
-        common = ("--config", str(site), "--data", str(data), "--story", str(told))
+        common = ("--config", str(site), "--data", str(data), "--story", str(path))
         for name in (*VICTIMS, "delivery"):
             fleet.start(name, "run", name.split()[0], *common)
         fleet.start("console", "run", "console", "--port", str(port), *common)

@@ -48,8 +48,8 @@ class Fleet:
                 continue
             self._restarts[name] += 1
             if self._restarts[name] > TRIES:
-                told = self._log(name).read_text(errors="replace").strip().splitlines()[-8:]
-                raise UserError("\n".join([f"service {name} does not stay (exit {process.returncode}):", *told]))
+                end = self._log(name).read_text(errors="replace").strip().splitlines()[-8:]
+                raise UserError("\n".join([f"service {name} does not stay (exit {process.returncode}):", *end]))
             self._spawn(name)
 
     def leave(self, *names: str) -> None:
@@ -75,12 +75,12 @@ class Fleet:
 
     def _spawn(self, name: str) -> None:
         command = [sys.executable, "-m", "opintel.cli", *self._arguments[name]]
-        with self._log(name).open("ab") as told:
+        with self._log(name).open("ab") as file:
             self._processes[name] = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,  # they leave when it is closed: by our death, however it comes
-                stdout=told,
-                stderr=told,
+                stdout=file,
+                stderr=file,
                 start_new_session=True,  # Ctrl-C is ours to hear
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
             )

@@ -72,8 +72,8 @@ def welcome(console: str, tickets: str, length: float | None, story: Story, wher
     faults = "no fault is injected" if story.clean else f"{kinds} faults are injected, one of each kind"
     end = "the story lasts a minute, Ctrl-C ends the demo" if length is None else f"it ends after {length:.0f} s"
     stories = [stories_of(chapter.domain) for chapter in story.chapters]
-    seen = ", ".join(dict.fromkeys(told.summary for told in stories))
-    proposed = " and ".join(sorted({kind for told in stories for kind in told.proposed}))
+    seen = ", ".join(dict.fromkeys(one.summary for one in stories))
+    proposed = " and ".join(sorted({kind for one in stories for kind in one.proposed}))
     by_hand = f"; those of kind {proposed} are only proposed: send them from the incident's page" if proposed else ""
     lines = [
         "",
@@ -108,10 +108,10 @@ def farewell(document: dict[str, Any]) -> None:
     titles = {i["id"]: i["title"] for i in document["incidents"]}
     for fault in document["injected"]:
         ids = document["matches"][fault["id"]]
-        told = titles[ids[0]] if ids else "no incident"
+        title = titles[ids[0]] if ids else "no incident"
         lines.append(
             f"{'found ' if ids else 'MISSED'}  {fault['stream']:6}  {fault['kind']:20} "
-            f"{' > '.join(fault['subject'].values())}: {told}"
+            f"{' > '.join(fault['subject'].values())}: {title}"
         )
     tickets = sum(t["created"] for t in document["tickets"])
     messages = sum(stream["messages"] for stream in document["streams"].values())

@@ -7,9 +7,8 @@ conditions.
 * `comparing`: histograms against references, one calibrated p each; stands on `bin_tables`, `combined_references`,
 `judged`,
   `statistics`, `windows` and `verdicts`, answers a `comparison` with its `regions`
-* `reference_model`: the same by a model of how good runs vary; `natural_variation` learns it, `conditional_pulls`
-asks what
-  stands out of it; `evaluate_references` measures what it finds
+* `reference_model`: the same by a model of how good runs vary; `natural_variation` learns it, `conditional_pulls` asks
+  what stands out of it; `evaluate_references` measures what it finds
 """
 
 from __future__ import annotations

@@ -96,15 +96,17 @@ def _suspect(references: Floats, total: Floats, contents: Floats, scale: Floats,
         np.multiply(reference, reference, out=part)
         part *= one[:, None]
         squares += part
+    rich = contents.size > 0 and contents.min() >= LEAST
     looked = contents >= LEAST
     squares /= np.maximum(contents, LEAST, out=part)
     squares -= contents
     if scale.size > 1:
         squares /= scale
-    squares *= looked
+    if not rich:
+        squares *= looked
     degrees = np.maximum(given - 1, 1)
     far = squares.max(axis=1) > _limits(len(references))[degrees]
-    bins = looked.view(np.uint8).sum(axis=1, dtype=np.int32) * degrees
+    bins = (contents.shape[1] if rich else looked.view(np.uint8).sum(axis=1, dtype=np.int32)) * degrees
     far |= squares.sum(axis=1) > bins + SUSPECT_SPREAD * np.sqrt(2.0 * bins + 1.0)
     return np.asarray(far & (given > 1))
 

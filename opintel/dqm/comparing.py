@@ -16,7 +16,7 @@ from opintel.dqm.comparison import Comparison
 from opintel.dqm.verdicts import Found, judge_block
 from opintel.stats.counts import Floats
 
-BLOCK = 32768
+BLOCK = 40_000
 """Bins that are judged together."""
 
 

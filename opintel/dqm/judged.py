@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from opintel.dqm.statistics import deviance_log_p, greatest_log_p, normal_deviance_log_p, shape_log_p
+from opintel.dqm.statistics import deviance_log_p, greatest_log_p, largest, normal_deviance_log_p, shape_log_p
 from opintel.dqm.windows import onto_axis, summed, window_sizes, window_tables
 from opintel.stats.combined_p import log_cauchy
 from opintel.stats.counts import Floats
@@ -49,7 +49,7 @@ def judge_counts(tables: Tables, shape: Shape) -> Judged:
     log_p = np.stack(
         [
             deviance_log_p(pull, tables),
-            greatest_log_p(pull, tables),
+            greatest_log_p(largest(pull), tables),
             _least(wide, len(pull)),
             *_shapes(difference, variance, shape),
         ]
@@ -69,11 +69,11 @@ def judge_differences(difference: Floats, variance: Floats, shape: Shape, *, bou
     for size in window_sizes(shape):
         at, rest = _normal(summed(difference, shape, size), summed(variance, shape, size), total, bound)
         filled = (rest > 0.0).sum(axis=1)
-        wide.append(np.where(filled > 1, greatest_log_p(at, filled), np.inf))
+        wide.append(np.where(filled > 1, greatest_log_p(largest(at), filled), np.inf))
     log_p = np.stack(
         [
             normal_deviance_log_p(pull, elsewhere),
-            greatest_log_p(pull, (variance > 0.0).sum(axis=1)),
+            greatest_log_p(largest(pull), (variance > 0.0).sum(axis=1)),
             _least(wide, len(pull)),
             *_shapes(difference, variance, shape, bound),
         ]
@@ -92,8 +92,9 @@ def _normal(difference: Floats, variance: Floats, total: Floats, bound: bool) ->
 
 def _window(pull: Floats, tables: Tables) -> Floats:
     """The greatest pull of windows of one size; infinite where only one of them is filled."""
-    few = ((tables.a + tables.b) > 0.0).sum(axis=1) < 2
-    return np.where(few, np.inf, greatest_log_p(pull, tables))
+    both = tables.a + tables.b
+    few = (both > 0.0).sum(axis=1) < 2 if both.shape[1] < 2 or both[:, :2].min() <= 0.0 else np.zeros(1, dtype=np.bool_)
+    return np.where(few, np.inf, greatest_log_p(largest(pull), tables))
 
 
 def _least(log_p: list[Floats], rows: int) -> Floats:
@@ -111,6 +112,8 @@ def _shapes(difference: Floats, variance: Floats, shape: Shape, bound: bool = Tr
 
 def _unify(log_p: Floats, pull: Floats, variance: Floats) -> None:
     """Of two filled bins there is one thing to say, and all tests are that one."""
+    if variance.shape[1] > 2 and variance.min() > 0.0:
+        return
     one_holds_half = np.flatnonzero(2.0 * variance.max(axis=1) >= variance.sum(axis=1))
     two = one_holds_half[(variance[one_holds_half] > 0.0).sum(axis=1) == 2]
     if len(two):

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from opintel.dqm.comparison import Comparison
 from opintel.dqm.judged import judge_differences
+from opintel.dqm.statistics import largest
 from opintel.dqm.verdicts import Found
 from opintel.stats.counts import Floats
 
@@ -66,6 +67,7 @@ def compare_means(
             judged = judge_differences(weighed, precision, value.shape[1:], bound=False)
             found.log_p[rows] = judged.combined
             found.spoke[rows] = judged.spoke
+            found.effect[rows] = largest(judged.pull)
             found.pull[rows] = judged.pull
             found.expected[rows] = np.where(known, expected, np.nan)[rows].reshape(len(rows), -1)
             found.error[rows] = np.where(known, np.sqrt(spread), np.nan)[rows].reshape(len(rows), -1)

@@ -11,6 +11,7 @@ from opintel.dqm.bin_tables import LEAST_ENTRIES, Side, enlarged, side_by_side, 
 from opintel.dqm.combined_references import Combined
 from opintel.dqm.comparison import TESTS, Comparison
 from opintel.dqm.judged import Judged, Shape, judge_counts, judge_differences
+from opintel.dqm.statistics import largest
 from opintel.dqm.windows import onto_axis
 from opintel.stats.counts import Floats
 from opintel.stats.pulls import Tables, pulls
@@ -29,6 +30,8 @@ class Found(NamedTuple):
     """(H,)"""
     spoke: NDArray[np.int8]
     """(H,)"""
+    effect: Floats
+    """(H,)"""
     shift: Floats
     """(H, axes)"""
     pull: Floats
@@ -43,6 +46,7 @@ class Found(NamedTuple):
         return cls(
             np.empty(rows),
             np.empty(rows, dtype=np.int8),
+            np.empty(rows),
             np.empty((rows, len(shape))),
             np.empty((rows, bins)),
             np.empty((rows, bins)),
@@ -54,6 +58,7 @@ class Found(NamedTuple):
         if insufficient.any():
             self.log_p[insufficient] = np.nan
             self.spoke[insufficient] = TESTS.index("")
+            self.effect[insufficient] = 0.0
             self.shift[insufficient] = np.nan
             self.pull[insufficient] = 0.0
             self.expected[insufficient] = np.nan
@@ -61,16 +66,23 @@ class Found(NamedTuple):
 
     def rows(self, at: slice) -> Found:
         """A part, written through to the whole."""
-        return Found(self.log_p[at], self.spoke[at], self.shift[at], self.pull[at], self.expected[at], self.error[at])
+        return Found(
+            self.log_p[at],
+            self.spoke[at],
+            self.effect[at],
+            self.shift[at],
+            self.pull[at],
+            self.expected[at],
+            self.error[at],
+        )
 
     def comparison(self, observed: NDArray[np.generic], *, means: bool = False) -> Comparison:
         """What is written here, of what was observed."""
-        most, least = self.pull.max(axis=1, initial=0.0), self.pull.min(axis=1, initial=0.0)
         return Comparison(
             p_value=np.exp(self.log_p),
             log10_p=self.log_p / np.log(10.0),
             pull=self.pull.reshape(observed.shape),
-            effect=np.where(most >= -least, most, least),
+            effect=self.effect,
             shift=self.shift,
             spoke=self.spoke,
             observed=observed,
@@ -87,12 +99,10 @@ def judge_block(
     good, total = usable(observed, variance)
     good &= _entries(total, variance) >= LEAST_ENTRIES
     good &= _entries(combined.total[:, 0], combined.variance) >= LEAST_ENTRIES
-    # One bin that holds all is nothing to compare: both samples are in it, or both have no more bins.
     unsigned = variance is None and combined.variance is None
     both = observed + combined.contents if unsigned else np.abs(observed) + np.abs(combined.contents)
-    largest = both.max(axis=1)
-    lone = np.flatnonzero(2.0 * largest >= np.abs(total + combined.total[:, 0]))
-    good[lone] &= (both[lone] != 0.0).sum(axis=1) > 1
+    if not both.min() > 0.0:
+        good &= (both != 0.0).sum(axis=1) > 1
     mixed = np.isin(np.arange(len(good)), combined.mixed)
     signed = np.zeros(len(good), dtype=np.bool_)
     if not unsigned:
@@ -110,9 +120,12 @@ def judge_block(
         judged, share, error = judge_side_by_side(a, b, wider, shape)
         found.log_p[chosen] = judged.combined
         found.spoke[chosen] = judged.spoke
+        found.effect[chosen] = largest(judged.pull)
         found.pull[chosen] = judged.pull
-        found.expected[chosen] = share * a.total
-        found.error[chosen] = error * a.total
+        share *= a.total
+        error *= a.total
+        found.expected[chosen] = share
+        found.error[chosen] = error
         for axis, bins in enumerate(shape):
             along = np.arange(bins, dtype=np.float64)
             found.shift[chosen, axis] = np.einsum("ij,j->i", onto_axis(judged.difference, shape, axis), along)

@@ -73,7 +73,9 @@ def summed(x: Floats, shape: tuple[int, ...], size: tuple[int, ...]) -> Floats:
             x = x.sum(axis=axis, keepdims=True)
         elif n > 1:
             if bins % n:
-                x = np.pad(x, [(0, n - bins % n) if i == axis else (0, 0) for i in range(x.ndim)])
+                longer = np.zeros((*x.shape[:axis], bins + n - bins % n, *x.shape[axis + 1 :]))
+                longer[(slice(None),) * axis + (slice(bins),)] = x
+                x = longer
             parts = [x[(slice(None),) * axis + (slice(i, None, n),)] for i in range(n)]
             x = parts[0] + parts[1]
             for part in parts[2:]:

@@ -39,7 +39,7 @@ _CHANGING = (
 _encode = msgspec.json.Encoder().encode
 
 
-class File(NamedTuple):
+class FileTransfer(NamedTuple):
     """A file to be moved: what all attempts share."""
 
     link: int
@@ -89,7 +89,7 @@ class Envelopes:
         self._links = links
         self._complete_base: dict[int, dict[str, Any]] = {}
 
-    def url(self, file: File, role: str) -> str:
+    def url(self, file: FileTransfer, role: str) -> str:
         """Where the file is (`source`) or goes (`destination`)."""
         link = self._links[file.link]
         storage = link.source if role == "source" else link.destination
@@ -98,7 +98,7 @@ class Envelopes:
             path = f"/srm/managerv2?SFN={path}"
         return f"{link.protocol}://{storage.host}:{storage.port(link.protocol)}{path}"
 
-    def complete(self, file: File, attempt: Attempt, message_id: str, arrival: int) -> bytes:
+    def complete(self, file: FileTransfer, attempt: Attempt, message_id: str, arrival: int) -> bytes:
         """The message of a finished attempt."""
         base = self._complete_base.get(file.link)
         if base is None:
@@ -160,7 +160,7 @@ class Envelopes:
         return _envelope(data, "complete", message_id, end, arrival)
 
     def state(
-        self, file: File, state: str, reason: str, *, submitted: int, time: int, message_id: str, arrival: int
+        self, file: FileTransfer, state: str, reason: str, *, submitted: int, time: int, message_id: str, arrival: int
     ) -> bytes:
         """The message of a file's new state, with the reason of a failure before any attempt."""
         link = self._links[file.link]

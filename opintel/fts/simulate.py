@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from opintel.finding import NS
 from opintel.fts import grid, wording
-from opintel.fts.monit import MS, RETRY_MAX, Attempt, Envelopes, File, Queue
+from opintel.fts.monit import MS, RETRY_MAX, Attempt, Envelopes, FileTransfer, Queue
 from opintel.fts.story import FAULT_KINDS, plan
 from opintel.fts.transfers import ABORTED, FAILED, OK
 from opintel.simulation import DEFAULT_START, HOUR, Fault, Stories
@@ -141,7 +141,7 @@ class _Play:
         self._next_file = int(rng.integers(10**9, 2 * 10**9))
         self._sequence = 0
         self._steps = 0
-        self._again: list[tuple[int, int, File, int]] = []
+        self._again: list[tuple[int, int, FileTransfer, int]] = []
         self._hiccup: dict[int, int] = {}
 
     def step(self, begin: int, end: int) -> list[tuple[int, int, bytes]]:
@@ -174,7 +174,7 @@ class _Play:
         now: grid.Floats = self._grid.share * day * week * np.exp(0.3 * self._mood - 0.045)
         return now
 
-    def _files(self, links: npt.NDArray[np.int64]) -> list[File]:
+    def _files(self, links: npt.NDArray[np.int64]) -> list[FileTransfer]:
         rng, n = self._rng, len(links)
         sizes = np.clip(rng.lognormal(math.log(1.2e9), 1.3, n), 2e4, 4e10).astype(np.int64).tolist()
         vos = rng.choice(len(_VOS), n, p=_VO_SHARE).tolist()
@@ -194,7 +194,9 @@ class _Play:
             job = f"{d[:8]}-{d[8:12]}-11f1-{d[12:16]}-{d[16:28]}"
             activity = "User Subscriptions" if owner else _ACTIVITIES[activities[k]]
             self._next_file += 1
-            files.append(File(link, job, self._next_file, _VOS[vos[k]], activity, name, owner, sizes[k], d[32:]))
+            files.append(
+                FileTransfer(link, job, self._next_file, _VOS[vos[k]], activity, name, owner, sizes[k], d[32:])
+            )
         return files
 
     def _draw_hiccup(self) -> dict[int, int]:
@@ -203,7 +205,7 @@ class _Play:
             return {}
         return {int(self._rng.choice(len(self._queued), p=self._grid.share)): int(self._rng.integers(2, 4))}
 
-    def _complete(self, tries: list[tuple[int, File, int]], out: list[tuple[int, int, bytes]]) -> None:
+    def _complete(self, tries: list[tuple[int, FileTransfer, int]], out: list[tuple[int, int, bytes]]) -> None:
         n = len(tries)
         draws = self._rng.random((n, 6)).tolist()
         normal = self._rng.standard_normal((n, 2)).tolist()
@@ -219,7 +221,7 @@ class _Play:
                 self._sequence += 1
                 heapq.heappush(self._again, (time + int(wait * 1000) * MS, self._sequence, file, retry + 1))
 
-    def _attempt(self, time: int, file: File, retry: int, u: list[float], z: list[float]) -> Attempt:
+    def _attempt(self, time: int, file: FileTransfer, retry: int, u: list[float], z: list[float]) -> Attempt:
         link = file.link
         slowed, cause, blame_source = 1.0, "", u[3] < 0.5
         for effect in self._effects.get(link, ()):
@@ -251,7 +253,7 @@ class _Play:
             return _timed(time, prepare + (flow if words.code == 110 else 0.0), 0.0, 0.0, outcome, retry, words, error)
         return _timed(time, prepare, flow, 1.0, outcome, retry, words, error)
 
-    def _error(self, file: File, cause: str, blame_source: bool, u: list[float]) -> tuple[wording.Wording, str]:
+    def _error(self, file: FileTransfer, cause: str, blame_source: bool, u: list[float]) -> tuple[wording.Wording, str]:
         link = self._grid.links[file.link]
         options = wording.choices(cause, link.protocol)
         words = options[int(u[5] * len(options))]

@@ -14,16 +14,16 @@ from typing import Any
 import msgspec
 
 from opintel.detector import Message
-from opintel.tables import ColumnsRead, Table
+from opintel.tables import ColumnsRead, CsvTable
 
 _SOURCES = {"src_hostname", "src_se", "source_se", "src_url"}
 _DESTINATIONS = {"dst_hostname", "dst_se", "dest_se", "dst_url"}
 
 
-def look(rows: Sequence[Sequence[str]]) -> Table | None:
+def look(rows: Sequence[Sequence[str]]) -> CsvTable | None:
     """A table where the heading names both ends of a transfer, else None: texts."""
     fields = {_field(cell) for cell in rows[0]}
-    return Table() if fields & _SOURCES and fields & _DESTINATIONS else None
+    return CsvTable() if fields & _SOURCES and fields & _DESTINATIONS else None
 
 
 def record(message: Message) -> bytes:

@@ -98,7 +98,7 @@ class _Past(msgspec.Struct, array_like=True):
     wait: int = 0
     """Windows until the next forecast."""
     agreed: int = 0
-    told: list[float] = []
+    forecast: list[float] = []
     """Median, low, high of the last forecast in s since 1970; empty where it did not reach the limit in time."""
     absent: int = 0
     due: float = math.inf
@@ -154,20 +154,22 @@ class LimitJudge(Judge):
         for series, limit in concerned.items():
             past = self._past[series]
             if limit.beyond(past.values[-1]):
-                past.agreed, past.told, past.due = 0, [], math.inf
+                past.agreed, past.forecast, past.due = 0, [], math.inf
                 found.append((0.0, series, self._finding(closing, series, limit, past, None)))
                 continue
-            if past.times[-1] > past.due or (past.told and _turned_back(past.values, limit)):
+            if past.times[-1] > past.due or (past.forecast and _turned_back(past.values, limit)):
                 # it did not come true, or room was made: what it was made of is over
                 past = self._past[series] = _Past(past.times[-1:], past.values[-1:], LEAST, hours=past.hours)
             self._look(past, limit)
             if past.agreed >= AGREED:
                 now = past.times[-1]
-                median, low, high = (max(0.0, at - now) for at in past.told)
+                median, low, high = (max(0.0, at - now) for at in past.forecast)
                 forecast = Forecast(median, low, high)
                 found.append((median, series, self._finding(closing, series, limit, past, forecast)))
-        told = [finding for _, _, finding in sorted(found, key=lambda f: f[:2])][: closing.settings.max_findings]
-        return [*told, refused(self, closing, "series whose limit is not watched", without)] if without else told
+        reported = [finding for _, _, finding in sorted(found, key=lambda f: f[:2])][: closing.settings.max_findings]
+        return (
+            [*reported, refused(self, closing, "series whose limit is not watched", without)] if without else reported
+        )
 
     def state(self) -> dict[str, Any]:
         """Plain data: series → its past."""
@@ -215,13 +217,13 @@ class LimitJudge(Judge):
         made = (_forecast(past, span, limit, seconds) for span in SPANS if len(past.times) >= span)
         soon = [forecast for forecast in made if forecast is not None]
         if not soon:
-            past.agreed, past.told, past.due = 0, [], math.inf
+            past.agreed, past.forecast, past.due = 0, [], math.inf
             return
         past.agreed += 1
         # the surest
-        past.told = [now + x for x in min(soon, key=lambda f: f.high - f.low)]
+        past.forecast = [now + x for x in min(soon, key=lambda f: f.high - f.low)]
         if past.agreed >= AGREED:
-            past.due = min(past.due, past.told[2])
+            past.due = min(past.due, past.forecast[2])
 
     def _finding(self, closing: Closing, series: str, limit: Limit, past: _Past, forecast: Forecast | None) -> Finding:
         name = metric_of(series)
@@ -325,7 +327,7 @@ def _drawn(name: str, limit: Limit, past: _Past, forecast: Forecast | None, wind
         [*past.values, *map(max, soon, late)],
         COVERAGE,
     )
-    told: list[list[str | float | int | None]] = [
+    rows: list[list[str | float | int | None]] = [
         ["limit", shown(name, limit.value)],
         ["in the middle", _time(forecast.median)],
         [f"{COVERAGE:.0%} between", f"{_time(forecast.low)} and {_time(forecast.high)}"],
@@ -335,5 +337,5 @@ def _drawn(name: str, limit: Limit, past: _Past, forecast: Forecast | None, wind
     values: list[float | None] = [*past.values, *([None] * AHEAD)]
     return [
         Series(name, drawn, values, unit(name), band, (window.start, window.end)),
-        Table("Forecast", ["", ""], told),
+        Table("Forecast", ["", ""], rows),
     ]

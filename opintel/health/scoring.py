@@ -34,7 +34,7 @@ STATISTICS = ("residual", "level", "shift", "change", "trend", "spread", "flat",
 VALIDATED = 4.0
 """−log10 of the p-value down to which calibration was measured."""
 SHAPE = 3.0
-"""Beyond, p falls with this power of the surprise only (see `_told`)."""
+"""Beyond, p falls with this power of the surprise only (see `_reported`)."""
 _LN10 = float(np.log(10.0))
 _FLAT, _SILENT = 6, 7
 _LOG_HALF = float(np.log(0.5))
@@ -111,7 +111,7 @@ def _rows(state: SeriesState, keys: Ints, time: Floats, x: Floats) -> RowScores:
     v = verdict.verdict(m, np.abs(z).max(axis=0), c[0], c[MEMORY], teach_law, tuple(c[VERDICT]))
     p = np.where(c[0] < verdict.WARM, np.nan, v.body_p)
     rare = np.flatnonzero(v.over & (c[0] >= verdict.WARM))
-    p[rare] = _told(v.log10_p[rare])
+    p[rare] = _reported(v.log10_p[rare])
 
     weight = hours[keys, 1, hour].astype(np.float64), hours[keys, 1, following].astype(np.float64)
     learned = baselines.profiles(m, at, r, (low, high, extra), (*weight, weeks[keys, 1, week].astype(np.float64)))
@@ -168,7 +168,7 @@ def score_row(state: SeriesState, key: int, time: float, x: float) -> RowScores:
     if c[0] < verdict.WARM:
         p = float("nan")
     elif v.over:
-        p = float(_told(v.log10_p))
+        p = float(_reported(v.log10_p))
 
     learned = baselines.profiles(
         m, at, r, (low, high, extra), (hours.item(1, hour), hours.item(1, following), weeks.item(1, week))
@@ -200,7 +200,7 @@ def _stuck(run: Number, repeats: Number) -> Number:
     return -ndtri_exp(xlogy(run, repeats) + _LOG_HALF)
 
 
-def _told(decades: Number) -> Number:
+def _reported(decades: Number) -> Number:
     """The p-value of a row whose learned law says 10^−decades.
 
     The law's scale comes from a few hundred rows, and what is not exponential shows far out only: taken at its word,

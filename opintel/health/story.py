@@ -54,10 +54,10 @@ def plan(
         begins[1:-1] += rng.uniform(-1 / 3, 1 / 3, len(order) - 2) * (begins[1] - begins[0])
     begins = np.minimum(begins * span, latest)
     chosen = _hosts(rng, hosts, order)
-    told = sorted(zip(begins.astype(np.int64).tolist(), lasts.astype(np.int64).tolist(), order, chosen, strict=True))
+    planned = sorted(zip(begins.astype(np.int64).tolist(), lasts.astype(np.int64).tolist(), order, chosen, strict=True))
     return tuple(
         Fault(f"{number}-{kind}", kind, _subject(kind, host), start + begin, start + begin + length)
-        for number, (begin, length, kind, host) in enumerate(told, 1)
+        for number, (begin, length, kind, host) in enumerate(planned, 1)
     )
 
 

@@ -21,7 +21,7 @@ import msgspec
 
 from opintel.detector import Message
 from opintel.health.samples import number_of
-from opintel.tables import ColumnsRead, Table
+from opintel.tables import ColumnsRead, CsvTable
 
 TIMES = ("timestamp", "time", "date", "datetime", "ts")
 """Headings of the column of times; the first that is there counts, whatever its case."""
@@ -65,7 +65,7 @@ class _Plan(NamedTuple):
     read: ColumnsRead
 
 
-def look(rows: Sequence[Sequence[str]]) -> Table:
+def look(rows: Sequence[Sequence[str]]) -> CsvTable:
     """What the heading and the first rows of a table, as many cells each, say of its columns.
 
     Texts are labels. Where rows of one time have the same of them, so are whole numbers that tell these rows apart:
@@ -93,7 +93,7 @@ def look(rows: Sequence[Sequence[str]]) -> Table:
         if apart < len(rows) and (more := _distinct(rows, [*about, *labels, n])) > apart:
             labels.append(n)
             apart = more
-    return Table(tuple(sorted(labels)), _distinct(rows, labels) > 1)
+    return CsvTable(tuple(sorted(labels)), _distinct(rows, labels) > 1)
 
 
 def samples(message: Message, columns: TableColumns) -> list[tuple[Any, Any, Any, Any]]:
@@ -149,7 +149,7 @@ def sanitised(text: str) -> str:
     return f"_{name}" if name[:1].isdigit() else name
 
 
-def _parsed(message: Message) -> tuple[list[str], list[list[str]], Table]:
+def _parsed(message: Message) -> tuple[list[str], list[list[str]], CsvTable]:
     """The heading, the rows, and what is known of the table; ValueError where it is none."""
     if b"\0" in message.body:
         raise ValueError("expected a row of text of at most 1 MiB, got one that has a NUL in it or was cut")
@@ -165,7 +165,7 @@ def _parsed(message: Message) -> tuple[list[str], list[list[str]], Table]:
 
 
 @lru_cache(256)
-def _plan(cells: tuple[str, ...], table: Table, columns: TableColumns) -> _Plan | str:
+def _plan(cells: tuple[str, ...], table: CsvTable, columns: TableColumns) -> _Plan | str:
     """The plan of a table with this heading, or what is wrong with it."""
     known = [_folded(cell) for cell in cells]
     drop, forced = set(_places(known, columns.drop)), set(_places(known, columns.values))

@@ -26,7 +26,8 @@ def require(site: Site, services: Collection[str] = ("ingest", "delivery"), *, f
     problems += unknown_names(site, found)
     problems += _bus_problems(site)
     problems += _store_problems(site)
-    problems += _checkpoint_problems(site)
+    problems += _url_problems(site, "checkpoints", site.settings.checkpoints)
+    problems += _url_problems(site, "models", site.settings.models)
     if "ingest" in services:
         problems += _source_problems(site, [name for name in site.sources if name not in fed])
     if "delivery" in services:
@@ -100,10 +101,9 @@ def _store_problems(site: Site) -> Iterator[Problem]:
         yield site.written.problem(("store",), f"{text}; expected one such as postgresql+psycopg://USER@HOST/DATABASE")
 
 
-def _checkpoint_problems(site: Site) -> Iterator[Problem]:
+def _url_problems(site: Site, key: str, url: str | None) -> Iterator[Problem]:
     """Protocols that fsspec does not know, in a URL that may be a chain of them (`simplecache::s3://...`)."""
-    url = site.settings.checkpoints or ""
-    if "://" not in url:
+    if url is None or "://" not in url:
         return
     from fsspec import available_protocols
 
@@ -111,4 +111,4 @@ def _checkpoint_problems(site: Site) -> Iterator[Problem]:
     for protocol in (link.partition("://")[0] for link in url.split("::") if "://" in link):
         if protocol not in known:
             text = f"fsspec knows no protocol {protocol!r}; expected a folder or a URL such as s3://BUCKET/FOLDER"
-            yield site.written.problem(("checkpoints",), text)
+            yield site.written.problem((key,), text)

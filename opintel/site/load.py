@@ -23,7 +23,7 @@ from opintel.site.errors import ConfigError
 from opintel.site.reading import registered, struct
 from opintel.site.settings import Site, SiteSettings, Source, StreamSettings
 from opintel.site.shipped import shipped_folder
-from opintel.site.yaml_places import Document, Loader, Place, Problem, did_you_mean, insert, matching, read_yaml
+from opintel.site.yaml_places import Document, Loader, Problem, YamlPlace, did_you_mean, insert, matching, read_yaml
 from opintel.streams.connectors import SOURCES
 
 PREFIX, SITE_PREFIX = "OPINTEL_STREAMS__", "OPINTEL_SITE__"
@@ -117,7 +117,7 @@ def _alerts(folder: Path, shown: str, problems: list[Problem]) -> tuple[AlertSet
 def _optional(path: Path, shown: str, problems: list[Problem]) -> Document:
     """A file that may be missing, or hold comments only."""
     if not os.path.lexists(path):
-        return Document({}, {(): Place(shown, 0)}, path.parent)
+        return Document({}, {(): YamlPlace(shown, 0)}, path.parent)
     document, found = read_yaml(path, shown, blank=True)
     problems += found
     return document
@@ -176,7 +176,7 @@ def _set(document: Document, variable: str, parts: list[str], first: Iterable[st
         below = level.get(path[-1])
         level = below if isinstance(below, dict) else {}
     try:
-        insert(document, tuple(path), yaml.load(os.environ[variable], Loader), Place(variable, 0))  # noqa: S506
+        insert(document, tuple(path), yaml.load(os.environ[variable], Loader), YamlPlace(variable, 0))  # noqa: S506
     except (yaml.YAMLError, ValueError) as error:
         return [Problem(variable, 0, ".".join(path), " ".join(str(error).split()))]
     return []

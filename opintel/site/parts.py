@@ -115,7 +115,7 @@ class Part:
         try:
             service.close()
         except Exception as error:
-            log.warning("%s: left without a farewell: %s", self.name, _plain(error))
+            log.warning("%s: closing it failed: %s", self.name, _plain(error))
 
 
 def _plain(error: BaseException) -> str:

@@ -121,36 +121,36 @@ class StoryFeed:
     def __init__(self, story: Story, chapter: Chapter, ingester: Ingester) -> None:
         self.name = f"ingest {ingester.stream.name}"
         self.ingester, self.clock = ingester, story.clock()
-        told = story.simulation(chapter)
-        self._slices = self._cut(told)
+        simulation = story.simulation(chapter)
+        self._slices = self._cut(simulation)
         self._next = next(self._slices, None)
-        self.begin = self.through = told.start
+        self.begin = self.through = simulation.start
         """Story time ingested so far, ns."""
 
     def _cut(self, simulation: Simulation) -> Iterator[tuple[int, int, list[bytes]]]:
         """(due, messages sent before, messages), a tick interval each."""
         interval, start = self.ingester.stream.interval, simulation.start
-        at, told = start, 0
+        at, sent = start, 0
         for number, group in groupby(simulation.messages(), lambda item: (item[0] - start) // interval):
             due = start + (number + 1) * interval
             while at + interval < due:  # nothing arrived, but it was listened to
                 at += interval
-                yield at, told, []
+                yield at, sent, []
             at = due
             bodies = [body for _, body in group]
-            yield due, told, bodies
-            told += len(bodies)
+            yield due, sent, bodies
+            sent += len(bodies)
 
     def step(self) -> bool:
         if self._next is None or self._next[0] > self.clock.now():
             return False
-        due, told, bodies = self._next
+        due, sent, bodies = self._next
         for at in range(0, len(bodies), CHUNK):
-            part, first = bodies[at : at + CHUNK], told + at
+            part, first = bodies[at : at + CHUNK], sent + at
             if first >= self.ingester.resume.messages:  # else the log has it from before a crash
                 messages = [Message(body, "story", first + i, first + i) for i, body in enumerate(part)]
                 self.ingester.take(messages, first + len(part), due)
-        if told + len(bodies) >= self.ingester.resume.messages:
+        if sent + len(bodies) >= self.ingester.resume.messages:
             self.ingester.tick(due)
         self.through = due
         self._next = next(self._slices, None)

@@ -21,7 +21,7 @@ from opintel.site.gate import PATIENCE, Gate
 from opintel.site.load import load_site
 from opintel.site.secrets import opened
 from opintel.site.settings import Site
-from opintel.site.turns import Alerting, Lineage, Turn
+from opintel.site.turns import Alerting, Lineage, WorkerTurn
 from opintel.site.watched import Watched, public_key_warning, watch
 from opintel.store.database import Store, open_store, sqlite_url
 from opintel.streams.artefacts import Artefacts
@@ -249,8 +249,8 @@ class System:
 
         return Owned(f"{stage} {stream.name}", join, over_topics, self._gate.step)
 
-    def _turn(self, topic: str, partition: int, batch: int, make: Callable[[], Stage]) -> Turn:
-        return Turn(Worker(self.log, topic, partition, make, self.checkpoints, batch=batch))
+    def _turn(self, topic: str, partition: int, batch: int, make: Callable[[], Stage]) -> WorkerTurn:
+        return WorkerTurn(Worker(self.log, topic, partition, make, self.checkpoints, batch=batch))
 
 
 def drain(

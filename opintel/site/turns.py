@@ -39,7 +39,7 @@ class Lineage:
         """Nothing to do."""
 
 
-class Turn:
+class WorkerTurn:
     """A worker as a service."""
 
     def __init__(self, worker: Worker) -> None:

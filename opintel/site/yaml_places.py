@@ -19,7 +19,7 @@ MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
 
 
-class Place(NamedTuple):
+class YamlPlace(NamedTuple):
     """Where a value was written: a file and its line (from 1), or an environment variable and 0."""
 
     file: str
@@ -43,7 +43,7 @@ class Document(NamedTuple):
     """Plain data and the place of every path in it; `()` is the document itself."""
 
     data: dict[str, Any]
-    places: dict[Path_, Place]
+    places: dict[Path_, YamlPlace]
     folder: Path = Path()
     """What paths in it are relative to."""
 
@@ -68,7 +68,7 @@ def read_yaml(path: Path, name: str, *, blank: bool = False) -> tuple[Document, 
 
     `blank`: it may hold comments only.
     """
-    document = Document({}, {(): Place(name, 0)}, path.parent)
+    document = Document({}, {(): YamlPlace(name, 0)}, path.parent)
     try:
         with path.open("rb") as file:
             text = file.read(MAX_BYTES + 1)
@@ -110,7 +110,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return next(iter(get_close_matches(word, sorted(known), 1, 0.6)), "")
 
 
-def insert(document: Document, path: Path_, value: Any, place: Place) -> None:
+def insert(document: Document, path: Path_, value: Any, place: YamlPlace) -> None:
     """Sets a value from elsewhere (an environment variable) over the file's; raises ValueError where no mapping is."""
     target: dict[str, Any] = document.data
     for depth, key in enumerate(path[:-1], 1):
@@ -142,7 +142,7 @@ def matching(name: str, known: Mapping[str, Any] | Iterable[str]) -> str:
 
 
 def _plain(loader: Any, node: Any, path: Path_, document: Document, problems: list[Problem]) -> Any:
-    document.places[path] = Place(document.places[()].file, node.start_mark.line + 1)
+    document.places[path] = YamlPlace(document.places[()].file, node.start_mark.line + 1)
     if len(path) > MAX_DEPTH:
         problems.append(document.problem(path, f"nested deeper than {MAX_DEPTH}"))
         return None
@@ -163,11 +163,11 @@ def _plain(loader: Any, node: Any, path: Path_, document: Document, problems: li
             problems.append(Problem(document.places[()].file, line, ".".join(map(str, path)), "keys are plain words"))
         elif key in out:
             at = Document(
-                {}, {**document.places, (*path, key): Place(document.places[()].file, key_node.start_mark.line + 1)}
+                {}, {**document.places, (*path, key): YamlPlace(document.places[()].file, key_node.start_mark.line + 1)}
             )
             first = document.places[(*path, key)].line
             problems.append(at.problem((*path, key), f"stands twice, first in line {first}; keep one"))
         else:
             out[key] = _plain(loader, value_node, (*path, key), document, problems)
-            document.places[(*path, key)] = Place(document.places[()].file, key_node.start_mark.line + 1)
+            document.places[(*path, key)] = YamlPlace(document.places[()].file, key_node.start_mark.line + 1)
     return out

@@ -28,7 +28,5 @@ def log_cauchy(log_p: Floats) -> Floats:
 def log_sidak(log_p: Floats, count: Floats | float) -> Floats:
     """ln p of the smallest of `count` independent p-values, whose logarithm is `log_p` (Šidák 1967, JASA 62, 626)."""
     one = np.log1p(-np.minimum(np.exp(log_p), 1.0 - 1e-15))
-    return np.asarray(
-        np.where(log_p < -30.0, log_p + np.log(count), np.log(np.maximum(-np.expm1(count * one), 1e-300))),
-        dtype=np.float64,
-    )
+    whole = np.log(np.maximum(-np.expm1(count * one), 1e-300))
+    return np.asarray(np.where(log_p < -30.0, log_p + np.log(count), whole), dtype=np.float64)

@@ -118,8 +118,8 @@ class Dispersion:
 
     def learn(self, k: Ints, n: Ints, mean: Floats, keep: float) -> None:
         """Adds counts k of n around `mean`, shapes (N,), after the past has decayed to the share `keep`."""
-        told = n > 1
-        k, n, mean = k[told, None], n[told, None], mean[told, None]
+        several = n > 1
+        k, n, mean = k[several, None], n[several, None], mean[several, None]
         good = log_pmf(k, n, *shape(mean, self.GRID))
         bad = np.log(2.0 * (k + 1.0) / ((n + 1.0) * (n + 2.0)))
         fit = np.logaddexp(np.log1p(-self.BROKEN) + good, np.log(self.BROKEN) + bad).sum(axis=0)

@@ -27,6 +27,8 @@ LOGIT = np.linspace(-9.25, 9.25, 75)
 """The shares A / (A + B), as log-odds, for which pulls and their moments are tabulated."""
 _STEP = float(LOGIT[1] - LOGIT[0])
 _TINY = 1e-300
+CHUNK = 16_384
+"""Bins whose pulls are computed together: what is needed for them stays in a core's nearest cache."""
 
 
 class Tables(NamedTuple):
@@ -60,7 +62,11 @@ def pulls(tables: Tables) -> Floats:
     a, b, total_a, total_b = tables
     total, share = total_a + total_b, tables.share
     both = a + b
-    found = _large(a, b, both, share, total)
+    found = np.empty_like(both)
+    step = max(1, CHUNK // max(1, both.shape[1]))
+    for start in range(0, len(both), step):
+        at = slice(start, start + step)
+        found[at] = _large(a[at], b[at], both[at], share[at], total[at])
     odds = share * (1.0 - share)
     special = both < LARGE / odds
     special |= both > total * np.where(total * odds * MUCH < MANY, MUCH, 0.5)
@@ -72,26 +78,26 @@ def pulls(tables: Tables) -> Floats:
 
 def _large(a: Floats, b: Floats, both: Floats, share: Floats, total: Floats) -> Floats:
     """r + skewness / 6 (McCullagh 1986, JASA 81, 104), for the binomial, stretched by what the margins take away."""
-    expected = np.maximum(both, 1.0) * share
-    ratio = np.maximum(a, _TINY)
-    ratio /= expected
-    root = np.log(ratio, out=ratio)
+    whole = np.maximum(both, 1.0)
+    expected = whole * share
+    other = whole - expected
+    np.sqrt(whole, out=whole)
+    root = a + _TINY
+    root /= expected
+    np.log(root, out=root)
     root *= a
-    ratio = np.maximum(both, 1.0) * (1.0 - share)
-    np.divide(np.maximum(b, _TINY), ratio, out=ratio)
-    np.log(ratio, out=ratio)
-    ratio *= b
-    root += ratio
+    part = b + _TINY
+    part /= other
+    np.log(part, out=part)
+    part *= b
+    root += part
     np.maximum(root, 0.0, out=root)
-    np.subtract(total, both, out=ratio)
-    np.maximum(ratio, _TINY, out=ratio)
-    np.divide(2.0 * total, ratio, out=ratio)
-    root *= ratio
+    np.multiply(both, -0.5 / total, out=part)
+    part += 0.5
+    root /= part
     np.sqrt(root, out=root)
     np.copysign(root, np.subtract(a, expected, out=expected), out=root)
-    skew = np.sqrt(np.maximum(both, 1.0, out=ratio), out=ratio)
-    np.divide((1.0 - 2.0 * share) / (6.0 * np.sqrt(share * (1.0 - share))), skew, out=skew)
-    root += skew
+    root += np.divide((1.0 - 2.0 * share) / (6.0 * np.sqrt(share * (1.0 - share))), whole, out=whole)
     return root
 
 

@@ -106,8 +106,8 @@ def incident(store: Store, id: str) -> Json | None:
         row = connection.execute(sa.select(t.incident).where(t.incident.c.id == id)).first()
         if row is None:
             return None
-        [told] = incidents_json(connection, [row])
-        told |= {
+        [incident] = incidents_json(connection, [row])
+        incident |= {
             "scope": row.scope,
             "about": _plain(row.about),
             "last": rfc3339(row.last),
@@ -127,7 +127,7 @@ def incident(store: Store, id: str) -> Json | None:
             "evidence_findings": _evidence(connection, id),
             "deliveries": _deliveries(connection, id),
         }
-        return told
+        return incident
 
 
 class SinkStanding(NamedTuple):
@@ -247,10 +247,10 @@ def telling(connection: sa.Connection, incident: str, most: int) -> list[Finding
         .order_by(t.finding.c.id != lead, *_SURPRISE)
         .limit(FINDINGS_SHOWN)
     )
-    told: dict[tuple[str, str], Finding] = {}
+    distinct: dict[tuple[str, str], Finding] = {}
     for found in map(read_finding, connection.execute(query).scalars()):
-        told.setdefault((found.kind, str(sorted(found.subject.items()))), found)
-    return list(told.values())[:most]
+        distinct.setdefault((found.kind, str(sorted(found.subject.items()))), found)
+    return list(distinct.values())[:most]
 
 
 def incidents_json(connection: sa.Connection, rows: Sequence[Any]) -> list[Json]:
@@ -270,8 +270,8 @@ def incidents_json(connection: sa.Connection, rows: Sequence[Any]) -> list[Json]
         counts |= {row.incident: (row.n, row.blocks) for row in connection.execute(query)}
         alarming = t.alert.c.incident.in_(part) & t.alert.c.state.in_(("firing", "flapping"))
         firing |= set(connection.execute(sa.select(t.alert.c.incident).where(alarming)).scalars())
-        for id, told in _tickets(connection, part):
-            tickets.setdefault(id, []).append(told)
+        for id, ticket in _tickets(connection, part):
+            tickets.setdefault(id, []).append(ticket)
     return [
         {
             "id": row.id,
@@ -347,10 +347,10 @@ def _deliveries(connection: sa.Connection, incident: str) -> list[Json]:
         .where(t.ticket.c.incident == incident)
         .order_by(t.outbox.c.sink, t.outbox.c.sequence)
     )
-    told = []
+    deliveries = []
     for row in connection.execute(query).all():
         attempts = sa.select(t.attempt).where(t.attempt.c.message == row.id).order_by(t.attempt.c.id)
-        told.append(
+        deliveries.append(
             {
                 "message": row.id,
                 "sink": row.sink,
@@ -369,7 +369,7 @@ def _deliveries(connection: sa.Connection, incident: str) -> list[Json]:
                 ],
             }
         )
-    return told
+    return deliveries
 
 
 def _of_incident(connection: sa.Connection, table: sa.Table, incident: str) -> Sequence[Any]:

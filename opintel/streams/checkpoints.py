@@ -61,7 +61,7 @@ class Checkpoints:
         self._local = isinstance(self._fs, LocalFileSystem)
         self._folder = f"{root.rstrip('/')}/{structure}/{topic}-{partition}"
         self._secrets = _secrets(url)
-        self._shown = self._told(self._folder)
+        self._shown = self._without_secrets(self._folder)
         self.size = 0
         """Bytes of the state that was written or read last."""
 
@@ -81,7 +81,7 @@ class Checkpoints:
                 if kept and name < kept[0]:  # also what a crash left half written
                     self._remove(name)
         except Exception as error:  # each file system has errors of its own
-            text = f"checkpoint {self._shown}/{position} could not be written: {self._told(error)}"
+            text = f"checkpoint {self._shown}/{position} could not be written: {self._without_secrets(error)}"
             raise CheckpointError(text) from (None if self._secrets else error)
 
     def _write(self, path: str, pieces: Sequence[bytes]) -> None:
@@ -130,7 +130,7 @@ class Checkpoints:
                         return position, state
                 seen = there
         except Exception as error:
-            text = f"checkpoints below {self._shown} cannot be read: {self._told(error)}"
+            text = f"checkpoints below {self._shown} cannot be read: {self._without_secrets(error)}"
             raise LogUnavailable(text) from (None if self._secrets else error)
         return None
 
@@ -181,7 +181,7 @@ class Checkpoints:
         except FileNotFoundError:
             log.debug("%s of %s was dropped by another owner", name, self._shown)
 
-    def _told(self, what: object) -> str:
+    def _without_secrets(self, what: object) -> str:
         """As text, without the user and password that the URL may hold."""
         text = str(what)
         for secret in self._secrets:

@@ -140,7 +140,7 @@ class ReplayableFeed:
         """All that the source had then has been read, ns."""
         self._withheld = 0
         """Since when it has something that it does not show, ns; 0 where it shows all."""
-        self._told = False
+        self._warned = False
         self._away = False
         self._pause, self._not_before = FIRST_PAUSE, 0.0
 
@@ -180,11 +180,11 @@ class ReplayableFeed:
         self._until = max(self._until or asked, until)
         before, self._withheld = self._withheld, (self._withheld or asked) if withheld else 0
         hidden = (asked - self._withheld if withheld else 0) > self.ingester.stream.interval
-        if hidden and not self._told:
+        if hidden and not self._warned:
             log.warning("%s: its source withholds %s: nothing after %s is judged", self.name, withheld, self._shown())
-        elif before and not withheld and self._told:
+        elif before and not withheld and self._warned:
             log.info("%s: its source shows again all that it has", self.name)
-        self._told = hidden
+        self._warned = hidden
         if withheld and asked - self._withheld > LONGEST_WITHHELD:
             if self._until < asked - self.ingester.stream.interval:
                 log.error("%s: withheld for an hour: %s; going on without it, it will be late", self.name, withheld)

@@ -20,6 +20,7 @@ from opintel.detector import Decoded, Message, Pipeline, Wire
 from opintel.rejects import Reject, Rejects
 from opintel.rows import Batch, Index, coded
 from opintel.streams.ahead import Following, too_far_ahead
+from opintel.streams.decoding import decode, excerpt_of
 from opintel.streams.log import Aside, AsideKind, Entry, Log
 from opintel.streams.records import MAX_RECORD, NEVER, Control, Rows, SourcePosition, Stamp, Tick, raw_codec, shard_of
 from opintel.streams.stream import FINDINGS, Stream
@@ -79,7 +80,7 @@ class Ingester:
     ) -> None:
         self.log, self.stream, self.wire, self.source, self.live = bus, stream, wire, source, live
         self.csv = pipeline.csv
-        self._codec = raw_codec(pipeline.payload)
+        self._payload, self._codec = pipeline.payload, raw_codec(pipeline.payload)
         self._cut = cut_of(stream, pipeline)
         self._aside_topic, self._aside_partition = f"{stream.name}.ingest", crc32(source.encode())
         create_topics(bus, stream)
@@ -171,7 +172,7 @@ class Ingester:
         dead = [self._dead(message, 0, message.body.decode("utf-8", "replace"), b"") for message in unread]
         if unread:
             messages = [message for message in messages if message.form not in NOT_READ]
-        decoded = self.wire.decode(messages)
+        decoded = decode(self.wire, messages, self._payload)
         weight = decoded.rows.weights()
         rejects = Rejects(decoded.rejects)
         last, refused = self._refused(messages, decoded, weight, arrival, following, rejects)
@@ -203,7 +204,7 @@ class Ingester:
 
     def times_of(self, messages: Sequence[Message]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(rows,) which of the messages each row is in, and (rows,) the latest event time (ns) that it stands for."""
-        decoded = self.wire.decode(messages)
+        decoded = decode(self.wire, messages, self._payload)
         return decoded.message, self._cut.last(decoded.rows, self._cut(decoded.rows)[1])
 
     def _refused(
@@ -221,7 +222,7 @@ class Ingester:
         reasons = (
             f"expected at most {MAX_ROW} bytes a row, got more",
             f"event time more than {self.stream.skew // 10**9} s after its arrival: check the sender's clock",
-            f"expected a window of 1 to {self.stream.ttl} ns",
+            self._cut.expected,
             f"event time more than {self.stream.skew // 10**9} s beyond the rows that follow it: a wrong date",
         )
         live = last > arrival + self.stream.skew if self.live else np.zeros(len(last), dtype=bool)
@@ -301,7 +302,7 @@ class Ingester:
         asides = []
         shown: int | None = None
         for at, records, reason in rejects:
-            excerpt = b"" if at == shown else self.wire.redacted(messages[at].body)
+            excerpt = b"" if at == shown else excerpt_of(self.wire, messages[at].body)
             asides.append(self._dead(messages[at], records[0], reason, excerpt, records))
             shown = at
         return asides

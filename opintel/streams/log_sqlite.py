@@ -190,7 +190,7 @@ class SqliteLog:
 
     def trim(self, topic: str, older_than: int, most_bytes: int | None = None) -> int:
         topic_id, known = self._topic(topic)
-        parts = [trimming.Part(topic_id, p, self._base(topic, p)) for p in range(known.partitions)]
+        parts = [trimming.Partition(topic_id, p, self._base(topic, p)) for p in range(known.partitions)]
         share = None if most_bytes is None else most_bytes // known.partitions
         dropped = size = 0
         for part in parts:

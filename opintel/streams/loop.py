@@ -102,7 +102,7 @@ class Watchdog:
         self._between = min(1.0, patience / 10)
         self._turns: dict[int, Turn] = {}
         """Thread → its turn."""
-        self._told: set[Turn] = set()
+        self._reported: set[Turn] = set()
         self._awake, self._looked = 0.0, time.monotonic()
 
     def begin(self, service: str, *, apart: bool = False) -> None:
@@ -130,14 +130,14 @@ class Watchdog:
         now = time.monotonic()
         self._awake, self._looked = self._awake + min(now - self._looked, PAUSE * self._between), now
         turns = [turn for turn in list(self._turns.values()) if self._awake - turn.since >= self.patience]
-        self._told.intersection_update(turns)
+        self._reported.intersection_update(turns)
         for turn in turns:
             lasts = self._awake - turn.since
-            if turn not in self._told:
+            if turn not in self._reported:
                 said = "service %s has not come back for %.0f s; where the threads stand follows"
                 log.error(said, turn.service, lasts)
                 faulthandler.dump_traceback(sys.stderr)
-                self._told.add(turn)
+                self._reported.add(turn)
             if lasts > 2 * self.patience and not turn.apart:
                 log.critical("service %s hangs; leaving with %d to be restarted", turn.service, STALLED_EXIT)
                 os._exit(STALLED_EXIT)

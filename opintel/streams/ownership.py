@@ -100,7 +100,7 @@ class Owned:
                 try:
                     service.close()
                 except LogUnavailable as error:
-                    log.warning("%s: left without a farewell: %s", service.name, error)
+                    log.warning("%s: closing it failed: %s", service.name, error)
 
     def _fail(self, error: LogUnavailable) -> None:
         """Drops all: an acknowledgement may be missing, so only the log knows where they stand. A worker that was cut

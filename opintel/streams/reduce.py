@@ -139,7 +139,7 @@ class ReduceStage:
         return out
 
     def _believed(self, record: Rows | Tick, appended: int, position: int, out: Output) -> int:
-        """The watermark that a stamp gives; none where it claims more than the log's own time allows, which is told.
+        """The watermark that a stamp gives; none, and a dead letter, where it claims more than the log's time allows.
         The rows beside it are taken.
         """
         most = self.stream.closable(appended)
@@ -189,8 +189,7 @@ class ReduceStage:
         values, code = batch.key
         left = ~self._cut.refused(start, end)
         if not left.all():
-            reason = f"expected a window of 1 to {self.stream.ttl} ns"
-            set_aside("dead", np.flatnonzero(~left), reason)
+            set_aside("dead", np.flatnonzero(~left), self._cut.expected)
         ahead = left & (self._cut.last(batch, end) > rows.latest)
         if ahead.any():
             set_aside("dead", np.flatnonzero(ahead), "event time too far after it was appended")

@@ -20,7 +20,7 @@ create table if not exists weight (
 """The bytes of a partition's records from `first` to before `next`, as they were counted last."""
 
 
-class Part(NamedTuple):
+class Partition(NamedTuple):
     """A partition: its key in `head` and `weight`, and the row id of its position 0."""
 
     topic: int
@@ -28,7 +28,7 @@ class Part(NamedTuple):
     base: int
 
 
-def weigh(db: sqlite3.Connection, part: Part) -> None:
+def weigh(db: sqlite3.Connection, part: Partition) -> None:
     """Counts the bytes of a partition's records: those that came since it was counted last.
 
     All of them where another build or a trim by age alone has dropped some meanwhile.
@@ -48,7 +48,7 @@ def weigh(db: sqlite3.Connection, part: Part) -> None:
         db.execute("insert or replace into weight values (?, ?, ?, ?, ?)", row)
 
 
-def drop(db: sqlite3.Connection, part: Part, older_than: int, most_bytes: int | None) -> tuple[int, int]:
+def drop(db: sqlite3.Connection, part: Partition, older_than: int, most_bytes: int | None) -> tuple[int, int]:
     """In a transaction of its caller's: drops the oldest records that were appended before `older_than` (ns UTC), or
     that make the partition heavier than `most_bytes` as `weigh` left it; a piece of them. (records, bytes) dropped.
     """
@@ -82,7 +82,7 @@ def drop(db: sqlite3.Connection, part: Part, older_than: int, most_bytes: int | 
     return rows, dropped
 
 
-def _head(db: sqlite3.Connection, part: Part) -> tuple[int, int]:
+def _head(db: sqlite3.Connection, part: Partition) -> tuple[int, int]:
     """(position of the oldest record, position that the next one gets)."""
     first, following = db.execute(
         "select first, next from head where topic = ? and partition = ?", (part.topic, part.partition)

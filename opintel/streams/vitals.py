@@ -82,7 +82,10 @@ def stream_status(bus: Log, stream: Stream) -> StreamStatus:
 
 
 def _withheld(stamp: Stamp, stream: Stream) -> int | None:
-    """Until when a live source has shown all, where a stamp claims less than it could by its arrival."""
+    """Until when a live source has shown all, where a stamp claims less than it could by its arrival; a file withholds
+    nothing behind its end."""
+    if stamp.listened is not None and stamp.wm != stamp.listened:
+        return None
     claimed = stamp.wm + stream.lateness
     seen = stamp.arrival if stamp.listened is not None else min(stamp.source.seen_before, stamp.arrival + stream.skew)
     return claimed if stamp.wm != NEVER and seen - claimed > stream.interval else None
@@ -157,17 +160,17 @@ class Vitals:
         up = GaugeMetricFamily(
             "opintel_log_up", "0 while the log, or a topic of it, is not there: all about streams is missing then."
         )
-        told: list[Metric] = []
+        metrics: list[Metric] = []
         missing = ""
         try:
-            told = self._of_the_log()
+            metrics = self._of_the_log()
         except (LogError, LogUnavailable) as error:
             missing = str(error)
         if missing and not self._missing:
             log.warning("no metrics of the log: %s", missing)
         self._missing = missing
-        up.add_metric([], float(bool(told)))
-        yield from (up, *told)
+        up.add_metric([], float(bool(metrics)))
+        yield from (up, *metrics)
 
     def _of_the_log(self) -> list[Metric]:
         messages = CounterMetricFamily("opintel_messages", "Messages taken from a stream's source.", labels=["stream"])

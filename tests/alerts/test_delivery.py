@@ -115,6 +115,16 @@ def test_a_ticket_that_fails_does_not_hold_up_another(store: Store) -> None:
     assert {outcome for _, _, outcome in others} == {"sent"}
 
 
+def test_what_a_sink_says_cannot_keep_a_message_in_the_queue(store: Store) -> None:
+    """A text that no database takes: the outcome would never be noted, and the message sent again and again."""
+    play(store, windows({1: [finding(1, A_B)]}, 1))
+    sink = Scripted(Receipt("sent", "\ud800\x00" + "x" * 100_000))
+    drain(store, deliverer(store, sink), sink)
+    (told,) = deliveries(store)
+    assert [a["outcome"] for a in told["attempts"]] == ["sent"]
+    assert len(told["attempts"][0]["detail"]) < 1000
+
+
 def test_it_gives_up_visibly_and_goes_on(store: Store) -> None:
     play(store, windows({1: [finding(1, A_B)]}, 5))
     sink = Scripted(RETRY, RETRY, RETRY)
@@ -155,7 +165,7 @@ def test_the_shipped_policy_outlasts_days(store: Store) -> None:
     one = Deliverer(store, "log", sink, policy, clock=lambda: sink.now, jitter=lambda: 0.999)
     while sink.now < 6.9 * 86_400 * NS:
         if not one.step():
-            sink.now += 60 * NS
+            sink.now += 120 * NS
     assert 300 < len(sink.got) < 400
     sink.answers = []
     sink.now += 1800 * NS

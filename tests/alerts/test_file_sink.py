@@ -59,7 +59,12 @@ def test_a_file_may_be_taken_away_at_any_time(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("path", "said"),
-    [("", "path: expected a file"), (".", "path: expected a file"), ("no/x", "path: there is no folder")],
+    [
+        ("", "path: expected a file"),
+        (".", "path: expected a file"),
+        ("/dev/zero", "path: expected a file"),
+        ("no/x", "path: there is no folder"),
+    ],
 )
 def test_where_no_file_can_be_is_refused(tmp_path: Path, path: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):

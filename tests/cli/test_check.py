@@ -81,6 +81,7 @@ def test_a_wire_that_refuses_its_settings_is_a_problem(site: Path, capsys: pytes
         ("store: postgres://u:hunter2@h/d", "site.yaml:2: store: SQLAlchemy knows no database 'postgres'"),
         ("checkpoints: s4://k:hunter2@b/x", "site.yaml:2: checkpoints: fsspec knows no protocol 's4'; expected "),
         ("checkpoints: simplecache::s4://b", "site.yaml:2: checkpoints: fsspec knows no protocol 's4'; expected "),
+        ("models: s4://b", "site.yaml:2: models: fsspec knows no protocol 's4'; expected "),
     ],
 )
 def test_a_url_that_nothing_opens_is_a_problem(

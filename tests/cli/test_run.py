@@ -192,4 +192,4 @@ def test_ctrl_c_ends_a_demo(tmp_path: Path, started: list[subprocess.Popen[str]]
     assert any("console" in line for line in iter(child.stderr.readline, ""))
     time.sleep(1.0)
     child.send_signal(signal.SIGINT)
-    assert child.wait(10) == 0
+    assert child.wait(60) == 0

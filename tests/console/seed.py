@@ -249,7 +249,7 @@ def matrix() -> Matrix:
 
 
 def stream_views() -> list[StreamView]:
-    """One stream with hostile dead letters, one that has not begun."""
+    """One stream with hostile dead letters, one that has not begun, one whose source withholds something."""
     none = {"findings": 0, "lag": 0, "dead_letters": 0, "late": 0, "refused": 0, "quarantined": 0, "gaps": 0}
     counts = {**none, "findings": 10, "lag": 4, "dead_letters": len(HOSTILE) + 1999, "late": 12}
     dead = [(f"messages/7.jsonl:{n}{text}", f"not JSON {text}", text, 1) for n, text in enumerate(HOSTILE)]
@@ -259,6 +259,16 @@ def stream_views() -> list[StreamView]:
             name="fts", messages=60_562, freshness=12.4, watermark=window(15).end, state="live", recent=dead, **counts
         ),
         StreamView(name="quiet", messages=0, freshness=None, watermark=None, state="idle", recent=[], **none),
+        StreamView(
+            name="withholding",
+            messages=5,
+            freshness=1.0,
+            watermark=window(14).end,
+            state="withheld",
+            withheld=window(15).end,
+            recent=[],
+            **none,
+        ),
     ]
 
 

@@ -80,6 +80,7 @@ def test_other_host_names_are_refused(client: TestClient, host: str) -> None:
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
         {"Origin": ""},
+        {"Origin": "http://["},
     ],
 )
 def test_a_post_of_another_site_changes_nothing(client: TestClient, store: Store, headers: dict[str, str]) -> None:
@@ -296,17 +297,33 @@ def test_the_json_forms(client: TestClient, store: Store) -> None:
     assert found == get("/api/findings")["findings"][-3:]
     assert get("/api/findings?stream=none") == {"findings": [], "before": None}
     streams = get("/api/streams")["streams"]
-    assert [s["name"] for s in streams] == ["fts", "quiet"]
+    assert [s["name"] for s in streams] == ["fts", "quiet", "withholding"]
     assert streams[0]["recent"][-1].keys() == {"place", "reason", "excerpt", "rows"}
     assert (streams[0]["recent"][-1]["rows"], streams[0]["dead_letters"]) == (2000, len(HOSTILE) + 1999)
-    assert "(2,000 rows)" in html.unescape(client.get("/streams").text)
+    page = client.get("/streams")
+    assert page.status_code == 200
+    assert "(2,000 rows)" in html.unescape(page.text)
+    since = f'has not shown everything since <time datetime="{rfc3339(streams[2]["withheld"])}"'
+    assert since in page.text
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=x", "limit=1001", "before=x", "before=1", "limit=-1", "limit=²", "state=odd"]
+    "query",
+    [
+        "limit=0",
+        "limit=x",
+        "limit=1001",
+        "before=x",
+        "before=1",
+        "limit=-1",
+        "limit=²",
+        f"before={2**63}.x",
+        "state=odd",
+    ],
 )
 def test_bad_questions_are_answered_400(client: TestClient, query: str) -> None:
     assert client.get(f"/api/incidents?{query}").status_code == 400
+    assert client.get(f"/api/findings?{query}").status_code == (200 if "state" in query else 400)
 
 
 def test_metrics_and_probes(client: TestClient) -> None:

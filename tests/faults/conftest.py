@@ -14,15 +14,14 @@ import pytest
 
 from opintel.demo.broker import Broker
 
-from .rig import Row, Site, Story, tell
+from .rig import Row, Site, Story, shared_story
 
-HOURS = {"short": 3.0, "long": 12.0}
 ROWS: list[Row] = []
 
 
 @pytest.fixture(scope="session", params=["short", pytest.param("long", marks=pytest.mark.soak)])
 def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Story:
-    return tell(tmp_path_factory.mktemp("undisturbed"), HOURS[request.param], request.param == "long")
+    return shared_story(tmp_path_factory, long=request.param == "long")
 
 
 @pytest.fixture(scope="session")

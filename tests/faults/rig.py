@@ -18,10 +18,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
+from fcntl import LOCK_EX, flock
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any, NamedTuple
 
 import msgspec
+import pytest
 import yaml
 from kafka import KafkaAdminClient
 
@@ -40,11 +43,12 @@ from opintel.streams.log import LogUnavailable
 from opintel.streams.vitals import lag, stream_status
 
 STREAM = "fts"
+HOURS, LONG_HOURS = 3.0, 12.0
 RATE, LONG_RATE = 7_000.0, 12_000.0
 """Messages an hour of a short and of a long story: findings and incidents of each kind, quickly judged."""
 SERVICES = ("ingest", "stage1", "stage2", "alerts", "delivery")
 SECRET = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
-LEAVE = 12.0
+LEAVE = 30.0
 Json = dict[str, Any]
 
 
@@ -77,6 +81,21 @@ class Row(NamedTuple):
     tickets: int
     doubled: int
     seconds: float
+
+
+def shared_story(tmp_path_factory: pytest.TempPathFactory, *, long: bool = False) -> Story:
+    """The story and what an undisturbed run of it comes to, made once for all processes of a test run."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / f"undisturbed-{long}"
+    folder.mkdir(exist_ok=True)
+    kept = folder / "story"
+    with (folder / "lock").open("w") as lock:
+        flock(lock, LOCK_EX)
+        if not kept.exists():
+            made = tell(Path(mkdtemp(dir=folder)), LONG_HOURS if long else HOURS, long)
+            kept.with_suffix(".part").write_bytes(msgspec.msgpack.encode(made))
+            kept.with_suffix(".part").rename(kept)
+    return msgspec.msgpack.decode(kept.read_bytes(), type=Story)
 
 
 def tell(folder: Path, hours: float, long: bool) -> Story:

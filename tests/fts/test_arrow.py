@@ -96,7 +96,7 @@ def test_copies_have_one_id_whatever_batch_they_come_in() -> None:
         ({"job_id": "x" * 600}, "expected at most 512 bytes, got"),
     ],
 )
-def test_a_bad_record_is_told_by_its_number_and_the_others_go_on(changes: dict[str, Any], reason: str) -> None:
+def test_a_bad_record_is_named_by_its_number_and_the_others_go_on(changes: dict[str, Any], reason: str) -> None:
     found = decode(packed([GOOD, {**GOOD, **changes}, {**GOOD, "_id": "m-3"}]))
     assert found.n.tolist() == [0, 2]
     [reject] = found.rejects

@@ -233,8 +233,8 @@ def test_people_appear_in_errors_and_the_wire_replaces_them(story: Any) -> None:
 
 
 def test_written_files(tmp_path: Path) -> None:
-    told: list[float] = []
-    write(tmp_path / "a", FtsSimulator(hours=1.5, seed=4, faults=("disk-full",)), told.append)
+    progress: list[float] = []
+    write(tmp_path / "a", FtsSimulator(hours=1.5, seed=4, faults=("disk-full",)), progress.append)
     write(tmp_path / "b", FtsSimulator(hours=1.5, seed=9))
     write(tmp_path / "b", FtsSimulator(hours=1.5, seed=4, faults=("disk-full",)))
     names = ["messages/0000.jsonl", "messages/0001.jsonl", "truth.json"]
@@ -243,8 +243,8 @@ def test_written_files(tmp_path: Path) -> None:
     assert all((tmp_path / "a" / n).read_bytes() == (tmp_path / "b" / n).read_bytes() for n in names)
     bodies = [line for n in names[:2] for line in (tmp_path / "a" / n).read_bytes().splitlines()]
     assert bodies == [body for _, body in FtsSimulator(seed=4, hours=1.5, faults=("disk-full",)).messages()]
-    assert told == sorted(told)
-    assert told[-1] == 1.0
+    assert progress == sorted(progress)
+    assert progress[-1] == 1.0
     (fault,) = json.loads((tmp_path / "a" / "truth.json").read_bytes())
     assert set(fault) == {"id", "kind", "subject", "start", "end"}
     assert (fault["kind"], set(fault["subject"])) == ("disk-full", {"endpoint"})

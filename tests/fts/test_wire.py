@@ -73,10 +73,10 @@ def taken(wire: FtsWire, *messages: Message) -> list[Row[Transfer] | str]:
     """Rows and the reasons of rejects, in order."""
     found = wire.decode(messages)
     places = zip(found.message.tolist(), found.n.tolist(), found.rows.rows(), strict=True)
-    told: dict[tuple[int, int], Row[Transfer] | str] = {(at, n): row for at, n, row in places}
-    told |= {(reject.message, n): reject.reason for reject in found.rejects for n in reject.records}
-    assert len(told) == len(found.rows) + sum(len(reject.records) for reject in found.rejects)
-    return [told[place] for place in sorted(told)]
+    by_place: dict[tuple[int, int], Row[Transfer] | str] = {(at, n): row for at, n, row in places}
+    by_place |= {(reject.message, n): reject.reason for reject in found.rejects for n in reject.records}
+    assert len(by_place) == len(found.rows) + sum(len(reject.records) for reject in found.rejects)
+    return [by_place[place] for place in sorted(by_place)]
 
 
 def decode(content: Any, wire: FtsWire | None = None, **place: Any) -> list[Row[Transfer] | str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tracemalloc
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 
 from opintel.arrow_ipc import checked
 from opintel.detector import Message
-from opintel.streams.connectors import arrow_dir
+from opintel.streams.connectors import Listened, arrow_dir
 from opintel.streams.connectors.arrow_dir import ArrowDir, ArrowDirSettings
 from opintel.streams.log import LogUnavailable
 
@@ -108,6 +110,63 @@ def test_large_batches_and_files_are_bounded(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(arrow_dir, "MAX_FILE", 1000)
     (refused,) = read_all(ArrowDir(tmp_path))[0]
     assert refused.form == "refused"
+
+
+def test_a_large_dictionary_is_packed_only_with_what_is_asked_for(tmp_path: Path) -> None:
+    """Packed at once, 200 messages with one dictionary would be 400 MB."""
+    words = pa.array([f"{n:020}" for n in range(100_000)])
+    batch = pa.record_batch({"x": pa.DictionaryArray.from_arrays(pa.array([0], pa.int32()), words)})
+    with pa.ipc.new_stream(tmp_path / "a.arrow", batch.schema) as writer:
+        for _ in range(200):
+            writer.write_batch(batch)
+    tracemalloc.start()
+    try:
+        first, _ = ArrowDir(tmp_path).read(None, 3)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(first) == 3
+    assert peak < 5 * len(first[0].body)
+
+
+def test_a_message_that_is_large_for_its_dictionary_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrow_dir, "MAX_MESSAGE", 1000)
+    words = pa.array([f"{n:020}" for n in range(1000)])
+    batch = pa.record_batch({"x": pa.DictionaryArray.from_arrays(pa.array([0], pa.int32()), words)})
+    with pa.ipc.new_stream(tmp_path / "a.arrow", batch.schema) as writer:
+        writer.write_batch(batch)
+    (tmp_path / "b.arrow").write_bytes(packed([1]))
+    refused, good = read_all(ArrowDir(tmp_path))[0]
+    assert refused.form == "refused"
+    assert b"expected at most 2000 bytes a message, got 2" in refused.body
+    assert values(good) == [1]
+
+
+def test_what_is_no_file_of_the_folder_is_not_opened(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (tmp_path / "secret.arrow").write_bytes(packed([1]))
+    (folder / "a.arrow").symlink_to(tmp_path / "secret.arrow")
+    (folder / "b.arrow").mkdir()
+    os.mkfifo(folder / "c.arrow")
+    (folder / "d.arrow").write_bytes(packed([2]))
+    assert [values(m) for m in read_all(ArrowDir(folder))[0]] == [[2]]
+
+
+def test_it_claims_no_time_for_what_waits_behind_a_file_that_is_being_written(tmp_path: Path) -> None:
+    (tmp_path / "a.arrow").write_bytes(packed([1]))
+    source = ArrowDir(tmp_path)
+    _, position = source.read(None, 100)
+    assert source.listened(position, 1000) == Listened(1000)
+    (tmp_path / "b.arrow").write_bytes(packed([2])[:-8])
+    (tmp_path / "c.arrow").write_bytes(packed([3]))
+    assert source.read(position, 100) == ([], position)
+    until, withheld = source.listened(position, 2000)
+    assert (until, "b.arrow" in withheld) == (1000, True)
+    (tmp_path / "b.arrow").write_bytes(packed([2]))
+    messages, position = source.read(position, 100)
+    assert [values(m) for m in messages] == [[2], [3]]
+    assert source.listened(position, 3000) == Listened(3000)
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:

@@ -131,13 +131,13 @@ class _Service:
     """The alert service: what it was given to decide on."""
 
     def __init__(self) -> None:
-        self.told: list[Judged] = []
+        self.judged: list[Judged] = []
 
     def position(self) -> int:
         return 0
 
     def consume(self, position_from: int, records: Sequence[Judged], position_to: int) -> list[str]:
-        self.told += records
+        self.judged += records
         return []
 
 
@@ -153,7 +153,7 @@ def test_a_window_that_cannot_have_ended_is_not_decided_on(
         bus.append([Entry(FINDINGS, 0, encode(Judged("toy", "a", window, {}, True)))])
     stream = STREAM if bounded else STREAM._replace(ahead=None)
     Alerting(bus, service, {"toy": stream}).step()  # type: ignore[arg-type]
-    assert len(service.told) == decided
+    assert len(service.judged) == decided
     assert len(bus.asides(FINDINGS, "dead")) == 2 - decided
     bus.close()
 

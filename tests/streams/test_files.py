@@ -117,6 +117,27 @@ def test_a_quote_closed_too_far_away_costs_one_row(tmp_path: Path) -> None:
     assert len(out) == 2 + len(filler) // 7
 
 
+class Counted(io.BytesIO):
+    """Counts the lines that are read of it."""
+
+    lines = 0
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        self.lines += 1
+        return super().readline(-1 if size is None else size)
+
+
+@pytest.mark.parametrize("last", [b"", b"a\rb\n", b'x"\n'], ids=["open", "no CSV", "closed"])
+def test_lines_that_each_open_a_quote_are_read_a_few_times(last: bytes) -> None:
+    """Read alone or behind another one, each of them leaves a quote open."""
+    rows = 5000
+    content = b"id,message\n" + b'"a","b\n' * rows + last
+    opened = Counted(content)
+    found = [frame.body for frame in framing.frames(opened, ".csv", "text", 0, len(content), True)]
+    assert opened.lines < 5 * rows
+    assert found[:rows] == ([b'b\na"'] if last == b'x"\n' else [b'"a","b'] * rows)
+
+
 @given(cells=st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=8), max_size=12))
 @quick
 def test_csv_written_by_a_csv_writer_comes_back(tmp_path: Path, cells: list[str]) -> None:

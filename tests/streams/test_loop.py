@@ -13,11 +13,16 @@ from pathlib import Path
 import pytest
 from contract.cases import TOY_CASE, TOY_STREAM
 from contract.harness import LOGS, drain, feed, workers
+from contract.toy import TOY, ToyWire
 
-from opintel.streams.ingest import create_topics
+from opintel.detector import Message
+from opintel.finding import NS
+from opintel.streams.ingest import Ingester, create_topics
 from opintel.streams.log import Aside, Entry
 from opintel.streams.loop import STALLED_EXIT, Stop, Watchdog, run
 from opintel.streams.vitals import Stored, Vitals, lag, stream_status
+
+T0 = 1_700_000_000 * NS
 
 
 class Counted:
@@ -85,14 +90,14 @@ def child(turn: float, patience: float) -> subprocess.Popen[str]:
 def test_a_signal_leaves_orderly(number: signal.Signals) -> None:
     started = child(0.05, 60)
     os.kill(started.pid, number)
-    out, _ = started.communicate(timeout=10)
+    out, _ = started.communicate(timeout=60)
     assert out.endswith("closed\n")
     assert started.returncode == 0
 
 
 def test_a_hanging_service_is_told_with_its_stack_and_the_process_ends() -> None:
     started = child(60, 0.3)
-    _, err = started.communicate(timeout=20)
+    _, err = started.communicate(timeout=60)
     assert started.returncode == STALLED_EXIT
     assert "service sleeper has not come back" in err
     assert "in step" in err
@@ -127,7 +132,7 @@ def test_a_process_that_was_paused_does_not_hang() -> None:
     paused.send_signal(signal.SIGCONT)
     assert paused.stdout.readline() == "turn\n"
     paused.send_signal(signal.SIGTERM)
-    out, err = paused.communicate(timeout=10)
+    out, err = paused.communicate(timeout=60)
     assert paused.returncode == 0, err
     assert out.endswith("closed\n")
     assert "has not come back" not in err
@@ -163,6 +168,18 @@ def test_status_counts_lag_asides_and_the_watermark(tmp_path: Path) -> None:
     assert after.watermark is not None
     bus.append([Entry(TOY_STREAM.topic, 2, b"junk")])
     assert stream_status(bus, TOY_STREAM).watermark == after.watermark
+
+
+def test_a_file_withholds_nothing_however_old_it_is(tmp_path: Path) -> None:
+    bus = LOGS["sqlite"](tmp_path)
+    long_after = T0 + 1000 * TOY_STREAM.interval
+    ingester = Ingester(bus, TOY_STREAM, TOY, ToyWire(), "files:a", live=False)
+    ingester.take([Message(f"a.k1 {T0} 1".encode())], 1, long_after)
+    ingester.finish(long_after)
+    status = stream_status(bus, TOY_STREAM)
+    assert status.arrival == long_after
+    assert not status.live
+    assert status.withheld is None
 
 
 def test_metrics_pass_promtool(part: Callable[[str], Path], tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from faults.rig import Site, Story, tell
+from faults.rig import Site, Story, shared_story
 
 from opintel.demo.broker import Broker
 from opintel.streams.checkpoints import FORMAT
@@ -28,7 +28,6 @@ EARLIER = "d181d014a3f207ec4d51d775d3a3b0a2273e0861"
 ORDER = ("console", "delivery", "alerts", "stage2", "stage1 a", "stage1 b", "ingest")
 SIGNS = {"console": "console: ", "delivery": "", "alerts": "are ours", "ingest": "are ours"}
 """What a service says when it is at work; stages say what checkpoint they begin with."""
-HOURS = 3.0
 PIECE = 250
 """Messages that appear at once: fewer than any build takes at a time."""
 
@@ -62,11 +61,12 @@ def builds(tmp_path_factory: pytest.TempPathFactory) -> Builds:
         tar.extractall(folder / "earlier", filter="data")
     tree = shutil.copytree(REPOSITORY, folder / "today", ignore=shutil.ignore_patterns(".?*", "__pycache__"))
     earlier, today = installed(folder / "earlier"), installed(tree)
-    source = tree / "opintel/streams/checkpoints.py"
+    raised = Build(shutil.copytree(today.folder, folder / "raised.installed"), tree)
+    source = raised.folder / "opintel/streams/checkpoints.py"
     text, changed = re.subn(r"(?m)^FORMAT = \d+$", f"FORMAT = {FORMAT + 1}", source.read_text())
     assert changed == 1
     source.write_text(text)
-    return Builds(earlier, today, installed(tree.rename(folder / "raised")))
+    return Builds(earlier, today, raised)
 
 
 def installed(tree: Path) -> Build:
@@ -84,9 +84,9 @@ def installed(tree: Path) -> Build:
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
-    told = tell(tmp_path_factory.mktemp("undisturbed"), HOURS, False)
-    lines = b"".join(told.pieces).splitlines(keepends=True)
-    return told._replace(pieces=[b"".join(lines[n : n + PIECE]) for n in range(0, len(lines), PIECE)])
+    whole = shared_story(tmp_path_factory)
+    lines = b"".join(whole.pieces).splitlines(keepends=True)
+    return whole._replace(pieces=[b"".join(lines[n : n + PIECE]) for n in range(0, len(lines), PIECE)])
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ class FileSink(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def open(self, secrets: Mapping[str, str]) -> JsonLines:
         """The sink; ValueError where nothing can be appended at the path."""
         path = Path(self.path)
-        if not self.path or path.is_dir():
+        if not self.path or (path.exists() and not path.is_file()):  # a device or pipe has no end to look at
             raise ValueError(f"path: expected a file, got {self.path!r}")
         if not path.parent.is_dir():
             raise ValueError(f"path: there is no folder {path.parent}")

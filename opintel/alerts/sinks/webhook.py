@@ -92,13 +92,13 @@ class Webhook:
         try:
             follow = {"trace": deadline.follow}
             with self._client.stream("POST", self._url, content=body, headers=headers, extensions=follow) as answer:
-                told = clean(_head(answer).decode("utf-8", "replace"), 200)
+                begins = clean(_head(answer).decode("utf-8", "replace"), 200)
         except httpx.HTTPError as error:
             late = f"no answer within {self._timeout:g} s; " if deadline.passed else ""
             return Receipt("retry", clean(f"{late}{type(error).__name__}: {error}", 200))
         finally:
             deadline.cancel()
-        detail = f"HTTP {answer.status_code} {told}".strip()
+        detail = f"HTTP {answer.status_code} {begins}".strip()
         if answer.is_success:
             return Receipt("sent", detail)
         if answer.is_redirect:

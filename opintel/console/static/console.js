@@ -21,12 +21,12 @@ function amount(value, unit) {
   return size >= 1000 ? Math.round(value).toLocaleString("en") : String(Number(value.toPrecision(3)));
 }
 
-function drawSeries(box, told) {
+function drawSeries(box, series) {
   const readout = box.closest("figure").querySelector(".readout");
-  const hasBand = told.low !== null;
+  const hasBand = series.low !== null;
   const axis = { stroke: color("--muted"), grid: { stroke: color("--grid"), width: 1 }, ticks: { show: false }, font: `11px ${color("--sans")}` };
   const times = (u, splits) => splits.map((s, i) => (i === 0 || day(s) !== day(splits[i - 1]) ? `${clock(s)}\n${day(s)}` : clock(s)));
-  const there = [...told.values.filter((v) => v !== null), ...(told.low || []), ...(told.high || [])];
+  const there = [...series.values.filter((v) => v !== null), ...(series.low || []), ...(series.high || [])];
   const highest = Math.max(...there), lowest = Math.min(...there);
   // zero belongs in the picture unless all is far from it
   const far = lowest > highest / 2, most = Math.max(highest, 0), least = far ? lowest - 0.06 * (highest - lowest) : Math.min(lowest, 0);
@@ -37,26 +37,26 @@ function drawSeries(box, told) {
     width: box.clientWidth, height: box.clientHeight, legend: { show: false }, padding: [8, 16, 0, 0],
     tzDate: (s) => uPlot.tzDate(new Date(s * 1000), "Etc/UTC"),
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 8 } },
-    scales: { x: { time: true, range: (u, from, to) => [from, Math.max(to, told.marked ? told.marked[1] : to)] }, y: { range: [least, most === least ? least + 1 : most + 0.06 * (most - least)] } },
-    axes: [{ ...axis, values: times, size: 42, space: 64, gap: 9 }, { ...axis, values: (u, s) => s.map((v) => amount(v, told.unit)), size: 52 }],
+    scales: { x: { time: true, range: (u, from, to) => [from, Math.max(to, series.marked ? series.marked[1] : to)] }, y: { range: [least, most === least ? least + 1 : most + 0.06 * (most - least)] } },
+    axes: [{ ...axis, values: times, size: 42, space: 64, gap: 9 }, { ...axis, values: (u, s) => s.map((v) => amount(v, series.unit)), size: 52 }],
     series: hasBand ? [{}, edge, edge, line] : [{}, line],
     bands: hasBand ? [{ series: [2, 1], fill: color("--band") }] : [],
     hooks: {
       drawClear: [(u) => {
-        if (!told.marked) return;
-        const [from, to] = told.marked.map((s) => Math.min(Math.max(u.valToPos(s, "x", true), u.bbox.left), u.bbox.left + u.bbox.width));
+        if (!series.marked) return;
+        const [from, to] = series.marked.map((s) => Math.min(Math.max(u.valToPos(s, "x", true), u.bbox.left), u.bbox.left + u.bbox.width));
         u.ctx.fillStyle = color("--span");
         u.ctx.fillRect(from, u.bbox.top, Math.max(to - from, 2), u.bbox.height);
       }],
       setCursor: [(u) => {
         const i = u.cursor.left >= 0 ? u.cursor.idx : null;
         if (i === null || i === undefined) { readout.textContent = ""; return; }
-        const usual = hasBand ? `, expected ${amount(told.low[i], told.unit)} to ${amount(told.high[i], told.unit)}` : "";
-        readout.textContent = `${clock(told.times[i])} UTC: ${amount(told.values[i], told.unit)}${usual}`;
+        const usual = hasBand ? `, expected ${amount(series.low[i], series.unit)} to ${amount(series.high[i], series.unit)}` : "";
+        readout.textContent = `${clock(series.times[i])} UTC: ${amount(series.values[i], series.unit)}${usual}`;
       }],
     },
   };
-  const data = hasBand ? [told.times, told.low, told.high, told.values] : [told.times, told.values];
+  const data = hasBand ? [series.times, series.low, series.high, series.values] : [series.times, series.values];
   const chart = new uPlot(options, data, box);
   return { destroy: () => chart.destroy(), resize: () => chart.setSize({ width: box.clientWidth, height: box.clientHeight }) };
 }

@@ -109,21 +109,24 @@ def _batches(file: BinaryIO, end: int) -> Iterator[StoredBatch]:
         if body > end:
             raise Short(HALF)
         try:
-            told = ipc.described(memoryview(_piece(file, at + 8, body)))
+            message = ipc.described(memoryview(_piece(file, at + 8, body)))
         except ipc.FAULTS as error:
             raise Broken(f"no Arrow message at byte {at}: {error}") from error
-        place = (at, body + told.body)
+        place = (at, body + message.body)
         if place[1] > end:
             raise Short(HALF)
-        if told.kind == ipc.SCHEMA:
+        if message.kind == ipc.SCHEMA:
             schema, dictionaries = [place], {}
-        elif told.kind == ipc.DICTIONARY:
-            dictionaries[told.dictionary] = [*(dictionaries.get(told.dictionary, ()) if told.delta else ()), place]
-        elif told.kind == ipc.RECORD_BATCH and told.rows:
-            if told.rows < 0 or not schema:
+        elif message.kind == ipc.DICTIONARY:
+            dictionaries[message.dictionary] = [
+                *(dictionaries.get(message.dictionary, ()) if message.delta else ()),
+                place,
+            ]
+        elif message.kind == ipc.RECORD_BATCH and message.rows:
+            if message.rows < 0 or not schema:
                 raise Broken(f"no record batch at byte {at}")
             found += 1
-            yield StoredBatch(*place, told.rows, found, schema + [d for its in dictionaries.values() for d in its])
+            yield StoredBatch(*place, message.rows, found, schema + [d for its in dictionaries.values() for d in its])
         at = place[1]
     if not found:
         raise Broken("no record batch with rows")

@@ -13,7 +13,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import pyarrow as pa
@@ -23,13 +23,15 @@ from opintel.detector import Message
 from opintel.durations import Duration
 from opintel.paths import FilePath
 from opintel.streams.connectors import MAX_BODY, Listened
+from opintel.streams.connectors.identity import File
 from opintel.streams.log import LogUnavailable
 from opintel.streams.stream import Stream
 
 MAX_FILE = 256 << 20
 """Bytes of a file, which is read as a whole."""
 MAX_MESSAGE = 8 << 20
-"""Bytes of a record batch that is one message; a larger one is several."""
+"""Bytes of a record batch that is one message; a larger one is several. One of more than twice as many, because of a
+dictionary or a row, is refused."""
 MAX_READ = 64 << 20
 """Bytes of messages after which a read ends before its limit."""
 _MAGIC, _END_OF_STREAM = b"ARROW1", b"\xff\xff\xff\xff\x00\x00\x00\x00"
@@ -68,7 +70,8 @@ class ArrowDir:
     def __init__(self, path: Path, *, delay: int = 0) -> None:
         self._path, self.delay = path, delay
         self._waited_for = ""
-        self._kept: tuple[str, list[tuple[bytes, str]]] = ("", [])
+        self._all_shown, self._until = False, 0
+        self._kept: tuple[str, list[Part]] = ("", [])
         """The file that was opened last, and its messages."""
 
     def read(self, position: Any, limit: int, first: int = 0) -> tuple[list[Message], Any]:
@@ -78,9 +81,10 @@ class ArrowDir:
         room = MAX_READ
         for name, messages in self._files(place.file):
             begin = place.messages if name == place.file else 0
-            for n, (body, form) in enumerate(messages[begin:], begin):
+            for n, part in enumerate(messages[begin:], begin):
                 if len(out) == limit or room <= 0:
                     return out, msgspec.to_builtins(place)
+                body, form = part.packed()
                 out.append(Message(body, name, n, first + len(out), form))
                 room -= len(body)
                 place = DirectoryPosition(name, n + 1)
@@ -88,8 +92,11 @@ class ArrowDir:
         return out, position if position is None and not place.file else msgspec.to_builtins(place)
 
     def listened(self, position: Any, now: int) -> Listened:
-        """All that is there is shown."""
-        return Listened(now)
+        """All that is there is shown, unless a file is waited for: what it holds, and those behind it, has not been."""
+        if self._all_shown:
+            self._until = now
+        name = self._waited_for
+        return Listened(self._until, name and f"{self._path / name}, which is not complete, and what follows")
 
     def between(self, before: Any, after: Any, first: int = 0) -> list[Message]:
         """The messages between two positions once more; those of a file that is gone are missing."""
@@ -101,15 +108,17 @@ class ArrowDir:
                 break
             start = begin.messages if name == begin.file else 0
             stop = end.messages if name == end.file else len(messages)
-            for n, (body, form) in enumerate(messages[start:stop], start):
+            for n, part in enumerate(messages[start:stop], start):
+                body, form = part.packed()
                 out.append(Message(body, name, n, first + len(out), form))
         return out
 
     def close(self) -> None:
         """Nothing is held open."""
 
-    def _files(self, begin: str) -> Iterator[tuple[str, list[tuple[bytes, str]]]]:
+    def _files(self, begin: str) -> Iterator[tuple[str, list[Part]]]:
         """The complete files from `begin` on, as far as all before them are complete."""
+        waited_for, self._all_shown = "", False
         try:
             names = sorted(entry.name for entry in os.scandir(self._path) if _is_ours(entry))
             for name in names:
@@ -118,16 +127,18 @@ class ArrowDir:
                 if self._kept[0] != name:
                     body = self._whole(self._path / name)
                     if body is None:
-                        self._wait(name)
-                        return
+                        waited_for = name
+                        break
                     self._kept = (name, list(_messages(body)))
                 yield self._kept
+            self._wait(waited_for)
+            self._all_shown = not waited_for
         except OSError as error:
             raise LogUnavailable(f"{self._path}: {error.strerror or error}") from error
 
     def _whole(self, path: Path) -> bytes | None:
         """A file's bytes, at most one more than MAX_FILE; None while it is being written."""
-        with path.open("rb") as file:
+        with File(path.name, path, path.suffix).open() as file:
             head = file.read(_HEAD)
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - _HEAD))
@@ -136,34 +147,53 @@ class ArrowDir:
             if begun and not ended and size <= MAX_FILE:
                 return None
             file.seek(0)
-            return file.read(MAX_FILE + 1)
+            return file.read(min(size, MAX_FILE + 1))
 
     def _wait(self, name: str) -> None:
-        if self._waited_for != name:
+        if name and self._waited_for != name:
             log.warning("%s is not complete; it and what comes behind it are read when it is", self._path / name)
         self._waited_for = name
 
 
 def _is_ours(entry: os.DirEntry[str]) -> bool:
-    return entry.name.endswith(".arrow") and not entry.name.startswith(".") and entry.is_file()
+    """Whether it is read: a regular file, as links may lead out of the folder."""
+    return entry.name.endswith(".arrow") and not entry.name.startswith(".") and entry.is_file(follow_symlinks=False)
 
 
-def _messages(body: bytes) -> Iterator[tuple[bytes, str]]:
-    """(body, form) of each message of a file."""
+class Part(NamedTuple):
+    """A message of a file."""
+
+    batch: Any
+    """A view of its rows; packed only when it is asked for, as a dictionary is packed with each message."""
+    refusal: str = ""
+    """What is damaged, instead of rows."""
+
+    def packed(self) -> tuple[bytes, str]:
+        """Its body and form."""
+        if self.refusal:
+            return self.refusal.encode()[:MAX_BODY], "refused"
+        return _packed(self.batch), "json"
+
+
+def _messages(body: bytes) -> Iterator[Part]:
+    """The messages of a file."""
     if len(body) > MAX_FILE:
-        yield f"a file of more than {MAX_FILE >> 20} MiB; expected several".encode(), "refused"
+        yield Part(None, f"a file of more than {MAX_FILE >> 20} MiB; expected several")
         return
     if not is_arrow(body):
-        yield b"expected an Arrow IPC file or stream", "refused"
+        yield Part(None, "expected an Arrow IPC file or stream")
         return
     try:
         for batch in pa.ipc.open_stream(checked(body, dictionaries=True)):
             batch.validate(full=True)
             rows = max(1, batch.num_rows // max(1, math.ceil(batch.nbytes / MAX_MESSAGE)))
             for at in range(0, batch.num_rows, rows):
-                yield _packed(batch.slice(at, rows)), "json"
+                part = batch.slice(at, rows)
+                large = part.nbytes > 2 * MAX_MESSAGE
+                reason = f"expected at most {2 * MAX_MESSAGE} bytes a message, got {part.nbytes}" if large else ""
+                yield Part(part, reason)
     except FAULTS as error:
-        yield f"damaged: {type(error).__name__}: {error}".encode()[:MAX_BODY], "refused"
+        yield Part(None, f"damaged: {type(error).__name__}: {error}")
 
 
 def _packed(batch: pa.RecordBatch) -> bytes:

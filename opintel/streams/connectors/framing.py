@@ -9,11 +9,12 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Generator, Iterator
+from functools import partial
 from itertools import islice
 from typing import BinaryIO, NamedTuple
 
 from opintel.streams.connectors import MAX_BODY, arrow, columnar, cut, parquet
-from opintel.tables import CsvForm, Table
+from opintel.tables import CsvForm, CsvTable
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".txt", ".parquet", ".arrow")
 """Of files that have messages in them."""
@@ -21,6 +22,8 @@ MAX_DOCUMENT = 64 << 20
 """Bytes of a `.json` file, which is one message."""
 MAX_LINE = 16 << 20
 """Bytes in which a line has to end: it is cut there, whether it may end later or not, and the rest passed over."""
+MAX_RECORD = 1 << 17
+"""Bytes in which a quote of CSV has to be closed; the longest cell that Python's reader takes is as long."""
 SCAN = 64 << 20
 """Bytes that are passed over in one piece."""
 MAX_HEADING = 1 << 16
@@ -41,7 +44,7 @@ class Frame(NamedTuple):
     """Where in the file the next one starts."""
     form: str
     """As in `Message`."""
-    table: Table | None = None
+    table: CsvTable | None = None
     """As in `Message`."""
 
 
@@ -147,7 +150,7 @@ def _csv(file: BinaryIO, form: CsvForm, offset: int, end: int, final: bool) -> I
         return
     column = _column(cells)
     names = [name.strip() for name in cells]
-    table = Table(used=tuple(names[column : column + 1]), dropped=tuple(names[:column] + names[column + 1 :]))
+    table = CsvTable(used=tuple(names[column : column + 1]), dropped=tuple(names[:column] + names[column + 1 :]))
     for body, after in _texts(file, header, column, offset, end, final):
         yield Frame(body, after, "text", table)
 
@@ -171,8 +174,8 @@ def _texts(
 ) -> Iterator[tuple[bytes, int]]:
     """One text a CSV row, that of a column.
 
-    A row that is no CSV (a quote that is not closed within MAX_BODY bytes or the file, an oversized field) is the text
-    of its first line as it stands; the next line starts afresh. Blank lines are no rows.
+    A row that is no CSV (a quote that is not closed within MAX_RECORD bytes or the file, an oversized field) is the
+    text of its first line as it stands; the next line starts afresh. Blank lines are no rows.
     """
     for cells, raw, after in _records(file, max(offset, header.after), end, final):
         if cells is None:
@@ -203,26 +206,33 @@ class _Record(NamedTuple):
 
 def _records(file: BinaryIO, offset: int, end: int, final: bool) -> Iterator[_Record]:
     """Each record, blank lines among them."""
+    unclosed = _Unclosed()
     while True:
-        feed = _Feed(file, offset, end, final)
+        feed = _Feed(file, offset, end, final, unclosed)
         reader = csv.reader(feed)
+        error = False
         while True:
             feed.begin, feed.raw = offset, []
             try:
                 cells = next(reader, None)
                 broken = feed.ended
             except csv.Error:
-                cells, broken = [], True
+                cells, broken, error = [], True, True
             if cells is None:
                 return
-            if broken:
+            if broken or feed.skipped:
                 break
             offset = feed.offset
             yield _Record(cells, b"\n".join(feed.raw), offset)
             if offset - feed.begin >= MAX_LINE:
                 return
-        if feed.ended and not feed.overlong and not final:
+        waits = feed.ended and not feed.overlong and not final
+        if feed.skipped and (waits or not broken):
+            unclosed = _Unclosed()  # this matters what stands in the lines that were skipped: once more, with them
+            continue
+        if waits:
             return
+        unclosed = feed.left_open(error)
         begin = offset
         line, offset = next(_lines(file, offset, end, final))
         yield _Record(None, line.removesuffix(b"\r"), offset)
@@ -230,16 +240,34 @@ def _records(file: BinaryIO, offset: int, end: int, final: bool) -> Iterator[_Re
             return
 
 
+class _Unclosed(NamedTuple):
+    """Lines of a record that is no CSV. A quote is open at the end of each, so a record that begins in one of them and
+    is open at its end is open after the last: not each of thousands of such lines need be read to MAX_RECORD.
+    """
+
+    first: int = 0
+    last: int = 0
+    """Where the first and the last of them end; 0 where there are none."""
+    error: bool = False
+    """The line that follows is no CSV."""
+
+
 class _Feed:
     """Lines for one `csv.reader`, which takes just those of the record that it is reading."""
 
-    def __init__(self, file: BinaryIO, offset: int, end: int, final: bool) -> None:
-        self._lines = _lines(file, offset, end, final)
+    def __init__(self, file: BinaryIO, offset: int, end: int, final: bool, unclosed: _Unclosed) -> None:
+        self._lines_from = partial(_lines, file, end=end, final=final)
+        self._lines = self._lines_from(offset)
+        self._unclosed = unclosed
         self.offset = offset
         self.begin = offset
         """Where the record starts that is being read."""
         self.raw: list[bytes] = []
         """Its lines."""
+        self._first = self._before = offset
+        """Where its first line ends, and its last but one."""
+        self.skipped = False
+        """Lines of it are not among them, as they close no quote."""
         self.ended = False
         """No line was left for the record that is being read."""
         self.overlong = False
@@ -248,13 +276,24 @@ class _Feed:
         return self
 
     def __next__(self) -> str:
-        self.overlong = self.offset - self.begin > MAX_BODY
+        if self.raw and not self.skipped and self._unclosed.first <= self.offset < self._unclosed.last:
+            self.skipped, self.offset = True, self._unclosed.last
+            self._lines = self._lines_from(self.offset)
+        self.overlong = self.offset - self.begin > MAX_RECORD or (self.skipped and self._unclosed.error)
         line, after = (b"", 0) if self.overlong else next(self._lines, (b"", 0))
         if not after:
             self.ended = True
             raise StopIteration
         if self.offset == 0:
             line = line.removeprefix(_BOM)
-        self.offset = after
+        if not self.raw:
+            self._first = after
+        self._before, self.offset = self.offset, after
         self.raw.append(line)
         return line.decode("utf-8", "surrogateescape") + "\n"
+
+    def left_open(self, error: bool) -> _Unclosed:
+        """What is known of the lines of its last record, which is no CSV, from `error` on."""
+        last = self._before if error else self.offset
+        first = self._unclosed.first if self.skipped else self._first
+        return _Unclosed(first, last, error or (self.skipped and self._unclosed.error)) if first < last else _Unclosed()

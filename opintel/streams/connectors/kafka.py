@@ -171,8 +171,8 @@ class KafkaSource:
             if before is not None and before.epoch == topic[0]:
                 following = before.following[: topic[1]]
             elif before is not None:
-                told = "the topic was re-created; what was unread in the old one is lost"
-                messages.append(Message(told.encode(), name, -1, first + len(messages), "gap"))
+                text = "the topic was re-created; what was unread in the old one is lost"
+                messages.append(Message(text.encode(), name, -1, first + len(messages), "gap"))
             following += [self._reader.start(name, p) for p in range(len(following), topic[1])]
             stands[name] = Stand(topic[0], following)
         if not self._ends:
@@ -184,9 +184,9 @@ class KafkaSource:
                         lost.append(f"{end} to {at - 1} of partition {p}")
                         stand.following[p] = end
                 if lost:
-                    told = f"the topic has lost its tail: offsets {', '.join(lost[:10])} had been read and are gone"
+                    text = f"the topic has lost its tail: offsets {', '.join(lost[:10])} had been read and are gone"
                     more = f"; so it is with {len(lost) - 10} more partitions" if lost[10:] else ""
-                    messages.append(Message((told + more).encode(), name, -1, first + len(messages), "gap"))
+                    messages.append(Message((text + more).encode(), name, -1, first + len(messages), "gap"))
         return stands, messages
 
     def _topic(self, name: str) -> tuple[str, int]:
@@ -231,8 +231,8 @@ class KafkaSource:
         upto = items[0][0] if items else stop
         if upto is not None and upto > at and (start := self._reader.start(topic, partition)) > at:
             start = min(start, upto)
-            told = f"offsets {at} to {start - 1} fell out of the topic's retention unread"
-            messages.append(Message(told.encode(), place, -1, first + len(messages), "gap"))
+            text = f"offsets {at} to {start - 1} fell out of the topic's retention unread"
+            messages.append(Message(text.encode(), place, -1, first + len(messages), "gap"))
             at = start
         for offset, value, _ in items:
             index = first + len(messages)

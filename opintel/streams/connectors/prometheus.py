@@ -38,7 +38,7 @@ MAX_BYTES, MAX_SAMPLES = 16 << 20, 100_000
 """Of an answer: what a wire reads of one message."""
 ANSWER = 10.0
 """s that an answer may take, from the connection to its last byte."""
-TOLD = 300
+REASON = 300
 """Characters of what Prometheus says of a query that it refuses."""
 MS = NS // 1000
 _HOST = re.compile(r"(?!xn--)[A-Za-z0-9_-]+(\.(?!xn--)[A-Za-z0-9_-]+)*\.?")
@@ -248,10 +248,10 @@ class PrometheusSource:
     def _refusal(self, status: int, body: bytes) -> Exception:
         """What to raise for an answer that is Prometheus' own word against a query, or else a proxy's between us."""
         try:
-            told = _error.decode(body.decode()).error
+            reason = _error.decode(body.decode()).error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return LogUnavailable(f"{self._name} answers {status}, and not as Prometheus does")
-        plain = "".join(c if c.isprintable() else " " for c in told[:TOLD])
+        plain = "".join(c if c.isprintable() else " " for c in reason[:REASON])
         return _Refused(f"Prometheus refuses the query: {plain}", shorter=status == 422)
 
 

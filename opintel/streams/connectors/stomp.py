@@ -137,7 +137,7 @@ class StompSource:
             try:
                 self._connection.disconnect()
             except (self._stomp.exception.StompException, OSError) as error:
-                log.info("%s: left without a farewell: %s", self._name, error)
+                log.info("%s: left without a DISCONNECT: %s", self._name, error)
         self._connection = None
 
     @property

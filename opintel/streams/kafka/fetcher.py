@@ -168,13 +168,13 @@ class Fetcher:
                 include_topic_authorized_operations=False,
             )
             response = await self._manager.send(request)
-            (told,) = response.topics
-            if told.error_code == NO_TOPIC:
+            (answer,) = response.topics
+            if answer.error_code == NO_TOPIC:
                 return None
-            if told.error_code:
-                raise for_code(told.error_code)(f"topic {topic}")
-            leaders = {p.partition_index: p.leader_id for p in told.partitions}
-            return KnownTopic(told.topic_id, leaders, time.monotonic())
+            if answer.error_code:
+                raise for_code(answer.error_code)(f"topic {topic}")
+            leaders = {p.partition_index: p.leader_id for p in answer.partitions}
+            return KnownTopic(answer.topic_id, leaders, time.monotonic())
 
         return await self.patiently(once, f"asking for topic {topic}")
 
@@ -265,11 +265,11 @@ class Fetcher:
     def _answers(self, response: Any) -> dict[TopicPartition, Fetched]:
         names = {known.id: topic for topic, known in list(self.known.items())}
         answers = {}
-        for told in response.responses:
-            topic = names.get(told.topic_id)
+        for answer in response.responses:
+            topic = names.get(answer.topic_id)
             if topic is None:
                 continue  # forgotten meanwhile
-            for part in told.partitions:
+            for part in answer.partitions:
                 aborted = [(a.producer_id, a.first_offset) for a in part.aborted_transactions or ()]
                 answers[topic, part.partition_index] = Fetched(
                     part.records or b"", part.log_start_offset, part.last_stable_offset, aborted, part.error_code
@@ -290,11 +290,11 @@ class Fetcher:
                 min_version=4,
             )
             response = await self._manager.send(request, leader)
-            told = response.topics[0].partitions[0]
-            if told.error_code:
+            answer = response.topics[0].partitions[0]
+            if answer.error_code:
                 await self.check(place[0])
-                raise for_code(told.error_code)(f"{place[0]}-{place[1]}")
-            return int(told.offset)
+                raise for_code(answer.error_code)(f"{place[0]}-{place[1]}")
+            return int(answer.offset)
 
         return await self.patiently(once, f"asking where {place[0]}-{place[1]} stands")
 

@@ -57,7 +57,7 @@ class GroupMembership:
         self._session = session
         self._changed = threading.Condition()
         self._owned: frozenset[int] = frozenset()
-        self._told: frozenset[int] = frozenset()
+        self._returned: frozenset[int] = frozenset()
         self._held: frozenset[int] = frozenset()
         """What `owned` returned last; what it had returned when `released` was last called."""
         self._error: Exception | None = None
@@ -69,12 +69,12 @@ class GroupMembership:
         with self._changed:
             if self._error is not None:
                 raise LogError(f"group {self._group}: {self._error}") from self._error
-            self._told = self._owned
-            return self._told
+            self._returned = self._owned
+            return self._returned
 
     def released(self) -> None:
         with self._changed:
-            self._held = self._told
+            self._held = self._returned
             self._changed.notify_all()
 
     def close(self) -> None:
@@ -84,7 +84,7 @@ class GroupMembership:
         self._thread.join(CLOSE)
 
     def _run(self) -> None:
-        told = ""
+        logged = ""
         try:
             while not self._leaving.is_set():
                 try:
@@ -93,9 +93,9 @@ class GroupMembership:
                     raise
                 except KafkaError as error:
                     reason = str(error) or type(error).__name__
-                    if reason != told:
+                    if reason != logged:
                         log.warning("group %s: %s; joining when it can be reached", self._group, reason)
-                    told = reason
+                    logged = reason
                     self._lose(self._owned)
                     self._leaving.wait(PAUSE)
         except Exception as error:  # raised in the thread that asks
@@ -140,7 +140,7 @@ class GroupMembership:
             self._owned = self._owned - lost
 
             def let_go() -> bool:
-                return self._leaving.is_set() or not (self._told | self._held) & lost
+                return self._leaving.is_set() or not (self._returned | self._held) & lost
 
             if not self._changed.wait_for(let_go, wait) and wait:
                 log.warning(

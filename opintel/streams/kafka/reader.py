@@ -52,7 +52,7 @@ class _End:
 
     def __init__(self, position: int, now: float) -> None:
         self.position = position
-        self.told = self.asked = now
+        self.empty = self.asked = now
         """When the broker said last that nothing is there; when a reader wanted to know."""
         self.listening = False
 
@@ -323,7 +323,7 @@ class Reader:
             if end is None or end.position != at or at < self._known_end.get(place, 0):
                 return False
             end.asked = now
-            fresh = end.listening or now - end.told < FRESH
+            fresh = end.listening or now - end.empty < FRESH
         self._listen(place)
         return fresh
 
@@ -334,7 +334,7 @@ class Reader:
             if end is None or end.position != at:
                 self._ends[place] = _End(at, time.monotonic())
             else:
-                end.told = end.asked = time.monotonic()
+                end.empty = end.asked = time.monotonic()
         self._listen(place)
 
     def _listen(self, place: TopicPartition) -> None:
@@ -390,4 +390,4 @@ class Reader:
                     if batches.more():  # of several partitions, a broker cuts all but the first anywhere
                         self._put((place, position), batches)
                 else:
-                    end.told = now
+                    end.empty = now

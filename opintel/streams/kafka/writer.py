@@ -58,8 +58,8 @@ class Writer:
         try:
             sent = [(e, producer.send(e.topic, e.value, e.key or None, partition=e.partition)) for e in entries]
             for entry, future in sent:
-                told = future.get(timeout=max(until - time.monotonic(), 0.1))
-                ends[entry.topic, entry.partition] = told.offset + 1
+                stored = future.get(timeout=max(until - time.monotonic(), 0.1))
+                ends[entry.topic, entry.partition] = stored.offset + 1
         except (MessageSizeTooLargeError, RecordListTooLargeError) as error:
             self._drop(producer)
             raise self._too_large(max(entries, key=lambda e: len(e.value))) from error
