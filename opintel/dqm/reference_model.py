@@ -34,6 +34,8 @@ STRANGE = 1e-4
 """A reference counts as not given where its p, in a model of the others, is below this over their number."""
 STRANGE_SHARE = 1.0 / 3.0
 """At most so many of them."""
+ROUNDS = 3
+"""Times that odd references are looked for, one after the other is gone."""
 TAIL = float(np.log(5.0))
 """−ln p from which on it is measured how p falls off: a fifth of the references."""
 CLIPPED = 6.0
@@ -196,7 +198,7 @@ def _fitted(contents: Floats) -> tuple[Variation, Scatter, NDArray[np.int64]]:
     enough = good.sum(axis=0) >= NEEDED
     contents = np.where(good[..., None] & enough[:, None], contents, 1.0)  # of the others nothing is said
     good |= ~enough
-    for _ in range(int(good.sum(axis=0).max() * STRANGE_SHARE)):
+    for _ in range(ROUNDS):
         left = good & ~lone(contents, good)
         left = np.where(left.sum(axis=0) >= NEEDED, left, good)
         if np.array_equal(left, good):
