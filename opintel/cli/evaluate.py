@@ -38,14 +38,14 @@ def command(what: str, paths: tuple[Path, ...], as_json: bool) -> None:
     if as_json:
         print_json(document)
     elif what == "templates":
-        _print([*document["files"], {"name": "mean", **document["mean"]}])
+        print_table([*document["files"], {"name": "mean", **document["mean"]}])
     elif "folders" in document:
         for folder in document["folders"]:
-            _print([{"measure": name, "value": value} for name, value in _flat(folder)])
+            print_table([{"measure": name, "value": value} for name, value in _flat(folder)])
     else:
-        _print([{"kind": kind, **row} for kind, row in document["kinds"].items()])
+        print_table([{"kind": kind, **row} for kind, row in document["kinds"].items()])
         incidents, false, stories = (document[key] for key in ("incidents", "false_incidents", "stories"))
-        click.echo(f"{incidents} incidents, {false} false, in {stories} stories")
+        click.echo(f"{incidents} incidents, {false} false, in {stories} {'story' if stories == 1 else 'stories'}")
 
 
 def _templates(paths: tuple[Path, ...]) -> dict[str, Any]:
@@ -133,14 +133,16 @@ def _judged(stories: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _print(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
+def print_table(rows: list[dict[str, Any]]) -> None:
+    """Rows of measures, the keys of the first as headings."""
     from rich.table import Table
+
+    from opintel.cli.shown import wide_console
 
     table = Table(header_style="bold")
     for column in rows[0]:
-        table.add_column(column)
+        table.add_column(column.replace("_", " "))
     for row in rows:
         cells = (row.get(column) for column in rows[0])
         table.add_row(*("" if c is None else f"{c:,.3f}" if isinstance(c, float) else str(c) for c in cells))
-    Console().print(table)
+    wide_console().print(table)

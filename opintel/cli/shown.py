@@ -5,7 +5,10 @@ Texts are untrusted: control characters never reach it.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 SHOWN = 40
 PIPED = 200
@@ -28,23 +31,44 @@ def print_incidents(incidents: list[dict[str, Any]]) -> None:
 
 
 def print_findings(findings: list[dict[str, Any]]) -> None:
-    """A table of findings, the newest last."""
-    rows = [
-        [
-            _clean(f["window"]["end"][:16]),
-            _clean(f["kind"]),
-            _clean("" if f["log10_p"] is None else f"{f['log10_p']:.1f}"),
-            _clean(f["summary"]),
-        ]
-        for f in findings[-SHOWN:]
-    ]
-    _print("findings", ["window end", "kind", "log10 p", "summary"], rows, len(findings))
+    """A table of findings, sorted by window end: those of one matter (kind and subject) are one line with their first
+    window, their number and the most surprising of them, the newest of equals. The matter whose last finding is the
+    newest comes last.
+    """
+    matters: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for found in findings:
+        matter = (found["kind"], str(sorted(found["subject"].items())))
+        alike = matters.pop(matter, [])
+        alike.append(found)
+        matters[matter] = alike
+    rows = []
+    for alike in list(matters.values())[-SHOWN:]:
+        most = min(reversed(alike), key=lambda f: (f["severity"] == "info", f["log10_p"] or 0.0))
+        rows.append(
+            [
+                _clean(alike[0]["window"]["end"][:16]),
+                _clean(str(len(alike))),
+                _clean(most["kind"]),
+                _clean("" if most["log10_p"] is None else f"{most['log10_p']:.1f}"),
+                _clean(most["summary"]),
+            ]
+        )
+    columns = ["first window end", "findings", "kind", "log10 p", "the most surprising"]
+    _print(f"{len(findings)} findings, by kind and subject", columns, rows, len(matters))
 
 
 def print_retried(tickets: list[dict[str, Any]]) -> None:
     """A table of tickets that are sent again."""
     rows = [[_clean(one["ticket"]), _clean(one["sink"]), _clean(str(one["messages"]))] for one in tickets]
     _print("tickets to send again", ["key", "sink", "messages"], rows, len(rows))
+
+
+def wide_console() -> Console:
+    """Where tables are printed, of PIPED columns where that is no terminal."""
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=PIPED)
 
 
 def _fate(incident: dict[str, Any]) -> str:
@@ -63,7 +87,6 @@ def _clean(text: str) -> Any:
 def _print(title: str, columns: list[str], rows: list[list[Any]], total: int) -> None:
     if not rows:
         return
-    from rich.console import Console
     from rich.table import Table
 
     shown = f"{title} ({total})" if len(rows) == total else f"{title} ({len(rows)} of {total})"
@@ -73,7 +96,4 @@ def _print(title: str, columns: list[str], rows: list[list[Any]], total: int) ->
     table.add_column(columns[-1], overflow="fold")
     for row in rows:
         table.add_row(*row)
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=PIPED)
-    console.print(table)
+    wide_console().print(table)

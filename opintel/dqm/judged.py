@@ -17,7 +17,7 @@ from opintel.stats.pulls import Tables, pulls, two_sided_log_p
 Shape = tuple[int, ...]
 
 
-class Judged(NamedTuple):
+class PullTests(NamedTuple):
     """What is said of H histograms of B bins each, maps row after row."""
 
     pull: Floats
@@ -38,7 +38,7 @@ class Judged(NamedTuple):
         return np.asarray(np.minimum(self.log_p.argmin(axis=0), 3), dtype=np.int8)
 
 
-def judge_counts(tables: Tables, shape: Shape) -> Judged:
+def judge_counts(tables: Tables, shape: Shape) -> PullTests:
     """Two samples of counts, whatever their totals; `shape` is that of one histogram."""
     a, b, total_a, total_b = tables
     pull, both = pulls(tables), a + b
@@ -55,10 +55,10 @@ def judge_counts(tables: Tables, shape: Shape) -> Judged:
         ]
     )
     _unify(log_p, pull, both)
-    return Judged(pull, difference, log_p)
+    return PullTests(pull, difference, log_p)
 
 
-def judge_differences(difference: Floats, variance: Floats, shape: Shape, *, bound: bool) -> Judged:
+def judge_differences(difference: Floats, variance: Floats, shape: Shape, *, bound: bool) -> PullTests:
     """Differences (H, B), normal with these variances; a variance of 0 is no bin.
 
     `bound` says that the differences of a histogram add up to nothing, as those of shares do.
@@ -80,7 +80,7 @@ def judge_differences(difference: Floats, variance: Floats, shape: Shape, *, bou
     )
     if bound:
         _unify(log_p, pull, variance)
-    return Judged(pull, difference, log_p)
+    return PullTests(pull, difference, log_p)
 
 
 def _normal(difference: Floats, variance: Floats, total: Floats, bound: bool) -> tuple[Floats, Floats]:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from opintel.dqm.comparison import Comparison
 from opintel.dqm.judged import judge_differences
 from opintel.dqm.statistics import largest
-from opintel.dqm.verdicts import Found
+from opintel.dqm.verdicts import Verdicts
 from opintel.stats.counts import Floats
 
 OUTLYING = 6.0
@@ -53,7 +53,7 @@ def compare_means(
         )
     wider = np.asarray(floor, dtype=np.float64)
     wider = np.square(wider.reshape(-1, *(1,) * (value.ndim - 1)) if wider.ndim == 1 else wider)
-    found = Found.room(len(value), value.shape[1:])
+    found = Verdicts.room(len(value), value.shape[1:])
     found.mark(np.ones(len(value), dtype=np.bool_))
     with np.errstate(all="ignore"):  # of bins that are not compared
         expected, error = _combined(others, other_variance)

@@ -19,7 +19,7 @@ from opintel.dqm.bin_tables import LEAST_ENTRIES, Bools, usable
 from opintel.dqm.comparison import TESTS, Comparison
 from opintel.dqm.conditional_pulls import Standouts, standouts
 from opintel.dqm.natural_variation import Variation, learn, lone, recentred
-from opintel.dqm.verdicts import Found
+from opintel.dqm.verdicts import Verdicts
 from opintel.stats.combined_p import log_cauchy, log_sidak
 from opintel.stats.counts import Floats
 from opintel.stats.student_tail import upper_log_p
@@ -125,7 +125,7 @@ class ReferenceModel:
         if contents.ndim not in (2, 3) or contents.shape[-2:] != shape:
             raise ValueError(f"expected observed {shape} or (N, {shape[0]}, {shape[1]}), got {contents.shape}")
         flat = contents.reshape(-1, shape[1])
-        found = Found.room(len(flat), shape[1:])
+        found = Verdicts.room(len(flat), shape[1:])
         found.mark(np.ones(len(flat), dtype=np.bool_))
         step = max(1, BLOCK // (16 * shape[1]))
         with np.errstate(all="ignore"):
@@ -142,13 +142,15 @@ class ReferenceModel:
         changes: dict[str, Any] = {n: part.reshape(-1, shape[0], *part.shape[1:]) for n, part in arrays.items()}
         return replace(answer, **changes)
 
-    def _judge(self, found: Found, at: NDArray[np.int64], contents: Floats, row: NDArray[np.int64]) -> None:
+    def _judge(self, found: Verdicts, at: NDArray[np.int64], contents: Floats, row: NDArray[np.int64]) -> None:
         known, scatter = self._fitted_variation().rows(row), self._scatter.rows(row)
         answers = standouts(known, contents)
         found.log_p[at], found.spoke[at] = _log_p(answers, scatter, known.degrees, contents.shape[1])
         scale = scatter.pull[:, None]
         filled = (contents > 0.0) | (known.share * contents.sum(axis=1, keepdims=True) >= 0.5)
-        found.pull[at] = np.where(filled, answers.pull / scale, 0.0)
+        pull = np.where(filled, answers.pull / scale, 0.0)
+        found.pull[at] = pull
+        found.effect[at] = np.take_along_axis(pull, np.abs(pull).argmax(axis=1)[:, None], axis=1)[:, 0]
         found.expected[at], found.error[at] = answers.expected, answers.error * scale
         off = contents / contents.sum(axis=1, keepdims=True) - known.share
         found.shift[at] = (off @ np.arange(contents.shape[1]))[:, None]

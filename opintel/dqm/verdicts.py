@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from opintel.dqm.bin_tables import LEAST_ENTRIES, Side, enlarged, side_by_side, usable
 from opintel.dqm.combined_references import Combined
 from opintel.dqm.comparison import TESTS, Comparison
-from opintel.dqm.judged import Judged, Shape, judge_counts, judge_differences
+from opintel.dqm.judged import PullTests, Shape, judge_counts, judge_differences
 from opintel.dqm.statistics import largest
 from opintel.dqm.windows import onto_axis
 from opintel.stats.counts import Floats
@@ -23,7 +23,7 @@ APART = 4.0
 """Pulls from which a bin is left out of them, as long as half of the bins stay."""
 
 
-class Found(NamedTuple):
+class Verdicts(NamedTuple):
     """Where verdicts on H histograms are written."""
 
     log_p: Floats
@@ -40,7 +40,7 @@ class Found(NamedTuple):
     error: Floats
 
     @classmethod
-    def room(cls, rows: int, shape: Shape) -> Found:
+    def room(cls, rows: int, shape: Shape) -> Verdicts:
         """Room for the verdicts on so many histograms."""
         bins = int(np.prod(shape))
         return cls(
@@ -64,9 +64,9 @@ class Found(NamedTuple):
             self.expected[insufficient] = np.nan
             self.error[insufficient] = np.nan
 
-    def rows(self, at: slice) -> Found:
+    def rows(self, at: slice) -> Verdicts:
         """A part, written through to the whole."""
-        return Found(
+        return Verdicts(
             self.log_p[at],
             self.spoke[at],
             self.effect[at],
@@ -93,7 +93,7 @@ class Found(NamedTuple):
 
 
 def judge_block(
-    found: Found, observed: Floats, combined: Combined, variance: Floats | None, floor: Floats | None, shape: Shape
+    found: Verdicts, observed: Floats, combined: Combined, variance: Floats | None, floor: Floats | None, shape: Shape
 ) -> None:
     """Writes into `found` what there is to say of histograms `observed` (H, B)."""
     good, total = usable(observed, variance)
@@ -136,7 +136,7 @@ def _entries(total: Floats, variance: Floats | None) -> Floats:
     return total if variance is None else total**2 / variance.sum(axis=1)
 
 
-def _judge_counts(a: Side, b: Side, floor: Floats | None, shape: Shape) -> tuple[Judged, Floats, Floats]:
+def _judge_counts(a: Side, b: Side, floor: Floats | None, shape: Shape) -> tuple[PullTests, Floats, Floats]:
     tables = side_by_side(a, b)
     if floor is not None:
         tables = enlarged(tables, floor)
@@ -185,7 +185,7 @@ def _middle_ratio(share_a: Floats, share_b: Floats) -> Floats:
     return np.where(middle > 0.0, middle, 1.0)
 
 
-def _judge_signed(a: Side, b: Side, floor: Floats | None, shape: Shape) -> tuple[Judged, Floats, Floats]:
+def _judge_signed(a: Side, b: Side, floor: Floats | None, shape: Shape) -> tuple[PullTests, Floats, Floats]:
     """Where contents are negative nothing is counted: sums of many weights are normal, with their variances."""
     share = b.contents / b.total
     variance = a.spread / np.square(a.total) + b.spread / np.square(b.total)

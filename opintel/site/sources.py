@@ -14,7 +14,7 @@ from opintel.site.story import Story, StoryFeed
 from opintel.site.system import Feed, System
 from opintel.site.watched import Watched
 from opintel.streams.connectors import Acknowledged, Replayable
-from opintel.streams.connectors.framing import SUFFIXES
+from opintel.streams.connectors.framing import SUFFIXES, not_read
 from opintel.streams.feeds import BrokerFeed, ReplayableFeed, file_feed
 
 
@@ -37,7 +37,7 @@ def _require(paths: list[Path]) -> None:
     """What an operator gave by mistake; what becomes of it later is the feed's business."""
     for path in paths:
         if not path.is_dir() and path.suffix not in SUFFIXES:
-            raise UserError(f"{path}: expected one of {', '.join(SUFFIXES)}, got {path.suffix or 'no suffix'!r}")
+            raise UserError(f"{path}: {not_read(path.suffix)}")
 
 
 def simulated(system: System, watched: Watched, story: Story) -> Callable[[], Feed] | None:

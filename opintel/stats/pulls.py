@@ -65,8 +65,8 @@ def pulls(tables: Tables) -> Floats:
     found = np.empty_like(both)
     step = max(1, CHUNK // max(1, both.shape[1]))
     for start in range(0, len(both), step):
-        at = slice(start, start + step)
-        found[at] = _large(a[at], b[at], both[at], share[at], total[at])
+        part = slice(start, start + step)
+        found[part] = _large(a[part], b[part], both[part], share[part], total[part])
     odds = share * (1.0 - share)
     special = both < LARGE / odds
     special |= both > total * np.where(total * odds * MUCH < MANY, MUCH, 0.5)

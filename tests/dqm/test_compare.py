@@ -31,9 +31,9 @@ def same(one: object, other: object, rows: slice | np.ndarray = slice(None)) -> 
     return all(np.array_equal(getattr(one, name)[rows], getattr(other, name), equal_nan=True) for name in FIELDS)
 
 
-@given(seed=seeds, cut=st.integers(1, 11))
-def test_a_histogram_is_judged_alike_in_any_batch(seed: int, cut: int) -> None:
-    observed, references = drawn(seed)
+@given(seed=seeds, cut=st.integers(1, 11), bins=st.sampled_from([2, 30, 300]))
+def test_a_histogram_is_judged_alike_in_any_batch(seed: int, cut: int, bins: int) -> None:
+    observed, references = drawn(seed, bins=bins)
     whole = compare(observed, references)
     assert same(whole, compare(observed[:cut], references[:, :cut]), slice(0, cut))
     assert same(whole, compare(observed[cut:], references[:, cut:]), slice(cut, None))
@@ -170,6 +170,19 @@ def test_patches_of_maps_are_located() -> None:
     assert found.regions[0] == []
     assert set(found.regions[1]) == {(5, 20, 8, 22, "dead"), (20, 3, 20, 3, "noisy")}
     assert found.pull.shape == found.expected.shape == (2, 24, 30)
+
+
+@pytest.mark.parametrize("shape", [(1, 30), (30, 1), (2, 2), (2, 30), (3, 5)])
+def test_small_maps_are_judged(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(2)
+    observed, references = rng.poisson(60.0, (50, *shape)), rng.poisson(60.0, (3, 50, *shape))
+    observed[0, -1, -1] = 300
+    found = compare_2d(observed, references)
+    assert found.p_value[0] < 1e-6
+    assert (found.p_value[1:] > 1e-4).all()  # wrong in 5e-3 of seeds
+    if 1 in shape:
+        flat = compare(observed.reshape(50, -1), references.reshape(3, 50, -1))
+        np.testing.assert_allclose(found.pull.reshape(50, -1), flat.pull)
 
 
 def test_what_cannot_be_judged_is_insufficient() -> None:

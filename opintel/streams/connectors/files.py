@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from opintel.detector import Message
-from opintel.streams.connectors.framing import SUFFIXES, frames, past
+from opintel.streams.connectors.framing import SUFFIXES, frames, not_read, past
 from opintel.streams.connectors.identity import File, Place, listed, recognised, shown
 from opintel.tables import CsvForm
 
@@ -155,7 +155,7 @@ class FileSource:
             elif not path.exists():
                 raise FileNotFoundError(f"{path}: no such file or folder")
             elif path.suffix not in SUFFIXES:
-                raise ValueError(f"{path}: expected one of {', '.join(SUFFIXES)}, got {path.suffix or 'no suffix'!r}")
+                raise ValueError(f"{path}: {not_read(path.suffix)}")
             elif not path.is_file():
                 raise ValueError(f"{path}: expected a file, got a pipe, socket or device")
             else:
