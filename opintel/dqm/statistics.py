@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from opintel.stats.combined_p import log_sidak
 from opintel.stats.counts import Floats, Ints
 from opintel.stats.gamma_tail import log_tail_of_shape, log_tail_of_sum
 from opintel.stats.pulls import Tables, two_sided_log_p
@@ -43,10 +44,7 @@ def greatest_log_p(pull: Floats, of: Tables | Ints) -> Floats:
     """ln p (H,) of the largest `pull` (H,), one of as many that could have been so great (Šidák 1967, JASA 62,
     626): `of` which counts they are, or how many (H,)."""
     log_p = two_sided_log_p(pull)
-    n = np.maximum(_able(log_p, of) if isinstance(of, Tables) else of, 1.0)
-    one = np.log1p(-np.minimum(np.exp(log_p), 1.0 - 1e-15))
-    whole = np.log(np.maximum(-np.expm1(n * one), 1e-300))
-    return np.asarray(np.where(log_p < -30.0, log_p + np.log(n), whole), dtype=np.float64)
+    return log_sidak(log_p, np.maximum(_able(log_p, of) if isinstance(of, Tables) else of, 1.0))
 
 
 def _able(log_p: Floats, tables: Tables) -> Floats:
