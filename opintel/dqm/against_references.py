@@ -47,7 +47,7 @@ class Compared(NamedTuple):
         }
 
 
-class Asked(NamedTuple):
+class ToCompare(NamedTuple):
     """n histograms with equal axes and storage, to be compared."""
 
     paths: Sequence[str]
@@ -63,7 +63,7 @@ class Asked(NamedTuple):
     """(n,) relative systematic errors."""
 
 
-def compared(asked: Sequence[Asked], *, explain: float) -> list[Compared]:
+def compared(asked: Sequence[ToCompare], *, explain: float) -> list[Compared]:
     """Compares each with its references. Those with log10 p at most `explain` get pictures.
 
     Histograms of one dimension are filled up with empty bins to one of a few sizes, which says nothing of them, and
@@ -91,7 +91,7 @@ def compared(asked: Sequence[Asked], *, explain: float) -> list[Compared]:
     return [answers[at] for at in range(len(asked))]
 
 
-def _room(one: Asked) -> tuple[int, ...]:
+def _room(one: ToCompare) -> tuple[int, ...]:
     """The shape in which it is compared."""
     size = one.sums.shape[2]
     return (max(16, 1 << (size - 1).bit_length()),) if one.x == size else (size // one.x, one.x)
@@ -103,7 +103,7 @@ def _filled(table: Floats, size: int) -> Floats:
     return np.concatenate([table, np.zeros((*table.shape[:-1], more), table.dtype)], axis=-1) if more else table
 
 
-def _answer(one: Asked, found: Comparison, excess: NDArray[np.float64], begin: int, explain: float) -> Compared:
+def _answer(one: ToCompare, found: Comparison, excess: NDArray[np.float64], begin: int, explain: float) -> Compared:
     n, size = one.sums.shape[1:]
     here = slice(begin, begin + n)
     log10_p = np.minimum(found.log10_p[here], 0.0)

@@ -42,8 +42,8 @@ def evaluate(folder: Path) -> dict[str, Any]:
     return document
 
 
-class Shapes(NamedTuple):
-    """Shapes of one histogram in good runs: a normal law around `mean` (B,), cut at 0."""
+class ShapeFindings(NamedTuple):
+    """ShapeFindings of one histogram in good runs: a normal law around `mean` (B,), cut at 0."""
 
     name: str
     mean: Floats
@@ -53,7 +53,7 @@ class Shapes(NamedTuple):
     """(K,)"""
 
     @classmethod
-    def chosen(cls, folder: Path, count: int) -> list[Shapes]:
+    def chosen(cls, folder: Path, count: int) -> list[ShapeFindings]:
         """`count` of the histograms of 60 to 200 bins in `SHAPES`, evenly over their names."""
         with np.load(folder / SHAPES) as file:
             names = sorted({key.rsplit("/", 1)[0] for key in file.files})
@@ -111,7 +111,7 @@ def shapes(
     found: dict[str, list[float]] = {}
     false: dict[str, list[float]] = {}
     for entries in STATISTICS:
-        for n, one in enumerate(Shapes.chosen(folder, histograms)):
+        for n, one in enumerate(ShapeFindings.chosen(folder, histograms)):
             rng = np.random.default_rng([n, int(entries)])
             model = ReferenceModel().fit(one.draw(rng, entries * rng.uniform(0.5, 2.0, references))[:, None])
             null = -model.judge(one.draw(rng, np.full(clean, entries))[:, None]).log10_p[:, 0]

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opintel.detector import Controls, Emit, Record, Reduced, Reducer, WindowRows
-from opintel.dqm.against_references import Asked, Compared, compared
+from opintel.dqm.against_references import Compared, ToCompare, compared
 from opintel.dqm.elements import STORAGES
 from opintel.dqm.groups import HistogramGroup, entries_of, groups_of, planes
 from opintel.dqm.histograms import HISTOGRAM, MANIFEST, REFERENCE, Histograms, Listing
@@ -79,7 +79,7 @@ class _Lot(NamedTuple):
     floor: NDArray[np.float64]
     judged: Ints
     """Which are compared."""
-    asked: Asked
+    asked: ToCompare
     marks: BlockMarks
     """What its sums are, as part of a reference."""
 
@@ -195,7 +195,7 @@ class DqmReducer(Reducer[Histograms]):
         floor = np.where(learned, np.sqrt(np.maximum(past.excess[rows], 0.0)), settings.floor)
         held = pinned.over(past.references(rows[judged], usable[:, judged]), judged)
         paths = [group.keys[n].split("|", 2)[2] for n in judged.tolist()]
-        asked = Asked(paths, group.axes, group.storage, group.x, sums[:, judged], held, floor[judged])
+        asked = ToCompare(paths, group.axes, group.storage, group.x, sums[:, judged], held, floor[judged])
         many, whole = spans.astype(np.int64), np.where(np.isfinite(total), total, 0.0)
         marks = BlockMarks(group.run, category, first, group.lumisection, many, spans * seconds, whole)
         usual = np.where(lumisections > 0, usual, np.nan)
