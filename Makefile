@@ -45,10 +45,12 @@ clean:
 	$(PYTHON) -m venv .venv
 
 .venv/core.stamp: pyproject.toml | .venv/bin/python
+	@echo 'installing opintel and the libraries that it needs into .venv, once: some minutes'
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e .
 	@touch $@
 
 .venv/test.stamp: pyproject.toml | .venv/bin/python
+	@echo 'installing the test tools into .venv, once: some minutes'
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[test]'
 	@touch .venv/core.stamp $@
 

@@ -21,7 +21,12 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from opintel.detector import Message, Pipeline, Wire
+from opintel.detector import Message, Pipeline, Reducer, Wire
+from opintel.dqm.elements import BinAxis, MonitorElement, axes_text
+from opintel.dqm.encoder import parts_of
+from opintel.dqm.heads import Head
+from opintel.dqm.histograms import Histograms
+from opintel.dqm.wire import DqmWire, ends
 from opintel.fts import arrow as fts_arrow
 from opintel.fts.pipeline import PIPELINE as FTS
 from opintel.fts.wire import FtsWire
@@ -35,6 +40,8 @@ SIZE = 1_000_000
 NOW = 1_700_000_000
 ROWS = 100_000
 REPEAT = 5
+DQM = Pipeline("dqm", Histograms, None, DqmWire, Reducer, (), ends=ends)
+HEAD = Head(1, 1, NOW * 10**9, NOW * 10**9 + 1, "Calo")
 
 
 class Case(NamedTuple):
@@ -95,6 +102,12 @@ def cases() -> list[Case]:
         Case("health, Arrow, each another", HEALTH, HealthWire, _samples(ROWS, different=True), b""),
         Case("health, smartctl", HEALTH, HealthWire, _table(disk, "{}", SIZE // 3), _table(disk, attribute, 30)),
         Case("health, CSV", HEALTH, HealthWire, f"time,{cells}\n{NOW},1".encode(), b"time,a\n%d,1" % NOW, "table"),
+        Case("dqm, Arrow, no axes", DQM, DqmWire, _histograms("{}"), _taken()),
+        Case("dqm, Arrow, lists too short", DQM, DqmWire, _histograms(_ONE_BIN), b""),
+        Case("dqm, Arrow, other axes each", DQM, DqmWire, _histograms(_ONE_BIN, different=True), b""),
+        Case("dqm, UHI", DQM, DqmWire, _uhi("{}", SIZE // 11), _uhi(_GOOD_UHI, 100)),
+        Case("dqm, UHI, sparse", DQM, DqmWire, _uhi(_SPARSE, SIZE // 200), b""),
+        Case("dqm, manifest", DQM, DqmWire, _manifest("\\u0001"), _manifest("Calo/h")),
         Case("health, text", HEALTH, HealthWire, b"x" * SIZE, b"", "text"),
     ]
 
@@ -183,8 +196,43 @@ def _samples(rows: int, time: int = 0, *, different: bool = False) -> bytes:
     )
 
 
-def _arrow(columns: dict[str, Any]) -> bytes:
-    table = pa.table(columns)
+_ONE_BIN = axes_text((BinAxis.regular(1, 0.0, 1.0),), flow=False)
+_AXIS = '{"type":"regular","lower":0,"upper":%d,"bins":%d,"underflow":false,"overflow":false,"circular":false}'
+_GOOD_UHI = f'{{"uhi_schema":1,"axes":[{_AXIS % (3, 3)}],"storage":{{"type":"int","values":[1,2,3]}}}}'
+_SPARSE = (
+    f'{{"uhi_schema":1,"axes":[{_AXIS % (10**6, 10**6)}],"storage":{{"type":"int","index":[[9,9]],"values":[1,2]}}}}'
+)
+
+
+def _histograms(axes: str, *, different: bool = False) -> bytes:
+    """As many rows with an empty list of values as go into SIZE bytes."""
+    rows = SIZE // (len(axes) + 20 if different else 14)
+    texts = [axes.replace("1.0", f"{n}.5") for n in range(1, rows + 1)] if different else [axes] * rows
+    columns = {
+        "path": pa.array([f"h{n}" for n in range(rows)]),
+        "axes": pa.array(texts) if different else pa.array(texts).dictionary_encode(),
+        "values": pa.array([[]] * rows, pa.list_(pa.uint8())),
+    }
+    return _arrow(columns, {"opintel.dqm": _json(HEAD.plain())})
+
+
+def _taken() -> bytes:
+    element = MonitorElement("", (BinAxis.regular(50, 0.0, 1.0),), "count", np.ones(50), None, flow=False)
+    return next(parts_of(HEAD, [element._replace(path=f"h{n}") for n in range(1000)]))
+
+
+def _uhi(histogram: str, n: int) -> bytes:
+    named = ",".join(f'"h{i}":{histogram}' for i in range(n))
+    return _json(HEAD.plain())[:-1] + f',"histograms":{{{named}}}}}'.encode()
+
+
+def _manifest(path: str) -> bytes:
+    paths = ",".join([f'"{path}"'] * (SIZE // 20))
+    return _json(HEAD.plain())[:-1] + f',"manifest":{{"paths":[{paths}]}}}}'.encode()
+
+
+def _arrow(columns: dict[str, Any], metadata: dict[str, Any] | None = None) -> bytes:
+    table = pa.table(columns, metadata=metadata)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)

@@ -20,6 +20,7 @@ The contract, and what all share:
 * `sizes`: sizes as a site's YAML writes them
 * `paths`: paths as a site's YAML writes them
 * `loopback`: whether a host is this machine
+* `extras`: how an optional library is installed
 * `stats`: calibrated statistics: exact tails, robust fits, groups, FDR, habits
 
 The path of a message:

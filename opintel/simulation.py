@@ -79,11 +79,12 @@ class Stories(NamedTuple):
 
 def write(
     out: Path, story: Simulation, progress: Callable[[float], None] = lambda share: None, *, suffix: str = ".jsonl"
-) -> None:
+) -> int:
     """Writes a story to `out`: messages/NNNN.jsonl (or .arrow), a file for each hour of arrival, and truth.json. With
     another `suffix` each message is a file, messages/NNNN-NNNNNN and the suffix.
 
     Files of an earlier story there are replaced. `progress` is called with the finished share, 0 to 1.
+    The number of messages.
     """
     folder = out / "messages"
     folder.mkdir(parents=True, exist_ok=True)
@@ -93,7 +94,7 @@ def write(
     (out / "truth.json").write_bytes(msgspec.json.format(msgspec.json.encode(truth), indent=2) + b"\n")
     last = math.ceil((story.end - story.start) / HOUR) - 1
     bodies: list[bytes] = []
-    hour, written = 0, 0
+    hour, written, messages = 0, 0, 0
 
     def flush() -> None:
         if suffix not in _BEHIND:
@@ -112,5 +113,7 @@ def write(
             hour, written = now, written + count
             progress(min(1.0, (arrival - story.start) / (story.end - story.start)))
         bodies.append(body)
+        messages += 1
     flush()
     progress(1.0)
+    return messages

@@ -13,6 +13,8 @@ import msgspec
 
 MAX_COLUMNS = 1000
 """Names of columns that are remembered."""
+TEXTS = ("message", "content")
+"""Headings of the column of texts; without one of them it is the first column."""
 
 
 class CsvTable(msgspec.Struct, frozen=True, gc=False):
@@ -30,7 +32,8 @@ class CsvTable(msgspec.Struct, frozen=True, gc=False):
 
 CsvForm = Literal["text", "table"] | Callable[[Sequence[Sequence[str]]], CsvTable | None]
 """The form in which a wire takes the rows of CSV files, see `Message`; or a function of the heading and the first rows
-of a file, equally long, which gives what they say of a table and None for texts."""
+of a file, equally long, which gives what they say of a table and None for texts. In a ValueError it says why the file
+as a whole is neither."""
 
 
 class ColumnsRead(NamedTuple):

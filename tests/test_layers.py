@@ -28,6 +28,7 @@ FOUNDATION = {
     "arrow_ipc",
     "durations",
     "loopback",
+    "extras",
     "paths",
     "sizes",
     "tables",

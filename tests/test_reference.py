@@ -9,6 +9,7 @@ import copy
 import inspect
 import re
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import NoneType, UnionType
@@ -28,6 +29,7 @@ from opintel.alerts.sink_metrics import sink_metrics
 from opintel.alerts.sinks import SINKS, SinkSettings
 from opintel.cli import group
 from opintel.durations import Duration
+from opintel.extras import install
 from opintel.finding import NS
 from opintel.paths import FilePath
 from opintel.site.domains import DOMAINS, pipeline_of
@@ -207,6 +209,14 @@ def test_every_variable_of_the_environment_is_documented() -> None:
     (table,) = tables(REFERENCE["Environment"])
     there = {bare(row["variable"]) for row in table}
     assert {name for name in read if not any(span.startswith(name) for span in there)} == set()
+
+
+def test_every_extra_that_a_site_may_need_is_documented() -> None:
+    offered = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    (table,) = tables(REFERENCE["Extras"])
+    assert {bare(row["extra"]) for row in table} == offered.keys() - {"heavy", "test"}
+    first, second = install("stomp").split(" in a checkout, or ")
+    assert {first, second.split(" with ")[0]} <= set(spans(REFERENCE["Extras"]))
 
 
 def keys(kind: type[msgspec.Struct], prefix: str = "", seen: dict[Any, str] | None = None) -> Iterator[Key]:

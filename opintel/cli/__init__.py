@@ -31,6 +31,7 @@ COMMANDS = {
     "findings": "Print the findings in the store.",
     "incidents": "Print the incidents in the store.",
     "certify": "Print which lumisections of a run are good.",
+    "dqm": "Compare histograms of files.",
     "tickets": "Send tickets again that did not reach their sink.",
 }
 """Command → its line in the help; the order is that of the help."""

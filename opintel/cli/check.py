@@ -42,12 +42,12 @@ def check(directory: Path | None) -> tuple[Site | None, list[Problem], list[str]
     """The site (None where it cannot be read at all), every problem of it, and what an operator should know."""
     from opintel.site.check import notes, require
     from opintel.site.errors import ConfigError
-    from opintel.site.load import load_site
+    from opintel.site.load import read_site
 
     site = None
     try:
-        site = load_site(directory)
-        require(site)
+        site, known = read_site(directory)
+        require(site, known=known)
     except ConfigError as error:
         return site, error.problems, notes(site) if site else []
     return site, [], notes(site)

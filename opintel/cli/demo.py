@@ -65,17 +65,18 @@ def command(
     data: Path | None,
 ) -> None:
     """The simulators' stories flow through the real pipeline to incidents in a browser and tickets."""
-    from opintel.cli.progress import share_progress
-    from opintel.demo import cluster, embedded
-    from opintel.demo.plan import tell
-    from opintel.demo.report import farewell
-
     if document is not None and not document.resolve().parent.is_dir():
         raise UserError(f"--report {document}: no such folder {document.resolve().parent}")
     if data is not None and data.exists() and any(data.iterdir()):
         raise UserError(f"{data} is not empty; a demo starts in a new folder")
     if bootstrap and bus != "kafka":
         raise UserError("--bootstrap goes with --bus kafka")
+    click.echo("opintel demo: first the quiet hours that teach the detectors, some ten seconds", err=True)
+    from opintel.cli.progress import share_progress
+    from opintel.demo import cluster, embedded
+    from opintel.demo.plan import tell
+    from opintel.demo.report import farewell
+
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     with tempfile.TemporaryDirectory(prefix="opintel-demo-") as folder:
         place = (data or Path(folder)).absolute()

@@ -22,19 +22,30 @@ SEEDS = (1, 2, 3)
 @json_option
 def command(what: str, paths: tuple[Path, ...], as_json: bool) -> None:
     """WHAT is `templates` (labelled log files: columns content, event_id) or a stream, such as `fts` (folders that
-    `simulate` wrote, with their truth; none: three stories are simulated)."""
+    `simulate` wrote, with their truth; none: three stories are simulated). `dqm` also takes folders of measured shapes
+    and labelled lumisections, and says what `ReferenceModel` finds in them."""
+    from opintel.dqm.evaluate_references import holds_references
+
     missing = [path for path in paths if not path.exists()]
     if missing:
         raise UserError(f"{missing[0]}: no such file or folder")
-    document = _templates(paths) if what == "templates" else _stories(what, paths)
+    if what == "templates":
+        document = _templates(paths)
+    elif what == "dqm" and any(holds_references(path) for path in paths):
+        document = _references(paths)
+    else:
+        document = _stories(what, paths)
     if as_json:
         print_json(document)
     elif what == "templates":
-        _print([*document["files"], {"name": "mean", **document["mean"]}])
+        print_table([*document["files"], {"name": "mean", **document["mean"]}])
+    elif "folders" in document:
+        for folder in document["folders"]:
+            print_table([{"measure": name, "value": value} for name, value in _flat(folder)])
     else:
-        _print([{"kind": kind, **row} for kind, row in document["kinds"].items()])
+        print_table([{"kind": kind, **row} for kind, row in document["kinds"].items()])
         incidents, false, stories = (document[key] for key in ("incidents", "false_incidents", "stories"))
-        click.echo(f"{incidents} incidents, {false} false, in {stories} stories")
+        click.echo(f"{incidents} incidents, {false} false, in {stories} {'story' if stories == 1 else 'stories'}")
 
 
 def _templates(paths: tuple[Path, ...]) -> dict[str, Any]:
@@ -46,6 +57,22 @@ def _templates(paths: tuple[Path, ...]) -> dict[str, Any]:
         return evaluate(paths)
     except (OSError, ValueError) as error:
         raise UserError(str(error)) from error
+
+
+def _references(folders: tuple[Path, ...]) -> dict[str, Any]:
+    from opintel.dqm.evaluate_references import evaluate
+
+    try:
+        return {"folders": [evaluate(folder) for folder in folders]}
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(str(error)) from error
+
+
+def _flat(document: dict[str, Any], before: str = "") -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for name, value in document.items():
+        rows += _flat(value, f"{before}{name} ") if isinstance(value, dict) else [(before + name, value)]
+    return rows
 
 
 def _stories(stream: str, folders: tuple[Path, ...]) -> dict[str, Any]:
@@ -106,14 +133,16 @@ def _judged(stories: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _print(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
+def print_table(rows: list[dict[str, Any]]) -> None:
+    """Rows of measures, the keys of the first as headings."""
     from rich.table import Table
+
+    from opintel.cli.shown import wide_console
 
     table = Table(header_style="bold")
     for column in rows[0]:
-        table.add_column(column)
+        table.add_column(column.replace("_", " "))
     for row in rows:
         cells = (row.get(column) for column in rows[0])
         table.add_row(*("" if c is None else f"{c:,.3f}" if isinstance(c, float) else str(c) for c in cells))
-    Console().print(table)
+    wide_console().print(table)

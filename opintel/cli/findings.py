@@ -14,7 +14,7 @@ from opintel.cli.stored import config_option, data_option, json_option, show
 @config_option
 @json_option
 def command(data: Path, config: Path | None, as_json: bool) -> None:
-    """Prints all findings, sorted by window end, then id."""
+    """Prints the findings, those of one kind and subject as one line; with --json each of them, by end of window."""
     from opintel.cli.shown import print_findings
     from opintel.store.queries import findings
 

@@ -14,7 +14,7 @@ from opintel.cli.stored import config_option, data_option, json_option, show
 @config_option
 @json_option
 def command(data: Path, config: Path | None, as_json: bool) -> None:
-    """Prints all incidents, the newest first."""
+    """Prints the newest incidents; with --json all of them."""
     from opintel.cli.shown import print_incidents
     from opintel.store.queries import incidents
 

@@ -42,9 +42,10 @@ MOST_ASIDES, MOST_REASONS, SHOWN_REASONS = 100_000, 100, 10
 def command(
     stream: str, files: tuple[Path, ...], batch_size: int, config: Path | None, data: Path | None, as_json: bool
 ) -> int:
-    """Judges FILES of STREAM (messages as *.jsonl, *.json; tables as *.parquet and, for health, *.csv; bare texts as
-    *.csv, *.txt; folders of them) and prints what was read of them, the findings and incidents. Leaves with 3 where
-    more than 5 % of the rows were late: they were not judged."""
+    """Judges FILES of STREAM (messages as *.jsonl, *.json; records as *.csv, *.parquet, *.arrow; error texts as *.txt
+    and, in a column `message` or `content`, *.csv; for dqm histograms as *.root and UHI; folders of them) and prints
+    what was read of them, the findings and incidents. Leaves with 3 where more than 5 % of the rows were late: they
+    were not judged."""
     if data is not None:
         if data.exists() and any(data.iterdir()):
             raise UserError(f"{data} is not empty; a replay starts in a new folder")
@@ -60,6 +61,7 @@ def replay(
     from opintel.cli.progress import bytes_progress
     from opintel.site.load import load_site
     from opintel.site.system import System, drain
+    from opintel.site.watched import public_key_warning
     from opintel.store.queries import findings, incidents
     from opintel.streams.connectors.files import FileSource
     from opintel.streams.connectors.framing import FileForms
@@ -93,6 +95,8 @@ def replay(
             first = system.log.asides(kind="dead", limit=1)
             reason = f"; the first: {first[0].place}: {first[0].reason}" if first else ""
             raise UserError(f"none of {messages} messages could be decoded as {stream}{reason}")
+        if warning := public_key_warning(system.site, {stream: watched.pipeline.wire}):
+            warn(warning)
         return {
             "stream": stream,
             "messages": messages,

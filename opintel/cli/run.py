@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,7 +56,7 @@ SERVICES = ("ingest", "stage1", "stage2", "alerts", "delivery", "console")
 @click.option(
     "--token-file", type=click.Path(path_type=Path), help="Console's access token; needed beyond this machine."
 )
-@click.option("--story", type=click.Path(path_type=Path), hidden=True, help="Part of a demo: its story.")
+@click.option("--story", type=click.Path(path_type=Path), help="Part of a demo: its story.")
 @data_option
 @config_option
 def command(
@@ -80,22 +80,23 @@ def command(
         logging.getLogger(name).setLevel(level)
     from opintel.console.running import View
     from opintel.site.check import require
-    from opintel.site.load import load_site
+    from opintel.site.load import read_site
     from opintel.site.parts import Part
     from opintel.site.system import System
     from opintel.site.team import team
+    from opintel.site.watched import public_key_warning
     from opintel.streams.loop import Stop, Watchdog, run, stop_on_signals
 
     if ingest and services and "ingest" not in services:
         raise UserError("--ingest needs the service `ingest`")
     stop, watchdog = Stop(), Watchdog()
     with stop_on_signals(stop), ExitStack() as leaving:
-        site, fed = load_site(config), _paths(ingest)
+        (site, known), fed = read_site(config), _paths(ingest)
         chosen = set(services or SERVICES)
         if site.settings.bus is not None and not services:
             chosen.remove("console")  # what anybody may ask takes its memory and files from no other service
             logging.info("over a cluster the console is a process of its own: `opintel run console`")
-        require(site, chosen, fed=site.streams if story else fed)
+        require(site, chosen, fed=site.streams if story else fed, known=known)
         system = System(data, site)
         for stream in fed:
             system.stream(stream)
@@ -103,7 +104,9 @@ def command(
         stored = bool(chosen & {"alerts", "delivery", "console"})
         if stored:
             system.reach_store()
-        for warning in system.warnings:
+        taken = {*fed, *site.sources} if "ingest" in chosen and not story else ()
+        key = public_key_warning(site, {name: system.streams[name].pipeline.wire for name in sorted(taken)})
+        for warning in filter(None, [*system.warnings, key]):
             logging.warning(warning)
         played = _story(story, stop) if story else None
         made = team(system, chosen, fed, final=until_idle, story=played)
@@ -121,18 +124,26 @@ def command(
             click.echo(f"metrics: {probes.url}/metrics", err=True)
         run(members, stop, until_idle=until_idle, watchdog=watchdog)
         if until_idle:
-            _warn_of_late(system, fed)
+            _sum_up(system, stored=stored)
 
 
-def _warn_of_late(system: System, streams: Iterable[str]) -> None:
-    """Says loudly where more of what was fed came too late than can be chance."""
+def _sum_up(system: System, *, stored: bool) -> None:
+    """One line of what is in log and store now, and loudly where more rows came too late than can be chance."""
+    from opintel.store.queries import finding_counts, incident_counts
     from opintel.streams.vitals import stream_status
 
-    for name in streams:
+    parts = []
+    for name, ingester in sorted(system.ingesters.items()):
         status = stream_status(system.log, system.streams[name].stream)
-        taken = system.ingesters[name].taken if name in system.ingesters else 0
-        if warning := late_warning(name, status.asides["late"], max(taken, status.messages)):
+        late, dead = status.asides["late"], status.asides["dead"]
+        parts.append(f"{name}: {status.messages} messages, {dead} dead letters, {late} late")
+        if warning := late_warning(name, late, max(ingester.taken, status.messages)):
             logging.warning(warning)
+    if stored:
+        counts = (sum(count(system.store).values()) for count in (finding_counts, incident_counts))
+        parts.append("in all {} findings, {} incidents".format(*counts))
+    if parts:
+        click.echo("; ".join(parts), err=True)
 
 
 def _console(view: View, host: str, port: int, token_file: Path | None) -> Console:

@@ -5,7 +5,10 @@ Texts are untrusted: control characters never reach it.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 SHOWN = 40
 PIPED = 200
@@ -18,9 +21,9 @@ def print_incidents(incidents: list[dict[str, Any]]) -> None:
 
     rows = [
         [
-            _clean(i["start"][:16]),
-            _clean(i["severity"]),
-            Text("\n").join([_clean(i["title"]), Text(_fate(i), style="dim")]),
+            clean(i["start"][:16]),
+            clean(i["severity"]),
+            Text("\n").join([clean(i["title"]), Text(_fate(i), style="dim")]),
         ]
         for i in incidents[:SHOWN]
     ]
@@ -28,17 +31,30 @@ def print_incidents(incidents: list[dict[str, Any]]) -> None:
 
 
 def print_findings(findings: list[dict[str, Any]]) -> None:
-    """A table of findings, the newest last."""
-    rows = [
-        [
-            _clean(f["window"]["end"][:16]),
-            _clean(f["kind"]),
-            _clean("" if f["log10_p"] is None else f"{f['log10_p']:.1f}"),
-            _clean(f["summary"]),
-        ]
-        for f in findings[-SHOWN:]
-    ]
-    _print("findings", ["window end", "kind", "log10 p", "summary"], rows, len(findings))
+    """A table of findings, sorted by window end: those of one matter (kind and subject) are one line with their first
+    window, their number and the most surprising of them, the newest of equals. The matter whose last finding is the
+    newest comes last.
+    """
+    matters: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for found in findings:
+        matter = (found["kind"], str(sorted(found["subject"].items())))
+        alike = matters.pop(matter, [])
+        alike.append(found)
+        matters[matter] = alike
+    rows = []
+    for alike in list(matters.values())[-SHOWN:]:
+        most = min(reversed(alike), key=lambda f: (f["severity"] == "info", f["log10_p"] or 0.0))
+        rows.append(
+            [
+                clean(alike[0]["window"]["end"][:16]),
+                clean(str(len(alike))),
+                clean(most["kind"]),
+                clean("" if most["log10_p"] is None else f"{most['log10_p']:.1f}"),
+                clean(most["summary"]),
+            ]
+        )
+    columns = ["first window end", "findings", "kind", "log10 p", "the most surprising"]
+    _print(f"{len(findings)} findings, by kind and subject", columns, rows, len(matters))
 
 
 def print_defects(defects: list[dict[str, Any]]) -> None:
@@ -48,17 +64,25 @@ def print_defects(defects: list[dict[str, Any]]) -> None:
     rows = []
     for one in defects[:SHOWN]:
         signed = [f"signed off {s['verdict']} {s['first']}-{s['last']} by {s['by']}" for s in one["overrides"]]
-        what = [_clean(f"{one['bit']}{', ' if one['histogram'] else ''}{one['histogram']}"), *map(_clean, signed)]
+        what = [clean(f"{one['bit']}{', ' if one['histogram'] else ''}{one['histogram']}"), *map(clean, signed)]
         p = "" if one["log10_p"] is None else f"{one['log10_p']:.1f}"
         spoils = "critical" if one["critical"] else "minor"
-        rows.append([_clean(f"{one['first']}-{one['last']}"), _clean(spoils), _clean(p), Text("\n").join(what)])
+        rows.append([clean(f"{one['first']}-{one['last']}"), clean(spoils), clean(p), Text("\n").join(what)])
     _print("defects", ["lumisections", "", "log10 p", "defect"], rows, len(defects))
 
 
 def print_retried(tickets: list[dict[str, Any]]) -> None:
     """A table of tickets that are sent again."""
-    rows = [[_clean(one["ticket"]), _clean(one["sink"]), _clean(str(one["messages"]))] for one in tickets]
+    rows = [[clean(one["ticket"]), clean(one["sink"]), clean(str(one["messages"]))] for one in tickets]
     _print("tickets to send again", ["key", "sink", "messages"], rows, len(rows))
+
+
+def wide_console() -> Console:
+    """Where tables are printed, of PIPED columns where that is no terminal."""
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=PIPED)
 
 
 def _fate(incident: dict[str, Any]) -> str:
@@ -68,7 +92,7 @@ def _fate(incident: dict[str, Any]) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def _clean(text: str) -> Any:
+def clean(text: str) -> Any:
     from rich.text import Text
 
     return Text("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text))
@@ -77,7 +101,6 @@ def _clean(text: str) -> Any:
 def _print(title: str, columns: list[str], rows: list[list[Any]], total: int) -> None:
     if not rows:
         return
-    from rich.console import Console
     from rich.table import Table
 
     shown = f"{title} ({total})" if len(rows) == total else f"{title} ({len(rows)} of {total})"
@@ -87,7 +110,4 @@ def _print(title: str, columns: list[str], rows: list[list[Any]], total: int) ->
     table.add_column(columns[-1], overflow="fold")
     for row in rows:
         table.add_row(*row)
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=PIPED)
-    console.print(table)
+    wide_console().print(table)

@@ -35,11 +35,14 @@ def command(stream: str, hours: float, seed: int, out: Path, start: str | None, 
         raise UserError(f"--start: {error}") from error
     if out.exists() and any(out.iterdir()):
         raise UserError(f"{out} is not empty; simulate writes a new folder")
-    if not 0 < hours <= MAX_HOURS or not earliest <= began <= latest - (hours + 1) * 3600 * NS:
-        raise UserError(f"--hours is at most {MAX_HOURS}, and all lies between the years 2000 and 2100")
+    if not 0 < hours <= MAX_HOURS:
+        raise UserError(f"--hours: expected above 0 and at most {MAX_HOURS}, got {hours:g}")
+    if not earliest <= began <= latest - (hours + 1) * 3600 * NS:
+        raise UserError("--start: expected a time so that all lies between the years 2000 and 2100")
     try:
         simulation = stories.simulator(hours=hours, seed=seed, start=began, faults=kinds)
     except ValueError as error:
         raise UserError(str(error)) from error
     with share_progress(f"simulate {stream}") as tell:
-        write(out, simulation, tell, suffix=stories.suffix)
+        messages = write(out, simulation, tell, suffix=stories.suffix)
+    click.echo(f"{out}: {messages} messages, {len(simulation.truth)} faults in truth.json", err=True)

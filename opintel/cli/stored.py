@@ -80,7 +80,7 @@ def late_warning(stream: str, late: int, rows: int) -> str:
         return ""
     return (
         f"{late} of {rows} rows of {stream} came too late and were NOT judged: their windows were closed "
-        "before by rows with later times; are the files in order of time?"
+        "before by rows with later times; are the rows of each file in order of time?"
     )
 
 

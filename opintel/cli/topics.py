@@ -124,12 +124,13 @@ def _kept(configs: Mapping[str, str]) -> str:
 
 
 def _print(changes: list[Change], kept: Mapping[str, str], rights: list[RightChange], *, done: bool) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
+    from opintel.cli.shown import wide_console
+
     said = {"create": "created", "alter": "altered"} if done else {}
-    console = Console()
+    console = wide_console()
     table = Table(box=None, pad_edge=False)
     for column in ("topic", "partitions", "kept", ""):
         table.add_column(column, no_wrap=True)

@@ -4,6 +4,7 @@ depend on."""
 from __future__ import annotations
 
 import platform
+import re
 import sqlite3
 from importlib.metadata import PackageNotFoundError, requires, version
 
@@ -11,6 +12,8 @@ import click
 
 from opintel import __version__
 from opintel.finding import FORMAT
+
+_FOR_DEVELOPERS = re.compile(r"extra == ['\"]test['\"]")
 
 
 @click.command()
@@ -29,12 +32,10 @@ def command(as_json: bool) -> None:
 
 
 def libraries() -> dict[str, str]:
-    """Python, the platform, SQLite and every library that opintel names (extras too), where installed."""
+    """Python, the platform, SQLite and every library that runs opintel (extras too), where installed."""
+    lines = (line for line in requires("opintel") or () if not _FOR_DEVELOPERS.search(line))
     names = sorted(
-        {
-            line.split(";")[0].split("[")[0].split(">")[0].split("=")[0].split("<")[0].strip()
-            for line in requires("opintel") or ()
-        }
+        {line.split(";")[0].split("[")[0].split(">")[0].split("=")[0].split("<")[0].strip() for line in lines}
     )
     out = {"python": platform.python_version(), "platform": platform.platform(), "sqlite": sqlite3.sqlite_version}
     for name in names:

@@ -17,7 +17,7 @@ import msgspec
 from opintel.alerts.explained import describe_histogram, describe_image, describe_series
 from opintel.console.words import visible
 from opintel.evidence import Axis, Evidence, Histogram, Image, Links, Matrix, Series, Table, Texts
-from opintel.finding import NS
+from opintel.finding import NS, parse_rfc3339
 from opintel.quantity import number, quantity
 
 Json = dict[str, Any]
@@ -67,6 +67,12 @@ def blocks(finding: Json, others: Sequence[Json] = (), since: int | None = None)
         typed: Evidence = msgspec.convert(block, Evidence)
         drawn.append(block | {"draw": DRAWERS[type(typed)](typed, own)})
     return drawn
+
+
+def looks_ahead(finding: Json) -> bool:
+    """Whether it draws what comes after its window: a forecast."""
+    end = parse_rfc3339(finding["window"]["end"])
+    return any(max(b["times"], default=end) > end for b in finding["evidence"] if b["type"] == "series")
 
 
 def chart(series: Series) -> Json:

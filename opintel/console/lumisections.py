@@ -22,13 +22,11 @@ from opintel.dqm.certify import (
     Standing,
     certified,
     defects,
-    quality_of,
     standings,
 )
-from opintel.site.certification import sign_offs
+from opintel.site.certification import read_quality, sign_offs
 from opintel.store import Store
 from opintel.store import schema as t
-from opintel.store.queries import read_finding
 
 Json = dict[str, Any]
 MOST = 60_000
@@ -76,31 +74,45 @@ class RunView(NamedTuple):
         return sum(last - first + 1 for first, last in self.certified)
 
 
-class Lumisections:
+class JudgedRuns:
     """The runs of the streams. Findings never change, so what was read of one is kept: pages are polled."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._read: dict[str, dict[str, tuple[LumisectionQuality, int, int]]] = {}
+        self._read: dict[str, dict[str, tuple[LumisectionQuality, int, int] | None]] = {}
+        self._runs: dict[str, tuple[int, dict[int, JudgedRun]]] = {}
         self._views: dict[tuple[str, int], tuple[tuple[int, int], RunView]] = {}
         self._lock = threading.Lock()
 
     def runs(self, stream: str) -> dict[int, JudgedRun]:
         """Number → run, the newest first."""
         table = t.finding.c
-        query = sa.select(table.id, table.window_start, table.window_end)
-        query = query.where(table.stream == stream, table.kind == "quality")
-        query = query.order_by(table.window_end.desc(), table.id.desc()).limit(MOST)
+        ours = (table.stream == stream) & (table.kind == "quality")
         with self._lock, self._store.read() as connection:
-            known = self._read.get(stream, {})
-            rows = connection.execute(query).all()
-            missing = [row.id for row in rows if row.id not in known]
-            for at in range(0, len(missing), 500):
-                contents = sa.select(table.id, table.content).where(table.id.in_(missing[at : at + 500]))
-                read = {row.id: quality_of(read_finding(row.content)) for row in connection.execute(contents)}
-                known |= {row.id: (read[row.id], row.window_start, row.window_end) for row in rows if row.id in read}
-            self._read[stream] = {row.id: known[row.id] for row in rows}
-            return _by_run(list(self._read[stream].values()))
+            count = connection.execute(sa.select(sa.func.count()).where(ours)).scalar_one()
+            counted, runs = self._runs.get(stream, (-1, {}))
+            if counted != count:
+                runs = _by_run([one for one in self._newest(connection, stream, ours) if one is not None])
+                self._runs[stream] = count, runs
+            return runs
+
+    def _newest(
+        self, connection: sa.Connection, stream: str, ours: sa.ColumnElement[bool]
+    ) -> list[tuple[LumisectionQuality, int, int] | None]:
+        table = t.finding.c
+        query = sa.select(table.id, table.window_start, table.window_end).where(ours)
+        rows = connection.execute(query.order_by(table.window_end.desc(), table.id.desc()).limit(MOST)).all()
+        before = self._read.get(stream, {})
+        windows = {row.id: (row.window_start, row.window_end) for row in rows}
+        known = {id: before[id] for id in windows if id in before}
+        missing = [id for id in windows if id not in known]
+        for at in range(0, len(missing), 500):
+            contents = sa.select(table.id, table.content).where(table.id.in_(missing[at : at + 500]))
+            for row in connection.execute(contents):
+                quality = read_quality(row.content)
+                known[row.id] = None if quality is None else (quality, *windows[row.id])
+        self._read[stream] = known
+        return list(known.values())
 
     def view(self, stream: str, run: JudgedRun) -> RunView:
         """A run with what follows from it."""

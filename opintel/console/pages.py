@@ -20,6 +20,7 @@ from opintel.console import drawing, mapping, past, reading
 from opintel.console.names import Names
 from opintel.console.render import Renderer
 from opintel.console.views import StreamView
+from opintel.console.words import moment
 from opintel.finding import NS, SEVERITIES, finding_json, parse_rfc3339, rfc3339
 from opintel.store import Store, queries
 
@@ -281,10 +282,14 @@ class Pages:
         lead = next(iter([*titling, *found]), None)
         beyond = [f | {"role": "alarm"} for f in titling if f["id"] not in {shown["id"] for shown in found}]
         # a forecast is drawn as it is: earlier ones foresaw something else
-        forecast = lead is not None and lead["basis"] == "none"
+        forecast = lead is not None and drawing.looks_ahead(lead)
         matter = [] if lead is None or forecast else reading.same_matter(self._store, id, lead)
-        through = dict(reading.judged_through(self._store)).get(incident["stream"], incident["last"])
         began, last = parse_rfc3339(incident["start"]), parse_rfc3339(incident["last"])
+        blocks = [] if lead is None else drawing.blocks(lead, matter, began if forecast else None)
+        if not forecast and (earlier := reading.foreseen(self._store, id)) is not None:
+            at = moment(earlier["window"]["end"])
+            blocks += [b | {"title": f"{b['title']}, foreseen on {at} UTC"} for b in drawing.blocks(earlier)]
+        through = dict(reading.judged_through(self._store)).get(incident["stream"], incident["last"])
         end = parse_rfc3339(incident["resolved"] or max(incident["last"], through, key=parse_rfc3339))
         proposed = any(ticket["state"] == "proposed" for ticket in incident["tickets"])
         values: Json = {
@@ -292,7 +297,7 @@ class Pages:
             "thing": reading.thing_of(self._store, id),
             "matters": reading.matters([*beyond, *found], "role"),
             "lead": lead,
-            "blocks": [] if lead is None else drawing.blocks(lead, matter, began if forecast else None),
+            "blocks": blocks,
             "lasted": end - began,
             "legal": set(INCIDENT[incident["state"]]),
             "live": incident["state"] in LIVE,

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from opintel.alerts.lifecycle import LIVE
 from opintel.alerts.ticket import FINDINGS_LISTED, render
-from opintel.console.drawing import JOINED, Spark, spark
+from opintel.console.drawing import JOINED, Spark, looks_ahead, spark
 from opintel.console.past import Thing
 from opintel.evidence import Series
 from opintel.finding import finding_json, rfc3339
@@ -169,6 +169,21 @@ def lead_findings(store: Store, incident: str) -> list[Json]:
     with store.read() as connection:
         lead = connection.execute(sa.select(t.incident.c.lead).where(t.incident.c.id == incident)).scalar()
     return [] if lead is None else findings_of(store, [_lead_id(lead)])
+
+
+def foreseen(store: Store, incident: str) -> Json | None:
+    """The newest forecast among an incident's alarms, if there is one."""
+    link = t.incident_finding
+    query = (
+        sa.select(t.finding.c.content)
+        .join(link, link.c.finding == t.finding.c.id)
+        .where(link.c.incident == incident, link.c.role == "alarm", t.finding.c.log10_p.is_(None))
+        .order_by(t.finding.c.window_end.desc(), t.finding.c.id)
+        .limit(JOINED)
+    )
+    with store.read() as connection:
+        found = (finding_json(read_finding(content)) for content in connection.execute(query).scalars())
+        return next(filter(looks_ahead, found), None)
 
 
 def thing_of(store: Store, incident: str) -> Thing:

@@ -25,20 +25,27 @@ FILTERS: tuple[Callable[..., Any], ...] = (
 )
 
 
+def environment() -> Environment:
+    """What every page is rendered in."""
+    made = Environment(
+        loader=PackageLoader("opintel.console"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {one.__name__: one for one in FILTERS}
+    return made
+
+
 class Renderer:
     """Renders the templates of `templates/`."""
 
     def __init__(self, keys: Credentials, names: Names, *, shifts: bool = False) -> None:
         self._keys = keys
-        self._environment = Environment(
-            loader=PackageLoader("opintel.console"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            finalize=_finalize,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._environment.filters |= {one.__name__: one for one in (*FILTERS, names.subject, names.called)}
+        self._environment = environment()
+        self._environment.filters |= {one.__name__: one for one in (names.subject, names.called)}
         self._environment.globals |= {
             "share_of": drawing.share,
             "basis_words": words.BASIS,

@@ -19,7 +19,7 @@ from starlette.responses import RedirectResponse, Response
 from opintel.alerts.actions import Refused
 from opintel.alerts.lifecycle import LIVE
 from opintel.console import elog, histograms, reading
-from opintel.console.lumisections import JudgedRun, Lumisections, RunView, place_at, strips
+from opintel.console.lumisections import JudgedRun, JudgedRuns, RunView, place_at, strips
 from opintel.console.operate import Endpoint, read_form
 from opintel.console.pages import Pages
 from opintel.console.render import Renderer, operator
@@ -55,7 +55,7 @@ class ShiftPages:
     ) -> None:
         self._store, self._streams = store, list(streams)
         self._pages, self._renderer, self._keys, self._now = pages, renderer, keys, now
-        self._lumisections = Lumisections(store)
+        self._runs = JudgedRuns(store)
         self._incidents = reading.IncidentList(store)
 
     def run(self, request: Request) -> Response:
@@ -63,7 +63,7 @@ class ShiftPages:
         stream, runs, run = self._asked(request)
         if run is None:
             return self._pages.polled(request, "shift", stream=stream, streams=self._others(stream), view=None)
-        view = self._lumisections.view(stream, run)
+        view = self._runs.view(stream, run)
         chosen = _number(request.query_params.get("ls", ""))
         chosen = chosen if chosen in run.windows else None
         given = {"stream": stream, "run": str(run.number)} | ({} if chosen is None else {"ls": str(chosen)})
@@ -88,7 +88,7 @@ class ShiftPages:
         stream, runs, _ = self._asked(request)
         subsystem, path = (request.query_params.get(name, "") for name in ("subsystem", "path"))
         found = histograms.findings_about(self._store, stream, subsystem, path)
-        views = [self._lumisections.view(stream, run) for run in list(runs.values())[: histograms.RUNS_SHOWN]]
+        views = [self._runs.view(stream, run) for run in list(runs.values())[: histograms.RUNS_SHOWN]]
         rows = histograms.history(views, subsystem, path)
         if not found and not rows:
             raise HTTPException(404, "There is no such histogram: nothing was ever found about it.")
@@ -114,7 +114,7 @@ class ShiftPages:
         hours = asked if asked in HOURS else next(iter(HOURS))
         end = max((run.end for run in runs.values()), default=self._now())
         begin = end - int(hours) * elog.HOUR
-        views = [self._lumisections.view(stream, run) for run in runs.values() if run.end > begin]
+        views = [self._runs.view(stream, run) for run in runs.values() if run.end > begin]
         incidents = self._ranked(stream, runs, None, begin)
         return self._renderer.page(
             request,
@@ -149,7 +149,7 @@ class ShiftPages:
         """The stream, its runs, and the run that is asked for; what does not exist counts as not given."""
         asked = request.query_params.get("stream", "")
         stream = asked if asked in self._streams else self._streams[0]
-        runs = self._lumisections.runs(stream)
+        runs = self._runs.runs(stream)
         run = runs.get(_number(request.query_params.get("run", "")) or -1)
         return stream, runs, run or next(iter(runs.values()), None)
 

@@ -13,8 +13,11 @@ conditions.
 * `pipeline`: the two stages: `reducer` on `histories` (references that roll), `published` (references that were pinned)
   and `against_references`; `quality` on `occupancy` (is an empty one dead) and `status`; both draw with `pictures`
 * `certify`: golden and defect JSON; `advice`: what a shifter reads beside a kind of finding
+* `aligned`, `element_comparison`: two monitor elements side by side, what `opintel dqm compare` prints
 * `simulate`: a detector with faults whose truth is known: `detector_model` says what is usual, `beam` when data are
   taken, `story` what goes wrong, `happenings` how it shows
+* `reference_model`: the same by a model of how good runs vary; `natural_variation` learns it, `conditional_pulls` asks
+  what stands out of it; `evaluate_references` measures what it finds
 """
 
 from __future__ import annotations
@@ -24,8 +27,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from opintel.dqm.comparing import compare, compare_2d
     from opintel.dqm.comparison import Comparison
+    from opintel.dqm.reference_model import ReferenceModel
 
-__all__ = ["Comparison", "compare", "compare_2d"]
+_ROOMS = {
+    "Comparison": "comparison",
+    "ReferenceModel": "reference_model",
+    "compare": "comparing",
+    "compare_2d": "comparing",
+}
+__all__ = ["Comparison", "ReferenceModel", "compare", "compare_2d"]
 
 
 def __getattr__(name: str) -> Any:
@@ -34,4 +44,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"{__name__}.{'comparison' if name == 'Comparison' else 'comparing'}"), name)
+    return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)

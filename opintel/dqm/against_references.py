@@ -47,35 +47,78 @@ class Compared(NamedTuple):
         }
 
 
-def compared(
-    paths: Sequence[str],
-    axes: str,
-    storage: Storage,
-    x: int,
-    sums: Floats,
-    references: Floats,
-    floor: NDArray[np.float64],
-    *,
-    explain: float,
-) -> Compared:
-    """Compares sums (planes, n, size) with references (R, planes, n, size), as `histories` keeps them; `x` values are a
-    row of a map, `floor` (n,) relative systematic errors. Those with log10 p at most `explain` get pictures.
+class ToCompare(NamedTuple):
+    """n histograms with equal axes and storage, to be compared."""
+
+    paths: Sequence[str]
+    axes: str
+    storage: Storage
+    x: int
+    """Values of a row of a map; all of them in one dimension."""
+    sums: Floats
+    """(planes, n, size), as `histories` keeps them."""
+    references: Floats
+    """(R, planes, n, size)."""
+    floor: NDArray[np.float64]
+    """(n,) relative systematic errors."""
+
+
+def compared(asked: Sequence[ToCompare], *, explain: float) -> list[Compared]:
+    """Compares each with its references. Those with log10 p at most `explain` get pictures.
+
+    Histograms of one dimension are filled up with empty bins to one of a few sizes, which says nothing of them, and
+    compared together: a detector has hundreds of different axes.
     """
-    n, size = sums.shape[1:]
-    shape = (n, size) if x == size else (n, size // x, x)
-    found = _comparison(storage, sums, references, floor, shape)
-    log10_p = np.minimum(found.log10_p, 0.0)
+    answers: dict[int, Compared] = {}
+    alike: dict[tuple[Storage, tuple[int, ...]], list[int]] = {}
+    for at, one in enumerate(asked):
+        if one.paths:
+            alike.setdefault((one.storage, _room(one)), []).append(at)
+        else:
+            answers[at] = Compared(np.zeros(0), np.zeros(0), np.zeros(0), [], [], [])
+    for (storage, room), places in alike.items():
+        size = int(np.prod(room))
+        sums = np.concatenate([_filled(asked[at].sums, size) for at in places], axis=1)
+        references = np.concatenate([_filled(asked[at].references, size) for at in places], axis=2)
+        floor = np.concatenate([asked[at].floor for at in places])
+        found = _comparison(storage, sums, references, floor, (sums.shape[1], *room))
+        excess = _excess(storage, found, sums, references)
+        begin = 0
+        for at in places:
+            n = len(asked[at].paths)
+            answers[at] = _answer(asked[at], found, excess, begin, explain)
+            begin += n
+    return [answers[at] for at in range(len(asked))]
+
+
+def _room(one: ToCompare) -> tuple[int, ...]:
+    """The shape in which it is compared."""
+    size = one.sums.shape[2]
+    return (max(16, 1 << (size - 1).bit_length()),) if one.x == size else (size // one.x, one.x)
+
+
+def _filled(table: Floats, size: int) -> Floats:
+    """The same with empty bins behind."""
+    more = size - table.shape[-1]
+    return np.concatenate([table, np.zeros((*table.shape[:-1], more), table.dtype)], axis=-1) if more else table
+
+
+def _answer(one: ToCompare, found: Comparison, excess: NDArray[np.float64], begin: int, explain: float) -> Compared:
+    n, size = one.sums.shape[1:]
+    here = slice(begin, begin + n)
+    log10_p = np.minimum(found.log10_p[here], 0.0)
     kinds, places = [""] * n, [""] * n
     evidence: list[tuple[Evidence, ...]] = [()] * n
     for row in np.flatnonzero(log10_p <= explain).tolist():
-        regions = _regions(found, row)
-        kinds[row] = regions[0][4] if regions else "shifted" if found.test(row) == "shape" else "changed"
-        places[row] = placed(axes, regions)
-        flat = (found.observed[row], found.expected[row], found.error[row], found.pull[row])
-        observed, expected, error, pull = (np.asarray(one, dtype=np.float64).reshape(-1, x) for one in flat)
-        evidence[row] = pictures(paths[row], axes, storage, Explained(observed, expected, error, pull, regions))
-    effect = np.clip(np.nan_to_num(found.effect), -LARGEST, LARGEST)
-    return Compared(log10_p, effect, _excess(storage, found, sums, references), kinds, places, evidence)
+        regions = _regions(found, begin + row)
+        kinds[row] = regions[0][4] if regions else "shifted" if found.test(begin + row) == "shape" else "changed"
+        places[row] = placed(one.axes, regions)
+        flat = (part[begin + row] for part in (found.observed, found.expected, found.error, found.pull))
+        arrays = [np.asarray(part, dtype=np.float64).reshape(-1)[:size].reshape(-1, one.x) for part in flat]
+        what = Explained(arrays[0], arrays[1], arrays[2], arrays[3], regions)
+        evidence[row] = pictures(one.paths[row], one.axes, one.storage, what)
+    effect = np.clip(np.nan_to_num(found.effect[here]), -LARGEST, LARGEST)
+    return Compared(log10_p, effect, excess[here], kinds, places, evidence)
 
 
 def _comparison(

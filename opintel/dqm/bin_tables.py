@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from opintel.stats.counts import Floats
 from opintel.stats.pulls import Tables
 
-LEAST_ENTRIES = 20.0
+LEAST_ENTRIES = 20.0 - 1e-6
 """Fewer (effective) entries on either side are not compared."""
 MOST = 1e15
 """Contents above this add up to what a double cannot count."""
@@ -72,7 +72,13 @@ def _effective(side: Side) -> tuple[Floats, Floats]:
     if side.variance is None:
         return side.contents, side.total
     weight = entry_weights(side.contents, side.variance)
-    return side.contents / weight, side.total / weight
+    return _whole(side.contents / weight), _whole(side.total / weight)
+
+
+def _whole(counts: Floats) -> Floats:
+    """Counts that are whole but for rounding: entries of one weight are judged as entries."""
+    nearest = np.rint(counts)
+    return np.where(np.abs(counts - nearest) < 1e-9 * (1.0 + nearest), nearest, counts)
 
 
 def enlarged(tables: Tables, floor: Floats | float) -> Tables:

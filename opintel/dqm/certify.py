@@ -103,19 +103,21 @@ class Defect(msgspec.Struct, frozen=True):
 
 
 def quality_of(finding: Finding) -> LumisectionQuality:
-    """What a `quality` finding says. Raises ValueError for another one."""
+    """What a `quality` finding says. Raises ValueError for one that does not say it, and for another one."""
     if finding.kind != "quality":
         raise ValueError(f"expected a finding of kind quality, got one of kind {finding.kind}")
     subject = finding.subject
-    flags = tuple(
-        Flag(str(row[0]), str(row[1]), None if row[2] is None else float(row[2]), row[3] == "yes")
-        for block in finding.evidence
-        if isinstance(block, Table) and block.title == FLAGGED
-        for row in block.rows
-    )
+    rows = [row for b in finding.evidence if isinstance(b, Table) and b.title == FLAGGED for row in b.rows]
+    try:
+        flags = tuple(
+            Flag(str(name), str(kind), None if p is None else float(p), critical == "yes")
+            for name, kind, p, critical in rows
+        )
+        place = subject["scope"], int(subject["run"]), int(subject["lumisection"])
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"finding {finding.id}: expected the state of a lumisection, got {error}") from error
     status = finding.summary.rpartition(": ")[2].partition(",")[0]
-    number = int(subject["lumisection"])
-    return LumisectionQuality(subject["scope"], int(subject["run"]), number, status, flags, finding.id, finding.model)
+    return LumisectionQuality(*place, status, flags, finding.id, finding.model)
 
 
 def standings(

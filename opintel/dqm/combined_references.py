@@ -88,19 +88,25 @@ def _suspect(references: Floats, total: Floats, contents: Floats, scale: Floats,
     if len(references) < 2:
         return np.zeros(len(contents), dtype=np.bool_)
     share = total / np.maximum(total.sum(axis=0), 1e-300)
-    squares = np.zeros_like(contents)
-    for reference, one in zip(references, share, strict=True):
-        part = reference * reference
-        part /= np.where(one > 0.0, one, np.inf)[:, None]
+    inverse = 1.0 / np.where(share > 0.0, share, np.inf)
+    squares = references[0] * references[0]
+    squares *= inverse[0][:, None]
+    part = np.empty_like(squares)
+    for reference, one in zip(references[1:], inverse[1:], strict=True):
+        np.multiply(reference, reference, out=part)
+        part *= one[:, None]
         squares += part
+    rich = contents.size > 0 and contents.min() >= LEAST
     looked = contents >= LEAST
-    squares /= np.maximum(contents, LEAST)
+    squares /= np.maximum(contents, LEAST, out=part)
     squares -= contents
-    squares /= scale
-    squares *= looked
+    if scale.size > 1:
+        squares /= scale
+    if not rich:
+        squares *= looked
     degrees = np.maximum(given - 1, 1)
     far = squares.max(axis=1) > _limits(len(references))[degrees]
-    bins = looked.sum(axis=1) * degrees
+    bins = (contents.shape[1] if rich else looked.view(np.uint8).sum(axis=1, dtype=np.int32)) * degrees
     far |= squares.sum(axis=1) > bins + SUSPECT_SPREAD * np.sqrt(2.0 * bins + 1.0)
     return np.asarray(far & (given > 1))
 

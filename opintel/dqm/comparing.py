@@ -13,10 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from opintel.dqm.combined_references import combine
 from opintel.dqm.comparison import Comparison
-from opintel.dqm.verdicts import Found, judge_block
+from opintel.dqm.verdicts import Verdicts, judge_block
 from opintel.stats.counts import Floats
 
-BLOCK = 32768
+BLOCK = 40_000
 """Bins that are judged together."""
 
 
@@ -93,7 +93,7 @@ def _compared(
 ) -> Comparison:
     rows, shape = len(observed), observed.shape[1:]
     bins = int(np.prod(shape))
-    found = Found.room(rows, shape)
+    found = Verdicts.room(rows, shape)
     step = max(1, BLOCK // max(1, bins))
     with np.errstate(all="ignore"):  # of bad content, which is left out
         if bins < 2 or len(references) == 0:
@@ -103,24 +103,23 @@ def _compared(
             at = slice(start, start + step)
             judge_block(
                 found.rows(at),
-                _bins(observed[at], bins),
-                combine(_bins(references[:, at], bins), _some(reference_variance, (slice(None), at), bins)),
-                _some(variance, (at,), bins),
-                _some(floor, (at,), bins),
+                _bins(observed[at], shape),
+                combine(_bins(references[:, at], shape), _some(reference_variance, (slice(None), at), shape)),
+                _some(variance, (at,), shape),
+                _some(floor, (at,), shape),
                 shape,
             )
     return found.comparison(observed)
 
 
-def _bins(contents: NDArray[np.generic], bins: int) -> Floats:
+def _bins(contents: NDArray[np.generic], shape: tuple[int, ...]) -> Floats:
     """A contiguous copy (…, H, bins) in doubles, whatever the type, byte order and strides."""
-    axes = contents.shape[: contents.ndim - 1] if contents.size and contents.shape[-1] == bins else None
-    lead = axes if axes is not None else contents.shape[: contents.ndim - 2]
-    return np.ascontiguousarray(contents.reshape(*lead, bins), dtype=np.float64)
+    lead = contents.shape[: contents.ndim - len(shape)]
+    return np.ascontiguousarray(contents.reshape(*lead, int(np.prod(shape))), dtype=np.float64)
 
 
-def _some(part: NDArray[np.generic] | None, at: tuple[slice, ...], bins: int) -> Floats | None:
-    return None if part is None else _bins(part[at], bins)
+def _some(part: NDArray[np.generic] | None, at: tuple[slice, ...], shape: tuple[int, ...]) -> Floats | None:
+    return None if part is None else _bins(part[at], shape)
 
 
 def _like(name: str, given: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[np.generic] | None:

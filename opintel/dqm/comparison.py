@@ -43,19 +43,19 @@ class Comparison:
     means: bool = False
     """Whether these are the means of profiles, not contents."""
 
-    def test(self, row: int) -> Test:
+    def test(self, row: int | tuple[int, ...]) -> Test:
         """Which test had the smallest p: `deviance` (all pulls), `pull` (one bin), `window` (neighbours), `shape`;
         empty
         where nothing was compared."""
         return TESTS[int(self.spoke[row])]
 
-    def located(self, row: int) -> list[Region]:
+    def located(self, row: int | tuple[int, ...]) -> list[Region]:
         """Where histogram `row` deviates, the strongest first: none where its p is above `regions.LOCATED`."""
         if not self.log10_p[row] <= LOCATED:
             return []
         return located(self.pull[row], self.observed[row], self.expected[row], self.error[row], means=self.means)
 
-    def kind(self, row: int) -> str:
+    def kind(self, row: int | tuple[int, ...]) -> str:
         """What it is with histogram `row`: the kind of its strongest region, `insufficient`, or empty where it is
         good."""
         if np.isnan(self.log10_p[row]):
@@ -64,5 +64,5 @@ class Comparison:
 
     @cached_property
     def regions(self) -> list[list[Region]]:
-        """(H) `located` of each histogram."""
-        return [self.located(row) for row in range(len(self.p_value))]
+        """(H) `located` of each histogram; of N of each (N, H, B) a list of N·H, in that order."""
+        return [self.located(row) for row in np.ndindex(self.p_value.shape)]

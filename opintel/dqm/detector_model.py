@@ -23,6 +23,8 @@ SYSTEMATIC = 0.015
 """Standard deviation of each of a run's two modes."""
 SPREAD = 0.3
 """Of a profile's entries, in units of the mean."""
+DESIGNS = 40
+"""Layers that differ; further ones are like these."""
 MENUS = 4
 NEW_PATHS = 2
 """Trigger paths that a new menu adds."""
@@ -151,33 +153,43 @@ KINDS: dict[str, tuple[Kind, ...]] = {
 """Subsystem → what each of its layers has; maps have eta in x and phi in y."""
 
 
+class _Design(NamedTuple):
+    """A histogram's share of a subsystem's arrays, see there."""
+
+    low: Floats
+    high: Floats
+    modes: Floats
+    means: Floats
+
+
 def _subsystem(name: str, histograms: int) -> Subsystem:
     kinds = KINDS[name]
-    plots, modes, means = [], [], []
-    low, high = list[Floats](), list[Floats]()
-    begin = 0
+    plots: list[Plot] = []
+    designs: list[_Design] = []
     for n in range(histograms):
         kind, layer = kinds[n % len(kinds)], n // len(kinds) + 1
-        rng = np.random.default_rng([n, *name.encode()])
-        shapes = [_shape(kind, pileup, np.random.default_rng([1, n, *name.encode()])) for pileup in (LOW, HIGH)]
-        for shape, of_pileup in zip(shapes, (low, high), strict=True):
-            of_pileup.append(kind.entries * shape.reshape(-1))
-        size = shapes[0].size
-        modes.append(_modes(size, rng))
-        means.append(1.0 + 0.1 * rng.standard_normal(size))
-        plots.append(Plot(f"{name}/Layer{layer}/{kind.name}", kind, begin, begin + size))
-        begin += size
+        # a detector of any size has so many different ones
+        designs.append(_design(kind, n) if n < DESIGNS * len(kinds) else designs[n - DESIGNS * len(kinds)])
+        begin = plots[-1].end if plots else 0
+        plots.append(Plot(f"{name}/Layer{layer}/{kind.name}", kind, begin, begin + len(designs[-1].low)))
     sizes = [plot.end - plot.begin for plot in plots]
     return Subsystem(
         name,
         tuple(plots),
-        np.concatenate(low),
-        np.concatenate(high),
-        np.concatenate(modes, axis=1),
-        np.concatenate(means),
+        np.concatenate([design.low for design in designs]),
+        np.concatenate([design.high for design in designs]),
+        np.concatenate([design.modes for design in designs], axis=1),
+        np.concatenate([design.means for design in designs]),
         np.repeat(np.arange(len(plots)), sizes),
         np.repeat([plot.kind.storage == "mean" for plot in plots], sizes),
     )
+
+
+def _design(kind: Kind, n: int) -> _Design:
+    seed = [n, *kind.name.encode()]
+    low, high = (kind.entries * _shape(kind, p, np.random.default_rng([1, *seed])).reshape(-1) for p in (LOW, HIGH))
+    rng = np.random.default_rng([2, *seed])
+    return _Design(low, high, _modes(len(low), rng), 1.0 + 0.1 * rng.standard_normal(len(low)))
 
 
 def _modes(size: int, rng: np.random.Generator) -> Floats:

@@ -81,14 +81,14 @@ def _histograms(
             if said := wrong_path(path):
                 raise ValueError(said)
             element = uhi.from_json(path, text, min(room, MAX_VALUES))
-            shape = shapes.of(axes_text(element.axes, element.flow))
             total = element.values.size * (1 if element.variances is None else 2)
+            room = max(0, room - total)
+            shape = shapes.of(axes_text(element.axes, element.flow))
             if total > MAX_VALUES:
                 raise ValueError(f"expected at most {MAX_VALUES} values and variances, got {total}")
         except ValueError as error:
             wrong.append((n, str(error)[:300]))
             continue
-        room -= total
         found.append((element, shape))
         places.append(n)
     if not sent:

@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike
 
 from opintel.dqm.comparison import Comparison
 from opintel.dqm.judged import judge_differences
-from opintel.dqm.verdicts import Found
+from opintel.dqm.statistics import largest
+from opintel.dqm.verdicts import Verdicts
 from opintel.stats.counts import Floats
 
 OUTLYING = 6.0
@@ -52,7 +53,7 @@ def compare_means(
         )
     wider = np.asarray(floor, dtype=np.float64)
     wider = np.square(wider.reshape(-1, *(1,) * (value.ndim - 1)) if wider.ndim == 1 else wider)
-    found = Found.room(len(value), value.shape[1:])
+    found = Verdicts.room(len(value), value.shape[1:])
     found.mark(np.ones(len(value), dtype=np.bool_))
     with np.errstate(all="ignore"):  # of bins that are not compared
         expected, error = _combined(others, other_variance)
@@ -66,6 +67,7 @@ def compare_means(
             judged = judge_differences(weighed, precision, value.shape[1:], bound=False)
             found.log_p[rows] = judged.combined
             found.spoke[rows] = judged.spoke
+            found.effect[rows] = largest(judged.pull)
             found.pull[rows] = judged.pull
             found.expected[rows] = np.where(known, expected, np.nan)[rows].reshape(len(rows), -1)
             found.error[rows] = np.where(known, np.sqrt(spread), np.nan)[rows].reshape(len(rows), -1)

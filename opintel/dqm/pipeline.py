@@ -7,6 +7,7 @@ out, are empty or are missing, and the state of the subsystem.
 from __future__ import annotations
 
 from opintel.detector import Pipeline
+from opintel.dqm.files import PARSERS
 from opintel.dqm.histograms import Histograms
 from opintel.dqm.quality import DqmJudge, place_of
 from opintel.dqm.records import HistogramOutcome, ManifestListed, ReferencePublished
@@ -33,8 +34,9 @@ PIPELINE = Pipeline(
     reducer=DqmReducer,
     judges=(DqmJudge,),
     ends=ends,
-    files=dict.fromkeys((".root", ".h5", ".hdf5", ".zip", ".json", ".parquet"), "opintel.dqm.files.messages:messages"),
+    files=PARSERS,
     kinds={
+        "tripped": ("scope",),
         "missing": _HISTOGRAM,
         "dead": _HISTOGRAM,
         "hot": _HISTOGRAM,

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from opintel.detector import QUARANTINED, Closing, Emit, Judge, Most
-from opintel.dqm.certify import FLAGGED
+from opintel.dqm.certify import FLAGGED, NEAR
 from opintel.dqm.histograms import HistogramKey, Listing
 from opintel.dqm.occupancy import LuminosityMemory, Predicted, log10_sparse, predicted
 from opintel.dqm.records import HistogramOutcome, ManifestListed, ReferencePublished
@@ -46,6 +46,8 @@ class DqmJudgeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Relative error of that expectation."""
     minor: list[str] = []
     """Patterns of paths (`*/Errors/*`) of histograms that do not spoil a lumisection."""
+    at_once: Emit = -12.0
+    """A histogram whose log10 p is at most this is a warning at once; else it takes two of three lumisections."""
     max_findings: Most = 200
     """At most so many about single histograms a lumisection, the most surprising first."""
 
@@ -71,7 +73,16 @@ class _Bad(NamedTuple):
 
 class DqmJudge(Judge):
     """Findings about histograms (kinds `missing`, `dead`, `hot`, `noisy`, `low`, `high`, `shifted` and `changed`) and
-    about the subsystem (`insufficient` and `quality`)."""
+    about the subsystem (`tripped`, `insufficient` and `quality`).
+
+    >>> from opintel.detector import Controls, Record
+    >>> from opintel.finding import Window
+    >>> window, listed = Window(0, 23 * 10**9), ManifestListed(7, 1, Listing(paths=["energy"]))
+    >>> records = [Record(window, "listed", "7|calo||*", "calo", listed)]
+    >>> closing = Closing(window, "calo", records, Controls(), DqmJudgeSettings(), "", complete=True)
+    >>> [(finding.kind, finding.summary) for finding in DqmJudge().judge(closing)][0]
+    ('missing', 'run 7 lumisection 1: energy did not come, though the manifest lists it')
+    """
 
     name = "dqm.quality"
     version = 1
@@ -85,6 +96,10 @@ class DqmJudge(Judge):
         self._luminosity = LuminosityMemory()
         self._insufficient: list[str] = []
         """Reasons why histograms were not judged, when that was last said."""
+        self._judged_so_far = 0
+        """Lumisections."""
+        self._strange: dict[str, int] = {}
+        """Histogram → the last of these in which it was as surprising as the emission level."""
         self._seen: dict[str, list[str]] = {}
         """Dataset → paths of its last lumisection that came with a manifest of a number alone."""
 
@@ -128,6 +143,7 @@ class DqmJudge(Judge):
         strange = sorted((p, key) for key, p in tested.items() if p <= settings.emit)
         for p, key in strange[: settings.max_findings]:
             found.append(self._contents(here, key, here.outcomes[key], p))
+        self._remember([key for _, key in strange])
 
         empty, silent = self._empty(here, expected)
         bad |= {key: _Bad("dead", p) for key, p, _ in empty}
@@ -135,6 +151,7 @@ class DqmJudge(Judge):
         missing = [key for key in self._missing(here) if key not in held]
         bad |= {key: _Bad("missing", None) for key in missing}
         found += self._absent(here, missing)
+        found += self._tripped(here)
         found += self._unjudged(here, silent, expected)
         return [*found, self._quality(here, bad, expected)]
 
@@ -198,7 +215,15 @@ class DqmJudge(Judge):
         place = f" {one.place}" if one.place else ""
         text = f"{HistogramKey.of(key).path} is {WORDS[one.kind]}{place}{together}"
         basis: Basis = "exact" if one.exact else "extrapolated"
-        return self._finding(here, one.kind, key, text, p, basis, one.effect, "standard deviations", one.evidence)
+        finding = self._finding(here, one.kind, key, text, p, basis, one.effect, "standard deviations", one.evidence)
+        again = p <= here.closing.settings.at_once or key in self._strange
+        return finding if again else msgspec.structs.replace(finding, severity="info")
+
+    def _remember(self, strange: Sequence[str]) -> None:
+        """Two of three: what was strange in one of the last two lumisections is so again now."""
+        self._judged_so_far += 1
+        kept = {key: at for key, at in self._strange.items() if self._judged_so_far - at < NEAR}
+        self._strange = kept | dict.fromkeys(strange, self._judged_so_far)
 
     def _dead(
         self, here: _Lumisection, empty: Sequence[tuple[str, float, float]], expected: Predicted
@@ -229,6 +254,11 @@ class DqmJudge(Judge):
         for key in missing:
             text = f"{HistogramKey.of(key).path} did not come, though the manifest lists it"
             yield self._finding(here, "missing", key, text, None, "none", 1, "histograms")
+
+    def _tripped(self, here: _Lumisection) -> Iterable[Finding]:
+        if any(one.high_voltage is False and one.stable_beams is not False for one in here.listings.values()):
+            text = f"the high voltage of {here.closing.scope} is off"
+            yield self._finding(here, "tripped", "", text, None, "none", 1, "subsystems")
 
     def _unjudged(self, here: _Lumisection, silent: Sequence[str], expected: Predicted) -> Iterable[Finding]:
         """One finding when the reasons why histograms are not judged change."""
@@ -355,11 +385,13 @@ class DqmJudge(Judge):
     def state(self) -> Any:
         """Plain values."""
         sets = [[name, sorted(have.items())] for name, have in self._sets.items()]
-        return [sets, self._luminosity.state(), list(self._insufficient), sorted(self._seen.items())]
+        strange = [self._judged_so_far, sorted(self._strange.items())]
+        return [sets, self._luminosity.state(), list(self._insufficient), sorted(self._seen.items()), strange]
 
     def restore(self, state: Any) -> None:
         """The inverse of `state`."""
-        sets, luminosity, insufficient, seen = state
+        sets, luminosity, insufficient, seen, (self._judged_so_far, strange) = state
+        self._strange = dict(strange)
         self._sets = {name: dict(have) for name, have in sets}
         self._luminosity = LuminosityMemory(luminosity)
         self._insufficient = list(insufficient)

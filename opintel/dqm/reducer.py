@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -16,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opintel.detector import Controls, Emit, Record, Reduced, Reducer, WindowRows
-from opintel.dqm.against_references import Compared, compared
-from opintel.dqm.elements import STORAGES, Storage
+from opintel.dqm.against_references import Compared, ToCompare, compared
+from opintel.dqm.elements import STORAGES
+from opintel.dqm.groups import HistogramGroup, entries_of, groups_of, planes
 from opintel.dqm.histograms import HISTOGRAM, MANIFEST, REFERENCE, Histograms, Listing
 from opintel.dqm.histories import BlockMarks, Floats, Histories, Ints
 from opintel.dqm.published import PublishedSets
@@ -57,22 +59,29 @@ class DqmReducerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """Relative systematic error of a bin, as long as it has not been learned from the histogram itself."""
 
 
-class _Group(NamedTuple):
-    """Histograms of one window with equal axes and storage, at most one of a key."""
+class _Lot(NamedTuple):
+    """A group on its way: what was added up of it, and what is to be compared."""
 
-    keys: list[str]
-    run: Ints
-    lumisection: Ints
-    superseded: Ints
-    axes: str
-    storage: Storage
-    x: int
-    cumulative: bool
-    entries: NDArray[np.float64]
-    """As the source says."""
+    group: HistogramGroup
+    past: Histories
+    rows: Ints
+    moved: NDArray[np.bool_]
+    """(histograms,) whether its bins were others until now."""
     sums: Floats
-    """(planes, histograms, size)."""
+    first: Ints
+    """First lumisection in the sums."""
+    entries: NDArray[np.float64]
+    """Of this lumisection."""
     sound: NDArray[np.bool_]
+    ready: NDArray[np.bool_]
+    usual: NDArray[np.float64]
+    """Entries a second of its references; NaN without."""
+    floor: NDArray[np.float64]
+    judged: Ints
+    """Which are compared."""
+    asked: ToCompare
+    marks: BlockMarks
+    """What its sums are, as part of a reference."""
 
 
 class DqmReducer(Reducer[Histograms]):
@@ -111,13 +120,17 @@ class DqmReducer(Reducer[Histograms]):
             if kind[first] == MANIFEST:
                 said.append(self._manifest(closing, order[first:end]))
         chosen = kinds == HISTOGRAM
-        for group in _groups(closing, newest[chosen], superseded[chosen]):
-            for key, outcome in zip(group.keys, self._judged(closing, group), strict=True):
-                scope = self.scope(key)
-                said.append((run_key(outcome.run, key), scope, outcome))
-                if outcome.log10_p is not None:
-                    counts = tested.setdefault(scope, {TEST: 0})
-                    counts[TEST] += 1
+        groups = groups_of(closing, newest[chosen], superseded[chosen])
+        for _, of_turn in groupby(groups, key=lambda group: group.turn):
+            lots = [self._prepared(closing, group) for group in of_turn]
+            answers = compared([lot.asked for lot in lots], explain=closing.settings.emit)
+            for lot, found in zip(lots, answers, strict=True):
+                for key, outcome in zip(lot.group.keys, self._said(closing, lot, found), strict=True):
+                    scope = self.scope(key)
+                    said.append((run_key(outcome.run, key), scope, outcome))
+                    if outcome.log10_p is not None:
+                        counts = tested.setdefault(scope, {TEST: 0})
+                        counts[TEST] += 1
         said.sort(key=lambda one: one[0])
         records = [Record(closing.window, KINDS[type(one)], key, scope, one) for key, scope, one in said]
         return Reduced(records, tested)
@@ -138,14 +151,14 @@ class DqmReducer(Reducer[Histograms]):
         rows, payload = closing.rows, closing.rows.payload
         key, name = rows.key.values[rows.key.code[at]], payload.about.values[payload.about.code[at]]
         storage = STORAGES[int(payload.storage[at])]
-        sums, _ = _planes(storage, payload.values.at(at)[None], payload.variances.at(at)[None])
+        sums, _ = planes(storage, payload.values.at(at)[None], payload.variances.at(at)[None])
         axes = payload.axes.values[payload.axes.code[at]]
         self._published.add(key, name, axes, storage, sums[:, 0])
         checksum = zlib.crc32(payload.values.at(at).tobytes())
         return f"{name}|{key}", self.scope(key), ReferencePublished(name, checksum)
 
-    def _judged(self, closing: WindowRows[Histograms], group: _Group) -> Iterator[HistogramOutcome]:
-        """What is said of each histogram of a group, in its order."""
+    def _prepared(self, closing: WindowRows[Histograms], group: HistogramGroup) -> _Lot:
+        """Adds up what has to be, and finds the references."""
         settings, controls = closing.settings, closing.controls
         seconds = (closing.window.end - closing.window.start) / NS
         past, rows, moved = self._at(group)
@@ -157,16 +170,15 @@ class DqmReducer(Reducer[Histograms]):
             sound &= (group.storage != "count") | (sums[0] >= 0).all(axis=-1)
             first = after + 1
         sums = np.where(sound[None, :, None], sums, 0)
-        entries = _entries(group, sums)
-        full = sound & ~(entries == 0)
+        entries = entries_of(group, sums)
+        ready = sound & ~(entries == 0)
         total, spans = entries.copy(), np.ones(len(rows))
-        ready = full.copy()
-        thin = np.flatnonzero(full & ((entries < settings.entries) | past.waits(rows, group.run)))
+        thin = np.flatnonzero(ready & ((entries < settings.entries) | past.waits(rows, group.run)))
         if len(thin):
             together, since, waited = past.wait(rows[thin], sums[:, thin], group.run[thin], first[thin])
             sums, first = sums.copy(), first.copy()
             sums[:, thin], first[thin], spans[thin] = together, since, waited
-            total[thin] = _entries(group, sums)[thin] if group.storage != "mean" else settings.entries
+            total[thin] = entries_of(group, sums)[thin] if group.storage != "mean" else settings.entries
             enough = (total[thin] >= settings.entries) | ((waited >= settings.patience) & (total[thin] >= FEWEST))
             ready[thin] = enough
             past.waited(rows[thin[enough]])
@@ -177,50 +189,46 @@ class DqmReducer(Reducer[Histograms]):
         usable &= ~_banned(group.keys, references.run, controls)
         lumisections = (references.lumisections * usable).sum(axis=0)
         usual = (references.entries * usable).sum(axis=0) / np.maximum((references.seconds * usable).sum(axis=0), 1e-9)
-        known = lumisections > 0
-
         pinned = self._published.in_force(group.keys, group.axes, group.storage, controls)
         judged = np.flatnonzero(ready & ((lumisections >= settings.least) | pinned.there))
-        known_error = past.learned[rows] >= SURE
-        floor = np.where(known_error, np.sqrt(np.maximum(past.excess[rows], 0.0)), settings.floor)
-        found: Compared | None = None
-        adopted = ready.copy()
-        if len(judged):
-            held = pinned.over(past.references(rows[judged], usable[:, judged]), judged)
-            paths = [group.keys[n].split("|", 2)[2] for n in judged.tolist()]
-            found = compared(
-                paths, group.axes, group.storage, group.x, sums[:, judged], held, floor[judged], explain=settings.emit
-            )
-            calm = ~(found.log10_p <= settings.adopt)
-            adopted[judged] = calm
-            _learn_error(past, rows[judged[calm]], found.excess[calm])
-        learn = np.flatnonzero(adopted)
-        whole = np.where(np.isfinite(total), total, 0.0)
-        marks = BlockMarks(
-            group.run, category, first, group.lumisection, spans.astype(np.int64), spans * seconds, whole
-        )
-        past.learn(rows[learn], sums[:, learn], BlockMarks(*[mark[learn] for mark in marks]))
+        learned = past.learned[rows] >= SURE
+        floor = np.where(learned, np.sqrt(np.maximum(past.excess[rows], 0.0)), settings.floor)
+        held = pinned.over(past.references(rows[judged], usable[:, judged]), judged)
+        paths = [group.keys[n].split("|", 2)[2] for n in judged.tolist()]
+        asked = ToCompare(paths, group.axes, group.storage, group.x, sums[:, judged], held, floor[judged])
+        many, whole = spans.astype(np.int64), np.where(np.isfinite(total), total, 0.0)
+        marks = BlockMarks(group.run, category, first, group.lumisection, many, spans * seconds, whole)
+        usual = np.where(lumisections > 0, usual, np.nan)
+        return _Lot(group, past, rows, moved, sums, first, entries, sound, ready, usual, floor, judged, asked, marks)
 
-        place_of = (
-            {} if found is None else {n: at for at, n in enumerate(judged.tolist()) if not np.isnan(found.log10_p[at])}
-        )
-        for n in range(len(rows)):
-            at = place_of.get(n)
-            has = bool(sound[n]) and np.isfinite(entries[n])
+    def _said(self, closing: WindowRows[Histograms], lot: _Lot, found: Compared) -> Iterator[HistogramOutcome]:
+        """What is said of each histogram of a group, in its order; the calm ones become part of their references."""
+        group, adopted = lot.group, lot.ready.copy()
+        calm = ~(found.log10_p <= closing.settings.adopt)
+        adopted[lot.judged] = calm
+        _learn_error(lot.past, lot.rows[lot.judged[calm]], found.excess[calm])
+        learn = np.flatnonzero(adopted)
+        lot.past.learn(lot.rows[learn], lot.sums[:, learn], BlockMarks(*[mark[learn] for mark in lot.marks]))
+        usual = lot.usual * ((closing.window.end - closing.window.start) / NS)
+        compared = ~np.isnan(found.log10_p)
+        place = {n: at for at, n in enumerate(lot.judged.tolist()) if compared[at]}
+        for n in range(len(group.keys)):
+            at = place.get(n)
+            has = bool(lot.sound[n]) and np.isfinite(lot.entries[n])
             outcome = HistogramOutcome(
                 int(group.run[n]),
                 int(group.lumisection[n]),
-                _state(bool(sound[n]), bool(full[n]), bool(ready[n]), bool(moved[n])) if at is None else "judged",
-                float(entries[n]) if has else None,
-                float(usual[n] * seconds) if known[n] else None,
-                int(first[n]),
+                _state(lot, n) if at is None else "judged",
+                float(lot.entries[n]) if has else None,
+                float(usual[n]) if np.isfinite(usual[n]) else None,
+                int(lot.first[n]),
                 superseded=int(group.superseded[n]),
             )
-            if found is not None and at is not None:
-                outcome = msgspec.structs.replace(outcome, exact=bool(floor[n] == 0.0), **found.of(at))
+            if at is not None:
+                outcome = msgspec.structs.replace(outcome, exact=bool(lot.floor[n] == 0.0), **found.of(at))
             yield outcome
 
-    def _at(self, group: _Group) -> tuple[Histories, Ints, NDArray[np.bool_]]:
+    def _at(self, group: HistogramGroup) -> tuple[Histories, Ints, NDArray[np.bool_]]:
         """The histories of a group, the rows of its histograms, and which of these had other bins until now."""
         form = (group.axes, group.storage)
         past = self._histories.get(form)
@@ -268,84 +276,22 @@ class DqmReducer(Reducer[Histograms]):
     def restore(self, state: Any) -> None:
         """The inverse of `state`, on a fresh reducer."""
         histories, published = state
-        for axes, storage, size, planes, kept in histories:
-            past = self._histories[axes, storage] = Histories(size, planes, SLOTS, BLOCK)
+        for axes, storage, size, many, kept in histories:
+            past = self._histories[axes, storage] = Histories(size, many, SLOTS, BLOCK)
             past.restore(kept)
             self._where |= dict.fromkeys(past.row, (axes, storage))
         self._published.restore(published)
 
 
-def _groups(closing: WindowRows[Histograms], places: Ints, superseded: Ints) -> Iterator[_Group]:
-    """The histograms at these places (sorted by key and run), by what they have in common; a key once in each, the
-    lower run first.
-    """
-    rows, payload = closing.rows, closing.rows.payload
-    code = rows.key.code[places]
-    begins = np.ones(len(code), dtype=bool)
-    begins[1:] = code[1:] != code[:-1]
-    turn = np.arange(len(code)) - np.maximum.accumulate(np.where(begins, np.arange(len(code)), 0))
-    common = np.stack([turn, payload.axes.code[places], payload.storage[places], payload.cumulative[places]])
-    _, group = np.unique(common, axis=1, return_inverse=True)
-    for n in range(int(group.max(initial=-1)) + 1):
-        here = np.flatnonzero(group.reshape(-1) == n)
-        at = places[here]
-        storage = STORAGES[int(payload.storage[at[0]])]
-        values, variances = payload.values.take(at).table(), payload.variances.take(at).table()
-        if values is None or variances is None:
-            raise ValueError("expected histograms with equal axes to have as many values each")
-        sums, sound = _planes(storage, values, variances)
-        yield _Group(
-            [rows.key.values[c] for c in rows.key.code[at].tolist()],
-            payload.run[at].astype(np.int64),
-            payload.lumisection[at].astype(np.int64),
-            superseded[here],
-            payload.axes.values[payload.axes.code[at[0]]],
-            storage,
-            int(payload.x[at[0]]),
-            bool(payload.cumulative[at[0]]),
-            payload.entries[at],
-            sums,
-            sound,
-        )
-
-
-def _planes(storage: Storage, values: Floats, variances: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-    """((planes, histograms, size) what can be added up, (histograms,) whether the contents can be judged).
-
-    Means become weighted means and weights: 1 / variance, 0 in bins that say nothing.
-    """
-    if storage == "count":
-        return values[None], np.asarray((np.isfinite(values) & (values >= 0)).all(axis=-1))
-    if storage == "weighted":
-        sound = np.isfinite(values) & np.isfinite(variances) & (variances >= 0)
-        return np.stack([values, variances]), np.asarray(sound.all(axis=-1))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        weight = np.where(np.isfinite(values) & (variances > 0), 1.0 / variances, 0.0)
-    weight = np.where(np.isfinite(weight), weight, 0.0)
-    sums = np.stack([np.where(weight > 0, weight * np.nan_to_num(values), 0.0), weight]).astype("<f4")
-    return sums, np.asarray((weight > 0).any(axis=-1))
-
-
-def _entries(group: _Group, sums: Floats) -> NDArray[np.float64]:
-    """(histograms,) entries; of weights, how many of one weight would say as much; of means, what the source says."""
-    if group.storage == "mean":
-        return group.entries
-    total: NDArray[np.float64] = sums[0].sum(axis=-1, dtype=np.float64)
-    if group.storage == "count":
-        return total
-    variance = sums[1].sum(axis=-1, dtype=np.float64)
-    return np.where(variance > 0, total**2 / np.maximum(variance, 1e-300), 0.0)
-
-
-def _state(sound: bool, full: bool, ready: bool, moved: bool) -> str:
+def _state(lot: _Lot, n: int) -> str:
     """Why a histogram was not judged."""
-    if not sound:
+    if not lot.sound[n]:
         return "content"
-    if not full:
+    if lot.entries[n] == 0:
         return "empty"
-    if not ready:
+    if not lot.ready[n]:
         return "waits"
-    return "axes" if moved else "alone"
+    return "axes" if lot.moved[n] else "alone"
 
 
 def _categories(run: Ints, controls: Controls) -> Ints:

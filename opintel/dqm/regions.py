@@ -14,7 +14,7 @@ Region = tuple[Any, ...]
 
 LOCATED = -3.0
 """log10 p above which nothing is located."""
-SEED, GROWN = 4.0, 2.0
+SEED, GROWN = 4.0, 3.0
 """Pulls that make a region, and to which it extends."""
 MOST = 100
 """Regions listed of one histogram."""
@@ -43,7 +43,7 @@ def located(
         for box in _components(sign * pull):
             part = tuple(slice(first, last + 1) for first, last in box)
             inside = sign * pull[part] >= GROWN
-            core = sign * pull[part] >= SEED  # what lies at the edge by chance does not change what it is called
+            core = sign * pull[part] >= SEED
             seen, due = float(observed[part][core].sum()), float(expected[part][core].sum())
             kind = ("low" if sign < 0 else "high") if means else _kind(sign, seen, due, int(inside.sum()))
             strength = float(np.square(pull[part][inside]).sum())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from opintel.stats.combined_p import log_sidak
 from opintel.stats.counts import Floats, Ints
 from opintel.stats.gamma_tail import log_tail_of_shape, log_tail_of_sum
 from opintel.stats.pulls import Tables, two_sided_log_p
@@ -33,14 +34,17 @@ def normal_deviance_log_p(pull: Floats, elsewhere: Floats) -> Floats:
     return log_tail_of_sum(found, degrees, 2.0 * degrees, 8.0 * degrees)
 
 
+def largest(pull: Floats) -> Floats:
+    """The largest of pulls (H, B), with its sign (H,)."""
+    most, least = pull.max(axis=1, initial=0.0), pull.min(axis=1, initial=0.0)
+    return np.asarray(np.where(most >= -least, most, least), dtype=np.float64)
+
+
 def greatest_log_p(pull: Floats, of: Tables | Ints) -> Floats:
-    """ln p (H,) of the greatest of the pulls (H, B), one of as many that could have been so great (Šidák 1967, JASA 62,
+    """ln p (H,) of the largest `pull` (H,), one of as many that could have been so great (Šidák 1967, JASA 62,
     626): `of` which counts they are, or how many (H,)."""
-    log_p = two_sided_log_p(np.maximum(pull.max(axis=1), -pull.min(axis=1)))
-    n = np.maximum(_able(log_p, of) if isinstance(of, Tables) else of, 1.0)
-    one = np.log1p(-np.minimum(np.exp(log_p), 1.0 - 1e-15))
-    whole = np.log(np.maximum(-np.expm1(n * one), 1e-300))
-    return np.asarray(np.where(log_p < -30.0, log_p + np.log(n), whole), dtype=np.float64)
+    log_p = two_sided_log_p(pull)
+    return log_sidak(log_p, np.maximum(_able(log_p, of) if isinstance(of, Tables) else of, 1.0))
 
 
 def _able(log_p: Floats, tables: Tables) -> Floats:
@@ -48,9 +52,10 @@ def _able(log_p: Floats, tables: Tables) -> Floats:
     / 2."""
     share, both = tables.share, tables.a + tables.b
     able = np.zeros(len(both))
+    fewest = both.min()
     for logarithm in (-np.log(share), -np.log1p(-share)):
         least = -log_p[:, None] / logarithm
-        able += (both >= least).view(np.uint8).sum(axis=1, dtype=np.int32)
+        able += both.shape[1] if fewest >= least.max() else (both >= least).view(np.uint8).sum(axis=1, dtype=np.int32)
     return able / 2.0
 
 

@@ -77,10 +77,10 @@ def plan(
         first, last = _span(stable, int(begin * len(stable)), lasts)
         subject = {"scope": subsystem.name} if kind == "hv-trip" else {"scope": subsystem.name, "histogram": plot.path}
         faults.append((first.start, last.end, kind, subject))
-    told = sorted(faults, key=lambda fault: fault[0])
+    in_order = sorted(faults, key=lambda fault: fault[0])
     return tuple(
         Fault(f"{number}-{kind}", kind, subject, begin, over)
-        for number, (begin, over, kind, subject) in enumerate(told, 1)
+        for number, (begin, over, kind, subject) in enumerate(in_order, 1)
     )
 
 

@@ -144,9 +144,14 @@ def _binnings(schema: int, axes: Sequence[UhiAxis], room: int) -> list[_Binning]
 
 def _binning(axis: UhiAxis) -> _Binning:
     if axis.type == "regular":
+        if not (math.isfinite(axis.upper - axis.lower) and axis.lower < axis.upper):
+            raise ValueError(f"axes: expected lower below upper, both finite, got {axis.lower}, {axis.upper}")
         found = _Binning(axis.bins, axis.underflow, axis.overflow)
     elif axis.type == "variable":
-        found = _Binning(len(axis.edges) - 1, axis.underflow, axis.overflow)
+        edges = np.array(axis.edges)
+        if not (np.isfinite(edges).all() and (np.diff(edges) > 0).all()):
+            raise ValueError("axes: expected edges finite and ascending")
+        found = _Binning(len(edges) - 1, axis.underflow, axis.overflow)
     elif axis.type == "boolean":
         found = _Binning(2, False, False)
     else:
@@ -171,7 +176,13 @@ def _element(
         raise ValueError(f"storage: expected {', '.join(_FIELDS[kind])}, got {', '.join(there)}")
     if index is not None and not there:
         raise ValueError("storage: expected values with the index, got none")
-    dense = {name: _dense(name, arrays.get(name), index, shape) for name in _FIELDS[kind]}
+    # all is looked at before the first array is made: a few bytes may ask for a million values
+    places = None if index is None else _places(index, shape)
+    for name, array in arrays.items():
+        expected = shape if places is None else places.shape
+        if array.shape != expected:
+            raise ValueError(f"{name}: expected {_sizes(expected)} values, got {_sizes(array.shape)}")
+    dense = {name: _dense(arrays.get(name), places, shape) for name in _FIELDS[kind]}
     flow = any(one.under or one.over for one in binnings)
     values, variances, entries = _contents(kind, dense)
     storage: Any = {"int": "count", "double": "count", "weighted": "weighted"}.get(kind, "mean")
@@ -205,23 +216,25 @@ def _contents(kind: str, of: Mapping[str, _Floats]) -> tuple[_Floats, _Floats | 
     return np.where(filled, of["values"], math.nan), variances, entries
 
 
-def _dense(name: str, array: _Floats | None, index: Sequence[Sequence[int]] | None, shape: tuple[int, ...]) -> _Floats:
-    if array is None:
-        return np.zeros(shape)
-    if index is None:
-        if array.shape != shape:
-            raise ValueError(f"{name}: expected {_sizes(shape)} values, as the axes say, got {_sizes(array.shape)}")
-        return array
-    if len(index) != len(shape) or array.ndim != 1 or any(len(one) != len(array) for one in index):
-        raise ValueError(f"index: expected {len(shape)} lists as long as {name}, got others")
-    found = np.zeros(shape)
+def _places(index: Sequence[Sequence[int]], shape: tuple[int, ...]) -> NDArray[np.int64]:
+    """Where the values of a sparse storage lie among all."""
+    if len(index) != len(shape) or len(set(map(len, index))) > 1:
+        raise ValueError(f"index: expected {len(shape)} lists of one length, got others")
     try:
-        places = np.ravel_multi_index(tuple(np.array(one, dtype=np.int64) for one in index), shape)
+        found = np.ravel_multi_index(tuple(np.array(one, dtype=np.int64) for one in index), shape)
     except (ValueError, OverflowError):
         raise ValueError(f"index: expected places among {_sizes(shape)}, got others") from None
-    if len(np.unique(places)) < len(places):
+    if len(np.unique(found)) < len(found):
         raise ValueError("index: expected each place once, got one twice")
-    found.reshape(-1)[places] = array
+    return np.asarray(found, dtype=np.int64)
+
+
+def _dense(array: _Floats | None, places: NDArray[np.int64] | None, shape: tuple[int, ...]) -> _Floats:
+    if array is not None and places is None:
+        return array
+    found = np.zeros(shape)
+    if array is not None:
+        found.reshape(-1)[places] = array
     return found
 
 
@@ -240,13 +253,8 @@ def _padded(array: _Floats, binnings: Sequence[_Binning], flow: bool, empty: flo
 def _axis(axis: UhiAxis) -> BinAxis:
     title, unit = _text(axis.metadata, "title", "label", "name"), _text(axis.metadata, "unit", "units")
     if axis.type == "regular":
-        if not (math.isfinite(axis.upper - axis.lower) and axis.lower < axis.upper):
-            raise ValueError(f"axes: expected lower below upper, both finite, got {axis.lower}, {axis.upper}")
         return BinAxis.regular(axis.bins, axis.lower, axis.upper, title, unit)
     if axis.type == "variable":
-        edges = np.array(axis.edges)
-        if not (np.isfinite(edges).all() and (np.diff(edges) > 0).all()):
-            raise ValueError("axes: expected edges finite and ascending")
         return BinAxis(tuple(axis.edges), (), title, unit)
     labels = ("False", "True") if axis.type == "boolean" else tuple(map(str, axis.categories))
     return BinAxis((), labels, title, unit)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from opintel.stats.counts import Floats
+from opintel.stats.counts import Floats, Ints
 from opintel.stats.pulls import Tables
 
 WINDOWS: dict[int, tuple[tuple[int, ...], ...]] = {1: ((4,), (16,)), 2: ((2, 2), (4, 4))}
@@ -24,6 +24,7 @@ def window_tables(tables: Tables, shape: tuple[int, ...]) -> list[Tables]:
     those with
     which its share and its variance are the sums of theirs."""
     found = []
+    tables = aligned(tables, shape)
     a, b = tables.a, tables.b
     if tables.total_a.shape[1] == tables.total_b.shape[1] == 1 and len(shape) == 1:  # the wider of the less wide
         step, bins = 1, shape[0]
@@ -39,6 +40,29 @@ def window_tables(tables: Tables, shape: tuple[int, ...]) -> list[Tables]:
     return found
 
 
+def aligned(tables: Tables, shape: tuple[int, ...]) -> Tables:
+    """The tables with each histogram rolled to begin at its first filled bin: empty bins before it decide nothing."""
+    both = (tables.a + tables.b).reshape(-1, *shape)
+    for axis, bins in enumerate(shape):
+        others = tuple(i + 1 for i in range(len(shape)) if i != axis)
+        edge = both.take(0, axis=axis + 1).reshape(len(both), -1).max(axis=1)
+        if (edge > 0.0).all():
+            continue
+        first = (both.max(axis=others) > 0.0).argmax(axis=1)
+        along = [1] * len(shape)
+        along[axis] = bins
+        at = ((first[:, None] + np.arange(bins)) % bins).reshape(-1, *along)
+        both = np.take_along_axis(both, at, axis=axis + 1)
+        tables = Tables(*(_rolled(part, at, shape, axis + 1) for part in tables))
+    return tables
+
+
+def _rolled(part: Floats, at: Ints, shape: tuple[int, ...], axis: int) -> Floats:
+    if part.shape[1] == 1:
+        return part
+    return np.take_along_axis(part.reshape(-1, *shape), at, axis=axis).reshape(len(part), -1)
+
+
 def summed(x: Floats, shape: tuple[int, ...], size: tuple[int, ...]) -> Floats:
     """Sums (H, windows) of x (H, bins) over windows of `size` bins of `shape`, row after row; the last may be
     smaller."""
@@ -49,7 +73,9 @@ def summed(x: Floats, shape: tuple[int, ...], size: tuple[int, ...]) -> Floats:
             x = x.sum(axis=axis, keepdims=True)
         elif n > 1:
             if bins % n:
-                x = np.pad(x, [(0, n - bins % n) if i == axis else (0, 0) for i in range(x.ndim)])
+                longer = np.zeros((*x.shape[:axis], bins + n - bins % n, *x.shape[axis + 1 :]))
+                longer[(slice(None),) * axis + (slice(bins),)] = x
+                x = longer
             parts = [x[(slice(None),) * axis + (slice(i, None, n),)] for i in range(n)]
             x = parts[0] + parts[1]
             for part in parts[2:]:

@@ -8,22 +8,37 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
 
 from opintel.detector import Message
-from opintel.tables import ColumnsRead, CsvTable
+from opintel.tables import TEXTS, ColumnsRead, CsvTable
 
+_NUMBERS = re.compile(r"[\d\s:/.,TZeE+-]+")
+"""A number or a time: what has no words."""
 _SOURCES = {"src_hostname", "src_se", "source_se", "src_url"}
 _DESTINATIONS = {"dst_hostname", "dst_se", "dest_se", "dst_url"}
 
 
 def look(rows: Sequence[Sequence[str]]) -> CsvTable | None:
-    """A table where the heading names both ends of a transfer, else None: texts."""
+    """A table where the heading names both ends of a transfer, else None: texts. Raises ValueError where no heading
+    says that there are texts and the first column has none.
+    """
     fields = {_field(cell) for cell in rows[0]}
-    return CsvTable() if fields & _SOURCES and fields & _DESTINATIONS else None
+    if fields & _SOURCES and fields & _DESTINATIONS:
+        return CsvTable()
+    if not any(cell.strip().lower() in TEXTS for cell in rows[0]):
+        first = [row[0] for row in rows[1:] if row[0].strip()]
+        if first and 2 * sum(_NUMBERS.fullmatch(cell) is not None for cell in first) > len(first):
+            names = ", ".join(repr(cell.strip()[:40]) for cell in rows[0][:20])
+            raise ValueError(
+                "expected records with columns for both ends of a transfer (src_hostname, dst_hostname), or error "
+                f"texts in a column `message` or `content`, got the columns {names}, the first of numbers or times"
+            )
+    return None
 
 
 def record(message: Message) -> bytes:

@@ -30,6 +30,17 @@ WORDS = {
     "inside": "moves as it never did, now at",
 }
 """The detector's statistic → what it means to an operator."""
+SPOKE = {
+    "residual": "a single value, after those before it",
+    "level": "the level, for this time of day and week",
+    "shift": "the mean of some 3 values",
+    "change": "the mean of some 25 values",
+    "trend": "the mean of some 100 values",
+    "spread": "the scatter",
+    "flat": "that the value does not move",
+    "silent": "a gap between two values",
+}
+"""The same, in the table beside the picture."""
 AROUND = ("spread", "flat", "silent")
 """Those that say nothing of where the value is."""
 AWAY, NEAR = 4.0, 3.0
@@ -165,7 +176,7 @@ def _or(value: float | None, other: float | None) -> float:
 
 def _said(window: SeriesWindow) -> Table:
     rows: list[list[str | float | int | None]] = [
-        ["what spoke", window.statistic],
+        ["what is unusual", SPOKE.get(window.statistic, window.statistic)],
         ["direction", {1: "up", -1: "down", 0: "none"}[window.direction]],
         ["samples in the window", window.samples],
         ["without a value", window.missing],

@@ -2,9 +2,11 @@
 
 `cli` and `console` stand on it, and so may a notebook or a driver of its own:
 
-* `load.load_site`: all YAML of a folder, by way of `yaml_places` (text → data and places) and `reading` (→ settings);
-  `settings`: what comes out; `secrets`: what is not in it; `shipped`: the folder that comes with opintel
-* `domains`: the registry of domains; `watched`: the streams with their pipelines
+* `load.load_site`, `load.read_site`: all YAML of a folder, by way of `yaml_places` (text → data and places) and
+  `reading` (→ settings); `settings`: what comes out; `secrets`: what is not in it; `shipped`: the folder that comes
+  with opintel
+* `domains`: the registry of domains; `imports`: how a registry imports a module; `watched`: the streams with their
+  pipelines
 * `check.require`: whether all this can run; `names`: what `alerts/` names and nothing answers to
 * `system.System`: log, store and the services over them; `drain` gives them turns until all is done
 * `sources`: where a stream's messages come from; `story`: a simulated one; `sinks`: where tickets go

@@ -4,6 +4,7 @@ and what shifters signed off about them.
 
 from __future__ import annotations
 
+import logging
 from typing import get_args
 
 import msgspec
@@ -17,8 +18,11 @@ from opintel.store import Store
 from opintel.store import schema as t
 from opintel.store.queries import read_finding
 
+log = logging.getLogger(__name__)
 COMMENT = 1000
 """Characters of a comment."""
+SIEVED = 20
+"""Findings that are looked at where one is wanted: a database may take `calo` for `Calo`."""
 
 
 def qualities(store: Store, run: int | None = None) -> list[LumisectionQuality]:
@@ -27,8 +31,17 @@ def qualities(store: Store, run: int | None = None) -> list[LumisectionQuality]:
     if run is not None:
         query = query.where(t.finding.c.content.contains(_written("run", str(run)), autoescape=True))
     with store.read() as connection:
-        found = [quality_of(read_finding(content)) for content in connection.execute(query).scalars()]
-    return [one for one in found if run is None or one.run == run]
+        found = [read_quality(content) for content in connection.execute(query).scalars()]
+    return [one for one in found if one is not None and run in (None, one.run)]
+
+
+def read_quality(content: str) -> LumisectionQuality | None:
+    """A `quality` finding from its column; None, and a line in the log, where it says no state of a lumisection."""
+    try:
+        return quality_of(read_finding(content))
+    except ValueError as error:
+        log.warning("left out: %s", error)
+        return None
 
 
 def sign_offs(store: Store, run: int | None = None, stream: str | None = None) -> list[SignOff]:
@@ -65,11 +78,12 @@ def sign_off(
         raise Refused(f"expected good, bad or as judged, got {clean(verdict, 40)!r}")
     if not first <= last:
         raise Refused(f"expected the first lumisection before the last one, got {first} to {last}")
-    query = sa.select(t.finding.c.id).where(t.finding.c.stream == stream, t.finding.c.kind == "quality")
+    query = sa.select(t.finding.c.content).where(t.finding.c.stream == stream, t.finding.c.kind == "quality")
     for label, text in (("run", str(run)), ("scope", subsystem)):
         query = query.where(t.finding.c.content.contains(_written(label, text), autoescape=True))
     with store.write() as connection:
-        if connection.execute(query.limit(1)).first() is None:
+        found = [read_quality(content) for content in connection.execute(query.limit(SIEVED)).scalars()]
+        if not any(one is not None and (one.subsystem, one.run) == (subsystem, run) for one in found):
             raise Refused(f"nothing was judged of subsystem {clean(subsystem, 80)!r} in run {run}")
         said = {"verdict": verdict, "by": clean(by, 80) or "unknown", "comment": clean(comment, COMMENT)}
         place = {"stream": stream, "subsystem": subsystem, "run": run, "first": first, "last": last}

@@ -5,7 +5,9 @@ that nothing answers to is found. `opintel check` prints it, `opintel run` begin
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from importlib.util import find_spec
 
+from opintel.extras import install
 from opintel.loopback import is_loopback
 from opintel.site.errors import ConfigError
 from opintel.site.names import unknown_names, unused_names
@@ -13,17 +15,24 @@ from opintel.site.secrets import opened
 from opintel.site.settings import Site
 from opintel.site.sinks import open_sinks
 from opintel.site.sources import open_source
-from opintel.site.watched import public_key_warning, watched_streams
+from opintel.site.watched import pipelines_of, public_key_warning, watched_streams
 from opintel.site.yaml_places import Problem
 
 
-def require(site: Site, services: Collection[str] = ("ingest", "delivery"), *, fed: Collection[str] = ()) -> None:
+def require(
+    site: Site,
+    services: Collection[str] = ("ingest", "delivery"),
+    *,
+    fed: Collection[str] = (),
+    known: Iterable[Problem] = (),
+) -> None:
     """Raises ConfigError with all that keeps these services of a site from running.
 
-    `fed`: streams whose live source is not used, as they are read from files.
+    `fed`: streams whose live source is not used, as they are read from files. `known`: what reading its YAML has found
+    already.
     """
-    found, problems = watched_streams(site)
-    problems += unknown_names(site, found)
+    problems = [*known, *watched_streams(site)[1]]
+    problems += unknown_names(site, pipelines_of(site))
     problems += _bus_problems(site)
     problems += _store_problems(site)
     problems += _url_problems(site, "checkpoints", site.settings.checkpoints)
@@ -38,9 +47,10 @@ def require(site: Site, services: Collection[str] = ("ingest", "delivery"), *, f
 
 def notes(site: Site) -> list[str]:
     """What an operator should know of a site, whether it can run or not."""
-    streams, _ = watched_streams(site)
-    found = [public_key_warning(site, name, watched.pipeline.wire) for name, watched in streams.items()]
-    return [note for note in (_open_bus(site), *found, *map(str, unused_names(site, streams))) if note]
+    pipelines = pipelines_of(site)
+    wires = {name: pipeline.wire for name, pipeline in pipelines.items() if name in site.streams}
+    unused = map(str, unused_names(site, pipelines))
+    return [note for note in (_open_bus(site), public_key_warning(site, wires), *unused) if note]
 
 
 def _bus_problems(site: Site) -> list[Problem]:
@@ -109,6 +119,8 @@ def _url_problems(site: Site, key: str, url: str | None) -> Iterator[Problem]:
 
     known = available_protocols()
     for protocol in (link.partition("://")[0] for link in url.split("::") if "://" in link):
+        if protocol in ("s3", "s3a") and find_spec("s3fs") is None:
+            yield site.written.problem((key,), f"{protocol}:// needs the extra `s3`: {install('s3')}")
         if protocol not in known:
             text = f"fsspec knows no protocol {protocol!r}; expected a folder or a URL such as s3://BUCKET/FOLDER"
             yield site.written.problem((key,), text)

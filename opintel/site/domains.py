@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 from opintel.detector import Pipeline
 from opintel.simulation import Stories
 from opintel.site.errors import UserError
+from opintel.site.imports import imported
 from opintel.site.yaml_places import did_you_mean
 
 DOMAINS = {
@@ -18,10 +17,14 @@ DOMAINS = {
 
 
 def pipeline_of(domain: str) -> Pipeline:
-    """The pipeline of a domain. Raises UserError with the nearest name where there is none."""
+    """The pipeline of a domain. Raises UserError with the nearest name where there is none, and where its module
+    cannot be imported."""
     if domain not in DOMAINS:
         raise UserError(f"no domain {domain!r}{did_you_mean(domain, DOMAINS)}")
-    pipeline: Pipeline = import_module(DOMAINS[domain]).PIPELINE
+    try:
+        pipeline: Pipeline = imported(DOMAINS[domain]).PIPELINE
+    except ValueError as error:
+        raise UserError(str(error)) from error
     return pipeline
 
 

@@ -45,6 +45,16 @@ def load_site(directory: Path | None = None) -> Site:
     Raises ConfigError with all problems. What takes a domain, a secret or another file to tell is found by
     `opintel.site.check`.
     """
+    site, problems = read_site(directory)
+    if problems:
+        raise ConfigError(problems)
+    return site
+
+
+def read_site(directory: Path | None = None) -> tuple[Site, list[Problem]]:
+    """The same, and what is wrong with it: a stream that has problems is among the documents only, a file of `alerts/`
+    or a `site.yaml` that has some is as if it were not there. Raises ConfigError where there is no site to read.
+    """
     given = directory or (Path(os.environ["OPINTEL_CONFIG"]) if os.environ.get("OPINTEL_CONFIG") else None)
     folder = given or shipped_folder()
     if not folder.is_dir():
@@ -74,15 +84,13 @@ def load_site(directory: Path | None = None) -> Site:
         if stream is not None:
             problems += _rules(name, stream, document, streams)
             streams[name] = stream
-        if source is not None:
-            sources[name] = source
+            if source is not None:
+                sources[name] = source
     alerts, alert_documents = _alerts(folder / "alerts", f"{root}alerts", problems)
-    if problems:
-        raise ConfigError(problems)
     for key, url in (("checkpoints", settings.checkpoints), ("models", settings.models)):
         if url and given and not _URL.match(url):
             settings = msgspec.structs.replace(settings, **{key: str(folder / os.path.expanduser(url))})
-    return Site(folder, streams, sources, alerts, settings, written, documents, alert_documents)
+    return Site(folder, streams, sources, alerts, settings, written, documents, alert_documents), problems
 
 
 def _source(document: Document, problems: list[Problem]) -> Source | None:
@@ -92,7 +100,12 @@ def _source(document: Document, problems: list[Problem]) -> Source | None:
         both = " and ".join(f"`{kind}`" for kind in kinds)
         problems.append(document.problem((kinds[-1],), f"a stream has one source, got {both}"))
     elif kinds:
-        settings = struct(document, (kinds[0],), document.data[kinds[0]], registered(SOURCES, kinds[0]), problems)
+        try:
+            kind = registered(SOURCES, kinds[0])
+        except ValueError as error:
+            problems.append(document.problem((kinds[0],), str(error)))
+            return None
+        settings = struct(document, (kinds[0],), document.data[kinds[0]], kind, problems)
         return None if settings is None else Source(kinds[0], settings)
     return None
 

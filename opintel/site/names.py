@@ -7,9 +7,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
-from opintel.detector import ANY_LABEL
+from opintel.detector import ANY_LABEL, Pipeline
 from opintel.site.settings import Site
-from opintel.site.watched import Watched
 from opintel.site.yaml_places import Path_, Problem, did_you_mean, nearest
 
 
@@ -23,17 +22,17 @@ class _Name(NamedTuple):
     """Settings of a stream that is not there, which do no harm: their name is a problem only where another is near."""
 
 
-def unknown_names(site: Site, streams: Mapping[str, Watched]) -> list[Problem]:
-    """A problem for each, with the nearest name. `streams`: those that can be processed; of others nothing is said.
+def unknown_names(site: Site, pipelines: Mapping[str, Pipeline]) -> list[Problem]:
+    """A problem for each, with the nearest name. Of kinds and labels of a stream without a pipeline nothing is said.
 
     Scopes come with the data and cannot be known.
     """
-    return [_problem(site, n) for n in _unknown(site, streams) if not n.may_lie or nearest(n.text, n.known)]
+    return [_problem(site, n) for n in _unknown(site, pipelines) if not n.may_lie or nearest(n.text, n.known)]
 
 
-def unused_names(site: Site, streams: Mapping[str, Watched]) -> list[Problem]:
+def unused_names(site: Site, pipelines: Mapping[str, Pipeline]) -> list[Problem]:
     """Settings of streams that are not there, and not misspelt."""
-    return [_problem(site, n) for n in _unknown(site, streams) if n.may_lie and not nearest(n.text, n.known)]
+    return [_problem(site, n) for n in _unknown(site, pipelines) if n.may_lie and not nearest(n.text, n.known)]
 
 
 def _problem(site: Site, name: _Name) -> Problem:
@@ -41,14 +40,14 @@ def _problem(site: Site, name: _Name) -> Problem:
     return site.alert_documents[name.file].problem(name.path, text)
 
 
-def _unknown(site: Site, streams: Mapping[str, Watched]) -> Iterator[_Name]:
-    return (n for n in _names(site, streams) if n.text not in n.known and ANY_LABEL not in n.known)
+def _unknown(site: Site, pipelines: Mapping[str, Pipeline]) -> Iterator[_Name]:
+    return (n for n in _names(site, pipelines) if n.text not in n.known and ANY_LABEL not in n.known)
 
 
-def _names(site: Site, watched: Mapping[str, Watched]) -> Iterator[_Name]:
-    kinds = {name: w.pipeline.kinds for name, w in watched.items() if w.pipeline.kinds}
+def _names(site: Site, pipelines: Mapping[str, Pipeline]) -> Iterator[_Name]:
+    kinds = {name: pipeline.kinds for name, pipeline in pipelines.items() if pipeline.kinds}
     labels = {name: {label for of in kinds[name].values() for label in of} for name in kinds}
-    streams, alerts = site.streams, site.alerts
+    streams, alerts = site.documents, site.alerts
     for stream, budgets in alerts.budgets.streams.items():
         yield _Name("budgets", ("streams", stream), "stream", stream, streams, True)
         for name, budget in budgets.items():

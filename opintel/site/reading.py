@@ -8,9 +8,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable
-from importlib import import_module
 from types import NoneType, UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
@@ -18,6 +17,7 @@ from opintel.alerts.settings import Timestamp, moment
 from opintel.alerts.sinks import SINKS, SinkSettings
 from opintel.durations import Duration, duration
 from opintel.paths import FilePath
+from opintel.site.imports import imported
 from opintel.site.yaml_places import Document, Path_, Problem, did_you_mean
 from opintel.sizes import Size, size
 from opintel.streams.kafka.settings import Servers, servers
@@ -67,6 +67,9 @@ def value(document: Document, path: Path_, given: Any, kind: Any, problems: list
     try:
         if plain in FORMS:
             return FORMS[plain](document, given)
+        if get_origin(plain) is Literal and given not in get_args(plain):
+            words = ", ".join(f"`{word}`" for word in get_args(plain))
+            raise ValueError(f"expected one of {words}, got {shown(given)}")
         if plain is SinkSettings:
             return _sink(document, path, given, problems)
         if isinstance(plain, type) and issubclass(plain, msgspec.Struct):
@@ -98,9 +101,11 @@ def placed(document: Document, path: Path_, kind: type, error: Exception) -> Pro
 
 
 def registered(registry: dict[str, str], name: str) -> type[Any]:
-    """The class that a registry's line `name: "module:Class"` names, imported now."""
+    """The class that a registry's line `name: "module:Class"` names, imported now; ValueError where it cannot be."""
     module, _, attribute = registry[name].partition(":")
-    found: type[Any] = getattr(import_module(module), attribute)
+    found: type[Any] | None = getattr(imported(module), attribute, None)
+    if found is None:
+        raise ValueError(f"expected a class {attribute} in the module {module}, got none")
     return found
 
 

@@ -4,7 +4,7 @@ that its YAML names.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from opintel.site.errors import UserError
@@ -22,7 +22,7 @@ def files(system: System, watched: Watched, paths: list[Path], *, final: bool) -
     """Opens files and folders: `final` where they are complete, else they are tailed. Raises UserError for a file of
     another suffix.
     """
-    _require(paths, FileForms(parsers=watched.pipeline.files).suffixes)
+    _require(paths, FileForms(parsers=watched.pipeline.files))
 
     def make() -> Feed:
         # what is appended to a file that is tailed was written before now, whatever it says
@@ -33,11 +33,11 @@ def files(system: System, watched: Watched, paths: list[Path], *, final: bool) -
     return make
 
 
-def _require(paths: list[Path], suffixes: Sequence[str]) -> None:
+def _require(paths: list[Path], forms: FileForms) -> None:
     """What an operator gave by mistake; what becomes of it later is the feed's business."""
     for path in paths:
-        if not path.is_dir() and path.suffix not in suffixes:
-            raise UserError(f"{path}: expected one of {', '.join(suffixes)}, got {path.suffix or 'no suffix'!r}")
+        if not path.is_dir() and path.suffix not in forms.suffixes:
+            raise UserError(f"{path}: {forms.not_read(path.suffix)}")
 
 
 def simulated(system: System, watched: Watched, story: Story) -> Callable[[], Feed] | None:

@@ -22,7 +22,7 @@ from opintel.site.load import load_site
 from opintel.site.secrets import opened
 from opintel.site.settings import Site
 from opintel.site.turns import Alerting, Lineage, WorkerTurn
-from opintel.site.watched import Watched, public_key_warning, watch
+from opintel.site.watched import Watched, watch
 from opintel.store.database import Store, open_store, sqlite_url
 from opintel.streams.artefacts import Artefacts
 from opintel.streams.controls import SETTINGS
@@ -62,10 +62,8 @@ class System:
         domains = {name: watched.pipeline for name, watched in self.streams.items()}
         declared = {name: Declared(d.naming.entities, tuple(d.kinds), d.adapting) for name, d in domains.items()}
         self.alerts = self.site.alerts.over(declared)
-        self.warnings = [
-            w for n in self.streams if (w := public_key_warning(self.site, n, self.streams[n].pipeline.wire))
-        ]
-        """What an operator should know about the configuration before real data flow."""
+        self.warnings: list[str] = []
+        """What an operator should know of what cannot be reached yet."""
         self._epochs: dict[str, str] = {}
         """Topic → its epoch when it was asked for last."""
         self.ingesters: dict[str, Ingester] = {}

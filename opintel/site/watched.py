@@ -61,6 +61,17 @@ def watched_streams(site: Site) -> tuple[dict[str, Watched], list[Problem]]:
     return found, problems
 
 
+def pipelines_of(site: Site) -> dict[str, Pipeline]:
+    """Stream → its pipeline, where its domain is known, whatever else is wrong with it."""
+    found: dict[str, Pipeline] = {}
+    for name, document in site.documents.items():
+        try:
+            found[name] = pipeline_of(str(document.data.get("domain")))
+        except UserError:  # `watched_streams` says it
+            continue
+    return found
+
+
 def _watched(site: Site, name: str) -> Watched:
     settings, document, problems = site.streams[name], site.documents[name], list[Problem]()
     try:
@@ -130,13 +141,20 @@ def detector_settings(site: Site, stream: str, known: Mapping[str, type[T]]) -> 
     return out
 
 
-def public_key_warning(site: Site, stream: str, constructor: Callable[..., Any]) -> str:
-    """What to say where people's names are hidden by the shipped, public key only; '' where there is nothing to say."""
-    takes_key = "pseudonym_key" in inspect.signature(constructor).parameters
-    if not takes_key or any(key.startswith("pseudonym_key_") for key in site.streams[stream].wire):
+def public_key_warning(site: Site, wires: Mapping[str, Callable[..., Any]]) -> str:
+    """What to say of those streams (each with its domain's wire) in which people's names are hidden by the shipped,
+    public key only; '' where there are none.
+    """
+    public = [
+        stream
+        for stream, wire in wires.items()
+        if "pseudonym_key" in inspect.signature(wire).parameters
+        and not any(key.startswith("pseudonym_key_") for key in site.streams[stream].wire)
+    ]
+    if not public:
         return ""
     return (
-        f"stream {stream}: names of people are hidden by the shipped public key only; "
+        f"stream {', '.join(public)}: names of people are hidden by the shipped public key only; "
         "set wire.pseudonym_key_file or wire.pseudonym_key_env"
     )
 

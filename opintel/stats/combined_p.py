@@ -23,3 +23,10 @@ def log_cauchy(log_p: Floats) -> Floats:
     least = log_p.min(axis=0)
     harmonic = least - np.log(np.exp(least - log_p).mean(axis=0))
     return np.asarray(np.where(least < _DEEP, harmonic, found), dtype=np.float64)
+
+
+def log_sidak(log_p: Floats, count: Floats | float) -> Floats:
+    """ln p of the smallest of `count` independent p-values, whose logarithm is `log_p` (Šidák 1967, JASA 62, 626)."""
+    one = np.log1p(-np.minimum(np.exp(log_p), 1.0 - 1e-15))
+    whole = np.log(np.maximum(-np.expm1(count * one), 1e-300))
+    return np.asarray(np.where(log_p < -30.0, log_p + np.log(count), whole), dtype=np.float64)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import dawsn, erfcx, gammaincc, gammaln
+from scipy.special import dawsn, erfcx, gammaincc, gammaln, log_ndtr
 
 from opintel.stats.counts import Floats
 
 _LEAST_SKEW = 0.02
 _UNDERFLOW = 1e-280
+_LEAST_SHAPE, _DEEP = 8.0, -9.0
 
 
 def log_tail_of_sum(x: Floats, mean: Floats, variance: Floats, third: Floats) -> Floats:
@@ -22,7 +23,13 @@ def log_tail_of_sum(x: Floats, mean: Floats, variance: Floats, third: Floats) ->
     skew = np.maximum(third / spread**3, _LEAST_SKEW)
     shape = 4.0 / skew**2
     at = np.maximum(shape + (x - mean) / spread * np.sqrt(shape), 0.0)
-    return np.where(known, log_gamma_tail(shape, at), 0.0)
+    # Wilson and Hilferty (1931, PNAS 17, 684): a twentieth of the time, and right to a per cent where p is above 1e-4.
+    cube = (np.cbrt(at / shape) - 1.0 + 1.0 / (9.0 * shape)) * 3.0 * np.sqrt(shape)
+    found = np.asarray(log_ndtr(-cube), dtype=np.float64)
+    exact = (shape < _LEAST_SHAPE) | (found < _DEEP)
+    if exact.any():
+        found[exact] = log_gamma_tail(shape[exact], at[exact])
+    return np.where(known, found, 0.0)
 
 
 def log_gamma_tail(shape: Floats, x: Floats) -> Floats:

@@ -13,22 +13,22 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import gammaln, log_ndtr, ndtri
 
 from opintel.stats.counts import Floats, Ints
 
-EXACT = 64
+EXACT = 96
 """Up to so many counts in a bin of both samples together its pull is looked up."""
-LARGE = 25.0
+LARGE = 16.0
 """Variances of a given a + b from which the signed root with its first correction is right to .01."""
-MUCH = 0.1
-"""Share of all counts in a bin from which its margins are not small corrections."""
+MUCH, MANY = 0.1, 400.0
+"""Share of all counts in a bin from which its margins are no small corrections, unless its variance is above `MANY`."""
 LOGIT = np.linspace(-9.25, 9.25, 75)
 """The shares A / (A + B), as log-odds, for which pulls and their moments are tabulated."""
 _STEP = float(LOGIT[1] - LOGIT[0])
 _TINY = 1e-300
-Bools = NDArray[np.bool_]
+CHUNK = 16_384
+"""Bins whose pulls are computed together: what is needed for them stays in a core's nearest cache."""
 
 
 class Tables(NamedTuple):
@@ -51,10 +51,6 @@ class Tables(NamedTuple):
         """Those of some histograms."""
         return Tables(self.a[chosen], self.b[chosen], self.total_a[chosen], self.total_b[chosen])
 
-    def bins(self, chosen: Bools) -> Tables:
-        """Those of some bins (H, B), (N,) each."""
-        return Tables(*(np.broadcast_to(part, self.a.shape)[chosen] for part in self))
-
 
 def pulls(tables: Tables) -> Floats:
     """The pulls (H, B): + where the observed has more than the reference lets expect; 0 where both bins are empty.
@@ -66,53 +62,65 @@ def pulls(tables: Tables) -> Floats:
     a, b, total_a, total_b = tables
     total, share = total_a + total_b, tables.share
     both = a + b
-    found = _large(a, b, both, share, total)
-    special = both < LARGE / (share * (1.0 - share))
-    special |= both > MUCH * total
-    if special.any():
-        found[special] = _small(tables.bins(special))
+    found = np.empty_like(both)
+    step = max(1, CHUNK // max(1, both.shape[1]))
+    for start in range(0, len(both), step):
+        part = slice(start, start + step)
+        found[part] = _large(a[part], b[part], both[part], share[part], total[part])
+    odds = share * (1.0 - share)
+    special = both < LARGE / odds
+    special |= both > total * np.where(total * odds * MUCH < MANY, MUCH, 0.5)
+    at = np.flatnonzero(special)
+    if len(at):
+        found.reshape(-1)[at] = _small(tables, both, at)
     return found
 
 
 def _large(a: Floats, b: Floats, both: Floats, share: Floats, total: Floats) -> Floats:
     """r + skewness / 6 (McCullagh 1986, JASA 81, 104), for the binomial, stretched by what the margins take away."""
-    expected = np.maximum(both, 1.0) * share
-    ratio = np.maximum(a, _TINY)
-    ratio /= expected
-    root = np.log(ratio, out=ratio)
+    whole = np.maximum(both, 1.0)
+    expected = whole * share
+    other = whole - expected
+    np.sqrt(whole, out=whole)
+    root = a + _TINY
+    root /= expected
+    np.log(root, out=root)
     root *= a
-    ratio = np.maximum(both, 1.0) * (1.0 - share)
-    np.divide(np.maximum(b, _TINY), ratio, out=ratio)
-    np.log(ratio, out=ratio)
-    ratio *= b
-    root += ratio
+    part = b + _TINY
+    part /= other
+    np.log(part, out=part)
+    part *= b
+    root += part
     np.maximum(root, 0.0, out=root)
-    np.subtract(total, both, out=ratio)
-    np.maximum(ratio, _TINY, out=ratio)
-    np.divide(2.0 * total, ratio, out=ratio)
-    root *= ratio
+    np.multiply(both, -0.5 / total, out=part)
+    part += 0.5
+    root /= part
     np.sqrt(root, out=root)
     np.copysign(root, np.subtract(a, expected, out=expected), out=root)
-    skew = np.sqrt(np.maximum(both, 1.0, out=ratio), out=ratio)
-    np.divide((1.0 - 2.0 * share) / (6.0 * np.sqrt(share * (1.0 - share))), skew, out=skew)
-    root += skew
+    root += np.divide((1.0 - 2.0 * share) / (6.0 * np.sqrt(share * (1.0 - share))), whole, out=whole)
     return root
 
 
-def _small(tables: Tables) -> Floats:
-    """The pulls (N,) of bins of few counts, or of much of the whole."""
-    a, b, total_a, total_b = tables
-    both, share, total = a + b, tables.share, total_a + total_b
-    known = (both <= EXACT) & (both < MUCH * total) & (share > _share(0)) & (share < _share(-1))
-    known &= (np.abs(a - np.rint(a)) < 1e-6) & (np.abs(b - np.rint(b)) < 1e-6)
-    found = np.zeros_like(a)
-    if known.any():
-        # The table is binomial; what the margins take away is put back as it is for large counts.
-        exact = small_pulls(np.rint(a[known]).astype(np.int64), np.rint(both[known]).astype(np.int64), share[known])
-        found[known] = exact / np.sqrt(1.0 - both[known] / total[known])
-    rest = ~known & (both > 0.0)
-    if rest.any():
-        found[rest] = signed_roots(Tables(a[rest], b[rest], total_a[rest], total_b[rest]))
+def _small(tables: Tables, both: Floats, at: Ints) -> Floats:
+    """The pulls (N,) of bins `at` of few counts, or of much of the whole."""
+    bins = both.shape[1]
+    n, k = both.reshape(-1)[at], tables.a.reshape(-1)[at]
+    total = tables.total_a + tables.total_b
+    places = (at // bins) if total.shape[1] == 1 else at
+    column, part = column_of(tables.share.reshape(-1))
+    whole, known = total.reshape(-1)[places], (tables.share > _share(0)) & (tables.share < _share(-1))
+    integer, sums = np.rint(k).astype(np.int64), np.rint(n).astype(np.int64)
+    looked_up = known.reshape(-1)[places] & (n <= EXACT + 0.5) & (n < MUCH * whole)
+    looked_up &= (np.abs(k - integer) < 1e-6) & (np.abs(n - sums) < 1e-6)
+    sums *= looked_up
+    integer *= looked_up
+    # The table is binomial; what the margins take away is put back as it is for large counts.
+    found = _interpolated(integer, sums, column[places], part[places])
+    found /= np.sqrt(np.maximum(1.0 - n / whole, 0.5))
+    rest = at[~looked_up & (n > 0.0)]
+    if len(rest):
+        sides = (np.broadcast_to(side, both.shape).reshape(-1)[rest] for side in tables)
+        found[~looked_up & (n > 0.0)] = signed_roots(Tables(*sides))
     return found
 
 
@@ -146,17 +154,16 @@ def signed_roots(tables: Tables) -> Floats:
     return np.where((np.abs(deviate) > 1.0) & (spread > 1e-9), outer, centre)
 
 
-def small_pulls(k: Ints, n: Ints, share: Floats) -> Floats:
-    """Normal values (N,) of the exact binomial mid-p of k of n <= EXACT at probability `share`, interpolated to .003.
-
-    >>> float(small_pulls(np.array([0]), np.array([1]), np.array([0.5]))[0].round(3))
-    -0.674
-    """
+def _interpolated(k: Ints, n: Ints, column: Ints, part: Floats) -> Floats:
+    """Normal values (N,) of the exact binomial mid-p of k of n <= EXACT at the shares in these places, to .003."""
     table = small_table().reshape(-1)
-    column, part = column_of(share)
     at = (n * (n + 1) // 2 + k) * len(LOGIT) + column
+    found = table[at + 1]
     low = table[at]
-    return np.asarray(low + part * (table[at + 1] - low), dtype=np.float64)
+    found -= low
+    found *= part
+    found += low
+    return np.asarray(found, dtype=np.float64)
 
 
 def column_of(share: Floats) -> tuple[Ints, Floats]:

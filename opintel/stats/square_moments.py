@@ -19,7 +19,7 @@ from opintel.stats.pulls import EXACT, LARGE, LOGIT, Tables, column_of, signed_r
 TERMS = (0.13, 0.53, 3.2)
 """The three are 1, 2, 8 and these ÷ the variance of the count, for the pulls of large counts (measured)."""
 _RATIO = 1.05
-_BEYOND = 235
+_BEYOND = 226
 """Sums of counts above EXACT are tabulated in steps of five per cent, so many of them: up to 6e6."""
 _WHOLE = 1e9
 
@@ -61,22 +61,37 @@ def square_cumulants(tables: Tables) -> tuple[Floats, Floats, Floats]:
 
 def _small_sums(both: Floats, share: Floats, weight: Floats, small: NDArray[np.bool_]) -> Floats:
     """The joint cumulants (6, H) of `moment_table`, summed over `small` bins with their weights."""
-    table = moment_table().reshape(-1, 6)
-    row, _ = np.nonzero(small)
-    counts = both[small]
+    bins = both.shape[1]
+    places = np.flatnonzero(small)
+    row, counts = places // bins, both.reshape(-1)[places]
     at = np.rint(counts)
     above = counts > EXACT
-    at[above] = EXACT + np.rint(np.log(counts[above] / EXACT) / np.log(_RATIO))
-    column, part = column_of(share)
+    if above.any():
+        at[above] = EXACT + np.rint(np.log(counts[above] / EXACT) / np.log(_RATIO))
+    column, part = column_of(share.reshape(-1))
     if share.shape[1] > 1:
-        column, part = column[small], part[small]
+        column, part = column[places], part[places]
     else:
-        column, part = column[row, 0], part[row, 0]
+        column = column[row]
     at = np.minimum(at, EXACT + _BEYOND).astype(np.int64) * len(LOGIT) + column
-    weights = weight[small]
-    values = (weights * (1.0 - part))[:, None] * table[at] + (weights * part)[:, None] * table[at + 1]
+    values = _neighbours()[at]
+    values *= weight.reshape(-1)[places][:, None]
     starts = np.searchsorted(row, np.arange(len(both)))
-    return np.asarray(np.add.reduceat(values, starts, axis=0).T)
+    if share.shape[1] > 1:
+        values[:, :6] *= 1.0 - part[:, None]
+        values[:, 6:] *= part[:, None]
+        sums = np.add.reduceat(values, starts, axis=0)
+        return np.asarray((sums[:, :6] + sums[:, 6:]).T)
+    sums = np.add.reduceat(values, starts, axis=0)
+    return np.asarray((sums[:, :6] + part[:, None] * (sums[:, 6:] - sums[:, :6])).T)
+
+
+@lru_cache(maxsize=1)
+def _neighbours() -> Floats:
+    """(rows · len(LOGIT), 12): what `moment_table` has in a place and in the next column."""
+    table = moment_table()
+    following = np.concatenate([table[:, 1:], table[:, -1:]], axis=1)
+    return np.ascontiguousarray(np.concatenate([table, following], axis=2).reshape(-1, 12))
 
 
 @lru_cache(maxsize=1)
@@ -92,11 +107,11 @@ def moment_table() -> Floats:
         found[n] = _cumulants(exact[start : start + n + 1], k, n, share)
     for row in range(EXACT + 1, len(found)):
         n = round(EXACT * _RATIO ** (row - EXACT))
-        near = np.flatnonzero(n * share * (1.0 - share) < 1.1 * LARGE)
+        near = np.flatnonzero(n * share * (1.0 - share) < 1.6 * LARGE)
         if len(near) == 0:
             break
         p = np.minimum(share[near], 1.0 - share[near])
-        k = np.arange(min(n, int(2.5 * LARGE + 8 * np.sqrt(LARGE))) + 1.0)[:, None] + 0.0 * p
+        k = np.arange(min(n, int(4.0 * LARGE + 10.0 * np.sqrt(2.0 * LARGE))) + 1.0)[:, None] + 0.0 * p
         values = _cumulants(signed_roots(Tables(k, n - k, _WHOLE * p, _WHOLE * (1.0 - p))), k, n, p)
         values[:, 3:5] *= np.where(share[near] > 0.5, -1.0, 1.0)[:, None]
         found[row, near] = values

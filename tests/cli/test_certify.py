@@ -74,6 +74,7 @@ def test_what_a_shifter_signs_off_counts(data: Path, capfd: pytest.CaptureFixtur
     ("about", "why"),
     [
         ({"subsystem": "Tracker"}, "nothing was judged of subsystem 'Tracker' in run 381103"),
+        ({"subsystem": "calo"}, "nothing was judged of subsystem 'calo' in run 381103"),
         ({"run": 38110}, "nothing was judged of subsystem 'Calo' in run 38110"),
         ({"verdict": "fine"}, "expected good, bad or as judged, got 'fine'"),
         ({"first": 11}, "expected the first lumisection before the last one, got 11 to 10"),

@@ -66,6 +66,39 @@ def test_every_problem_is_printed(site: Path, capsys: pytest.CaptureFixture) -> 
         assert any(line.startswith(start) for line in lines), (start, lines)
 
 
+def test_a_mistake_in_one_file_hides_none_in_another(site: Path, capsys: pytest.CaptureFixture) -> None:
+    mistakes = {
+        "site.yaml": "replication: many\nmodels: s4://b\n",
+        "streams/types.yaml": "name: types\ndomain: health\ntopic: x\nwindow: soon\n",
+        "streams/yaml.yaml": "name: [\n",
+        "streams/ranges.yaml": "name: ranges\ndomain: health\ntopic: r\nphase: 60m\n",
+        "streams/domain.yaml": "name: domain\ndomain: heath\ntopic: d\n",
+        "streams/fts.yaml": FTS + "wire:\n  instnace: a.example.org\ndetectors:\n  fts.silense: {}\n",
+        "alerts/budgets.yaml": "streams:\n  fts: {a: {kinds: [endpont]}}\n  types: {a: {kinds: [donw]}}\n",
+        "alerts/routes.yaml": "sinks:\n  w: {type: webhook, url: 'https://h', secret_file: nowhere}\n"
+        "  f: {type: file, path: no/tickets}\n",
+        "alerts/incidents.yaml": "reopen: 6\n",
+    }
+    for name, text in mistakes.items():
+        (site / name).write_text(text)
+    assert invoke(["check", str(site)]) == 1
+    lines = [line.removeprefix(f"{site}/") for line in capsys.readouterr().err.splitlines()]
+    assert sorted(":".join(line.split(": ")[:2]) for line in lines if not line.startswith("note: ")) == [
+        "alerts/budgets.yaml:2:streams.fts.a.kinds.0",
+        "alerts/budgets.yaml:3:streams.types.a.kinds.0",
+        "alerts/incidents.yaml:1:reopen",
+        "alerts/routes.yaml:2:sinks.w.secret_file",
+        "alerts/routes.yaml:3:sinks.f.path",
+        "site.yaml:1:replication",
+        "streams/domain.yaml:2:domain",
+        "streams/fts.yaml:5:wire.instnace",
+        "streams/fts.yaml:7:detectors.fts.silense",
+        "streams/ranges.yaml:4:phase",
+        "streams/types.yaml:4:window",
+        "streams/yaml.yaml:2:not YAML",
+    ]
+
+
 def test_a_wire_that_refuses_its_settings_is_a_problem(site: Path, capsys: pytest.CaptureFixture) -> None:
     (site / "streams" / "fts.yaml").write_text(FTS + "wire:\n  instance: 'no host'\n")
     assert invoke(["check", str(site)]) == 1
@@ -92,6 +125,16 @@ def test_a_url_that_nothing_opens_is_a_problem(
     said = capsys.readouterr().err.replace(f"{site}/", "")
     assert any(told.startswith(expected) for told in said.splitlines()), said
     assert "hunter2" not in said
+
+
+def test_a_missing_extra_of_a_url_says_how_to_install_it(
+    site: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr("opintel.site.check.find_spec", lambda name: None)
+    (site / "site.yaml").write_text("checkpoints: s3://b/x\n")
+    assert invoke(["check", str(site)]) == 1
+    said = capsys.readouterr().err
+    assert "site.yaml:1: checkpoints: s3:// needs the extra `s3`: pip install -e '.[s3]' in a checkout, or" in said
 
 
 @pytest.mark.parametrize(

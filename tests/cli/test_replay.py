@@ -69,7 +69,14 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("story")
     done = opintel("simulate", "fts", "--hours", "2", "--seed", "4", "--out", "in", cwd=folder)
     assert done.code == 0, done.err
+    written = sum(file.read_bytes().count(b"\n") for file in (folder / "in" / "messages").iterdir())
+    assert done.err == f"in: {written} messages, 6 faults in truth.json\n"
     return folder / "in"
+
+
+def test_that_the_key_is_public_is_said_once(story: Path, tmp_path: Path) -> None:
+    done = opintel("replay", "fts", story, cwd=tmp_path)
+    assert done.err.count("shipped public key") == 1
 
 
 def test_batch_size_and_hash_seed_change_nothing(story: Path, tmp_path: Path) -> None:
@@ -112,7 +119,9 @@ def test_what_was_read_used_dropped_and_refused_is_said(tmp_path: Path) -> None:
     assert (short["place"], short["count"]) == ("a.csv:44", 1)
     used = ["instance", "load", "timestamp"]
     assert found["input"] == {"rows": 40, "keys": 2, "columns_used": used, "columns_dropped": []}
-    said = opintel("replay", "health", table, cwd=tmp_path).out
+    again = opintel("replay", "health", table, cwd=tmp_path)
+    assert again.err == ""  # the note about names of people is for streams that may have some
+    said = again.out
     assert "columns used: instance, load, timestamp" in said
     assert "44 messages, 40 rows of 2 keys, 4 dead letters, 0 late" in said
     assert "refused: 3, the first at a.csv:41" in said
@@ -131,6 +140,7 @@ def test_many_late_rows_are_a_loud_warning(tmp_path: Path, caplog: pytest.LogCap
     fed = opintel("run", "--data", "d", "--ingest", "health=a.csv", "--until-idle", cwd=tmp_path)
     assert fed.code == 0, fed.err
     assert f"{found['late']} of {found['input']['rows']} rows of health came too late" in caplog.text
+    assert f"health: 7500 messages, 0 dead letters, {found['late']} late; in all 0 findings, 0 incidents" in fed.err
 
 
 @pytest.mark.parametrize(
@@ -140,6 +150,13 @@ def test_many_late_rows_are_a_loud_warning(tmp_path: Path, caplog: pytest.LogCap
         (("replay", "fts", "empty.jsonl"), "empty.jsonl: the file is empty"),
         (("replay", "fts", "junk.jsonl"), "none of 1 messages could be decoded as fts; the first: junk.jsonl:1"),
         (("replay", "fts", "junk.hdf5"), "got '.hdf5'"),
+        (("replay", "fts", "metrics.csv"), "got the columns 'timestamp', 'value', the first of numbers or times"),
+        (("replay", "fts", "junk.jsonl.gz"), "got '.gz'; `gunzip` it first"),
+        (("run", "--ingest", "fts=junk.jsonl.gz"), "got '.gz'; `gunzip` it first"),
+        (
+            ("simulate", "fts", "--hours", "-1", "--seed", "1", "--out", "o"),
+            "--hours: expected above 0 and at most 8784",
+        ),
         (("replay", "nosuch", "junk.jsonl"), "no stream 'nosuch' is configured; there are: fts"),
         (("replay", "fts"), "Missing argument"),
         (("run", "nosuch"), "no service 'nosuch'; there are: ingest"),
@@ -174,10 +191,19 @@ def test_a_mistake_is_one_clear_line(tmp_path: Path, args: tuple[str, ...], said
     (tmp_path / "empty.jsonl").touch()
     (tmp_path / "junk.jsonl").write_text("junk\n")
     (tmp_path / "junk.hdf5").write_text("junk\n")
+    (tmp_path / "metrics.csv").write_text("timestamp,value\n2026-01-01T00:00:00Z,1\n")
+    (tmp_path / "junk.jsonl.gz").write_text("junk\n")
     done = opintel(*args, cwd=tmp_path)
     assert done.code in (1, 2)
     assert said in done.err
     assert "Traceback" not in done.err
-    lines = [line for line in done.err.splitlines() if "WARNING" not in line and "public key" not in line]
+    lines = [line for line in done.err.splitlines() if "WARNING" not in line]
     assert len(lines) == 1, done.err
     assert done.out == ""
+
+
+def test_what_it_says_is_about_its_stream(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.jsonl").write_text("nothing\n")
+    assert invoke(["replay", "health", str(tmp_path / "a.jsonl")]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert "a.jsonl:1" in line

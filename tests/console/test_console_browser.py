@@ -141,6 +141,15 @@ def test_the_list_renews_itself(url: str, page: Any, store: Store) -> None:
     assert page.title().startswith("(3)")
 
 
+def test_a_style_that_a_browser_sets_breaks_no_policy_when_the_page_renews_itself(
+    url: str, page: Any, store: Store
+) -> None:
+    page.goto(f"{url}/incidents/{titled(store, SITES[0])['id']}")
+    page.evaluate("document.querySelector('#note-confirm').style.height = '200px'")  # as dragging its corner does
+    judge(store, 16, 16, {16: [endpoint(16)]})
+    page.wait_for_selector("#note-confirm:not([style])", state="attached")
+
+
 def test_what_is_being_written_is_kept(url: str, page: Any, store: Store) -> None:
     page.goto(f"{url}/incidents/{titled(store, SITES[0])['id']}")
     page.get_by_text("Known until", exact=True).click()

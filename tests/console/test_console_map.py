@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import msgspec
 import pytest
 from seed import HOSTILE, SETTINGS, SITES, endpoint, make_app
 from seed import START as FTS_START
 from starlette.testclient import TestClient
 
 from opintel.alerts.service import AlertService
+from opintel.alerts.settings import AlertSettings, Budgets, Rate
 from opintel.console import drawing, past
 from opintel.console.app import serve
 from opintel.evidence import Band, Series
@@ -54,9 +56,9 @@ def unusual(
     )
 
 
-def watch(store: Store, last: int, found: list[Finding]) -> None:
+def watch(store: Store, last: int, found: list[Finding], settings: AlertSettings = SETTINGS) -> None:
     """Lets the alert service judge the minutes up to `last` in which there are findings, and `last`."""
-    service = AlertService(store, SETTINGS)
+    service = AlertService(store, settings)
     records: list[Found | Judged] = []
     for end in sorted({f.window.end for f in found} | {START + (last + 1) * MINUTE}):
         records += [Found("health", f) for f in found if f.window.end == end]
@@ -355,6 +357,42 @@ def test_a_forecast_is_marked_from_where_its_incident_began() -> None:
     assert block["marked"] == (20, 40)
     [block] = drawing.blocks(piece(0, 40))
     assert block["marked"] == (39, 40)
+
+
+def test_of_an_alarm_without_a_p_value_the_time_before_is_drawn_and_of_a_forecast_only_the_newest(empty: Store) -> None:
+    silent = [msgspec.structs.replace(unusual(k, "a", log10_p=None), kind="down") for k in range(60, 90)]
+    ahead = [msgspec.structs.replace(_ahead(k, "b"), kind="forecast") for k in range(60, 90)]
+    budgets = Budgets(default=Rate(unranked_a_week=9))
+    watch(empty, 89, [*silent, *ahead], msgspec.structs.replace(SETTINGS, budgets=budgets))
+    client = asking(empty)
+    drawn = {}
+    for incident in queries.incidents(empty):
+        page = client.get(f"/incidents/{incident['id']}").text
+        chart = json.loads(unescape(re.findall(r'data-draw="series"[^>]*data-chart="([^"]*)"', page)[0]))
+        drawn[incident["subjects"][0]["instance"]] = [round((t * NS - START) / MINUTE) for t in chart["times"]]
+    assert drawn == {"a": [*range(49, 90)], "b": [*range(78, 90), 92]}
+
+
+def test_an_incident_that_goes_on_as_something_odd_keeps_the_newest_forecast(empty: Store) -> None:
+    ahead = [msgspec.structs.replace(_ahead(k, "b"), kind="forecast") for k in range(60, 70)]
+    odd = [unusual(k, "b", log10_p=-12.0) for k in range(64, 90)]
+    budgets = Budgets(default=Rate(unranked_a_week=9))
+    watch(empty, 89, [*ahead, *odd], msgspec.structs.replace(SETTINGS, budgets=budgets))
+    [incident] = queries.incidents(empty)
+    assert incident["title"].startswith("b: load has shifted")
+    page = asking(empty).get(f"/incidents/{incident['id']}").text
+    titles = re.findall(r"<figcaption><h3>([^<]*)</h3>", page)
+    assert titles == ["load", "load, foreseen on 2 Mar 2026, 07:10 UTC"]
+
+
+def _ahead(k: int, host: str) -> Finding:
+    """A forecast: its picture ends three minutes from now."""
+    found = unusual(k, host, log10_p=None)
+    (series,) = found.evidence
+    assert isinstance(series, Series)
+    times, band = [*series.times, START + (k + 3) * MINUTE], Band([0.0] * 13, [1.0] * 13, 0.95)
+    later = msgspec.structs.replace(series, times=times, values=[*series.values, None], expected=band)
+    return msgspec.structs.replace(found, evidence=(later,))
 
 
 def test_what_all_names_of_a_stream_end_in_is_said_once(empty: Store) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
+import sqlalchemy as sa
 from dqm.shift import DEAD, HOT, MAP, RUNS, SCRIPT, STREAM, open_shift
 from seed import make_app
 from starlette.testclient import TestClient
@@ -17,8 +18,9 @@ from starlette.testclient import TestClient
 from opintel.console.app import serve
 from opintel.console.lumisections import COLUMNS, JudgedRun, RunView, place_at, strips
 from opintel.dqm.certify import Flag, LumisectionQuality, standings
-from opintel.site.certification import sign_offs
+from opintel.site.certification import qualities, sign_offs
 from opintel.store import Store
+from opintel.store import schema as t
 
 HERE = "http://127.0.0.1:8095"
 PAGES = (
@@ -163,6 +165,15 @@ def test_a_sign_off_of_another_site_is_refused(shifter: TestClient, shift: Store
     assert sign(shifter).status_code == 403
     assert shifter.get("/dqm/sign-off").status_code == 405
     assert sign_offs(shift) == []
+
+
+def test_a_finding_that_is_no_state_of_a_lumisection_hides_none(shifter: TestClient, shift: Store) -> None:
+    with shift.write() as connection:
+        row = connection.execute(sa.select(t.finding).where(t.finding.c.kind == "quality").limit(1)).one()
+        content = row.content.replace('"lumisection":"', '"lumisection":"x')
+        connection.execute(sa.insert(t.finding).values(**{**row._mapping, "id": "other", "content": content}))
+    assert "Run 381103: 5 of 12 lumisections certified" in read(shifter, "/dqm")
+    assert len(qualities(shift)) == 48
 
 
 def test_the_summary_for_the_log_of_the_shift(shifter: TestClient) -> None:

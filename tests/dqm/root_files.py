@@ -53,6 +53,15 @@ def profile(sums: ArrayLike, squares: ArrayLike, entries: ArrayLike) -> Any:
     return to.to_TProfile("", "means", columns[0], 7.0, *[0.0] * 6, columns[1], columns[2], np.zeros(0, ">f8"), x)
 
 
+def profile2d(sums: ArrayLike, squares: ArrayLike, entries: ArrayLike) -> Any:
+    """The same of a TProfile2D, (y, x)."""
+    columns = [np.asarray(column, ">f8") for column in (sums, squares, entries)]
+    y, x = (axis(n - 2, 0.0, n - 2.0) for n in columns[0].shape)
+    flat = [column.ravel() for column in columns]
+    none = np.zeros(0, ">f8")
+    return to.to_TProfile2D("", "means", flat[0], 7.0, *[0.0] * 9, flat[1], flat[2], none, x, y)
+
+
 def write(path: Path, objects: dict[str, Any], **options: Any) -> Path:
     """A file of these, a name at a time; a name with slashes makes folders, `NAME;2` another cycle of NAME."""
     import uproot

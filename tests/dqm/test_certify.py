@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from opintel.dqm.certify import (
@@ -123,6 +124,9 @@ def test_other_findings_are_refused() -> None:
     )
     with pytest.raises(ValueError, match="expected a finding of kind quality, got one of kind dead"):
         quality_of(other)
+    for subject in ({"scope": "calo", "run": "7"}, {"scope": "calo", "run": "7", "lumisection": "x"}):
+        with pytest.raises(ValueError, match="finding a: expected the state of a lumisection, got"):
+            quality_of(msgspec.structs.replace(other, kind="quality", subject=subject))
 
 
 def test_ranges_of_nothing() -> None:

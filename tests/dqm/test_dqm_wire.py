@@ -347,6 +347,19 @@ def test_more_names_than_a_message_may_have_are_not_read() -> None:
     assert reasons(decoded(listing))[0][1] == "not a message of histograms: paths: expected at most 100000, got 100001"
 
 
+def test_many_bad_histograms_are_few_reasons() -> None:
+    rows = 30_000
+    axes = [f'{{"axes":[{{"regular":[{n},0,0]}}],"flow":false}}' for n in range(rows)]
+    values = pa.array([[]] * rows, pa.list_(pa.int8()))
+    found = decoded(arrow({"path": [f"h{n}" for n in range(rows)], "axes": axes, "values": values}))
+    assert len(found.rows) == 0
+    assert len(found.rejects) <= 21
+    assert sum(len(reject.records) for reject in found.rejects) == rows
+    twice = decoded(arrow({"path": ["h"] * rows, "axes": [FLAT] * rows, "values": [[1, 2, 3]] * rows}))
+    assert len(twice.rows) == 1
+    assert reasons(twice) == [(list(range(1, rows)), "expected each histogram once, got Calo|express|h twice")]
+
+
 def test_axes_have_one_form_however_they_are_written() -> None:
     texts = [
         '{"flow":false,"axes":[{"unit":"","regular":[3,0,3]}]}',

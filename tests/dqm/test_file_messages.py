@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from opintel.detector import Message
+from opintel.dqm.files import PARSERS
 from opintel.dqm.files.messages import messages
 from opintel.dqm.histograms import HistogramRow
 from opintel.dqm.wire import DqmWire
@@ -99,7 +100,7 @@ def test_a_lumisection_has_a_length() -> None:
 def test_a_folder_of_files_is_a_source(tmp_path: Path) -> None:
     write(tmp_path / "b.root", {"run7_ls2_Pixel_x": th1(COUNTS), "three": th3(np.ones((3, 3, 3)))})
     (tmp_path / "a.root").write_bytes(b"<!DOCTYPE html>")
-    forms = FileForms(parsers={".root": "opintel.dqm.files.messages:messages"}, parsing=DqmWire().parsing)
+    forms = FileForms(parsers=PARSERS, parsing=DqmWire().parsing)
     found, _ = FileSource([tmp_path], forms).read(None, 10, final=True)
     assert [(one.file, one.form) for one in found] == [("a.root", "refused"), ("b.root", "refused"), ("b.root", "json")]
     assert b"expected ROOT" in found[0].body

@@ -13,11 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from opintel.dqm.elements import BinAxis, MonitorElement
-from opintel.dqm.files import reading
+from opintel.dqm.files import reading, root_histograms, root_trees
 from opintel.dqm.files.found import FileElement, Unread
 from opintel.dqm.files.opened import FileRefused, Opened, opened
+from opintel.dqm.files.root_file import RootBytes
+from opintel.dqm.files.root_histograms import histogram
 
-from .root_files import axis, profile, th1, th2, th3, write
+from .root_files import axis, profile, profile2d, th1, th2, th3, write
 
 COUNTS = [3, 1, 4, 1, 5, 9, 2, 6]
 
@@ -88,6 +90,74 @@ def test_profiles_are_means_with_the_variances_of_the_means(tmp_path: Path) -> N
     assert (found.storage, found.path) == ("mean", "p")
     np.testing.assert_allclose(found.values, [np.nan, 7 / 3, 5.0, 2.0])
     np.testing.assert_allclose(found.variances, [np.nan, np.var(samples[1], ddof=1) / 3, np.nan, 0.0])
+
+
+def test_profiles_of_two_axes(tmp_path: Path) -> None:
+    entries = np.arange(4 * 5).reshape(4, 5)
+    found = only(write(tmp_path / "a.root", {"p": profile2d(3.0 * entries, 10.0 * entries, entries)}))
+    assert found.values.shape == (4, 5)
+    assert np.isnan(found.values[0, 0])
+    np.testing.assert_allclose(found.values[1:], 3.0)
+    assert found.variances is not None
+    np.testing.assert_allclose(found.variances[1:], 1.0 / (entries[1:] - 1))
+
+
+def test_uproot_reads_the_same(tmp_path: Path) -> None:
+    """What another version of a class is read by; the layouts of this one are held against it."""
+    labels = axis(6, 0, 6, labels=["a", "b", "c", "d", "e", "f"])
+    objects = {
+        "h": th1(COUNTS, ">f4", x=axis(6, 0, 9, edges=[0, 1, 2, 3, 5, 8, 9])),
+        "labels": th1(COUNTS, sumw2=np.square(COUNTS), x=labels),
+        "m": th2(np.arange(30).reshape(5, 6), ">i4"),
+        "p": profile(COUNTS, np.square(COUNTS), [2] * 8),
+        "p2": profile2d(*[np.arange(20.0).reshape(4, 5)] * 3),
+    }
+    path = write(tmp_path / "a.root", objects)
+    with path.open("rb") as file:
+        opened_file = RootBytes(file)
+        for key in opened_file.objects():
+            mine = histogram(key.kind, opened_file.inflated(key), key.head)
+            theirs = root_trees.streamed(file, key)
+            assert mine[1:4] == theirs[1:4]
+            assert all(np.array_equal(one, other) for one, other in zip(mine[4:], theirs[4:], strict=True))
+
+
+def test_another_version_of_a_class_is_left_to_uproot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(root_histograms._LAYOUTS, "TH1", 3)
+    assert only(write(tmp_path / "a.root", {"h": th1(COUNTS)})).values.tolist() == COUNTS
+
+
+class Tree:
+    """A tree as uproot shows it."""
+
+    def __init__(self, **columns: list[Any]) -> None:
+        self._columns = columns
+        self.num_entries = len(next(iter(columns.values())))
+
+    def arrays(
+        self, names: list[str], library: str, entry_start: int = 0, entry_stop: int | None = None
+    ) -> dict[str, list[Any]]:
+        return {name: self._columns[name][entry_start:entry_stop] for name in names}
+
+
+def test_dqmio_trees_as_their_description_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = uproot.open(write(tmp_path / "a.root", {f"h{n}": th1([n] * 8, ">f4") for n in range(4)}))
+    names = ["Pixel/a", "Pixel/b", "Pixel/a", "Pixel/run"]
+    indices = {"Run": [7, 7, 7, 7], "Lumi": [2, 1, 0, 1], "Type": [3, 3, 3, 0]}
+    trees = {
+        "Indices": Tree(**indices, FirstIndex=[2, 0, 3, 0], LastIndex=[2, 1, 9, 0]),
+        "TH1Fs": Tree(FullName=names, Value=[file[f"h{n}"] for n in range(4)]),
+    }
+
+    class File(dict):  # type: ignore[type-arg]
+        def keys(self, recursive: bool = True) -> list[str]:  # type: ignore[override]
+            return [f"{name};1" for name in trees]
+
+    monkeypatch.setattr(root_trees, "_opened", lambda _: File(trees))
+    unread, *found = root_trees.dqmio(None)  # type: ignore[arg-type]
+    assert unread == Unread("run 7 LS 0 TH1Fs", "entries 3 to 9 are not there")
+    places = [(one.run, one.lumisection, one.element.path) for one in found if isinstance(one, FileElement)]
+    assert places == [(7, 1, "Pixel/a"), (7, 1, "Pixel/b"), (7, 2, "Pixel/a")]
 
 
 def test_compressions_and_large_contents_of_many_blocks(tmp_path: Path) -> None:

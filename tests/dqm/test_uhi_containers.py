@@ -163,3 +163,13 @@ def test_what_is_none_is_one_line_that_names_it(tmp_path: Path, content: bytes) 
     path.write_bytes(content)
     with pytest.raises(FileRefused, match=r"\A[^\n]*bad.json: [^\n]+\Z"):
         opened(path)
+
+
+@pytest.mark.parametrize(("write", "name", "library"), [(in_hdf5, "a.h5", "h5py"), (in_root, "a.root", "uproot")])
+def test_a_library_that_is_missing_is_named_with_its_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], None], name: str, library: str
+) -> None:
+    write(tmp_path / name)
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(ValueError, match=rf"needs {library}: pip install 'opintel\[root\]'"):
+        read(tmp_path / name)

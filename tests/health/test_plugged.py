@@ -209,7 +209,7 @@ def test_without_river_the_configuration_says_what_to_install(without_river: Non
     with pytest.raises(ConfigError) as raised:
         detector_settings(load_site(tmp_path), "health", known)
     (problem,) = raised.value.problems
-    assert "pip install 'opintel[river]'" in str(problem)
+    assert "pip install -e '.[river]' in a checkout" in str(problem)
     assert "health.yaml" in str(problem)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from opintel.alerts.settings import AlertSettings, Declared, Grouping, Lifecycle
+from opintel.alerts.sinks import SINKS
 from opintel.alerts.sinks.file import FileSink
 from opintel.alerts.sinks.log import LogSink
 from opintel.finding import NS
@@ -114,7 +116,16 @@ def test_a_path_is_relative_to_its_file(folder: Path) -> None:
             "persistence: {clear_after: x}",
             "incidents.yaml:1: persistence.clear_after: expected `int`, got `str`",
         ),
-        ("routes.yaml", "routes: [{sinks: [log], ticket: yes}]", "routes.yaml:1: routes.0.ticket: expected `str`, got"),
+        (
+            "routes.yaml",
+            "routes: [{sinks: [log], ticket: yes}]",
+            "routes.yaml:1: routes.0.ticket: expected one of `propose`, `auto`, got True",
+        ),
+        (
+            "routes.yaml",
+            "routes: [{sinks: [log], match: {severities: [info, urgent]}}]",
+            "routes.yaml:1: routes.0.match.severities.1: expected one of `info`, `warning`, `critical`, got 'urgent'",
+        ),
         ("routes.yaml", "sinks: {a: {type: pager}}", "routes.yaml:1: sinks.a.type: no type of sink is 'pager'; known"),
         (
             "routes.yaml",
@@ -152,6 +163,29 @@ def test_a_mistake_has_its_file_line_and_key_and_what_is_expected(
     (folder / file).write_text(text)
     found = problems(folder)
     assert any(line.startswith(said) for line in found), found
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (
+            "import no_such_library\n",
+            "the module pager cannot be imported: ModuleNotFoundError: No module named 'no_such",
+        ),
+        ("def\n", "the module pager cannot be imported: SyntaxError: "),
+        ("", "expected a class PagerSink in the module pager, got none"),
+    ],
+)
+def test_a_sink_that_cannot_be_imported_is_one_line_with_its_module(
+    folder: Path, text: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "pager.py").write_text(text)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, "pager", raising=False)
+    monkeypatch.setitem(SINKS, "pager", "pager:PagerSink")
+    (folder / "routes.yaml").write_text("sinks:\n  a: {type: pager}\n")
+    (problem,) = problems(folder)
+    assert problem.startswith(f"routes.yaml:2: sinks.a: {why}")
 
 
 def test_every_problem_is_found_at_once(folder: Path) -> None:

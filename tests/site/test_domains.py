@@ -57,7 +57,8 @@ def test_a_second_stream_of_a_domain_is_simulated_and_evaluated(
 def test_a_second_stream_of_a_domain_is_in_the_demo(folder: Path, tmp_path: Path) -> None:
     site = load_site(folder)
     story = tell(tmp_path, site, length=None, seed=1, clean=False)
-    assert [(c.stream, c.domain) for c in story.chapters] == [("fts", "fts"), ("health", "health"), ("second", "fts")]
+    domains = {"dqm": "dqm", "fts": "fts", "health": "health", "second": "fts"}
+    assert {c.stream: c.domain for c in story.chapters} == domains
     assert {c.stream: c.quiet_hours for c in story.chapters} == {
         n: s.quiet_hours for n, s in stories_by_stream(site).items()
     }
@@ -100,16 +101,16 @@ def test_a_new_domain_is_simulated_without_an_edit_elsewhere(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = ModuleType("toy_pipeline")
-    page.PIPELINE = TOY._replace(stories=lambda: Stories(Three, (), 2.0, 0.0, "three", suffix=".arrow"))  # type: ignore[attr-defined]
+    page.PIPELINE = TOY._replace(stories=lambda: Stories(Three, (), 2.0, 0.0, "three", suffix=".json"))  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "toy_pipeline", page)
     monkeypatch.setitem(DOMAINS, "toy", "toy_pipeline")
     add(folder, "mine", "toy")
     arguments = ["simulate", "mine", "--hours", "2", "--seed", "7", "--out"]
     assert invoke([*arguments, str(tmp_path / "out")]) == 0
     files = {path.name: path.read_bytes() for path in (tmp_path / "out" / "messages").iterdir()}
-    assert files == {f"000{n // 2}-00000{n}.arrow": b"7\n\n%d" % n for n in range(3)}
+    assert files == {f"000{n // 2}-00000{n}.json": b"7\n\n%d" % n for n in range(3)}
     assert "mine" in stories_by_stream(load_site(folder))
     page.PIPELINE = TOY
     assert invoke([*arguments, str(tmp_path / "no")]) == 1
-    assert "the domain 'toy' has no simulator; those that have one: fts, health" in capsys.readouterr().err
+    assert "the domain 'toy' has no simulator; those that have one: dqm, fts, health" in capsys.readouterr().err
     assert "mine" not in stories_by_stream(load_site(folder))

@@ -81,6 +81,28 @@ def test_compressed_batches_and_dictionaries_come_plain(
     assert [pa.ipc.open_stream(m.body).read_all()["text"].to_pylist() for m in messages] == texts
 
 
+def test_a_file_may_hold_streams_one_behind_the_other(tmp_path: Path) -> None:
+    """Each with its own schema; what it says under opintel.* goes with the messages, what pandas says does not."""
+    path = tmp_path / "a.arrow"
+    content = b""
+    for n in range(4):
+        metadata = {"opintel.x": str(n), "pandas": "x" * 1000}
+        sink = pa.BufferOutputStream()
+        table = pa.table({f"column{n % 2}": [n, n + 1]}, metadata=metadata)
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+        content += sink.getvalue().to_pybytes()
+    path.write_bytes(content)
+    for limit in (1, 3, 1000):
+        tables = [pa.ipc.open_stream(m.body).read_all() for m in read_all(FileSource([path]), limit)]
+        assert [table.schema.metadata for table in tables] == [{b"opintel.x": str(n).encode()} for n in range(4)]
+        assert [table.to_pydict() for table in tables] == [{f"column{n % 2}": [n, n + 1]} for n in range(4)]
+    path.write_bytes(content + b"garbage")
+    *good, damaged = read_all(FileSource([path]))
+    assert len(good) == 4
+    assert (damaged.form, damaged.body) == ("refused", b"after record batch 4: it ends within a message")
+
+
 def test_messages_stay_below_the_bound(tmp_path: Path) -> None:
     values = np.random.default_rng(1).random(100_000 * 100, dtype="f4")
     counts = pa.ListArray.from_arrays(pa.array(np.arange(0, len(values) + 1, 100, dtype="i4")), pa.array(values))

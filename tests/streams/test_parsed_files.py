@@ -76,6 +76,13 @@ def test_what_breaks_is_said_after_what_was_read(tmp_path: Path) -> None:
     assert bodies(read_all(FileSource([tmp_path / "b.toy"], FORMS))) == [("refused", "expected TOY")]
 
 
+def test_a_file_without_a_message_is_read_once(tmp_path: Path) -> None:
+    source = FileSource([file(tmp_path, "nothing")], FORMS)
+    messages, position = source.read(None, 10, final=True)
+    assert bodies(messages) == [("refused", "no message in it")]
+    assert source.at_end(position, final=True)
+
+
 def test_a_file_that_takes_all_memory_is_one_damage(tmp_path: Path) -> None:
     [message] = read_all(FileSource([file(tmp_path, "memory")], FORMS))
     assert message.form == "refused"

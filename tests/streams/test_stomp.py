@@ -232,7 +232,7 @@ def test_a_port_that_never_answers_does_not_hang(
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "stomp", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'opintel\[stomp\]'"):
+    with pytest.raises(ModuleNotFoundError, match=r"pip install -e '\.\[stomp\]' in a checkout"):
         StompSource(StompSettings(host="h", destinations=(QUEUE,)))
 
 

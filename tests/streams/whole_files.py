@@ -14,6 +14,8 @@ def lines(file: BinaryIO, parsing: object) -> Iterator[bytes | str]:
     if heading != "TOY":
         raise ValueError("expected TOY")
     for line in rest:
+        if line == "nothing":
+            return
         if line == "!":
             raise RuntimeError("broken here")
         if line == "memory":

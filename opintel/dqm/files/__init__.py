@@ -14,4 +14,8 @@ What a file holds is untrusted: another process reads it, within limits of memor
 * `reading`: a file of any of these, in the process that reads it
 * `messages`: the same as messages of the stream
 * `opened`: the same, for who asks that process
+* `sides`: the histograms of two places, paired by name
 """
+
+PARSERS = dict.fromkeys((".root", ".json", ".zip", ".h5", ".hdf5", ".parquet"), "opintel.dqm.files.messages:messages")
+"""Suffix → parser: the `files` of the pipeline."""

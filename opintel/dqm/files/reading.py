@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import BinaryIO
 
 import msgspec
@@ -15,6 +16,8 @@ AIM = 1 << 20
 """Bytes of contents that are sent at once."""
 MAX_UNREAD = 10_000
 """Objects that are named as unread."""
+_written = lru_cache(1024)(axes_text)
+_read = lru_cache(1024)(axes_of)
 
 
 class SentElement(msgspec.Struct, array_like=True):
@@ -39,14 +42,14 @@ class SentElement(msgspec.Struct, array_like=True):
             for column in (element.values, element.variances)
         )
         assert values is not None
-        axes = axes_text(element.axes, element.flow)
+        axes = _written(element.axes, element.flow)
         about = (element.entries, element.title, one.run, one.lumisection)
         return cls(element.path, axes, element.storage, values, variances, *about)
 
     @property
     def element(self) -> FileElement:
         """As it was."""
-        axes, flow = axes_of(self.axes)
+        axes, flow = _read(self.axes)
         shape = tuple(axis.bins + 2 * flow for axis in reversed(axes))
         values, variances = (
             None if column is None else np.frombuffer(column, "<f8").reshape(shape)

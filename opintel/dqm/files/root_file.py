@@ -133,7 +133,7 @@ class RootBytes:
                 key = self._key(at, folder)
                 at += key.head
                 yield key
-        except (struct.error, IndexError) as error:
+        except (struct.error, IndexError, OverflowError) as error:
             raise BadRootFile(f"folder {folder!r}: its list of keys is damaged") from error
 
     def _key(self, at: int, folder: str) -> RootKey:

@@ -1,8 +1,8 @@
 """TH1, TH2, TProfile and TProfile2D from the bytes that ROOT streamed, with nothing but their layout known.
 
-The layouts are those of the classes' streamer info in ROOT 5.34 to 6 (`TH1` version 7 and 8, `TAxis` 9 and 10, `TH2` 4
-and 5, `TProfile` 6 and 7, `TProfile2D` 7 and 8); every part has its length in front, so that what is not needed is
-stepped over. Another version raises UnknownLayout, and `root` has uproot read that object.
+The layouts are those of the classes' streamer info in ROOT 6 (`TH1` version 8, `TAxis` 10, `TH2` 5, `TProfile` 7,
+`TProfile2D` 8); every part has its length in front, so that what is not needed is stepped over. Another version raises
+UnknownLayout, and `root` has uproot read that object.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _REFERENCE = 0x80000000
 _REFERENCED = 1 << 4
 """Bit of a TObject behind which a process number stands."""
 _AFTER_AXES = struct.Struct(">hhdddddddd")
-_LAYOUTS = {"TH1": (7, 8), "TH2": (3, 4, 5), "TAxis": (9, 10), "TProfile": (6, 7), "TProfile2D": (7, 8)}
+_LAYOUTS = {"TH1": 8, "TH2": 5, "TAxis": 10, "TProfile": 7, "TProfile2D": 8}
 MAX_KNOWN, MAX_WRITTEN = 10_000, 10_000
 """Axes that are remembered, and bytes of one."""
 _known_axes: dict[bytes, BinAxis] = {}
@@ -252,7 +252,7 @@ def _object(data: bytes, at: int, displacement: int) -> tuple[int, str]:
 def _part(data: bytes, at: int, kind: str) -> tuple[int, int]:
     """(behind its head, behind it) of a part of a class whose versions are known."""
     length, version = struct.unpack_from(">IH", data, at)
-    if not length & _COUNTED or version not in _LAYOUTS[kind]:
+    if not length & _COUNTED or version != _LAYOUTS[kind]:
         raise UnknownLayout(f"expected {kind} of version {_LAYOUTS[kind]}, got {version}")
     return at + 6, at + 4 + (length & ~_COUNTED)
 

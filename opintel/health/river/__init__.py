@@ -1,4 +1,4 @@
-"""river's anomaly detectors in a health stream, by name in its YAML; an extra: `pip install 'opintel[river]'`.
+"""river's anomaly detectors in a health stream, by name in its YAML; the extra `river`.
 
 * `plugged`: the judge that gives each series of the named metrics a model of its own
 * `plain`: a model made from settings, saved as plain data, and restored without pickle

@@ -23,7 +23,8 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-MISSING: Final = "river is not installed: pip install 'opintel[river]'"
+from opintel.extras import install
+
 MAX_BYTES: Final = 64 * 1024
 """Of a model's state."""
 FEATURE: Final = "value"
@@ -60,7 +61,7 @@ class RiverKind:
         try:
             self.version = str(importlib.import_module("river").__version__)
         except ImportError:
-            raise ValueError(f"{model}: {MISSING}") from None
+            raise ValueError(f"{model}: river is not installed: {install('river')}") from None
         first = _made(model, parameters)
         if not (callable(getattr(first, "score_one", None)) and callable(getattr(first, "learn_one", None))):
             raise ValueError(f"{model} is no anomaly detector: it has no score_one and learn_one")

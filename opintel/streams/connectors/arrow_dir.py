@@ -71,7 +71,7 @@ class ArrowDir:
         self._path, self.delay = path, delay
         self._waited_for = ""
         self._all_shown, self._until = False, 0
-        self._kept: tuple[str, list[Part]] = ("", [])
+        self._kept: tuple[str, list[DirPart]] = ("", [])
         """The file that was opened last, and its messages."""
 
     def read(self, position: Any, limit: int, first: int = 0) -> tuple[list[Message], Any]:
@@ -116,7 +116,7 @@ class ArrowDir:
     def close(self) -> None:
         """Nothing is held open."""
 
-    def _files(self, begin: str) -> Iterator[tuple[str, list[Part]]]:
+    def _files(self, begin: str) -> Iterator[tuple[str, list[DirPart]]]:
         """The complete files from `begin` on, as far as all before them are complete."""
         waited_for, self._all_shown = "", False
         try:
@@ -160,7 +160,7 @@ def _is_ours(entry: os.DirEntry[str]) -> bool:
     return entry.name.endswith(".arrow") and not entry.name.startswith(".") and entry.is_file(follow_symlinks=False)
 
 
-class Part(NamedTuple):
+class DirPart(NamedTuple):
     """A message of a file."""
 
     batch: Any
@@ -175,13 +175,13 @@ class Part(NamedTuple):
         return _packed(self.batch), "json"
 
 
-def _messages(body: bytes) -> Iterator[Part]:
+def _messages(body: bytes) -> Iterator[DirPart]:
     """The messages of a file."""
     if len(body) > MAX_FILE:
-        yield Part(None, f"a file of more than {MAX_FILE >> 20} MiB; expected several")
+        yield DirPart(None, f"a file of more than {MAX_FILE >> 20} MiB; expected several")
         return
     if not is_arrow(body):
-        yield Part(None, "expected an Arrow IPC file or stream")
+        yield DirPart(None, "expected an Arrow IPC file or stream")
         return
     try:
         for batch in pa.ipc.open_stream(checked(body, dictionaries=True)):
@@ -191,9 +191,9 @@ def _messages(body: bytes) -> Iterator[Part]:
                 part = batch.slice(at, rows)
                 large = part.nbytes > 2 * MAX_MESSAGE
                 reason = f"expected at most {2 * MAX_MESSAGE} bytes a message, got {part.nbytes}" if large else ""
-                yield Part(part, reason)
+                yield DirPart(part, reason)
     except FAULTS as error:
-        yield Part(None, f"damaged: {type(error).__name__}: {error}")
+        yield DirPart(None, f"damaged: {type(error).__name__}: {error}")
 
 
 def _packed(batch: pa.RecordBatch) -> bytes:

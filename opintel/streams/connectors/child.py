@@ -29,7 +29,7 @@ loads no filters that it was not built with."""
 _HEAD = struct.Struct("<QQ?")
 """Offset after a message, its length, whether it says what is damaged."""
 
-Sink = TypeVar("Sink", bound="Output")
+Sink = TypeVar("Sink", bound="ChildOutput")
 
 
 def pieces(
@@ -68,7 +68,7 @@ def pieces(
         reader.stdout.close()
 
 
-class Output:
+class ChildOutput:
     """Where the reader writes what lies between two offsets: messages, and what is damaged."""
 
     def __init__(self, offset: int, end: int) -> None:

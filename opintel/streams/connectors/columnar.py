@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
-from opintel.streams.connectors.child import Output, pieces
+from opintel.streams.connectors.child import ChildOutput, pieces
 
 SLICE = 10_000
 """Rows of a message at most: a smaller row group or batch is one, a larger one several."""
@@ -61,7 +61,7 @@ class RowSpan(NamedTuple):
         return max(1, rows // self.unit) * self.unit
 
 
-class MessageOutput(Output):
+class MessageOutput(ChildOutput):
     """Where the reader writes what lies between two offsets: messages, and what is damaged."""
 
     def take(self, span: RowSpan, row: int, table: Any) -> None:
@@ -87,8 +87,8 @@ def _stream(table: Any) -> bytes | None:
     if table.nbytes > MAX_SLICE:
         return None
     sink = pa.BufferOutputStream()
-    told = {key: text for key, text in (table.schema.metadata or {}).items() if key.startswith(OURS)}
-    table = table.replace_schema_metadata(told if sum(map(len, told.values())) <= MAX_METADATA else None)
+    ours = {key: text for key, text in (table.schema.metadata or {}).items() if key.startswith(OURS)}
+    table = table.replace_schema_metadata(ours if sum(map(len, ours.values())) <= MAX_METADATA else None)
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     body = sink.getvalue()

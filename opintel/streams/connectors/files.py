@@ -154,9 +154,7 @@ class FileSource:
             elif not path.exists():
                 raise FileNotFoundError(f"{path}: no such file or folder")
             elif path.suffix not in self._forms.suffixes:
-                raise ValueError(
-                    f"{path}: expected one of {', '.join(self._forms.suffixes)}, got {path.suffix or 'no suffix'!r}"
-                )
+                raise ValueError(f"{path}: {self._forms.not_read(path.suffix)}")
             elif not path.is_file():
                 raise ValueError(f"{path}: expected a file, got a pipe, socket or device")
             else:

@@ -17,10 +17,12 @@ from typing import Any, BinaryIO, NamedTuple
 
 from opintel.streams.connectors import MAX_BODY, arrow, columnar, cut, parquet
 from opintel.streams.connectors.parsed import parsed
-from opintel.tables import CsvForm, CsvTable
+from opintel.tables import TEXTS, CsvForm, CsvTable
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".txt", ".parquet", ".arrow")
 """Of files that have messages in them, whatever the domain."""
+_PACKED = {".gz": "gunzip", ".bz2": "bunzip2", ".xz": "unxz", ".zst": "unzstd", ".zip": "unzip"}
+"""Suffix of a compressed file → what unpacks it."""
 MAX_DOCUMENT = 64 << 20
 """Bytes of a `.json` file, which is one message."""
 MAX_LINE = 16 << 20
@@ -37,7 +39,6 @@ LOOK, LOOK_BYTES = 100, 1 << 18
 """Rows of a table that are looked at, and bytes in which they are, to see what its columns hold."""
 COLUMNAR = {b"ARROW1\x00\x00": ".arrow", b"\xff\xff\xff\xff": ".arrow", b"PAR1": ".parquet"}
 """How files begin that have no lines, and how they are named."""
-_COLUMNS = ("message", "content")
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -55,6 +56,11 @@ class FileForms(NamedTuple):
     def suffixes(self) -> tuple[str, ...]:
         """Of all files that have messages in them."""
         return (*SUFFIXES, *(suffix for suffix in self.parsers if suffix not in SUFFIXES))
+
+    def not_read(self, suffix: str) -> str:
+        """Why a file of this suffix is not read."""
+        unpack = f"; `{_PACKED[suffix]}` it first" if suffix in _PACKED else ""
+        return f"expected one of {', '.join(self.suffixes)}, got {suffix or 'no suffix'!r}{unpack}"
 
 
 ANY_DOMAIN = FileForms()
@@ -84,7 +90,7 @@ def frames(
     first); `.json`: the whole file, again when it has grown; `.parquet`, `.arrow`: see `columnar`. Unless `final`, a
     last line without its newline, Parquet without its end or half an Arrow message is not complete and waits. Lines
     above MAX_BODY are cut; one that does not end within MAX_LINE is the last, and `past` passes its rest over. Parquet
-    or Arrow in a file of lines is refused as a whole.
+    or Arrow in a file of lines is refused as a whole, and so is CSV of which `forms.csv` says so.
     """
     if suffix in forms.parsers:
         if end != offset and (final or _is_settled(file)):
@@ -176,7 +182,12 @@ def _csv(file: BinaryIO, form: CsvForm, offset: int, end: int, final: bool) -> I
         return
     cells, table = header.cells or [], None
     if callable(form):
-        table = form(_first_rows(file, header, final))
+        try:
+            table = form(_first_rows(file, header, final))
+        except ValueError as error:
+            if not offset:
+                yield Frame(str(error).encode(), end, "refused")
+            return
         form = "text" if table is None else "table"
     if form == "table":
         for body, after in _tables(file, header, offset, end, final):
@@ -200,7 +211,7 @@ def _first_rows(file: BinaryIO, header: _Record, final: bool) -> list[list[str]]
 def _column(heading: list[str]) -> int:
     """The place of the column of texts: `message` or `content`, else the first."""
     known = [name.strip().lower() for name in heading]
-    return next((known.index(name) for name in _COLUMNS if name in known), 0)
+    return next((known.index(name) for name in TEXTS if name in known), 0)
 
 
 def _texts(

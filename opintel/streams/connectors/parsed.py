@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from typing import Any, BinaryIO
 
-from opintel.streams.connectors.child import Output, pieces, said, serve
+from opintel.streams.connectors.child import ChildOutput, pieces, said, serve
 
 Parser = Callable[[BinaryIO, Any], Iterable[bytes | str]]
 """A complete file, and the plain data that its domain's wire has as `parsing` → its messages in order of
@@ -28,7 +28,7 @@ def parsed(parser: str, parsing: Any, file: BinaryIO, offset: int, end: int) -> 
     return pieces(f"{__package__}.parsed", "such", file, offset, end, [parser, json.dumps(parsing)])
 
 
-def read(file: BinaryIO, size: int, sink: Output) -> None:
+def read(file: BinaryIO, size: int, sink: ChildOutput) -> None:
     """Writes the messages between the offsets of `sink`; the last message waits until it is known to be the last."""
     module, function = sys.argv[6].split(":")
     parse: Parser = getattr(import_module(module), function)
@@ -46,7 +46,7 @@ def _told(parse: Parser, file: BinaryIO, parsing: Any) -> Iterator[bytes | str]:
         yield said(problem)
 
 
-def _written(messages: Iterator[bytes | str], size: int, sink: Output) -> bool:
+def _written(messages: Iterator[bytes | str], size: int, sink: ChildOutput) -> bool:
     """Whether the offset was the place of a message."""
     number, before = 0, next(messages, None)
     while before is not None:
@@ -64,8 +64,10 @@ def _written(messages: Iterator[bytes | str], size: int, sink: Output) -> bool:
             body, damaged = (before.encode(), True) if isinstance(before, str) else (before, False)
             sink.write(body, after, damaged)
         before = following
+    if not number:
+        sink.refuse("no message in it", size)
     return True
 
 
 if __name__ == "__main__":
-    serve(read, "file", Output)
+    serve(read, "file", ChildOutput)

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from opintel.detector import Message
+from opintel.extras import install
 from opintel.paths import FilePath
 from opintel.streams.certificates import tls_context
 from opintel.streams.connectors import cut
@@ -228,7 +229,7 @@ def _library() -> ModuleType:
     try:
         import stomp
     except ModuleNotFoundError as error:
-        hint = "reading from a STOMP broker needs the extra `stomp`: pip install 'opintel[stomp]'"
+        hint = f"reading from a STOMP broker needs the extra `stomp`: {install('stomp')}"
         raise ModuleNotFoundError(hint, name="stomp") from error
     library: ModuleType = stomp
     return library

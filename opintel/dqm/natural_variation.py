@@ -1,0 +1,222 @@
+"""How good runs differ from one another beyond statistics: what `reference_model` learns of its references.
+
+The shares of a histogram's bins vary around their mean by Poisson statistics, by a few patterns in which bins move
+together (principal components, of which only those are kept that noise alone would not make, and these shrunk), and
+by what is left over in each bin. `floor_of` says it in one number.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import digamma, zeta
+
+from opintel.dqm.bin_tables import Bools, usable
+from opintel.stats.counts import Floats
+
+COMPONENTS = 8
+"""At most so many are kept: from 100 references of real histograms, more find nothing more."""
+ABOVE_NOISE = 1.05
+"""By how much an eigenvalue exceeds the largest that noise makes."""
+REFERENCES_EACH = 3
+"""References that a component takes."""
+CARRIED = 0.02
+"""Of the mean share of a bin: where less is expected, patterns are not scaled up to another mean."""
+ODD = 10.0
+"""Times the median distance of references from their mean, beyond which one is left out of a floor."""
+NEEDED_TO_BE_ODD = 4
+ALONE = 0.75
+"""Of the variance of a pattern, from which on one reference makes it."""
+MOST_DEGREES = 1e3
+_ROUNDS = 3
+
+
+class Variation(NamedTuple):
+    """What was learned of H histograms of B bins, K = `COMPONENTS`."""
+
+    share: Floats
+    """(H, B) mean share of each bin; never 0."""
+    unsure: Floats
+    """(H, B) variance of that mean."""
+    spread: Floats
+    """(H, B) variance of a bin's share beyond statistics and components."""
+    components: NDArray[np.float32]
+    """(H, K, B) patterns of shares; 0 where there are fewer."""
+    strength: Floats
+    """(H, K) variance along each."""
+    degrees: Floats
+    """(H,) of freedom of `spread`."""
+
+    def rows(self, chosen: NDArray[np.int64] | slice) -> Variation:
+        """That of some histograms."""
+        return Variation._make(part[chosen] for part in self)
+
+
+def learn(contents: Floats, good: Bools) -> Variation:
+    """The variation of the references `contents` (R, H, B) of which `good` (R, H) count, at least three of each.
+
+    Components are those of shares in units of what else varies in a bin, statistics and `spread`, in which noise has
+    unit variance: eigenvalues above the edge of Marchenko & Pastur's law (1967), shrunk by how far sample
+    eigenvectors lie off the true ones (Donoho, Gavish & Johnstone 2018, Ann. Stat. 46, 1742, eqs. 1.10 and 1.11).
+    `spread` is drawn towards one relative error for all bins, as far as bins agree on it (Smyth 2004, Stat. Appl.
+    Genet. Mol. Biol. 3, 3).
+    """
+    total = np.where(good, contents.sum(axis=2), 1.0)
+    shares = np.where(good[..., None], contents, 0.0) / total[..., None]
+    given = good.sum(axis=0).astype(np.float64)
+    bins = contents.shape[2]
+    entries = (total * good).sum(axis=0)
+    share = np.maximum(shares.sum(axis=0) / given[:, None], (0.5 / (entries + 0.5 * bins))[:, None])
+    share /= share.sum(axis=1, keepdims=True)
+    inverse = np.where(good, 1.0 / total, 0.0)
+    statistics = share * (inverse.sum(axis=0) / given)[:, None]
+    statistics += 0.5 * (np.square(inverse).sum(axis=0) / given)[:, None]
+    off = np.ascontiguousarray(np.moveaxis((shares - share) * good[..., None], 0, 1))
+    spread = np.zeros_like(share)
+    for _ in range(_ROUNDS):
+        unit = np.sqrt(statistics + spread)
+        scaled = off / unit[:, None, :]
+        patterns, strength = _components(scaled, given)
+        left = scaled - (scaled @ patterns.swapaxes(1, 2)) @ patterns
+        degrees = given - 1.0 - (strength > 0.0).sum(axis=1)
+        free = np.maximum(1.0 - np.square(patterns).sum(axis=1), 1e-6)
+        variance = np.square(left).sum(axis=1) / (degrees[:, None] * free) * np.square(unit)
+        spread, prior_degrees = _moderated(variance, statistics, share, degrees)
+    return Variation(
+        share,
+        (statistics + spread) / given[:, None],
+        spread,
+        (patterns * unit[:, None, :]).astype(np.float32),
+        strength,
+        degrees + prior_degrees,
+    )
+
+
+def lone(contents: Floats, good: Bools) -> Bools:
+    """Which references (R, H) make nearly all of a pattern by themselves: no variation, but one odd run."""
+    given = good.sum(axis=0).astype(np.float64)
+    total = np.where(good, contents.sum(axis=2), 1.0)
+    shares = np.where(good[..., None], contents, 0.0) / total[..., None]
+    share = shares.sum(axis=0) / given[:, None]
+    entries = (total * good).sum(axis=0) / given
+    scaled = (shares - share) * good[..., None] / np.sqrt(share / entries[:, None] + np.square(1.0 / entries)[:, None])
+    scaled = np.ascontiguousarray(np.moveaxis(scaled, 0, 1))
+    patterns, strength = _components(scaled, given)
+    square = np.square(scaled @ patterns.swapaxes(1, 2))
+    own = (square / np.maximum(square.sum(axis=1, keepdims=True), 1e-300)).max(
+        axis=2, where=strength[:, None] > 0.0, initial=0.0
+    )
+    return np.asarray((own > ALONE).T & good)
+
+
+def recentred(known: Variation, contents: Floats, good: Bools) -> Variation:
+    """What is known, around the mean of other references (R, H, B) of which `good` (R, H) count, with its
+    uncertainty."""
+    entries = np.maximum((contents.sum(axis=2) * good).sum(axis=0), 1.0)[:, None]
+    given = np.maximum(good.sum(axis=0), 1.0)[:, None]
+    bins = contents.shape[2]
+    share = (contents.sum(axis=0) + 0.5 / bins) / (entries + 0.5)
+    few = CARRIED / bins
+    change = (share + few) / (known.share + few)
+    spread = known.spread * np.square(change)
+    return Variation(
+        share,
+        share / entries + 0.5 / np.square(entries) + spread / given,
+        spread,
+        (known.components * change[:, None, :]).astype(np.float32),
+        known.strength * (1.0 + 1.0 / given),
+        known.degrees,
+    )
+
+
+def _components(scaled: Floats, given: Floats) -> tuple[Floats, Floats]:
+    """(orthonormal patterns (H, K, B), their true variances (H, K)) of values (H, R, B) with noise of unit variance."""
+    rows, references, bins = scaled.shape
+    wide = references <= bins
+    gram = scaled @ scaled.swapaxes(1, 2) if wide else scaled.swapaxes(1, 2) @ scaled
+    values, vectors = np.linalg.eigh(gram / (given - 1.0)[:, None, None])
+    count = min(COMPONENTS, values.shape[1])
+    values, vectors = values[:, ::-1][:, :count], vectors[:, :, ::-1][:, :, :count].swapaxes(1, 2)
+    ratio = (bins / (given - 1.0))[:, None]
+    kept = values > ABOVE_NOISE * np.square(1.0 + np.sqrt(ratio))
+    kept &= np.arange(count) < ((given - 1.0) // REFERENCES_EACH)[:, None]
+    if wide:
+        vectors = vectors @ scaled / np.sqrt(np.where(kept, values * (given - 1.0)[:, None], 1.0))[..., None]
+    middle = np.where(kept, values + 1.0 - ratio, 4.0)
+    true = (middle + np.sqrt(np.maximum(np.square(middle) - 4.0 * np.where(kept, values, 1.0), 0.0))) / 2.0
+    cosine = np.maximum((1.0 - ratio / np.square(true - 1.0)) / (1.0 + ratio / (true - 1.0)), 0.0)
+    patterns, strength = np.zeros((rows, COMPONENTS, bins)), np.zeros((rows, COMPONENTS))
+    patterns[:, :count] = vectors * kept[..., None]
+    strength[:, :count] = (true - 1.0) * cosine * kept
+    return patterns, strength
+
+
+def _moderated(variance: Floats, statistics: Floats, share: Floats, degrees: Floats) -> tuple[Floats, Floats]:
+    """(`spread` (H, B), degrees of freedom (H,) that the bins lend one another) from the variances (H, B) of shares."""
+    told = share > 0.1 * np.median(share, axis=1, keepdims=True)
+    relative = np.where(told, (variance - statistics) / np.square(share), np.nan)
+    prior = statistics + np.maximum(np.nanmedian(relative, axis=1), 0.0)[:, None] * np.square(share)
+    ratio = variance / prior
+    half = degrees / 2.0
+    logs = np.log(np.maximum(ratio, 1e-6)) - (digamma(half) - np.log(half))[:, None]
+    weight = told / told.sum(axis=1, keepdims=True)
+    mean = (logs * weight).sum(axis=1)
+    scatter = (np.square(logs - mean[:, None]) * weight).sum(axis=1) - zeta(2.0, half)
+    lent = np.clip(2.0 / np.maximum(scatter, 1e-3), 1.0, MOST_DEGREES)
+    level = np.maximum(np.exp(mean + digamma(lent / 2.0) - np.log(lent / 2.0)), 1.0)
+    posterior = prior * ((lent * level)[:, None] + degrees[:, None] * ratio) / (lent + degrees)[:, None]
+    return np.maximum(posterior - statistics, 0.0), lent
+
+
+def floor_of(references: ArrayLike, variances: ArrayLike | None = None) -> Floats:
+    """(H,) the relative systematic error of a bin's share: by how much references (R, H, B) vary beyond their
+    statistics.
+
+    The weighted median over bins, by content, of the excess of the variance over references, so that neither a faulty
+    reference's few bins nor empty ones count. NaN where fewer than two references hold good content (finite, none
+    negative unless there are `variances` of the contents, in their shape); those with none are left out.
+
+    >>> rng = np.random.default_rng(1)
+    >>> shares = np.full((8, 1, 50), 0.02) * rng.normal(1.0, 0.1, (8, 1, 50))
+    >>> float(floor_of(rng.poisson(1e6 * shares)).round(1)[0])
+    0.1
+    """
+    contents = np.asarray(references, dtype=np.float64)
+    if contents.ndim != 3:
+        raise ValueError(f"expected references (R, H, B), got {contents.shape}")
+    spread = contents if variances is None else np.asarray(variances, dtype=np.float64)
+    if spread.shape != contents.shape:
+        raise ValueError(f"expected variances of shape {contents.shape}, got {spread.shape}")
+    with np.errstate(all="ignore"):  # of bad content, which is left out
+        good, total = usable(contents, None if variances is None else spread)
+        given = good.sum(axis=0).astype(np.float64)
+        scale = np.where(good, 1.0 / total, 0.0)[..., None]
+        present = good[..., None]
+        shares = np.where(present, contents, 0.0) * scale
+        share = shares.sum(axis=0) / given[:, None]
+        far = np.einsum("rhb,rhb,hb->rh", shares - share, shares - share, np.where(share > 0.0, 1.0 / share, 0.0))
+        usual_far = np.nanmedian(np.where(good, far, np.nan), axis=0)
+        odd = good & (far > ODD * usual_far)
+        if odd.any() and len(contents) >= NEEDED_TO_BE_ODD:
+            return floor_of(np.where(odd[..., None], np.nan, contents), variances)
+        # A share's own variance, multinomial.
+        statistics = (np.where(present, spread, 0.0) * np.square(scale)).sum(axis=0) / given[:, None] * (1.0 - share)
+        degrees = given - 1.0
+        variance = (np.square(shares - share) * present).sum(axis=0) / degrees[:, None]
+        # The median of chi2 / degrees, after Wilson & Hilferty (1931).
+        usual = (1.0 - 2.0 / (9.0 * degrees)) ** 3
+        relative = (variance / usual[:, None] - statistics) / np.square(share)
+        found = np.sqrt(np.maximum(_weighted_median(relative, share), 0.0))
+    return np.where(given >= 2.0, found, np.nan)
+
+
+def _weighted_median(values: Floats, weights: Floats) -> Floats:
+    """(H,) of values (H, B); those that are not numbers do not count."""
+    weights = np.where(np.isfinite(values) & (weights > 0.0), weights, 0.0)
+    order = np.argsort(np.where(weights > 0.0, values, np.inf), axis=1, kind="stable")
+    below = np.cumsum(np.take_along_axis(weights, order, axis=1), axis=1)
+    at = (below < 0.5 * below[:, -1:]).sum(axis=1, keepdims=True)
+    at = np.minimum(at, values.shape[1] - 1)
+    return np.asarray(np.take_along_axis(values, np.take_along_axis(order, at, axis=1), axis=1)[:, 0])
