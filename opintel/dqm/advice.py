@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 TEST: Mapping[str, str] = {
+    "tripped": "the manifest: it says that the subsystem's high voltage is off",
     "missing": "the manifest: it lists a histogram that did not come",
     "dead": "neighbouring bins below their references, or entries that were expected and are not there",
     "hot": "neighbouring bins above their references",
@@ -16,6 +17,7 @@ TEST: Mapping[str, str] = {
 }
 """Kind of finding → the test that spoke, in words."""
 FIRST_ACTION: Mapping[str, str] = {
+    "tripped": "Call the subsystem: its high voltage is off, and nothing says that it should be.",
     "missing": "See whether the subsystem's monitoring application runs and writes its files.",
     "dead": "See whether high voltage and read-out of the region are on, and whether it was masked; call its expert.",
     "hot": "See whether a channel became noisy; ask the subsystem whether to mask it.",

@@ -17,7 +17,9 @@ from starlette.testclient import TestClient
 
 from opintel.console.app import serve
 from opintel.console.lumisections import COLUMNS, JudgedRun, RunView, place_at, strips
+from opintel.dqm.advice import FIRST_ACTION, TEST
 from opintel.dqm.certify import Flag, LumisectionQuality, standings
+from opintel.dqm.pipeline import PIPELINE
 from opintel.site.certification import qualities, sign_offs
 from opintel.store import Store
 from opintel.store import schema as t
@@ -188,6 +190,11 @@ def test_the_summary_for_the_log_of_the_shift(shifter: TestClient) -> None:
     assert "Incidents: 3" in lines
     assert f"- warning, open since run 381103 lumisection 9: {DEAD} is dead at charge 16 to 24 ke" in lines
     assert "Run 381101: " in shifter.get("/dqm/summary?hours=168").text
+
+
+def test_each_kind_of_finding_has_its_test_and_its_first_action() -> None:
+    alarming = PIPELINE.kinds.keys() - {"quality", "insufficient"}
+    assert alarming == TEST.keys() == FIRST_ACTION.keys()
 
 
 def test_a_long_run_is_drawn_by_the_worst_of_neighbours() -> None:
