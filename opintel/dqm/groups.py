@@ -27,6 +27,9 @@ class HistogramGroup(NamedTuple):
     storage: Storage
     x: int
     cumulative: bool
+    category: list[str]
+    """Of each histogram, as in `HistogramRow`."""
+    pileup: NDArray[np.float64]
     entries: NDArray[np.float64]
     """As the source says."""
     sums: Floats
@@ -63,6 +66,8 @@ def groups_of(closing: WindowRows[Histograms], places: Ints, superseded: Ints) -
             storage,
             int(payload.x[at[0]]),
             bool(payload.cumulative[at[0]]),
+            [payload.category.values[c] for c in payload.category.code[at].tolist()],
+            payload.pileup[at].astype(np.float64),
             payload.entries[at],
             sums,
             sound,

@@ -29,7 +29,9 @@ class BlockMarks(NamedTuple):
 
     run: NDArray[Any]
     category: NDArray[Any]
-    """Of run type, menu and pile-up, as a number that `DqmReducer` gives."""
+    """Of run type, menu and beams, as a number that `DqmReducer` gives."""
+    pileup: NDArray[Any]
+    """Of its first lumisection; NaN unknown."""
     first: NDArray[Any]
     """Lumisection."""
     last: NDArray[Any]
@@ -250,11 +252,13 @@ class Histories:
         own = _marks(self.slots + 1, n)
         shapes = [
             *((mark.dtype, mark.shape) for mark in own),
-            *((a.dtype, (*a.shape[:-1], n)) for a in self._arrays()[7:]),
+            *((a.dtype, (*a.shape[:-1], n)) for a in self._arrays()[len(own) :]),
         ]
         read = [np.frombuffer(a, d).reshape(s).copy() for a, (d, s) in zip(arrays, shapes, strict=True)]
-        self._marks = BlockMarks(*read[:7])
-        self._oldest, self.excess, self.learned, self.fresh, self._waited, self._before_at, self._before_next = read[7:]
+        self._marks = BlockMarks(*read[: len(own)])
+        self._oldest, self.excess, self.learned, self.fresh, self._waited, self._before_at, self._before_next = read[
+            len(own) :
+        ]
         self._sums = np.frombuffer(sums, "<f4").reshape(self.slots + 1, self.planes, n, self.size).copy()
         self._waiting = np.frombuffer(waiting, "<f4").reshape(self.planes, n, self.size).copy() if waiting else None
         self._before = np.frombuffer(before, "<f4").reshape(RUNS, self.planes, n, self.size).copy() if before else None
@@ -262,4 +266,5 @@ class Histories:
 
 def _marks(slots: int, rows: int) -> BlockMarks:
     ints = [np.zeros((slots, rows), dtype="<i4") for _ in range(5)]
-    return BlockMarks(*ints, *[np.zeros((slots, rows), dtype="<f8") for _ in range(2)])
+    floats = [np.zeros((slots, rows), dtype="<f8") for _ in range(3)]
+    return BlockMarks(ints[0], ints[1], floats[0], *ints[2:], *floats[1:])

@@ -55,6 +55,8 @@ class DqmReducerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """A histogram with fewer waits for the next lumisections of its run …"""
     patience: Count = 10
     """… but no longer than so many, if it has 20 by then."""
+    pileup: Annotated[float, msgspec.Meta(ge=0, le=10)] = 0.15
+    """References are those whose pile-up differs by at most this share, where it is known."""
     floor: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.02
     """Relative systematic error of a bin, as long as it has not been learned from the histogram itself."""
 
@@ -183,9 +185,10 @@ class DqmReducer(Reducer[Histograms]):
             ready[thin] = enough
             past.waited(rows[thin[enough]])
 
-        category = _categories(group.run, controls)
+        category = _categories(group, controls)
         references = past.marks(rows)
         usable = (references.lumisections > 0) & (references.category == category)
+        usable &= ~(np.abs(references.pileup - group.pileup) > settings.pileup * group.pileup)
         usable &= ~_banned(group.keys, references.run, controls)
         lumisections = (references.lumisections * usable).sum(axis=0)
         usual = (references.entries * usable).sum(axis=0) / np.maximum((references.seconds * usable).sum(axis=0), 1e-9)
@@ -197,7 +200,7 @@ class DqmReducer(Reducer[Histograms]):
         paths = [group.keys[n].split("|", 2)[2] for n in judged.tolist()]
         asked = ToCompare(paths, group.axes, group.storage, group.x, sums[:, judged], held, floor[judged])
         many, whole = spans.astype(np.int64), np.where(np.isfinite(total), total, 0.0)
-        marks = BlockMarks(group.run, category, first, group.lumisection, many, spans * seconds, whole)
+        marks = BlockMarks(group.run, category, group.pileup, first, group.lumisection, many, spans * seconds, whole)
         usual = np.where(lumisections > 0, usual, np.nan)
         return _Lot(group, past, rows, moved, sums, first, entries, sound, ready, usual, floor, judged, asked, marks)
 
@@ -294,14 +297,19 @@ def _state(lot: _Lot, n: int) -> str:
     return "axes" if lot.moved[n] else "alone"
 
 
-def _categories(run: Ints, controls: Controls) -> Ints:
-    """(histograms,) the class of each run, by what the control `run` says of it: references are those of one class."""
-    named = {}
-    for one in set(run.tolist()):
-        value: Mapping[str, Any] = controls.value("run", str(one), {})
-        about = "|".join(str(value.get(name, "")) for name in ("run_type", "menu", "pileup"))
-        named[one] = zlib.crc32(about.encode()) & 0x7FFFFFFF if value else 0
-    return np.fromiter((named[one] for one in run.tolist()), np.int64, len(run))
+def _categories(group: HistogramGroup, controls: Controls) -> Ints:
+    """(histograms,) the class of each: what it was taken under, and what the control `run` says of its run. References
+    are those of one class; 0 where nothing is known.
+    """
+    known: dict[tuple[str, int], int] = {}
+    found = []
+    for about in zip(group.category, group.run.tolist(), strict=True):
+        if about not in known:
+            value: Mapping[str, Any] = controls.value("run", str(about[1]), {})
+            said = "|".join((about[0], *(str(value.get(name, "")) for name in ("run_type", "menu", "pileup"))))
+            known[about] = zlib.crc32(said.encode()) & 0x7FFFFFFF if said.strip("|") else 0
+        found.append(known[about])
+    return np.array(found, dtype=np.int64)
 
 
 def _banned(keys: Sequence[str], run: Ints, controls: Controls) -> NDArray[np.bool_]:

@@ -15,7 +15,9 @@ def learn(past: Histories, rows: Ints, value: float, run: int, number: int, cate
     sums = np.full((1, len(rows), SIZE), value, dtype="<f4")
     ones = np.ones(len(rows), dtype=np.int64)
     past.learn(
-        rows, sums, BlockMarks(run * ones, category * ones, number * ones, number * ones, ones, 23.0 * ones, ones)
+        rows,
+        sums,
+        BlockMarks(run * ones, category * ones, 40.0 * ones, number * ones, number * ones, ones, 23.0 * ones, ones),
     )
 
 
