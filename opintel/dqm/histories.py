@@ -4,7 +4,7 @@ entries, and the contents that a cumulative histogram had before.
 One array a matter, a row a histogram, so that a lumisection of 10^5 histograms costs a few passes over them. A row
 depends on the histogram's own lumisections only; where it lies in the arrays says nothing.
 
-A reference is a block of up to `block` lumisections of one run and class (run type, menu, pile-up), summed. The last
+A reference is a block of up to `block` lumisections of one run and class (run type, menu, beams), summed. The last
 `slots` of them are kept, and the block in progress behind them. Sums of two kinds are kept: of counts one plane; of
 weights a plane of sums and one of variances; of means a plane of weighted means and one of their weights, 1 / variance.
 """
@@ -21,6 +21,9 @@ Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 RUNS = 2
 """Runs of a cumulative histogram whose last contents are kept: a late part of the one before is told from the next."""
+FIRST = 2
+"""Lumisections of a block as long as there are slots without a reference of its class: what follows the pile-up is
+known sooner from several short ones."""
 _GROWTH = 64
 
 
@@ -31,7 +34,7 @@ class BlockMarks(NamedTuple):
     category: NDArray[Any]
     """Of run type, menu and beams, as a number that `DqmReducer` gives."""
     pileup: NDArray[Any]
-    """Of its first lumisection; NaN unknown."""
+    """Mean over its lumisections; NaN unknown."""
     first: NDArray[Any]
     """Lumisection."""
     last: NDArray[Any]
@@ -112,7 +115,10 @@ class Histories:
         """
         here = self._marks
         other = (here.run[-1, rows] != marks.run) | (here.category[-1, rows] != marks.category)
-        self._finish(rows[(here.lumisections[-1, rows] > 0) & other])
+        ended = rows[(here.lumisections[-1, rows] > 0) & other]
+        short = here.lumisections[-1, ended] < min(FIRST, self.block)
+        here.lumisections[-1, ended[short]] = 0  # one lumisection of a class is no reference
+        self._finish(ended[~short])
         begun = here.lumisections[-1, rows] == 0
         for mark, value in zip(here, marks, strict=True):
             mark[-1, rows[begun]] = value[begun]
@@ -120,13 +126,17 @@ class Histories:
         more = rows[~begun]
         self._sums[-1][:, more] += sums[:, ~begun]
         here.last[-1, more] = marks.last[~begun]
+        have, come = here.lumisections[-1, more], marks.lumisections[~begun]
+        here.pileup[-1, more] = (have * here.pileup[-1, more] + come * marks.pileup[~begun]) / (have + come)
         for mark, value in (
             (here.lumisections, marks.lumisections),
             (here.seconds, marks.seconds),
             (here.entries, marks.entries),
         ):
             mark[-1, more] += value[~begun]
-        self._finish(rows[here.lumisections[-1, rows] >= self.block])
+        alike = (here.lumisections[:-1, rows] > 0) & (here.category[:-1, rows] == marks.category)
+        whole = np.where(alike.sum(axis=0) < self.slots, min(FIRST, self.block), self.block)
+        self._finish(rows[here.lumisections[-1, rows] >= whole])
 
     def _finish(self, rows: Ints) -> None:
         """Blocks in progress become references."""

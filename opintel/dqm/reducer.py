@@ -22,12 +22,14 @@ from opintel.dqm.elements import STORAGES
 from opintel.dqm.groups import HistogramGroup, entries_of, groups_of, planes
 from opintel.dqm.histograms import HISTOGRAM, MANIFEST, REFERENCE, Histograms, Listing
 from opintel.dqm.histories import BlockMarks, Floats, Histories, Ints
+from opintel.dqm.pileup import at_pileup
 from opintel.dqm.published import PublishedSets
 from opintel.dqm.records import DqmRecord, HistogramOutcome, ManifestListed, ReferencePublished, run_key
 from opintel.finding import NS
 
-SLOTS, BLOCK = 4, 10
-"""References that are kept, and lumisections of each: with the block in progress up to 50 lumisections, 20 minutes."""
+SLOTS, BLOCK = 4, 4
+"""References that are kept, and lumisections of each: with the block in progress up to 20 lumisections, 8 minutes at
+CMS. Longer ones know more and are further behind what drifts."""
 FEWEST = 20
 """Entries below which nothing is judged."""
 MEMORY = 30
@@ -196,7 +198,12 @@ class DqmReducer(Reducer[Histograms]):
         judged = np.flatnonzero(ready & ((lumisections >= settings.least) | pinned.there))
         learned = past.learned[rows] >= SURE
         floor = np.where(learned, np.sqrt(np.maximum(past.excess[rows], 0.0)), settings.floor)
-        held = pinned.over(past.references(rows[judged], usable[:, judged]), judged)
+        held = past.references(rows[judged], usable[:, judged])
+        if group.storage == "count":
+            moved_on = at_pileup(held[:, 0], references.pileup[:, judged], group.pileup[judged])
+            held[:, 0, moved_on.chosen] = 0
+            held[0, 0, moved_on.chosen] = moved_on.contents
+        held = pinned.over(held, judged)
         paths = [group.keys[n].split("|", 2)[2] for n in judged.tolist()]
         asked = ToCompare(paths, group.axes, group.storage, group.x, sums[:, judged], held, floor[judged])
         many, whole = spans.astype(np.int64), np.where(np.isfinite(total), total, 0.0)

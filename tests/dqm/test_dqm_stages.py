@@ -364,3 +364,20 @@ def test_references_are_those_of_the_same_conditions(detector: Detector) -> None
         conditions = {"listing": lambda n, other=other: listing(**other)}
         assert quality(stages.play(5, [n], detector, **conditions)[n]) == "insufficient"
     assert quality(stages.play(5, [20], detector, **usual)[20]) == "good"
+
+
+def test_what_follows_the_pileup_is_no_fault() -> None:
+    """A multiplicity whose mean falls with the pile-up by .4 % a lumisection; a dead bin is still one."""
+    rng, stages = np.random.default_rng(9), Stages()
+    axis = BinAxis.regular(50, 0.0, 100.0, "vertices")
+
+    def vertices(n: int, dead: bool = False) -> Any:
+        mean = 60.0 * 0.996**n
+        contents = np.histogram(rng.normal(mean, 8.0, 4000), axis.edges)[0]
+        contents[30] *= not dead
+        return [element("T/vertices", contents, axis)]
+
+    conditions = {"listing": lambda n: listing(pileup=60.0 * 0.996**n)}
+    found = stages.play(5, range(1, 61), vertices, **conditions)
+    assert [k for f in found.values() for k in kinds(f)] == []
+    assert kinds(stages.play(5, [61], lambda n: vertices(n, dead=True), **conditions)[61]) == [("dead", "T/vertices")]

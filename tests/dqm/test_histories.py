@@ -41,10 +41,11 @@ def test_a_whole_block_takes_the_place_of_the_oldest() -> None:
 def test_a_block_is_of_one_run_and_class() -> None:
     past = Histories(SIZE, 1, SLOTS, BLOCK)
     rows = past.rows_of(["a"])
-    learn(past, rows, 1, 5, 30)
-    learn(past, rows, 2, 6, 1)
-    learn(past, rows, 4, 6, 2, category=9)
-    assert blocks(past, 0) == [(1.0, 5, 30, 30), (2.0, 6, 1, 1), (4.0, 6, 2, 2)]
+    past.block = 8
+    for run, number, category in ((5, 30, 0), (5, 31, 0), (6, 1, 0), (6, 2, 9), (6, 3, 9)):
+        learn(past, rows, number, run, number, category)
+    # the lumisection that was alone in its class is no reference
+    assert blocks(past, 0) == [(61.0, 5, 30, 31), (5.0, 6, 2, 3)]
 
 
 def test_what_is_thin_waits_within_its_run() -> None:
