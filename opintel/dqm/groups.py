@@ -94,7 +94,7 @@ def planes(storage: Storage, values: Floats, variances: Floats) -> tuple[Floats,
 def entries_of(group: HistogramGroup, sums: Floats) -> NDArray[np.float64]:
     """(histograms,) entries; of weights, how many of one weight would say as much; of means, what the source says."""
     if group.storage == "mean":
-        return group.entries
+        return np.where(group.entries >= 0, group.entries, np.nan)
     total: NDArray[np.float64] = sums[0].sum(axis=-1, dtype=np.float64)
     if group.storage == "count":
         return total

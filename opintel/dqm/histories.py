@@ -11,6 +11,7 @@ weights a plane of sums and one of variances; of means a plane of weighted means
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -149,6 +150,24 @@ class Histories:
         self._marks.lumisections[-1, rows] = 0
         self._oldest[rows] = (slot + 1) % self.slots
 
+    def carry_over(self, key: str, other: Histories, places: Sequence[int]) -> None:
+        """Takes over the references that a histogram has in `other`, under other bins: `places` (size,) say where each
+        bin stood there; a reference's content of one that is new, −1, is NaN.
+        """
+        (at,), old = self.rows_of([key]), other.row[key]
+        if other._marks.lumisections[-1, old]:
+            other._finish(np.array([old]))
+        index = np.array(places)
+        self._sums[:, :, at] = np.where(index < 0, np.float32(np.nan), other._sums[:, :, old][..., index])
+        for mark, before in zip(self._marks, other._marks, strict=True):
+            mark[:, at] = before[:, old]
+        self._oldest[at], self.fresh[at] = other._oldest[old], other.fresh[old]
+        self.excess[at], self.learned[at] = other.excess[old], other.learned[old]
+
+    def whole(self, rows: Ints) -> Bools:
+        """(slots + 1, rows) whether a reference knows all bins."""
+        return ~np.asarray(np.isnan(self._sums[:, 0, rows]).any(axis=-1))
+
     def start_over(self, rows: Ints) -> None:
         """Forgets the references of these histograms."""
         for mark in self._marks:
@@ -185,11 +204,12 @@ class Histories:
 
     # cumulative contents
 
-    def increments(self, rows: Ints, sums: Floats, run: Ints, lumisection: Ints) -> tuple[Floats, Ints]:
+    def increments(self, rows: Ints, sums: Floats, run: Ints, lumisection: Ints, sound: Bools) -> tuple[Floats, Ints]:
         """What was filled since the lumisection before of the same run, from cumulative contents (planes, rows, size):
         (the increments, the lumisections after which they were filled: 0 from the start of the run).
 
-        A histogram whose sum has fallen started over; one that comes after a later lumisection says nothing: NaN.
+        A histogram whose counts, variances or weights have fallen in sum started over; one that comes after a later
+        lumisection says nothing: NaN. Contents that are not `sound` (rows,) are not remembered.
         """
         if self._before is None:
             self._before = np.zeros((RUNS, self.planes, len(self._oldest), self.size), dtype="<f4")
@@ -197,14 +217,14 @@ class Histories:
         slot = np.where(known.any(axis=0), np.argmax(known, axis=0), self._before_next[rows])
         before = np.where(known.any(axis=0)[None, :, None], self._before[slot, :, rows].transpose(1, 0, 2), 0)
         after = np.where(known.any(axis=0), self._before_at[slot, 1, rows], 0).astype(np.int64)
-        total, earlier = (np.nansum(one[0], axis=-1, dtype=np.float64) for one in (sums, before))
+        total, earlier = (np.nansum(one[-1], axis=-1, dtype=np.float64) for one in (sums, before))
         back = after >= lumisection
         over = (total < earlier) & ~back
         before[:, over] = 0
         after[over] = 0
         found = sums - before
         found[:, back] = np.nan
-        kept = np.flatnonzero(~back)
+        kept = np.flatnonzero(~back & sound)
         at, into = rows[kept], slot[kept]
         self._before[into, :, at] = sums[:, kept].transpose(1, 0, 2)
         self._before_at[into, 0, at], self._before_at[into, 1, at] = run[kept], lumisection[kept]

@@ -20,6 +20,7 @@ from opintel.dqm.histograms import HistogramKey, Listing
 from opintel.dqm.occupancy import LuminosityMemory, Predicted, log10_sparse, predicted
 from opintel.dqm.records import HistogramOutcome, ManifestListed, ReferencePublished
 from opintel.dqm.reducer import FEWEST, TEST
+from opintel.dqm.reference_controls import NOTHING_SAID, reference_controls
 from opintel.dqm.status import flagged, folder_of, is_minor, status_of
 from opintel.evidence import Evidence, Table, capped
 from opintel.finding import NS, Basis, Effect, Finding, Severity, digest, finding_id
@@ -31,6 +32,9 @@ MANY = 10
 PLACE = "Lumisection"
 """Title of the table in every finding that says where it belongs."""
 SET_KEPT = 2
+RUNS_KEPT = 2
+DATASETS = 100
+"""Whose last paths are kept."""
 
 
 class DqmJudgeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -94,8 +98,8 @@ class DqmJudge(Judge):
         self._sets: dict[str, dict[str, int]] = {}
         """Set of references → key → checksum, in order of publication."""
         self._luminosity = LuminosityMemory()
-        self._insufficient: list[str] = []
-        """Reasons why histograms were not judged, when that was last said."""
+        self._insufficient: dict[int, list[str]] = {}
+        """Run → reasons why histograms were not judged, when that was last said; of the last runs."""
         self._judged_so_far = 0
         """Lumisections."""
         self._strange: dict[str, int] = {}
@@ -142,12 +146,13 @@ class DqmJudge(Judge):
                 tested[key] = one.log10_p
         for key in flagged(tested, settings.fdr):
             bad[key] = _Bad(here.outcomes[key].kind or "changed", tested[key])
-        strange = sorted((p, key) for key, p in tested.items() if p <= settings.emit)
+        empty, silent = self._empty(here, expected)
+        dead = {key for key, *_ in empty}  # what waited and was judged now may be empty now: one finding
+        strange = sorted((p, key) for key, p in tested.items() if p <= settings.emit and key not in dead)
         for p, key in strange[: settings.max_findings]:
             found.append(self._contents(here, key, here.outcomes[key], p))
         self._remember([key for _, key in strange])
 
-        empty, silent = self._empty(here, expected)
         bad |= {key: _Bad("dead", p) for key, p, _ in empty}
         found += self._dead(here, empty, expected)
         missing = [key for key in self._missing(here) if key not in held]
@@ -206,7 +211,10 @@ class DqmJudge(Judge):
             if paths is None and listing.histograms is not None:
                 paths = self._seen.get(dataset, []) if len(have) < listing.histograms else []
                 if len(have) >= listing.histograms:
+                    self._seen.pop(dataset, None)
                     self._seen[dataset] = sorted(have)
+                    for old in list(self._seen)[:-DATASETS]:
+                        del self._seen[old]
             found += [HistogramKey(here.closing.scope, dataset, path).text for path in paths or () if path not in have]
         return found
 
@@ -215,9 +223,10 @@ class DqmJudge(Judge):
     def _contents(self, here: _Lumisection, key: str, one: HistogramOutcome, p: float) -> Finding:
         together = f", with those since {one.since}" if one.since < here.number else ""
         place = f" {one.place}" if one.place else ""
-        text = f"{HistogramKey.of(key).path} is {WORDS[one.kind]}{place}{together}"
+        kind = one.kind or "changed"  # where stage 1 explains less than is emitted here
+        text = f"{HistogramKey.of(key).path} is {WORDS[kind]}{place}{together}"
         basis: Basis = "exact" if one.exact else "extrapolated"
-        finding = self._finding(here, one.kind, key, text, p, basis, one.effect, "standard deviations", one.evidence)
+        finding = self._finding(here, kind, key, text, p, basis, one.effect, "standard deviations", one.evidence)
         again = p <= here.closing.settings.at_once or key in self._strange
         return finding if again else msgspec.structs.replace(finding, severity="info")
 
@@ -263,13 +272,18 @@ class DqmJudge(Judge):
             yield self._finding(here, "tripped", "", text, None, "none", 1, "subsystems")
 
     def _unjudged(self, here: _Lumisection, silent: Sequence[str], expected: Predicted) -> Iterable[Finding]:
-        """One finding when the reasons why histograms are not judged change."""
+        """One finding when the reasons why histograms are not judged change, from the run before or within the run."""
         why = dict.fromkeys(silent, "empty")
         why |= {key: one.state for key, one in here.outcomes.items() if one.state in UNJUDGED and one.state != "empty"}
         reasons = sorted(set(why.values()))
-        if reasons == self._insufficient:
+        before = self._insufficient.pop(here.run, None)
+        if before is None:
+            before = next(reversed(self._insufficient.values()), [])
+        self._insufficient[here.run] = reasons
+        for old in list(self._insufficient)[:-RUNS_KEPT]:
+            del self._insufficient[old]
+        if reasons == before:
             return
-        self._insufficient = reasons
         counts = ", ".join(f"{list(why.values()).count(r)} {UNJUDGED[r]}" for r in reasons)
         text = f"{len(why)} of {len(here.outcomes)} histograms cannot be judged: {counts}"
         if not reasons:
@@ -371,11 +385,11 @@ class DqmJudge(Judge):
         self, closing: Closing, outcomes: Mapping[str, HistogramOutcome]
     ) -> Mapping[str, HistogramOutcome]:
         """The outcomes; where the set of references that is pinned has not come whole, nothing was judged."""
-        pinned = closing.controls.value("reference", closing.scope, {})
-        if not pinned.get("set"):
+        pinned = reference_controls(closing.controls).get(closing.scope, NOTHING_SAID)
+        if not pinned.set:
             return outcomes
-        have = self._sets.get(pinned["set"], {})
-        if len(have) == pinned.get("n") and set_hash(have.items()) == pinned.get("hash"):
+        have = self._sets.get(pinned.set, {})
+        if len(have) == pinned.n and set_hash(have.items()) == pinned.hash:
             return outcomes
         return {
             key: msgspec.structs.replace(one, state="alone", log10_p=None) if one.state == "judged" else one
@@ -386,7 +400,8 @@ class DqmJudge(Judge):
         """Plain values."""
         sets = [[name, sorted(have.items())] for name, have in self._sets.items()]
         strange = [self._judged_so_far, sorted(self._strange.items())]
-        return [sets, self._luminosity.state(), list(self._insufficient), sorted(self._seen.items()), strange]
+        unjudged = [[run, list(reasons)] for run, reasons in self._insufficient.items()]
+        return [sets, self._luminosity.state(), unjudged, list(self._seen.items()), strange]
 
     def restore(self, state: Any) -> None:
         """The inverse of `state`."""
@@ -394,7 +409,7 @@ class DqmJudge(Judge):
         self._strange = dict(strange)
         self._sets = {name: dict(have) for name, have in sets}
         self._luminosity = LuminosityMemory(luminosity)
-        self._insufficient = list(insufficient)
+        self._insufficient = {run: list(reasons) for run, reasons in insufficient}
         self._seen = {dataset: list(paths) for dataset, paths in seen}
 
 

@@ -8,7 +8,7 @@ its run; cumulative contents are judged by their increments. What stands out nev
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Annotated, Any, NamedTuple
 
@@ -22,10 +22,13 @@ from opintel.dqm.elements import STORAGES
 from opintel.dqm.groups import HistogramGroup, entries_of, groups_of, planes
 from opintel.dqm.histograms import HISTOGRAM, MANIFEST, REFERENCE, Histograms, Listing
 from opintel.dqm.histories import BlockMarks, Floats, Histories, Ints
+from opintel.dqm.labels import known_alone, labelled, places_by_label, whole_or_all
 from opintel.dqm.pileup import at_pileup
 from opintel.dqm.published import PublishedSets
 from opintel.dqm.records import DqmRecord, HistogramOutcome, ManifestListed, ReferencePublished, run_key
+from opintel.dqm.reference_controls import reference_controls, run_class
 from opintel.finding import NS
+from opintel.rows import Batch
 
 SLOTS, BLOCK = 4, 4
 """References that are kept, and lumisections of each: with the block in progress up to 20 lumisections, 8 minutes at
@@ -118,7 +121,7 @@ class DqmReducer(Reducer[Histograms]):
         newest, kinds = order[ends], kind[ends]
         said: list[tuple[str, str, DqmRecord]] = []
         tested: dict[str, dict[str, int]] = {}
-        for at in order[kind == REFERENCE].tolist():
+        for at in _latest_references(rows, order[kind == REFERENCE]):
             said.append(self._reference(closing, at))
         for first, end in zip(np.r_[0, ends[:-1] + 1].tolist(), (ends + 1).tolist(), strict=True):
             if kind[first] == MANIFEST:
@@ -169,7 +172,7 @@ class DqmReducer(Reducer[Histograms]):
         self._start_over(past, rows, group.keys, controls)
         sums, first, sound = group.sums, group.lumisection, group.sound
         if group.cumulative:
-            sums, after = past.increments(rows, sums, group.run, group.lumisection)
+            sums, after = past.increments(rows, sums, group.run, group.lumisection, sound)
             sound = sound & np.isfinite(sums[0]).all(axis=-1)
             sound &= (group.storage != "count") | (sums[0] >= 0).all(axis=-1)
             first = after + 1
@@ -192,6 +195,8 @@ class DqmReducer(Reducer[Histograms]):
         usable = (references.lumisections > 0) & (references.category == category)
         usable &= ~(np.abs(references.pileup - group.pileup) > settings.pileup * group.pileup)
         usable &= ~_banned(group.keys, references.run, controls)
+        if labelled(group.axes):
+            usable = whole_or_all(usable, past.whole(rows), references.lumisections, settings.least)
         lumisections = (references.lumisections * usable).sum(axis=0)
         usual = (references.entries * usable).sum(axis=0) / np.maximum((references.seconds * usable).sum(axis=0), 1e-9)
         pinned = self._published.in_force(group.keys, group.axes, group.storage, controls)
@@ -204,8 +209,10 @@ class DqmReducer(Reducer[Histograms]):
             held[:, 0, moved_on.chosen] = 0
             held[0, 0, moved_on.chosen] = moved_on.contents
         held = pinned.over(held, judged)
-        paths = [group.keys[n].split("|", 2)[2] for n in judged.tolist()]
-        asked = ToCompare(paths, group.axes, group.storage, group.x, sums[:, judged], held, floor[judged])
+        paths, theirs = [group.keys[n].split("|", 2)[2] for n in judged.tolist()], sums[:, judged]
+        if labelled(group.axes):
+            theirs, held = known_alone(theirs, held)
+        asked = ToCompare(paths, group.axes, group.storage, group.x, theirs, held, floor[judged])
         many, whole = spans.astype(np.int64), np.where(np.isfinite(total), total, 0.0)
         marks = BlockMarks(group.run, category, group.pileup, first, group.lumisection, many, spans * seconds, whole)
         usual = np.where(lumisections > 0, usual, np.nan)
@@ -250,31 +257,39 @@ class DqmReducer(Reducer[Histograms]):
             if before == form:
                 continue
             if before is not None:
-                self.drop(key)
+                places = places_by_label(before[0], group.axes) if before[1] == group.storage else None
+                if places is not None:
+                    past.carry_over(key, self._histories[before], places)
+                self._forget(key)
                 moved[n] = True
             self._where[key] = form
         return past, past.rows_of(group.keys), moved
 
     def _start_over(self, past: Histories, rows: Ints, keys: Sequence[str], controls: Controls) -> None:
         """References that an operator declared old are forgotten: once for each version of the control."""
-        if not controls.of_kind("reference"):
+        fresh = {subject for subject, said in reference_controls(controls).items() if said.fresh}
+        if not fresh:
             return
-        versions = {subject: version for _, subject, version in controls.versions(["reference"])}
+        versions = {subject: version for _, subject, version in controls.versions(["reference"]) if subject in fresh}
         for row, key in zip(rows.tolist(), keys, strict=True):
             for subject in (key, self.scope(key)):
                 version = versions.get(subject, 0)
-                if version > past.fresh[row] and controls.value("reference", subject, {}).get("fresh"):
+                if version > past.fresh[row]:
                     past.start_over(np.array([row]))
                     past.fresh[row] = version
 
     def drop(self, key: str) -> None:
         """Forgets a histogram and its references."""
+        self._forget(key)
+        self._published.drop(key)
+
+    def _forget(self, key: str) -> None:
+        """Its references that roll; those that were published may be of its new bins."""
         form = self._where.pop(key, None)
         if form is not None:
             self._histories[form].drop(key)
             if not len(self._histories[form]):
                 del self._histories[form]
-        self._published.drop(key)
 
     def state(self) -> Any:
         """Plain data: the histories as they are, in order of their bins, and the published references."""
@@ -304,6 +319,13 @@ def _state(lot: _Lot, n: int) -> str:
     return "axes" if lot.moved[n] else "alone"
 
 
+def _latest_references(rows: Batch[Histograms], places: Ints) -> list[int]:
+    """Of published references, in order of key and revision, the last of each key and set."""
+    about = rows.payload.about
+    last = {(int(rows.key.code[at]), about.values[about.code[at]]): at for at in places.tolist()}
+    return list(last.values())
+
+
 def _categories(group: HistogramGroup, controls: Controls) -> Ints:
     """(histograms,) the class of each: what it was taken under, and what the control `run` says of its run. References
     are those of one class; 0 where nothing is known.
@@ -312,9 +334,7 @@ def _categories(group: HistogramGroup, controls: Controls) -> Ints:
     found = []
     for about in zip(group.category, group.run.tolist(), strict=True):
         if about not in known:
-            value: Mapping[str, Any] = controls.value("run", str(about[1]), {})
-            said = "|".join((about[0], *(str(value.get(name, "")) for name in ("run_type", "menu", "pileup"))))
-            known[about] = zlib.crc32(said.encode()) & 0x7FFFFFFF if said.strip("|") else 0
+            known[about] = run_class(controls, about[1], about[0])
         found.append(known[about])
     return np.array(found, dtype=np.int64)
 
@@ -322,10 +342,10 @@ def _categories(group: HistogramGroup, controls: Controls) -> Ints:
 def _banned(keys: Sequence[str], run: Ints, controls: Controls) -> NDArray[np.bool_]:
     """(slots, histograms) which runs their subsystem's control `reference` bans as references."""
     found = np.zeros(run.shape, dtype=bool)
-    for scope, value in controls.of_kind("reference").items():
-        if isinstance(value, dict) and value.get("ban"):
+    for scope, said in reference_controls(controls).items():
+        if said.ban:
             here = np.fromiter((key.partition("|")[0] == scope for key in keys), np.bool_, len(keys))
-            found |= here & np.isin(run, [int(one) for one in value["ban"]])
+            found |= here & np.isin(run, said.ban)
     return found
 
 
