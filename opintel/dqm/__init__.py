@@ -11,7 +11,8 @@ conditions.
 * `comparing`, `means`: histograms and profiles against references, one calibrated p each; stand on `bin_tables`,
   `combined_references`, `judged`, `statistics`, `windows` and `verdicts`, answer a `comparison` with its `regions`
 * `pipeline`: the two stages: `reducer` on `histories` (references that roll; `labels`: from bin to bin), `published`
-  (references that were pinned), `reference_controls` (what operators say) and `against_references`; `quality` on `occupancy` (is an empty one dead) and `status`; both draw with `pictures`
+  (references that were pinned), `reference_controls` (what operators say) and `against_references`; `quality` on
+  `occupancy` (is an empty one dead) and `status`; both draw with `pictures`
 * `certify`: golden and defect JSON
 * `aligned`, `element_comparison`: two monitor elements side by side, what `opintel dqm compare` prints
 * `simulate`: a detector with faults whose truth is known: `detector_model` says what is usual, `beam` when data are

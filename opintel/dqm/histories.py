@@ -117,7 +117,8 @@ class Histories:
             mark[-1, rows[begun]] = value[begun]
         self._sums[-1][:, rows[begun]] = sums[:, begun]
         more = rows[~begun]
-        self._sums[-1][:, more] += sums[:, ~begun]
+        with np.errstate(over="ignore"):  # a reference that is not finite counts as not given
+            self._sums[-1][:, more] += sums[:, ~begun]
         here.last[-1, more] = marks.last[~begun]
         for mark, value in (
             (here.lumisections, marks.lumisections),
