@@ -125,7 +125,8 @@ class Histories:
             mark[-1, rows[begun]] = value[begun]
         self._sums[-1][:, rows[begun]] = sums[:, begun]
         more = rows[~begun]
-        self._sums[-1][:, more] += sums[:, ~begun]
+        with np.errstate(over="ignore"):  # a reference that is not finite counts as not given
+            self._sums[-1][:, more] += sums[:, ~begun]
         here.last[-1, more] = marks.last[~begun]
         have, come = here.lumisections[-1, more], marks.lumisections[~begun]
         here.pileup[-1, more] = (have * here.pileup[-1, more] + come * marks.pileup[~begun]) / (have + come)
