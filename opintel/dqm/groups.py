@@ -14,6 +14,10 @@ from opintel.dqm.histograms import Histograms
 from opintel.dqm.histories import Floats, Ints
 
 
+LARGEST = 1e30
+"""Contents from here on are no contents: sums of them would leave single precision."""
+
+
 class HistogramGroup(NamedTuple):
     """Histograms of one window with equal axes and storage, at most one of a key."""
 
@@ -80,13 +84,13 @@ def planes(storage: Storage, values: Floats, variances: Floats) -> tuple[Floats,
     Means become weighted means and weights: 1 / variance, 0 in bins that say nothing.
     """
     if storage == "count":
-        return values[None], np.asarray((np.isfinite(values) & (values >= 0)).all(axis=-1))
+        return values[None], np.asarray(((values >= 0) & (values < LARGEST)).all(axis=-1))
     if storage == "weighted":
-        sound = np.isfinite(values) & np.isfinite(variances) & (variances >= 0)
+        sound = (np.abs(values) < LARGEST) & (variances >= 0) & (variances < LARGEST)
         return np.stack([values, variances]), np.asarray(sound.all(axis=-1))
     with np.errstate(divide="ignore", invalid="ignore"):
-        weight = np.where(np.isfinite(values) & (variances > 0), 1.0 / variances, 0.0)
-    weight = np.where(np.isfinite(weight), weight, 0.0)
+        weight = np.where((np.abs(values) < LARGEST) & (variances > 0), 1.0 / variances, 0.0)
+        weight = np.where(weight * np.maximum(np.abs(values), 1.0) < LARGEST, weight, 0.0)
     sums = np.stack([np.where(weight > 0, weight * np.nan_to_num(values), 0.0), weight]).astype("<f4")
     return sums, np.asarray((weight > 0).any(axis=-1))
 
