@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,40 +11,41 @@ from numpy.typing import NDArray
 from opintel.dqm.comparing import compare_with_floor
 from opintel.dqm.comparison import Comparison
 from opintel.dqm.elements import Storage
-from opintel.dqm.histories import Floats
+from opintel.dqm.histories import Floats, Ints
 from opintel.dqm.means import compare_means
 from opintel.dqm.pictures import Explained, Place, pictures, placed
+from opintel.dqm.quick_look import COUNTED, quick_look
 from opintel.evidence import Evidence
 
-COUNTED = 5.0
-"""Entries expected in a bin from which on its scatter says something of the systematic error."""
+BINS = 65_536
+"""That are looked at together."""
 LARGEST = 1e6
 """Pulls are said to be no larger."""
+
+
+class Remark(NamedTuple):
+    """What stands out in a histogram that is explained."""
+
+    kind: str
+    place: str
+    evidence: tuple[Evidence, ...]
+
+
+NOTHING = Remark("", "", ())
+"""Where nothing does."""
 
 
 class Compared(NamedTuple):
     """What is said of n histograms."""
 
     log10_p: NDArray[np.float64]
-    """(n,); NaN where there was nothing to compare."""
+    """(n,); 0 of those that a quick look calls calm; NaN where there was nothing to compare."""
     effect: NDArray[np.float64]
-    """(n,) the largest pull, with its sign."""
+    """(n,) the largest pull, with its sign; 0 of those that are calm."""
     excess: NDArray[np.float64]
     """(n,) an estimate of the squared relative error of a bin beyond statistics; NaN where there is none."""
-    kinds: list[str]
-    """Of what stands out in those that are explained; else empty."""
-    places: list[str]
-    evidence: list[tuple[Evidence, ...]]
-
-    def of(self, n: int) -> dict[str, Any]:
-        """What a `HistogramOutcome` takes over of one of them."""
-        return {
-            "log10_p": float(self.log10_p[n]),
-            "effect": float(self.effect[n]),
-            "kind": self.kinds[n],
-            "place": self.places[n],
-            "evidence": self.evidence[n],
-        }
+    remarks: dict[int, Remark]
+    """Which → what stands out."""
 
 
 class ToCompare(NamedTuple):
@@ -57,44 +58,90 @@ class ToCompare(NamedTuple):
     """Values of a row of a map; all of them in one dimension."""
     sums: Floats
     """(planes, n, size), as `histories` keeps them."""
-    references: Floats
-    """(R, planes, n, size)."""
+    references: Callable[[Ints], Floats]
+    """(R, planes, some, size) of some of them."""
     floor: NDArray[np.float64]
     """(n,) relative systematic errors."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one of them."""
+        size = self.sums.shape[2]
+        return (size,) if self.x == size else (size // self.x, self.x)
 
 
 def compared(asked: Sequence[ToCompare], *, explain: float) -> list[Compared]:
     """Compares each with its references. Those with log10 p at most `explain` get pictures.
 
-    Histograms of one dimension are filled up with empty bins to one of a few sizes, which says nothing of them, and
-    compared together: a detector has hundreds of different axes.
+    Counts are looked at quickly first; what is not plainly calm, and what is weighted or a mean, is compared in full.
+    There histograms of one dimension are filled up with empty bins to one of a few sizes, which says nothing of them,
+    and compared together: a detector has hundreds of different axes.
     """
-    answers: dict[int, Compared] = {}
+    answers = [Compared(np.zeros(n), np.zeros(n), np.full(n, np.nan), {}) for n in (len(one.paths) for one in asked)]
+    rest = _not_calm(asked, answers)
     alike: dict[tuple[Storage, tuple[int, ...]], list[int]] = {}
     for at, one in enumerate(asked):
-        if one.paths:
+        if len(rest[at]):
             alike.setdefault((one.storage, _room(one)), []).append(at)
-        else:
-            answers[at] = Compared(np.zeros(0), np.zeros(0), np.zeros(0), [], [], [])
     for (storage, room), places in alike.items():
         size = int(np.prod(room))
-        sums = np.concatenate([_filled(asked[at].sums, size) for at in places], axis=1)
-        references = np.concatenate([_filled(asked[at].references, size) for at in places], axis=2)
-        floor = np.concatenate([asked[at].floor for at in places])
+        sums = np.concatenate([_filled(asked[at].sums[:, rest[at]], size) for at in places], axis=1)
+        references = np.concatenate([_filled(asked[at].references(rest[at]), size) for at in places], axis=2)
+        floor = np.concatenate([asked[at].floor[rest[at]] for at in places])
         found = _comparison(storage, sums, references, floor, (sums.shape[1], *room))
         excess = _excess(storage, found, sums, references)
         begin = 0
         for at in places:
-            n = len(asked[at].paths)
-            answers[at] = _answer(asked[at], found, excess, begin, explain)
-            begin += n
-    return [answers[at] for at in range(len(asked))]
+            _answer(asked[at], rest[at], found, begin, explain, answers[at])
+            answers[at].excess[rest[at]] = excess[begin : begin + len(rest[at])]
+            begin += len(rest[at])
+    return answers
+
+
+def _not_calm(asked: Sequence[ToCompare], answers: Sequence[Compared]) -> list[Ints]:
+    """Which histograms of each are not calm; of those that are `excess` is written into the answers."""
+    rest = [np.arange(len(one.paths)) for one in asked]
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for at, one in enumerate(asked):
+        if one.storage == "count" and len(one.paths):
+            alike.setdefault(one.shape, []).append(at)
+    for shape, places in alike.items():
+        calm = {at: np.zeros(len(asked[at].paths), dtype=np.bool_) for at in places}
+        for parts in _parts(places, rest, max(1, BINS // int(np.prod(shape)))):
+            observed = np.concatenate([asked[at].sums[0, some] for at, some in parts])
+            references = np.concatenate([asked[at].references(some)[:, 0] for at, some in parts], axis=1)
+            look = quick_look(
+                observed, references, np.concatenate([asked[at].floor[some] for at, some in parts]), shape
+            )
+            begin = 0
+            for at, some in parts:
+                here = slice(begin, begin + len(some))
+                calm[at][some], answers[at].excess[some] = look.calm[here], look.excess[here]
+                begin += len(some)
+        for at in places:
+            rest[at] = np.flatnonzero(~calm[at])
+    return rest
+
+
+def _parts(places: Sequence[int], rows: Sequence[Ints], most: int) -> Iterator[list[tuple[int, Ints]]]:
+    """All rows in these places, at most so many at a time: (place, rows) each."""
+    parts: list[tuple[int, Ints]] = []
+    room = most
+    for at in places:
+        left = rows[at]
+        while len(left):
+            parts.append((at, left[:room]))
+            room, left = room - len(left[:room]), left[room:]
+            if not room:
+                yield parts
+                parts, room = [], most
+    if parts:
+        yield parts
 
 
 def _room(one: ToCompare) -> tuple[int, ...]:
-    """The shape in which it is compared."""
-    size = one.sums.shape[2]
-    return (max(16, 1 << (size - 1).bit_length()),) if one.x == size else (size // one.x, one.x)
+    """The shape in which it is compared in full."""
+    return one.shape if len(one.shape) == 2 else (max(16, 1 << (one.x - 1).bit_length()),)
 
 
 def _filled(table: Floats, size: int) -> Floats:
@@ -103,22 +150,20 @@ def _filled(table: Floats, size: int) -> Floats:
     return np.concatenate([table, np.zeros((*table.shape[:-1], more), table.dtype)], axis=-1) if more else table
 
 
-def _answer(one: ToCompare, found: Comparison, excess: NDArray[np.float64], begin: int, explain: float) -> Compared:
-    n, size = one.sums.shape[1:]
-    here = slice(begin, begin + n)
-    log10_p = np.minimum(found.log10_p[here], 0.0)
-    kinds, places = [""] * n, [""] * n
-    evidence: list[tuple[Evidence, ...]] = [()] * n
-    for row in np.flatnonzero(log10_p <= explain).tolist():
-        regions = _regions(found, begin + row)
-        kinds[row] = regions[0][4] if regions else "shifted" if found.test(begin + row) == "shape" else "changed"
-        places[row] = placed(one.axes, regions)
-        flat = (part[begin + row] for part in (found.observed, found.expected, found.error, found.pull))
+def _answer(one: ToCompare, rows: Ints, found: Comparison, begin: int, explain: float, answer: Compared) -> None:
+    """Writes what is said of these rows, which are those from `begin` of what was found."""
+    size, here = one.sums.shape[2], slice(begin, begin + len(rows))
+    answer.log10_p[rows] = np.minimum(found.log10_p[here], 0.0)
+    answer.effect[rows] = np.clip(np.nan_to_num(found.effect[here]), -LARGEST, LARGEST)
+    for at in np.flatnonzero(found.log10_p[here] <= explain).tolist():
+        row, n = begin + at, int(rows[at])
+        regions = _regions(found, row)
+        kind = regions[0][4] if regions else "shifted" if found.test(row) == "shape" else "changed"
+        flat = (part[row] for part in (found.observed, found.expected, found.error, found.pull))
         arrays = [np.asarray(part, dtype=np.float64).reshape(-1)[:size].reshape(-1, one.x) for part in flat]
         what = Explained(arrays[0], arrays[1], arrays[2], arrays[3], regions)
-        evidence[row] = pictures(one.paths[row], one.axes, one.storage, what)
-    effect = np.clip(np.nan_to_num(found.effect[here]), -LARGEST, LARGEST)
-    return Compared(log10_p, effect, excess[here], kinds, places, evidence)
+        shown = pictures(one.paths[n], one.axes, one.storage, what)
+        answer.remarks[n] = Remark(kind, placed(one.axes, regions), shown)
 
 
 def _comparison(

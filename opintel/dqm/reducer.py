@@ -10,6 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from math import isfinite
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -17,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opintel.detector import Controls, Emit, Record, Reduced, Reducer, WindowRows
-from opintel.dqm.against_references import Compared, ToCompare, compared
+from opintel.dqm.against_references import NOTHING, Compared, ToCompare, compared
 from opintel.dqm.elements import STORAGES
 from opintel.dqm.groups import HistogramGroup, entries_of, groups_of, planes
 from opintel.dqm.histograms import HISTOGRAM, MANIFEST, REFERENCE, Histograms, Listing
 from opintel.dqm.histories import BlockMarks, Floats, Histories, Ints
-from opintel.dqm.labels import known_alone, labelled, places_by_label, whole_or_all
+from opintel.dqm.labels import References, known_alone, labelled, places_by_label, whole_or_all
 from opintel.dqm.published import PublishedSets
 from opintel.dqm.records import DqmRecord, HistogramOutcome, ManifestListed, ReferencePublished, run_key
 from opintel.dqm.reference_controls import reference_controls, run_class
@@ -198,11 +199,15 @@ class DqmReducer(Reducer[Histograms]):
         judged = np.flatnonzero(ready & ((lumisections >= settings.least) | pinned.there))
         learned = past.learned[rows] >= SURE
         floor = np.where(learned, np.sqrt(np.maximum(past.excess[rows], 0.0)), settings.floor)
-        held = pinned.over(past.references(rows[judged], usable[:, judged]), judged)
+
+        def held(some: Ints) -> Floats:
+            return pinned.over(past.references(rows[judged[some]], usable[:, judged[some]]), judged[some])
+
         paths, theirs = [group.keys[n].split("|", 2)[2] for n in judged.tolist()], sums[:, judged]
+        references_of: References = held
         if labelled(group.axes):
-            theirs, held = known_alone(theirs, held)
-        asked = ToCompare(paths, group.axes, group.storage, group.x, theirs, held, floor[judged])
+            theirs, references_of = known_alone(theirs, held)
+        asked = ToCompare(paths, group.axes, group.storage, group.x, theirs, references_of, floor[judged])
         many, whole = spans.astype(np.int64), np.where(np.isfinite(total), total, 0.0)
         marks = BlockMarks(group.run, category, first, group.lumisection, many, spans * seconds, whole)
         usual = np.where(lumisections > 0, usual, np.nan)
@@ -216,24 +221,29 @@ class DqmReducer(Reducer[Histograms]):
         _learn_error(lot.past, lot.rows[lot.judged[calm]], found.excess[calm])
         learn = np.flatnonzero(adopted)
         lot.past.learn(lot.rows[learn], lot.sums[:, learn], BlockMarks(*[mark[learn] for mark in lot.marks]))
-        usual = lot.usual * ((closing.window.end - closing.window.start) / NS)
-        compared = ~np.isnan(found.log10_p)
-        place = {n: at for at, n in enumerate(lot.judged.tolist()) if compared[at]}
-        for n in range(len(group.keys)):
+        seconds = (closing.window.end - closing.window.start) / NS
+        there = lot.sound & np.isfinite(lot.entries)
+        entries = np.where(there, lot.entries, np.nan).tolist()
+        usual = (lot.usual * seconds).tolist()
+        log10_p, exact = found.log10_p.tolist(), (lot.floor == 0.0).tolist()
+        place = {n: at for at, n in enumerate(lot.judged.tolist()) if log10_p[at] == log10_p[at]}
+        about = zip(
+            group.run.tolist(),
+            group.lumisection.tolist(),
+            [one if one == one else None for one in entries],
+            [one if isfinite(one) else None for one in usual],
+            lot.first.tolist(),
+            group.superseded.tolist(),
+            strict=True,
+        )
+        for n, (run, lumisection, has, expected, first, superseded) in enumerate(about):
             at = place.get(n)
-            has = bool(lot.sound[n]) and np.isfinite(lot.entries[n])
-            outcome = HistogramOutcome(
-                int(group.run[n]),
-                int(group.lumisection[n]),
-                _state(lot, n) if at is None else "judged",
-                float(lot.entries[n]) if has else None,
-                float(usual[n]) if np.isfinite(usual[n]) else None,
-                int(lot.first[n]),
-                superseded=int(group.superseded[n]),
-            )
-            if at is not None:
-                outcome = msgspec.structs.replace(outcome, exact=bool(lot.floor[n] == 0.0), **found.of(at))
-            yield outcome
+            if at is None:
+                state = _state(lot, n)
+                yield HistogramOutcome(run, lumisection, state, has, expected, first, superseded=superseded)
+                continue
+            said = (log10_p[at], exact[n], float(found.effect[at]), *found.remarks.get(at, NOTHING))
+            yield HistogramOutcome(run, lumisection, "judged", has, expected, first, *said, superseded)
 
     def _at(self, group: HistogramGroup) -> tuple[Histories, Ints, NDArray[np.bool_]]:
         """The histories of a group, the rows of its histograms, and which of these had other bins until now."""

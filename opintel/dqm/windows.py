@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from opintel.stats.counts import Floats, Ints
@@ -24,7 +26,7 @@ def window_tables(tables: Tables, shape: tuple[int, ...]) -> list[Tables]:
     those with
     which its share and its variance are the sums of theirs."""
     found = []
-    tables = aligned(tables, shape)
+    tables = Tables(*aligned(tables.a + tables.b, tables, shape))
     a, b = tables.a, tables.b
     if tables.total_a.shape[1] == tables.total_b.shape[1] == 1 and len(shape) == 1:  # the wider of the less wide
         step, bins = 1, shape[0]
@@ -40,27 +42,29 @@ def window_tables(tables: Tables, shape: tuple[int, ...]) -> list[Tables]:
     return found
 
 
-def aligned(tables: Tables, shape: tuple[int, ...]) -> Tables:
-    """The tables with each histogram rolled to begin at its first filled bin: empty bins before it decide nothing."""
-    both = (tables.a + tables.b).reshape(-1, *shape)
+def aligned(filled: Floats, parts: Sequence[Floats], shape: tuple[int, ...]) -> list[Floats]:
+    """Arrays (H, bins), or (H, 1), with each histogram rolled to begin at the first bin in which `filled` (H, bins) is
+    above 0: empty bins before it decide nothing."""
+    rolled, both = list(parts), filled.reshape(-1, *shape)
     for axis, bins in enumerate(shape):
         others = tuple(i + 1 for i in range(len(shape)) if i != axis)
         edge = both.take(0, axis=axis + 1).reshape(len(both), -1).max(axis=1)
-        if (edge > 0.0).all():
+        rows = np.flatnonzero(~(edge > 0.0))
+        if not len(rows):
             continue
-        first = (both.max(axis=others) > 0.0).argmax(axis=1)
+        first = (both[rows].max(axis=others) > 0.0).argmax(axis=1)
         along = [1] * len(shape)
         along[axis] = bins
         at = ((first[:, None] + np.arange(bins)) % bins).reshape(-1, *along)
-        both = np.take_along_axis(both, at, axis=axis + 1)
-        tables = Tables(*(_rolled(part, at, shape, axis + 1) for part in tables))
-    return tables
+        both = _rolled(both, rows, at, shape, axis + 1).reshape(both.shape)
+        rolled = [part if part.shape[1] == 1 else _rolled(part, rows, at, shape, axis + 1) for part in rolled]
+    return rolled
 
 
-def _rolled(part: Floats, at: Ints, shape: tuple[int, ...], axis: int) -> Floats:
-    if part.shape[1] == 1:
-        return part
-    return np.take_along_axis(part.reshape(-1, *shape), at, axis=axis).reshape(len(part), -1)
+def _rolled(part: Floats, rows: Ints, at: Ints, shape: tuple[int, ...], axis: int) -> Floats:
+    found = part.reshape(-1, *shape).copy()
+    found[rows] = np.take_along_axis(found[rows], at, axis=axis)
+    return found.reshape(len(found), -1)
 
 
 def summed(x: Floats, shape: tuple[int, ...], size: tuple[int, ...]) -> Floats:
@@ -73,7 +77,7 @@ def summed(x: Floats, shape: tuple[int, ...], size: tuple[int, ...]) -> Floats:
             x = x.sum(axis=axis, keepdims=True)
         elif n > 1:
             if bins % n:
-                longer = np.zeros((*x.shape[:axis], bins + n - bins % n, *x.shape[axis + 1 :]))
+                longer = np.zeros((*x.shape[:axis], bins + n - bins % n, *x.shape[axis + 1 :]), x.dtype)
                 longer[(slice(None),) * axis + (slice(bins),)] = x
                 x = longer
             parts = [x[(slice(None),) * axis + (slice(i, None, n),)] for i in range(n)]

@@ -19,6 +19,9 @@ from opintel.stats.counts import Floats, Ints
 
 EXACT = 96
 """Up to so many counts in a bin of both samples together its pull is looked up."""
+NEAR = 0.01
+"""Share by which a systematic error lessens effective counts that are still taken for the counts that they were: the
+continuous form is wrong for few counts, which adds up in a sparse map."""
 LARGE = 16.0
 """Variances of a given a + b from which the signed root with its first correction is right to .01."""
 MUCH, MANY = 0.1, 400.0
@@ -111,7 +114,7 @@ def _small(tables: Tables, both: Floats, at: Ints) -> Floats:
     whole, known = total.reshape(-1)[places], (tables.share > _share(0)) & (tables.share < _share(-1))
     integer, sums = np.rint(k).astype(np.int64), np.rint(n).astype(np.int64)
     looked_up = known.reshape(-1)[places] & (n <= EXACT + 0.5) & (n < MUCH * whole)
-    looked_up &= (np.abs(k - integer) < 1e-6) & (np.abs(n - sums) < 1e-6)
+    looked_up &= (np.abs(k - integer) <= _near(k)) & (np.abs(n - sums) <= _near(n))
     sums *= looked_up
     integer *= looked_up
     # The table is binomial; what the margins take away is put back as it is for large counts.
@@ -122,6 +125,11 @@ def _small(tables: Tables, both: Floats, at: Ints) -> Floats:
         sides = (np.broadcast_to(side, both.shape).reshape(-1)[rest] for side in tables)
         found[~looked_up & (n > 0.0)] = signed_roots(Tables(*sides))
     return found
+
+
+def _near(counts: Floats) -> Floats:
+    """How far effective counts may be from whole ones to be looked up as these: a small systematic error."""
+    return np.minimum(NEAR * counts, 0.1) + 1e-6
 
 
 def signed_roots(tables: Tables) -> Floats:
