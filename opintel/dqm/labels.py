@@ -6,12 +6,16 @@ carried over; a bin whose label they do not know is NaN in them, and is compared
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
 
 from opintel.dqm.elements import axes_of
 from opintel.dqm.histories import Bools, Floats, Ints
+
+References = Callable[[Ints], Floats]
+"""(some,) → (R, planes, some, size)"""
 
 
 def labelled(axes: str) -> bool:
@@ -40,12 +44,15 @@ def places_by_label(before: str, now: str) -> tuple[int, ...] | None:
     return (0, *places, old[0].bins + 1) if flow else tuple(places)
 
 
-def known_alone(sums: Floats, references: Floats) -> tuple[Floats, Floats]:
-    """Contents (planes, n, size) and references (R, planes, n, size); 0 in each bin that a reference does not know."""
-    unknown = np.asarray(np.isnan(references).any(axis=(0, 1)))
+def known_alone(sums: Floats, references: References) -> tuple[Floats, References]:
+    """Contents (planes, n, size) and what gives the references of some of them, with 0 in each bin that one of its
+    references does not know."""
+    held = references(np.arange(sums.shape[1]))
+    unknown = np.asarray(np.isnan(held).any(axis=(0, 1)))
     if not unknown.any():
         return sums, references
-    return np.where(unknown, np.float32(0), sums), np.where(unknown, np.float32(0), references)
+    known = np.where(unknown, np.float32(0), held)
+    return np.where(unknown, np.float32(0), sums), lambda some: known[:, :, some]
 
 
 def whole_or_all(usable: Bools, whole: Bools, lumisections: Ints, least: int) -> Bools:

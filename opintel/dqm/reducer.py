@@ -23,7 +23,7 @@ from opintel.dqm.elements import STORAGES
 from opintel.dqm.groups import HistogramGroup, entries_of, groups_of, planes
 from opintel.dqm.histograms import HISTOGRAM, MANIFEST, REFERENCE, Histograms, Listing
 from opintel.dqm.histories import BlockMarks, Floats, Histories, Ints
-from opintel.dqm.labels import known_alone, labelled, places_by_label, whole_or_all
+from opintel.dqm.labels import References, known_alone, labelled, places_by_label, whole_or_all
 from opintel.dqm.pileup import at_pileup
 from opintel.dqm.published import PublishedSets
 from opintel.dqm.records import DqmRecord, HistogramOutcome, ManifestListed, ReferencePublished, run_key
@@ -215,14 +215,11 @@ class DqmReducer(Reducer[Histograms]):
                 found[0, 0, moved_on.chosen] = moved_on.contents
             return pinned.over(found, at)
 
-        paths, theirs, theirs_held = [group.keys[n].split("|", 2)[2] for n in judged.tolist()], sums[:, judged], held
+        paths, theirs = [group.keys[n].split("|", 2)[2] for n in judged.tolist()], sums[:, judged]
+        references_of: References = held
         if labelled(group.axes):
-            theirs, alone = known_alone(theirs, held(np.arange(len(judged))))
-
-            def theirs_held(some: Ints) -> Floats:
-                return alone[:, :, some]
-
-        asked = ToCompare(paths, group.axes, group.storage, group.x, theirs, theirs_held, floor[judged])
+            theirs, references_of = known_alone(theirs, held)
+        asked = ToCompare(paths, group.axes, group.storage, group.x, theirs, references_of, floor[judged])
         many, whole = spans.astype(np.int64), np.where(np.isfinite(total), total, 0.0)
         marks = BlockMarks(group.run, category, group.pileup, first, group.lumisection, many, spans * seconds, whole)
         usual = np.where(lumisections > 0, usual, np.nan)

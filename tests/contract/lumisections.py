@@ -19,7 +19,7 @@ from opintel.dqm.detector_model import element as modelled
 from opintel.dqm.elements import BinAxis, MonitorElement
 from opintel.dqm.encoder import parts_of
 from opintel.dqm.heads import Head
-from opintel.dqm.histograms import Histograms
+from opintel.dqm.histograms import Histograms, Listing
 from opintel.dqm.quality import set_hash
 from opintel.dqm.simulate import DqmSimulator
 from opintel.dqm.wire import DqmWire
@@ -52,7 +52,8 @@ def dqm_messages() -> Sequence[tuple[int, bytes]]:
         for dataset in ("express", "physics"):
             head = Head(one.run, one.number, one.start, one.end, "Odd", dataset)
             arrival = one.end + (4 + n % 3) * NS
-            sent += [(arrival, body) for body in parts_of(head, _odd(n, rng))]
+            said = Listing(5, luminosity=one.luminosity) if dataset == "express" else None
+            sent += [(arrival, body) for body in parts_of(head, _odd(n, rng), said)]
     middle = STORY.start + 20 * MINUTE
     return sorted([*sent, (middle, b"garbage"), (middle + 1, sent[0][1][:700]), (middle + 2, b"{}")])
 
@@ -72,7 +73,7 @@ def dqm_controls() -> Sequence[tuple[int, Control]]:
         at(15, "reference", "Pixel", 1, _pin("gold")),
         at(18, "reference", "Calo", 1, {"fresh": True}),
         at(21, "settings", DQM_STREAM.name, 1, {"dqm.histograms": {"emit": -3.0, "least": 3}}),
-        at(24, "reference", "Muon", 1, {"ban": [STORY.lumisections[0].run]}),
+        at(24, "reference", "Calo", 2, {"ban": [STORY.lumisections[0].run]}),
         at(26, "reference", "Odd", 1, ["no", "reference"]),
         at(28, "settings", DQM_STREAM.name, 2, {"dqm.quality": {"emit": -2.0, "minor": ["*/phi"]}}),
         at(31, "reference", "Pixel", 2, {}),
@@ -81,14 +82,19 @@ def dqm_controls() -> Sequence[tuple[int, Control]]:
 
 
 def _odd(n: int, rng: np.random.Generator) -> Iterator[MonitorElement]:
-    """What is thin, weighted, not finite, falls back to nothing, or changes its bins or labels."""
+    """What is thin or does not come, is weighted, stands out a little now and then, is not finite, falls back to
+    nothing, or changes its bins or labels."""
 
     def of(path: str, axis: BinAxis, values: Any, **about: Any) -> MonitorElement:
         given: dict[str, Any] = {"storage": "count", "variances": None, "flow": False} | about
         return MonitorElement(f"Odd/{path}", (axis,), values=np.asarray(values, dtype=np.float64), **given)
 
     counts = rng.poisson(30.0, 20).astype(np.float64)
-    yield of("thin", _ENERGY, rng.poisson(0.8, 20))
+    thin = rng.poisson(0.8, 20)
+    if n % 8 != 7:
+        yield of("thin", _ENERGY, thin)
+    if n > 8 and n % 4 < 2:
+        counts[7] *= 2.0
     yield of("weighted", _ENERGY, 2.5 * counts, storage="weighted", variances=6.25 * counts)
     yield of("rebinned", _COARSE if 12 <= n < 21 else _ENERGY, rng.poisson(30.0, 10 if 12 <= n < 21 else 20))
     yield of("paths", _GROWN if n >= 14 else _PATHS, rng.poisson(60.0, 8))
