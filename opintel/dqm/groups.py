@@ -13,7 +13,6 @@ from opintel.dqm.elements import STORAGES, Storage
 from opintel.dqm.histograms import Histograms
 from opintel.dqm.histories import Floats, Ints
 
-
 LARGEST = 1e30
 """Contents from here on are no contents: sums of them would leave single precision."""
 
@@ -50,10 +49,11 @@ def groups_of(closing: WindowRows[Histograms], places: Ints, superseded: Ints) -
     begins = np.ones(len(code), dtype=bool)
     begins[1:] = code[1:] != code[:-1]
     turn = np.arange(len(code)) - np.maximum.accumulate(np.where(begins, np.arange(len(code)), 0))
-    common = np.stack([turn, payload.axes.code[places], payload.storage[places], payload.cumulative[places]])
-    _, group = np.unique(common, axis=1, return_inverse=True)
-    for n in range(int(group.max(initial=-1)) + 1):
-        here = np.flatnonzero(group.reshape(-1) == n)
+    common = np.zeros(len(code), dtype=np.int64)
+    for column in (turn, payload.axes.code[places], payload.storage[places], payload.cumulative[places]):
+        common = common * (int(column.max(initial=0)) + 1) + column
+    order = np.argsort(common, kind="stable")
+    for here in np.split(order, np.flatnonzero(np.diff(common[order])) + 1) if len(order) else ():
         at = places[here]
         storage = STORAGES[int(payload.storage[at[0]])]
         values, variances = payload.values.take(at).table(), payload.variances.take(at).table()

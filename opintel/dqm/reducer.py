@@ -8,9 +8,10 @@ its run; cumulative contents are judged by their increments. What stands out nev
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
-from itertools import groupby
-from math import isfinite
+from collections import Counter
+from collections.abc import Sequence
+from itertools import compress, groupby
+from math import isnan
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -42,8 +43,6 @@ SURE = 5
 """Lumisections after which that average is believed."""
 TEST = "contents"
 """What hypotheses are counted under."""
-KINDS = {HistogramOutcome: "outcome", ManifestListed: "listed", ReferencePublished: "published"}
-"""Of records."""
 _listing = msgspec.json.Decoder(Listing)
 Count = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
 
@@ -113,6 +112,7 @@ class DqmReducer(Reducer[Histograms]):
     def close(self, closing: WindowRows[Histograms]) -> Reduced:
         """What is said of each histogram, manifest and reference of a lumisection."""
         rows, payload = closing.rows, closing.rows.payload
+        window = closing.window
         order = np.lexsort((rows.id, payload.revision, payload.run, payload.kind, rows.key.code))
         code, kind, run = rows.key.code[order], payload.kind[order], payload.run[order]
         last = np.ones(len(order), dtype=bool)
@@ -120,30 +120,29 @@ class DqmReducer(Reducer[Histograms]):
         ends = np.flatnonzero(last)
         superseded = np.diff(np.r_[-1, ends]) - 1
         newest, kinds = order[ends], kind[ends]
-        said: list[tuple[str, str, DqmRecord]] = []
+        said: list[Record[DqmRecord]] = []
         tested: dict[str, dict[str, int]] = {}
         for at in _latest_references(rows, order[kind == REFERENCE]):
             said.append(self._reference(closing, at))
-        for first, end in zip(np.r_[0, ends[:-1] + 1].tolist(), (ends + 1).tolist(), strict=True):
-            if kind[first] == MANIFEST:
-                said.append(self._manifest(closing, order[first:end]))
+        for n in np.flatnonzero(kinds == MANIFEST).tolist():
+            said.append(self._manifest(closing, order[ends[n] - superseded[n] : ends[n] + 1]))
         chosen = kinds == HISTOGRAM
         groups = groups_of(closing, newest[chosen], superseded[chosen])
         for _, of_turn in groupby(groups, key=lambda group: group.turn):
             lots = [self._prepared(closing, group) for group in of_turn]
             answers = compared([lot.asked for lot in lots], explain=closing.settings.emit)
             for lot, found in zip(lots, answers, strict=True):
-                for key, outcome in zip(lot.group.keys, self._said(closing, lot, found), strict=True):
-                    scope = self.scope(key)
-                    said.append((run_key(outcome.run, key), scope, outcome))
-                    if outcome.log10_p is not None:
-                        counts = tested.setdefault(scope, {TEST: 0})
-                        counts[TEST] += 1
-        said.sort(key=lambda one: one[0])
-        records = [Record(closing.window, KINDS[type(one)], key, scope, one) for key, scope, one in said]
-        return Reduced(records, tested)
+                scopes, outcomes = list(map(self.scope, lot.group.keys)), self._said(closing, lot, found)
+                for key, scope, outcome in zip(lot.group.keys, scopes, outcomes, strict=True):
+                    said.append(Record(window, "outcome", run_key(outcome.run, key), scope, outcome))
+                judged = [outcome.log10_p is not None for outcome in outcomes]
+                for scope, many in Counter(compress(scopes, judged)).items():
+                    counts = tested.setdefault(scope, {TEST: 0})
+                    counts[TEST] += many
+        said.sort(key=lambda one: one.key)
+        return Reduced(said, tested)
 
-    def _manifest(self, closing: WindowRows[Histograms], places: Ints) -> tuple[str, str, DqmRecord]:
+    def _manifest(self, closing: WindowRows[Histograms], places: Ints) -> Record[DqmRecord]:
         """A run's manifest from its rows, in order of revision; those of the highest together are the manifest."""
         rows, payload = closing.rows, closing.rows.payload
         at = int(places[-1])
@@ -153,9 +152,10 @@ class DqmReducer(Reducer[Histograms]):
         if any(part.paths is not None for part in parts):
             listing = msgspec.structs.replace(listing, paths=sorted({p for part in parts for p in part.paths or ()}))
         key, run = rows.key.values[rows.key.code[at]], int(payload.run[at])
-        return run_key(run, key), self.scope(key), ManifestListed(run, int(payload.lumisection[at]), listing)
+        listed = ManifestListed(run, int(payload.lumisection[at]), listing)
+        return Record(closing.window, "listed", run_key(run, key), self.scope(key), listed)
 
-    def _reference(self, closing: WindowRows[Histograms], at: int) -> tuple[str, str, DqmRecord]:
+    def _reference(self, closing: WindowRows[Histograms], at: int) -> Record[DqmRecord]:
         rows, payload = closing.rows, closing.rows.payload
         key, name = rows.key.values[rows.key.code[at]], payload.about.values[payload.about.code[at]]
         storage = STORAGES[int(payload.storage[at])]
@@ -163,7 +163,8 @@ class DqmReducer(Reducer[Histograms]):
         axes = payload.axes.values[payload.axes.code[at]]
         self._published.add(key, name, axes, storage, sums[:, 0])
         checksum = zlib.crc32(payload.values.at(at).tobytes())
-        return f"{name}|{key}", self.scope(key), ReferencePublished(name, checksum)
+        published = ReferencePublished(name, checksum)
+        return Record(closing.window, "published", f"{name}|{key}", self.scope(key), published)
 
     def _prepared(self, closing: WindowRows[Histograms], group: HistogramGroup) -> _Lot:
         """Adds up what has to be, and finds the references."""
@@ -177,7 +178,8 @@ class DqmReducer(Reducer[Histograms]):
             sound = sound & np.isfinite(sums[0]).all(axis=-1)
             sound &= (group.storage != "count") | (sums[0] >= 0).all(axis=-1)
             first = after + 1
-        sums = np.where(sound[None, :, None], sums, 0)
+        if not sound.all():
+            sums = np.where(sound[None, :, None], sums, 0)
         entries = entries_of(group, sums)
         ready = sound & ~(entries == 0)
         total, spans = entries.copy(), np.ones(len(rows))
@@ -215,7 +217,7 @@ class DqmReducer(Reducer[Histograms]):
                 found[0, 0, moved_on.chosen] = moved_on.contents
             return pinned.over(found, at)
 
-        paths, theirs = [group.keys[n].split("|", 2)[2] for n in judged.tolist()], sums[:, judged]
+        paths, theirs = [group.keys[n].split("|", 2)[2] for n in judged.tolist()], _some(sums, judged)
         references_of: References = held
         if labelled(group.axes):
             theirs, references_of = known_alone(theirs, held)
@@ -225,37 +227,39 @@ class DqmReducer(Reducer[Histograms]):
         usual = np.where(lumisections > 0, usual, np.nan)
         return _Lot(group, past, rows, moved, sums, first, entries, sound, ready, usual, floor, judged, asked, marks)
 
-    def _said(self, closing: WindowRows[Histograms], lot: _Lot, found: Compared) -> Iterator[HistogramOutcome]:
+    def _said(self, closing: WindowRows[Histograms], lot: _Lot, found: Compared) -> list[HistogramOutcome]:
         """What is said of each histogram of a group, in its order; the calm ones become part of their references."""
         group, adopted = lot.group, lot.ready.copy()
         calm = ~(found.log10_p <= closing.settings.adopt)
         adopted[lot.judged] = calm
         _learn_error(lot.past, lot.rows[lot.judged[calm]], found.excess[calm])
         learn = np.flatnonzero(adopted)
-        lot.past.learn(lot.rows[learn], lot.sums[:, learn], BlockMarks(*[mark[learn] for mark in lot.marks]))
-        seconds = (closing.window.end - closing.window.start) / NS
-        there = lot.sound & np.isfinite(lot.entries)
-        entries = np.where(there, lot.entries, np.nan).tolist()
-        usual = (lot.usual * seconds).tolist()
-        log10_p, exact = found.log10_p.tolist(), (lot.floor == 0.0).tolist()
-        place = {n: at for at, n in enumerate(lot.judged.tolist()) if log10_p[at] == log10_p[at]}
+        lot.past.learn(lot.rows[learn], _some(lot.sums, learn), BlockMarks(*[mark[learn] for mark in lot.marks]))
+        usual = lot.usual * ((closing.window.end - closing.window.start) / NS)
         about = zip(
             group.run.tolist(),
             group.lumisection.tolist(),
-            [one if one == one else None for one in entries],
-            [one if isfinite(one) else None for one in usual],
+            _known(np.where(lot.sound, lot.entries, np.nan)),
+            _known(usual),
             lot.first.tolist(),
             group.superseded.tolist(),
             strict=True,
         )
-        for n, (run, lumisection, has, expected, first, superseded) in enumerate(about):
+        place = dict(zip(lot.judged.tolist(), range(len(lot.judged)), strict=True))
+        log10_p, effect, exact = found.log10_p.tolist(), found.effect.tolist(), (lot.floor == 0.0).tolist()
+        outcomes = []
+        for n, (run, lumisection, entries, expected, first, superseded) in enumerate(about):
             at = place.get(n)
-            if at is None:
-                state = _state(lot, n)
-                yield HistogramOutcome(run, lumisection, state, has, expected, first, superseded=superseded)
-                continue
-            said = (log10_p[at], exact[n], float(found.effect[at]), *found.remarks.get(at, NOTHING))
-            yield HistogramOutcome(run, lumisection, "judged", has, expected, first, *said, superseded)
+            if at is None or isnan(log10_p[at]):
+                said = HistogramOutcome(
+                    run, lumisection, _state(lot, n), entries, expected, first, superseded=superseded
+                )
+            else:
+                kind, where, evidence = found.remarks.get(at, NOTHING)
+                test = (log10_p[at], exact[n], effect[at], kind, where, evidence)
+                said = HistogramOutcome(run, lumisection, "judged", entries, expected, first, *test, superseded)
+            outcomes.append(said)
+        return outcomes
 
     def _at(self, group: HistogramGroup) -> tuple[Histories, Ints, NDArray[np.bool_]]:
         """The histories of a group, the rows of its histograms, and which of these had other bins until now."""
@@ -318,6 +322,19 @@ class DqmReducer(Reducer[Histograms]):
             past.restore(kept)
             self._where |= dict.fromkeys(past.row, (axes, storage))
         self._published.restore(published)
+
+
+def _some(sums: Floats, rows: Ints) -> Floats:
+    """Of (planes, histograms, size) those rows, which ascend; all of them are not copied."""
+    return sums if len(rows) == sums.shape[1] else sums[:, rows]
+
+
+def _known(values: NDArray[np.float64]) -> list[float | None]:
+    """The values; None where they are not finite."""
+    found: list[float | None] = values.tolist()
+    for n in np.flatnonzero(~np.isfinite(values)).tolist():
+        found[n] = None
+    return found
 
 
 def _state(lot: _Lot, n: int) -> str:
