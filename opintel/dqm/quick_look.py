@@ -10,7 +10,7 @@ precision and along rows: what is said of a histogram does not depend on the oth
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,8 @@ from opintel.dqm.statistics import shape_log_p
 from opintel.dqm.windows import aligned, onto_axis, summed, window_sizes
 from opintel.stats.gamma_tail import log_tail_of_sum
 
-Floats = NDArray[np.float32]
+Floats = NDArray[Any]
+"""Of single precision; rows, and what follows from them, of double."""
 Bools = NDArray[np.bool_]
 Counts = NDArray[np.int64] | NDArray[np.float64]
 Shape = tuple[int, ...]
@@ -87,9 +88,9 @@ def quick_look(observed: Floats, references: Floats, floor: NDArray[np.float64],
         calm &= _scatters(bins, factor, share)
         calm &= _windows_within(bins, both, room, share, able, shape)
         for axis in range(len(shape)):
-            along = (onto_axis(part, shape, axis) for part in (bins.off, bins.spread))
-            calm &= shape_log_p(*along, bound=True) > np.log(FORM)  # type: ignore[arg-type]
-        return QuickLook(calm, _excess(contents, off, share, (total / whole)[:, None]))
+            off, spread = onto_axis(bins.off, shape, axis), onto_axis(bins.spread, shape, axis)
+            calm &= shape_log_p(off, spread, bound=True) > np.log(FORM)
+        return QuickLook(calm, _excess(contents, bins.off, share, (total / whole)[:, None]))
 
 
 def _together(references: Floats) -> tuple[Floats, Bools, Floats]:
@@ -178,10 +179,10 @@ def _windows_within(bins: _Bins, filled: Floats, room: Floats, share: Floats, ab
             bins = wide = _Bins(*(_stacked(part, width // have) for part in bins))
             have = width
         else:
-            wide = _Bins(*(np.ascontiguousarray(summed(part, shape, size).T) for part in bins))
+            wide = _Bins(*(summed(part, shape, size) for part in bins))
         many = np.maximum(np.ceil(able / np.prod(size)), 2.0) * len(sizes)
         factor = wide.spread / np.maximum(wide.plain, _TINY)
-        calm &= _within(wide, factor, room, share, _normal(WINDOW, many), axis=0)
+        calm &= _within(wide, factor, room, share, _normal(WINDOW, many), axis=len(shape) - 1)
     return calm
 
 
@@ -201,4 +202,5 @@ def _excess(contents: Floats, off: Floats, share: Floats, ratio: Floats) -> Floa
     expected *= expected
     expected *= enough
     weight = expected.sum(axis=1)
-    return square.sum(axis=1) / np.where(weight > 0.0, weight, np.float32(np.nan))
+    found: Floats = square.sum(axis=1) / np.where(weight > 0.0, weight, np.float32(np.nan))
+    return found
