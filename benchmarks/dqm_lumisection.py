@@ -18,14 +18,15 @@ import resource
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from opintel.alerts.budget import decide
-from opintel.alerts.lifecycle import ALARMING, AlertState, alert_step
+from opintel.alerts.budget import Signal, decide
+from opintel.alerts.lifecycle import ALARMING, AlertState, Sign, alert_step
 from opintel.detector import Closing, Controls, Message, WindowRows
 from opintel.dqm.elements import BinAxis, MonitorElement
 from opintel.dqm.encoder import parts_of
@@ -67,12 +68,13 @@ class TwoStages:
         self.wire, self.reducer = DqmWire(), DqmReducer()
         self.judges: dict[str, DqmJudge] = {}
 
-    def close(self, bodies: Sequence[bytes], clock: Clock) -> list[Finding]:
+    def close(self, bodies: Sequence[bytes], clock: Clock, controls: Controls | None = None) -> list[Finding]:
         """The findings of a lumisection."""
+        controls = controls or Controls()
         decoded = clock.of("decode", lambda: [self.wire.decode([Message(body)]).rows for body in bodies])
         rows = clock.of("sort", lambda: Batch.joined(decoded).by_key())
         window = Window(int(rows.time[0]), int(ends(rows)[0]))
-        closing = WindowRows(window, rows, rows.cut(0, 0), Controls(), DqmReducerSettings(), {})
+        closing = WindowRows(window, rows, rows.cut(0, 0), controls, DqmReducerSettings(), {})
         reduced = clock.of("stage 1", lambda: self.reducer.close(closing))
         scopes: dict[str, list[Any]] = {}
         for record in sorted(reduced.records, key=lambda one: (one.kind, one.key)):
@@ -80,8 +82,8 @@ class TwoStages:
         found: list[Finding] = []
         for scope, records in scopes.items():
             judge, tested = self.judges.setdefault(scope, DqmJudge()), reduced.tested.get(scope, {})
-            about = Closing(window, scope, records, Controls(), DqmJudgeSettings(), "m", True, tested=tested)
-            found += clock.of("stage 2", lambda judge=judge, about=about: judge.judge(about))
+            about = Closing(window, scope, records, controls, DqmJudgeSettings(), "m", True, tested=tested)
+            found += clock.of("stage 2", partial(judge.judge, about))
         return found
 
 
@@ -147,17 +149,20 @@ def cost(share: float, mean: float, repeat: int) -> None:
 def shift(histograms: int, hours: float, seed: int) -> None:
     """Prints the warnings and alarms of a shift without a fault."""
     stages, alerts, findings, many, judged = TwoStages(), load_site(SITE).alerts, Counter[str](), 0, 0
+    simulator = DqmSimulator(seed=seed, hours=hours, faults=(), histograms=histograms)
+    menus = {one.run: one.menu for one in simulator.lumisections}
+    controls = Controls({("run", str(run)): (1, {"menu": f"v{menu}"}) for run, menu in menus.items()})
     rules = alerts.lifecycle.rules("dqm")
     states: dict[str, tuple[AlertState, str]] = {}
-    spent, parts = Clock(), sorted(DqmSimulator(seed=seed, hours=hours, faults=(), histograms=histograms).messages())
+    spent, parts = Clock(), sorted(simulator.messages())
     heads = stages.wire.decode([Message(body) for _, body in parts])
     of = ends(heads.rows)[np.searchsorted(heads.message, np.arange(len(parts)))]
     for end in np.unique(of).tolist():
         bodies = [body for (_, body), its in zip(parts, of.tolist(), strict=True) if its == end]
-        found = stages.close(bodies, spent)
+        found = stages.close(bodies, spent, controls)
         many += 1
         findings.update(one.kind for one in found if one.severity != "info")
-        told: dict[str, Any] = {}
+        told: dict[str, Signal] = {}
         for scope, judge in stages.judges.items():
             window = Window(end - LENGTH, end)
             judged += judge.tests["changed"]
@@ -168,7 +173,7 @@ def shift(histograms: int, hours: float, seed: int) -> None:
             told |= decide(asked, here, alerts.budgets, {}, (), {}, rules).signals
         for mark in states.keys() | told.keys():
             before, history = states.get(mark, ("pending", ""))
-            sign = told[mark].sign if mark in told else "."
+            sign: Sign = told[mark].sign if mark in told else "."
             states[mark] = alert_step(before, history, sign, rules)
             findings["alarm"] += states[mark][0] in ALARMING and before not in ALARMING
     print(f"{hours:g} h of {histograms} histograms without a fault: {many} lumisections, {judged} histograms judged")

@@ -11,20 +11,20 @@ import zlib
 from collections import Counter
 from collections.abc import Sequence
 from itertools import compress, groupby
-from math import isnan
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from opintel.detector import Controls, Emit, Record, Reduced, Reducer, WindowRows
-from opintel.dqm.against_references import NOTHING, Compared, ToCompare, compared
+from opintel.dqm.against_references import Compared, ToCompare, compared
 from opintel.dqm.elements import STORAGES
 from opintel.dqm.groups import HistogramGroup, entries_of, groups_of, planes
 from opintel.dqm.histograms import HISTOGRAM, MANIFEST, REFERENCE, Histograms, Listing
 from opintel.dqm.histories import BlockMarks, Floats, Histories, Ints
 from opintel.dqm.labels import References, known_alone, labelled, places_by_label, whole_or_all
+from opintel.dqm.outcomes import Lot, outcomes
 from opintel.dqm.pileup import at_pileup
 from opintel.dqm.published import PublishedSets
 from opintel.dqm.records import DqmRecord, HistogramOutcome, ManifestListed, ReferencePublished, run_key
@@ -64,31 +64,6 @@ class DqmReducerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """References are those whose pile-up differs by at most this share, where it is known."""
     floor: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.02
     """Relative systematic error of a bin, as long as it has not been learned from the histogram itself."""
-
-
-class _Lot(NamedTuple):
-    """A group on its way: what was added up of it, and what is to be compared."""
-
-    group: HistogramGroup
-    past: Histories
-    rows: Ints
-    moved: NDArray[np.bool_]
-    """(histograms,) whether its bins were others until now."""
-    sums: Floats
-    first: Ints
-    """First lumisection in the sums."""
-    entries: NDArray[np.float64]
-    """Of this lumisection."""
-    sound: NDArray[np.bool_]
-    ready: NDArray[np.bool_]
-    usual: NDArray[np.float64]
-    """Entries a second of its references; NaN without."""
-    floor: NDArray[np.float64]
-    judged: Ints
-    """Which are compared."""
-    asked: ToCompare
-    marks: BlockMarks
-    """What its sums are, as part of a reference."""
 
 
 class DqmReducer(Reducer[Histograms]):
@@ -132,10 +107,10 @@ class DqmReducer(Reducer[Histograms]):
             lots = [self._prepared(closing, group) for group in of_turn]
             answers = compared([lot.asked for lot in lots], explain=closing.settings.emit)
             for lot, found in zip(lots, answers, strict=True):
-                scopes, outcomes = list(map(self.scope, lot.group.keys)), self._said(closing, lot, found)
-                for key, scope, outcome in zip(lot.group.keys, scopes, outcomes, strict=True):
+                scopes, its = list(map(self.scope, lot.group.keys)), self._said(closing, lot, found)
+                for key, scope, outcome in zip(lot.group.keys, scopes, its, strict=True):
                     said.append(Record(window, "outcome", run_key(outcome.run, key), scope, outcome))
-                judged = [outcome.log10_p is not None for outcome in outcomes]
+                judged = [outcome.log10_p is not None for outcome in its]
                 for scope, many in Counter(compress(scopes, judged)).items():
                     counts = tested.setdefault(scope, {TEST: 0})
                     counts[TEST] += many
@@ -166,7 +141,7 @@ class DqmReducer(Reducer[Histograms]):
         published = ReferencePublished(name, checksum)
         return Record(closing.window, "published", f"{name}|{key}", self.scope(key), published)
 
-    def _prepared(self, closing: WindowRows[Histograms], group: HistogramGroup) -> _Lot:
+    def _prepared(self, closing: WindowRows[Histograms], group: HistogramGroup) -> Lot:
         """Adds up what has to be, and finds the references."""
         settings, controls = closing.settings, closing.controls
         seconds = (closing.window.end - closing.window.start) / NS
@@ -225,41 +200,17 @@ class DqmReducer(Reducer[Histograms]):
         many, whole = spans.astype(np.int64), np.where(np.isfinite(total), total, 0.0)
         marks = BlockMarks(group.run, category, group.pileup, first, group.lumisection, many, spans * seconds, whole)
         usual = np.where(lumisections > 0, usual, np.nan)
-        return _Lot(group, past, rows, moved, sums, first, entries, sound, ready, usual, floor, judged, asked, marks)
+        return Lot(group, past, rows, moved, sums, first, entries, sound, ready, usual, floor, judged, asked, marks)
 
-    def _said(self, closing: WindowRows[Histograms], lot: _Lot, found: Compared) -> list[HistogramOutcome]:
+    def _said(self, closing: WindowRows[Histograms], lot: Lot, found: Compared) -> list[HistogramOutcome]:
         """What is said of each histogram of a group, in its order; the calm ones become part of their references."""
-        group, adopted = lot.group, lot.ready.copy()
+        adopted = lot.ready.copy()
         calm = ~(found.log10_p <= closing.settings.adopt)
         adopted[lot.judged] = calm
         _learn_error(lot.past, lot.rows[lot.judged[calm]], found.excess[calm])
         learn = np.flatnonzero(adopted)
         lot.past.learn(lot.rows[learn], _some(lot.sums, learn), BlockMarks(*[mark[learn] for mark in lot.marks]))
-        usual = lot.usual * ((closing.window.end - closing.window.start) / NS)
-        about = zip(
-            group.run.tolist(),
-            group.lumisection.tolist(),
-            _known(np.where(lot.sound, lot.entries, np.nan)),
-            _known(usual),
-            lot.first.tolist(),
-            group.superseded.tolist(),
-            strict=True,
-        )
-        place = dict(zip(lot.judged.tolist(), range(len(lot.judged)), strict=True))
-        log10_p, effect, exact = found.log10_p.tolist(), found.effect.tolist(), (lot.floor == 0.0).tolist()
-        outcomes = []
-        for n, (run, lumisection, entries, expected, first, superseded) in enumerate(about):
-            at = place.get(n)
-            if at is None or isnan(log10_p[at]):
-                said = HistogramOutcome(
-                    run, lumisection, _state(lot, n), entries, expected, first, superseded=superseded
-                )
-            else:
-                kind, where, evidence = found.remarks.get(at, NOTHING)
-                test = (log10_p[at], exact[n], effect[at], kind, where, evidence)
-                said = HistogramOutcome(run, lumisection, "judged", entries, expected, first, *test, superseded)
-            outcomes.append(said)
-        return outcomes
+        return outcomes(lot, found, (closing.window.end - closing.window.start) / NS)
 
     def _at(self, group: HistogramGroup) -> tuple[Histories, Ints, NDArray[np.bool_]]:
         """The histories of a group, the rows of its histograms, and which of these had other bins until now."""
@@ -327,25 +278,6 @@ class DqmReducer(Reducer[Histograms]):
 def _some(sums: Floats, rows: Ints) -> Floats:
     """Of (planes, histograms, size) those rows, which ascend; all of them are not copied."""
     return sums if len(rows) == sums.shape[1] else sums[:, rows]
-
-
-def _known(values: NDArray[np.float64]) -> list[float | None]:
-    """The values; None where they are not finite."""
-    found: list[float | None] = values.tolist()
-    for n in np.flatnonzero(~np.isfinite(values)).tolist():
-        found[n] = None
-    return found
-
-
-def _state(lot: _Lot, n: int) -> str:
-    """Why a histogram was not judged."""
-    if not lot.sound[n]:
-        return "content"
-    if lot.entries[n] == 0:
-        return "empty"
-    if not lot.ready[n]:
-        return "waits"
-    return "axes" if lot.moved[n] else "alone"
 
 
 def _latest_references(rows: Batch[Histograms], places: Ints) -> list[int]:
