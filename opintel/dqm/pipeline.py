@@ -9,7 +9,8 @@ from __future__ import annotations
 from opintel.detector import Pipeline
 from opintel.dqm.files import PARSERS
 from opintel.dqm.histograms import Histograms
-from opintel.dqm.quality import DqmJudge, place_of
+from opintel.dqm.quality import DqmJudge
+from opintel.dqm.quality_findings import place_of
 from opintel.dqm.records import HistogramOutcome, ManifestListed, ReferencePublished
 from opintel.dqm.reducer import DqmReducer
 from opintel.dqm.wire import DqmWire, ends
