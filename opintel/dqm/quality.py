@@ -23,7 +23,7 @@ from opintel.dqm.quality_findings import (
     UNJUDGED,
     VERSION,
     BadHistogram,
-    Lumisection,
+    JudgedLumisection,
     absent,
     contents,
     dead_ones,
@@ -116,10 +116,10 @@ class DqmJudge(Judge):
         findings: list[Finding] = []
         for run in sorted(numbers):
             of_run = self._with_references(closing, outcomes.get(run, {}))
-            findings += self._judged(Lumisection(closing, run, numbers[run], of_run, listings.get(run, {})), held)
+            findings += self._judged(JudgedLumisection(closing, run, numbers[run], of_run, listings.get(run, {})), held)
         return findings
 
-    def _judged(self, here: Lumisection, held: set[str]) -> list[Finding]:
+    def _judged(self, here: JudgedLumisection, held: set[str]) -> list[Finding]:
         settings = here.closing.settings
         expected = self._expected(here)
         if expected.scale is None and expected.why in NO_DATA:
@@ -150,7 +150,7 @@ class DqmJudge(Judge):
 
     # what was expected
 
-    def _expected(self, here: Lumisection) -> Predicted:
+    def _expected(self, here: JudgedLumisection) -> Predicted:
         """By how much entries should differ from those of the references."""
         seconds = (here.closing.window.end - here.closing.window.start) / NS
         known = [one for one in here.outcomes.values() if one.entries is not None and one.usual]
@@ -168,7 +168,7 @@ class DqmJudge(Judge):
             self._luminosity.learn(rates[0])
         return predicted(entries, usual, share, reason)
 
-    def _empty(self, here: Lumisection, expected: Predicted) -> tuple[list[tuple[str, float, float]], list[str]]:
+    def _empty(self, here: JudgedLumisection, expected: Predicted) -> tuple[list[tuple[str, float, float]], list[str]]:
         """(key, log10 p, entries predicted) of each histogram that is empty though it should not be; keys of those that
         are empty and nothing follows from it.
         """
@@ -188,7 +188,7 @@ class DqmJudge(Judge):
                 silent.append(key)
         return dead, silent
 
-    def _missing(self, here: Lumisection) -> list[str]:
+    def _missing(self, here: JudgedLumisection) -> list[str]:
         """Keys of the histograms that manifests list and that did not come."""
         found = []
         for dataset, listing in sorted(here.listings.items()):
@@ -210,7 +210,7 @@ class DqmJudge(Judge):
         kept = {key: at for key, at in self._strange.items() if self._judged_so_far - at < NEAR}
         self._strange = kept | dict.fromkeys(strange, self._judged_so_far)
 
-    def _unjudged(self, here: Lumisection, silent: Sequence[str], expected: Predicted) -> Iterable[Finding]:
+    def _unjudged(self, here: JudgedLumisection, silent: Sequence[str], expected: Predicted) -> Iterable[Finding]:
         """One finding when the reasons why histograms are not judged change, from the run before or within the run."""
         why = dict.fromkeys(silent, "empty")
         why |= {key: one.state for key, one in here.outcomes.items() if one.state in UNJUDGED and one.state != "empty"}

@@ -43,7 +43,7 @@ UNJUDGED = {
 """State of an outcome → the reason in words."""
 
 
-class Lumisection(NamedTuple):
+class JudgedLumisection(NamedTuple):
     """A run's lumisection, as far as a subsystem's records go."""
 
     closing: Closing
@@ -62,7 +62,7 @@ class BadHistogram(NamedTuple):
     log10_p: float | None
 
 
-def contents(here: Lumisection, key: str, one: HistogramOutcome, p: float, again: bool) -> Finding:
+def contents(here: JudgedLumisection, key: str, one: HistogramOutcome, p: float, again: bool) -> Finding:
     together = f", with those since {one.since}" if one.since < here.number else ""
     place = f" {one.place}" if one.place else ""
     kind = one.kind or "changed"  # where stage 1 explains less than is emitted here
@@ -72,7 +72,9 @@ def contents(here: Lumisection, key: str, one: HistogramOutcome, p: float, again
     return finding if again or p <= here.closing.settings.at_once else msgspec.structs.replace(finding, severity="info")
 
 
-def dead_ones(here: Lumisection, empty: Sequence[tuple[str, float, float]], expected: Predicted) -> Iterable[Finding]:
+def dead_ones(
+    here: JudgedLumisection, empty: Sequence[tuple[str, float, float]], expected: Predicted
+) -> Iterable[Finding]:
     if len(empty) >= MANY:
         p = min(p for _, p, _ in empty)
         of = f"{len(empty)} of {len(here.outcomes)}"
@@ -90,7 +92,7 @@ def dead_ones(here: Lumisection, empty: Sequence[tuple[str, float, float]], expe
         yield finding_of(here, "dead", key, text, p, "extrapolated", entries - mean, "entries")
 
 
-def absent(here: Lumisection, missing: Sequence[str]) -> Iterable[Finding]:
+def absent(here: JudgedLumisection, missing: Sequence[str]) -> Iterable[Finding]:
     if len(missing) >= MANY:
         text = f"{len(missing)} histograms that the manifest lists did not come"
         rows: list[list[str | float | int | None]] = [[HistogramKey.of(key).path] for key in missing[:LISTED]]
@@ -102,13 +104,13 @@ def absent(here: Lumisection, missing: Sequence[str]) -> Iterable[Finding]:
         yield finding_of(here, "missing", key, text, None, "none", 1, "histograms")
 
 
-def tripped(here: Lumisection) -> Iterable[Finding]:
+def tripped(here: JudgedLumisection) -> Iterable[Finding]:
     if any(one.high_voltage is False and one.stable_beams is not False for one in here.listings.values()):
         text = f"the high voltage of {here.closing.scope} is off"
         yield finding_of(here, "tripped", "", text, None, "none", 1, "subsystems")
 
 
-def unjudged(here: Lumisection, why: Mapping[str, str], expected: Predicted) -> Finding:
+def unjudged(here: JudgedLumisection, why: Mapping[str, str], expected: Predicted) -> Finding:
     """That the reasons why histograms are not judged have changed; `why`: key → state."""
     reasons = sorted(set(why.values()))
     counts = ", ".join(f"{list(why.values()).count(r)} {UNJUDGED[r]}" for r in reasons)
@@ -124,7 +126,7 @@ def unjudged(here: Lumisection, why: Mapping[str, str], expected: Predicted) -> 
     return finding_of(here, "insufficient", "", text, None, "none", len(why), "histograms", (table,))
 
 
-def state_of(here: Lumisection, bad: Mapping[str, BadHistogram], expected: Predicted) -> Finding:
+def state_of(here: JudgedLumisection, bad: Mapping[str, BadHistogram], expected: Predicted) -> Finding:
     """The state of the subsystem, with its tree of folders."""
     closing, minor = here.closing, here.closing.settings.minor
     paths = {key: HistogramKey.of(key).path for key in (*here.outcomes, *bad)}
@@ -166,7 +168,7 @@ def state_of(here: Lumisection, bad: Mapping[str, BadHistogram], expected: Predi
 
 
 def finding_of(
-    here: Lumisection,
+    here: JudgedLumisection,
     kind: str,
     key: str,
     text: str,
