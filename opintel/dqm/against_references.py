@@ -219,7 +219,8 @@ def _excess(storage: Storage, found: Comparison, sums: Floats, references: Float
     else:
         whole = references.sum(axis=0, dtype=np.float64)
         scale = expected.sum(axis=1) / np.where(whole[0].sum(axis=1) > 0, whole[0].sum(axis=1), np.inf)
-        enough = np.square(expected) >= COUNTED * sums[1]
+        with np.errstate(over="ignore"):
+            enough = np.square(expected) >= COUNTED * sums[1]
         variance = sums[1] + whole[1] * np.square(scale)[:, None]
     with np.errstate(divide="ignore", invalid="ignore"):
         off = np.where(enough, np.square(observed - expected) - variance, 0.0).sum(axis=1)

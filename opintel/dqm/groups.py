@@ -13,6 +13,9 @@ from opintel.dqm.elements import STORAGES, Storage
 from opintel.dqm.histograms import Histograms
 from opintel.dqm.histories import Floats, Ints
 
+LARGEST = 1e30
+"""Contents from here on are no contents: sums of them would leave single precision."""
+
 
 class HistogramGroup(NamedTuple):
     """Histograms of one window with equal axes and storage, at most one of a key."""
@@ -27,6 +30,9 @@ class HistogramGroup(NamedTuple):
     storage: Storage
     x: int
     cumulative: bool
+    category: list[str]
+    """Of each histogram, as in `HistogramRow`."""
+    pileup: NDArray[np.float64]
     entries: NDArray[np.float64]
     """As the source says."""
     sums: Floats
@@ -64,6 +70,8 @@ def groups_of(closing: WindowRows[Histograms], places: Ints, superseded: Ints) -
             storage,
             int(payload.x[at[0]]),
             bool(payload.cumulative[at[0]]),
+            [payload.category.values[c] for c in payload.category.code[at].tolist()],
+            payload.pileup[at].astype(np.float64),
             payload.entries[at],
             sums,
             sound,
@@ -76,13 +84,13 @@ def planes(storage: Storage, values: Floats, variances: Floats) -> tuple[Floats,
     Means become weighted means and weights: 1 / variance, 0 in bins that say nothing.
     """
     if storage == "count":
-        return values[None], np.asarray((np.isfinite(values) & (values >= 0)).all(axis=-1))
+        return values[None], np.asarray(((values >= 0) & (values < LARGEST)).all(axis=-1))
     if storage == "weighted":
-        sound = np.isfinite(values) & np.isfinite(variances) & (variances >= 0)
+        sound = (np.abs(values) < LARGEST) & (variances >= 0) & (variances < LARGEST)
         return np.stack([values, variances]), np.asarray(sound.all(axis=-1))
     with np.errstate(divide="ignore", invalid="ignore"):
-        weight = np.where(np.isfinite(values) & (variances > 0), 1.0 / variances, 0.0)
-    weight = np.where(np.isfinite(weight), weight, 0.0)
+        weight = np.where((np.abs(values) < LARGEST) & (variances > 0), 1.0 / variances, 0.0)
+        weight = np.where(weight * np.maximum(np.abs(values), 1.0) < LARGEST, weight, 0.0)
     sums = np.stack([np.where(weight > 0, weight * np.nan_to_num(values), 0.0), weight]).astype("<f4")
     return sums, np.asarray((weight > 0).any(axis=-1))
 
@@ -90,7 +98,7 @@ def planes(storage: Storage, values: Floats, variances: Floats) -> tuple[Floats,
 def entries_of(group: HistogramGroup, sums: Floats) -> NDArray[np.float64]:
     """(histograms,) entries; of weights, how many of one weight would say as much; of means, what the source says."""
     if group.storage == "mean":
-        return group.entries
+        return np.where(group.entries >= 0, group.entries, np.nan)
     total: NDArray[np.float64] = sums[0].sum(axis=-1, dtype=np.float64)
     if group.storage == "count":
         return total

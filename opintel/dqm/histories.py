@@ -4,13 +4,14 @@ entries, and the contents that a cumulative histogram had before.
 One array a matter, a row a histogram, so that a lumisection of 10^5 histograms costs a few passes over them. A row
 depends on the histogram's own lumisections only; where it lies in the arrays says nothing.
 
-A reference is a block of up to `block` lumisections of one run and class (run type, menu, pile-up), summed. The last
+A reference is a block of up to `block` lumisections of one run and class (run type, menu, beams), summed. The last
 `slots` of them are kept, and the block in progress behind them. Sums of two kinds are kept: of counts one plane; of
 weights a plane of sums and one of variances; of means a plane of weighted means and one of their weights, 1 / variance.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,9 @@ Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 RUNS = 2
 """Runs of a cumulative histogram whose last contents are kept: a late part of the one before is told from the next."""
+FIRST = 2
+"""Lumisections of a block as long as there are slots without a reference of its class: what follows the pile-up is
+known sooner from several short ones."""
 _GROWTH = 64
 
 
@@ -29,7 +33,9 @@ class BlockMarks(NamedTuple):
 
     run: NDArray[Any]
     category: NDArray[Any]
-    """Of run type, menu and pile-up, as a number that `DqmReducer` gives."""
+    """Of run type, menu and beams, as a number that `DqmReducer` gives."""
+    pileup: NDArray[Any]
+    """Mean over its lumisections; NaN unknown."""
     first: NDArray[Any]
     """Lumisection."""
     last: NDArray[Any]
@@ -112,7 +118,10 @@ class Histories:
         """
         here = self._marks
         other = (here.run[-1, rows] != marks.run) | (here.category[-1, rows] != marks.category)
-        self._finish(rows[(here.lumisections[-1, rows] > 0) & other])
+        ended = rows[(here.lumisections[-1, rows] > 0) & other]
+        short = here.lumisections[-1, ended] < min(FIRST, self.block)
+        here.lumisections[-1, ended[short]] = 0  # one lumisection of a class is no reference
+        self._finish(ended[~short])
         begun = here.lumisections[-1, rows] == 0
         for mark, value in zip(here, marks, strict=True):
             mark[-1, rows[begun]] = value[begun]
@@ -121,15 +130,20 @@ class Histories:
         if begun.any():
             self._sums[-1][:, rows[begun]] = sums[:, begun]
             sums = sums[:, going]
-        self._sums[-1][:, _span(more)] += sums
+        with np.errstate(over="ignore"):  # a reference that is not finite counts as not given
+            self._sums[-1][:, _span(more)] += sums
         here.last[-1, more] = marks.last[going]
+        have, come = here.lumisections[-1, more], marks.lumisections[going]
+        here.pileup[-1, more] = (have * here.pileup[-1, more] + come * marks.pileup[going]) / (have + come)
         for mark, value in (
             (here.lumisections, marks.lumisections),
             (here.seconds, marks.seconds),
             (here.entries, marks.entries),
         ):
             mark[-1, more] += value[going]
-        self._finish(rows[here.lumisections[-1, rows] >= self.block])
+        alike = (here.lumisections[:-1, rows] > 0) & (here.category[:-1, rows] == marks.category)
+        whole = np.where(alike.sum(axis=0) < self.slots, min(FIRST, self.block), self.block)
+        self._finish(rows[here.lumisections[-1, rows] >= whole])
 
     def _finish(self, rows: Ints) -> None:
         """Blocks in progress become references."""
@@ -141,6 +155,24 @@ class Histories:
             mark[slot, rows] = mark[-1, rows]
         self._marks.lumisections[-1, rows] = 0
         self._oldest[rows] = (slot + 1) % self.slots
+
+    def carry_over(self, key: str, other: Histories, places: Sequence[int]) -> None:
+        """Takes over the references that a histogram has in `other`, under other bins: `places` (size,) say where each
+        bin stood there; a reference's content of one that is new, −1, is NaN.
+        """
+        (at,), old = self.rows_of([key]), other.row[key]
+        if other._marks.lumisections[-1, old]:
+            other._finish(np.array([old]))
+        index = np.array(places)
+        self._sums[:, :, at] = np.where(index < 0, np.float32(np.nan), other._sums[:, :, old][..., index])
+        for mark, before in zip(self._marks, other._marks, strict=True):
+            mark[:, at] = before[:, old]
+        self._oldest[at], self.fresh[at] = other._oldest[old], other.fresh[old]
+        self.excess[at], self.learned[at] = other.excess[old], other.learned[old]
+
+    def whole(self, rows: Ints) -> Bools:
+        """(slots + 1, rows) whether a reference knows all bins."""
+        return ~np.asarray(np.isnan(self._sums[:, 0, rows]).any(axis=-1))
 
     def start_over(self, rows: Ints) -> None:
         """Forgets the references of these histograms."""
@@ -178,11 +210,12 @@ class Histories:
 
     # cumulative contents
 
-    def increments(self, rows: Ints, sums: Floats, run: Ints, lumisection: Ints) -> tuple[Floats, Ints]:
+    def increments(self, rows: Ints, sums: Floats, run: Ints, lumisection: Ints, sound: Bools) -> tuple[Floats, Ints]:
         """What was filled since the lumisection before of the same run, from cumulative contents (planes, rows, size):
         (the increments, the lumisections after which they were filled: 0 from the start of the run).
 
-        A histogram whose sum has fallen started over; one that comes after a later lumisection says nothing: NaN.
+        A histogram whose counts, variances or weights have fallen in sum started over; one that comes after a later
+        lumisection says nothing: NaN. Contents that are not `sound` (rows,) are not remembered.
         """
         if self._before is None:
             self._before = np.zeros((RUNS, self.planes, len(self._oldest), self.size), dtype="<f4")
@@ -190,14 +223,14 @@ class Histories:
         slot = np.where(known.any(axis=0), np.argmax(known, axis=0), self._before_next[rows])
         before = np.where(known.any(axis=0)[None, :, None], self._before[slot, :, rows].transpose(1, 0, 2), 0)
         after = np.where(known.any(axis=0), self._before_at[slot, 1, rows], 0).astype(np.int64)
-        total, earlier = (np.nansum(one[0], axis=-1, dtype=np.float64) for one in (sums, before))
+        total, earlier = (np.nansum(one[-1], axis=-1, dtype=np.float64) for one in (sums, before))
         back = after >= lumisection
         over = (total < earlier) & ~back
         before[:, over] = 0
         after[over] = 0
         found = sums - before
         found[:, back] = np.nan
-        kept = np.flatnonzero(~back)
+        kept = np.flatnonzero(~back & sound)
         at, into = rows[kept], slot[kept]
         self._before[into, :, at] = sums[:, kept].transpose(1, 0, 2)
         self._before_at[into, 0, at], self._before_at[into, 1, at] = run[kept], lumisection[kept]
@@ -255,11 +288,13 @@ class Histories:
         own = _marks(self.slots + 1, n)
         shapes = [
             *((mark.dtype, mark.shape) for mark in own),
-            *((a.dtype, (*a.shape[:-1], n)) for a in self._arrays()[7:]),
+            *((a.dtype, (*a.shape[:-1], n)) for a in self._arrays()[len(own) :]),
         ]
         read = [np.frombuffer(a, d).reshape(s).copy() for a, (d, s) in zip(arrays, shapes, strict=True)]
-        self._marks = BlockMarks(*read[:7])
-        self._oldest, self.excess, self.learned, self.fresh, self._waited, self._before_at, self._before_next = read[7:]
+        self._marks = BlockMarks(*read[: len(own)])
+        self._oldest, self.excess, self.learned, self.fresh, self._waited, self._before_at, self._before_next = read[
+            len(own) :
+        ]
         self._sums = np.frombuffer(sums, "<f4").reshape(self.slots + 1, self.planes, n, self.size).copy()
         self._waiting = np.frombuffer(waiting, "<f4").reshape(self.planes, n, self.size).copy() if waiting else None
         self._before = np.frombuffer(before, "<f4").reshape(RUNS, self.planes, n, self.size).copy() if before else None
@@ -274,4 +309,5 @@ def _span(rows: Ints) -> Ints | slice:
 
 def _marks(slots: int, rows: int) -> BlockMarks:
     ints = [np.zeros((slots, rows), dtype="<i4") for _ in range(5)]
-    return BlockMarks(*ints, *[np.zeros((slots, rows), dtype="<f8") for _ in range(2)])
+    floats = [np.zeros((slots, rows), dtype="<f8") for _ in range(3)]
+    return BlockMarks(ints[0], ints[1], floats[0], *ints[2:], *floats[1:])

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from opintel.detector import Controls
 from opintel.dqm.histories import Floats, Ints
+from opintel.dqm.reference_controls import NOTHING_SAID, reference_controls
 
 HELD = 2
 
@@ -56,10 +57,10 @@ class PublishedSets:
     def in_force(self, keys: Sequence[str], axes: str, storage: str, controls: Controls) -> Pinned:
         """What controls pin for these histograms; one whose bins are others is not taken."""
         found: dict[int, Floats] = {}
-        for n, key in enumerate(keys) if self._held else ():
-            held = self._held.get(key)
-            value = controls.value("reference", key.partition("|")[0], {}) if held else {}
-            one = held.get(value.get("set", "")) if held else None
+        said = reference_controls(controls) if self._held else {}
+        for n, key in enumerate(keys) if said else ():
+            held = self._held.get(key, {})
+            one = held.get(said.get(key.partition("|")[0], NOTHING_SAID).set)
             if one is not None and one[:2] == (axes, storage):
                 found[n] = one[2]
         there = np.zeros(len(keys), dtype=bool)

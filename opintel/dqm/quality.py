@@ -20,6 +20,7 @@ from opintel.dqm.histograms import HistogramKey, Listing
 from opintel.dqm.occupancy import LuminosityMemory, Predicted, log10_sparse, predicted
 from opintel.dqm.records import HistogramOutcome, ManifestListed, ReferencePublished
 from opintel.dqm.reducer import FEWEST, TEST
+from opintel.dqm.reference_controls import NOTHING_SAID, reference_controls
 from opintel.dqm.status import flagged, folder_of, is_minor, status_of
 from opintel.evidence import Evidence, Table, capped
 from opintel.finding import NS, Basis, Effect, Finding, Severity, digest, finding_id
@@ -31,6 +32,9 @@ MANY = 10
 PLACE = "Lumisection"
 """Title of the table in every finding that says where it belongs."""
 SET_KEPT = 2
+RUNS_KEPT = 2
+DATASETS = 100
+"""Whose last paths are kept."""
 
 
 class DqmJudgeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -94,8 +98,8 @@ class DqmJudge(Judge):
         self._sets: dict[str, dict[str, int]] = {}
         """Set of references → key → checksum, in order of publication."""
         self._luminosity = LuminosityMemory()
-        self._insufficient: list[str] = []
-        """Reasons why histograms were not judged, when that was last said."""
+        self._insufficient: dict[int, list[str]] = {}
+        """Run → reasons why histograms were not judged, when that was last said; of the last runs."""
         self._judged_so_far = 0
         """Lumisections."""
         self._strange: dict[str, int] = {}
@@ -132,6 +136,8 @@ class DqmJudge(Judge):
     def _judged(self, here: _Lumisection, held: set[str]) -> list[Finding]:
         settings = here.closing.settings
         expected = self._expected(here)
+        if expected.scale is None and expected.why in NO_DATA:
+            here = here._replace(outcomes=_not_judged(here.outcomes))
         bad: dict[str, _Bad] = {}
         found: list[Finding] = []
         tested: dict[str, float] = {}
@@ -139,13 +145,14 @@ class DqmJudge(Judge):
             if one.log10_p is not None:
                 tested[key] = one.log10_p
         for key in flagged(tested, settings.fdr):
-            bad[key] = _Bad(here.outcomes[key].kind, tested[key])
-        strange = sorted((p, key) for key, p in tested.items() if p <= settings.emit)
+            bad[key] = _Bad(here.outcomes[key].kind or "changed", tested[key])
+        empty, silent = self._empty(here, expected)
+        dead = {key for key, *_ in empty}  # what waited and was judged now may be empty now: one finding
+        strange = sorted((p, key) for key, p in tested.items() if p <= settings.emit and key not in dead)
         for p, key in strange[: settings.max_findings]:
             found.append(self._contents(here, key, here.outcomes[key], p))
         self._remember([key for _, key in strange])
 
-        empty, silent = self._empty(here, expected)
         bad |= {key: _Bad("dead", p) for key, p, _ in empty}
         found += self._dead(here, empty, expected)
         missing = [key for key in self._missing(here) if key not in held]
@@ -164,9 +171,9 @@ class DqmJudge(Judge):
         listings = list(here.listings.values())
         reason = ""
         if any(listing.stable_beams is False for listing in listings):
-            reason = "no stable beams"
+            reason = NO_DATA[0]
         elif any(listing.high_voltage is False for listing in listings):
-            reason = "the high voltage is off"
+            reason = NO_DATA[1]
         rates = [one.luminosity / seconds for one in listings if one.luminosity is not None]
         share = self._luminosity.share(rates[0]) if rates else None
         entries = np.array([one.entries for one in known if one.usual >= FEWEST], dtype=np.float64)  # type: ignore[operator]
@@ -204,7 +211,10 @@ class DqmJudge(Judge):
             if paths is None and listing.histograms is not None:
                 paths = self._seen.get(dataset, []) if len(have) < listing.histograms else []
                 if len(have) >= listing.histograms:
+                    self._seen.pop(dataset, None)
                     self._seen[dataset] = sorted(have)
+                    for old in list(self._seen)[:-DATASETS]:
+                        del self._seen[old]
             found += [HistogramKey(here.closing.scope, dataset, path).text for path in paths or () if path not in have]
         return found
 
@@ -213,9 +223,10 @@ class DqmJudge(Judge):
     def _contents(self, here: _Lumisection, key: str, one: HistogramOutcome, p: float) -> Finding:
         together = f", with those since {one.since}" if one.since < here.number else ""
         place = f" {one.place}" if one.place else ""
-        text = f"{HistogramKey.of(key).path} is {WORDS[one.kind]}{place}{together}"
+        kind = one.kind or "changed"  # where stage 1 explains less than is emitted here
+        text = f"{HistogramKey.of(key).path} is {WORDS[kind]}{place}{together}"
         basis: Basis = "exact" if one.exact else "extrapolated"
-        finding = self._finding(here, one.kind, key, text, p, basis, one.effect, "standard deviations", one.evidence)
+        finding = self._finding(here, kind, key, text, p, basis, one.effect, "standard deviations", one.evidence)
         again = p <= here.closing.settings.at_once or key in self._strange
         return finding if again else msgspec.structs.replace(finding, severity="info")
 
@@ -261,13 +272,18 @@ class DqmJudge(Judge):
             yield self._finding(here, "tripped", "", text, None, "none", 1, "subsystems")
 
     def _unjudged(self, here: _Lumisection, silent: Sequence[str], expected: Predicted) -> Iterable[Finding]:
-        """One finding when the reasons why histograms are not judged change."""
+        """One finding when the reasons why histograms are not judged change, from the run before or within the run."""
         why = dict.fromkeys(silent, "empty")
         why |= {key: one.state for key, one in here.outcomes.items() if one.state in UNJUDGED and one.state != "empty"}
         reasons = sorted(set(why.values()))
-        if reasons == self._insufficient:
+        before = self._insufficient.pop(here.run, None)
+        if before is None:
+            before = next(reversed(self._insufficient.values()), [])
+        self._insufficient[here.run] = reasons
+        for old in list(self._insufficient)[:-RUNS_KEPT]:
+            del self._insufficient[old]
+        if reasons == before:
             return
-        self._insufficient = reasons
         counts = ", ".join(f"{list(why.values()).count(r)} {UNJUDGED[r]}" for r in reasons)
         text = f"{len(why)} of {len(here.outcomes)} histograms cannot be judged: {counts}"
         if not reasons:
@@ -286,8 +302,6 @@ class DqmJudge(Judge):
         paths = {key: HistogramKey.of(key).path for key in (*here.outcomes, *bad)}
         judged = sum(one.state == "judged" for one in here.outcomes.values())
         status = status_of(judged, [paths[key] for key in bad], minor)
-        if not bad and expected.scale is None and expected.why == "the high voltage is off":
-            status = "insufficient"
         rows: list[list[str | float | int | None]] = [
             [paths[key], one.kind, one.log10_p, "no" if is_minor(paths[key], minor) else "yes"]
             for key, one in sorted(bad.items(), key=lambda item: (item[1].log10_p or -1e9, item[0]))[: 4 * LISTED]
@@ -371,11 +385,11 @@ class DqmJudge(Judge):
         self, closing: Closing, outcomes: Mapping[str, HistogramOutcome]
     ) -> Mapping[str, HistogramOutcome]:
         """The outcomes; where the set of references that is pinned has not come whole, nothing was judged."""
-        pinned = closing.controls.value("reference", closing.scope, {})
-        if not pinned.get("set"):
+        pinned = reference_controls(closing.controls).get(closing.scope, NOTHING_SAID)
+        if not pinned.set:
             return outcomes
-        have = self._sets.get(pinned["set"], {})
-        if len(have) == pinned.get("n") and set_hash(have.items()) == pinned.get("hash"):
+        have = self._sets.get(pinned.set, {})
+        if len(have) == pinned.n and set_hash(have.items()) == pinned.hash:
             return outcomes
         return {
             key: msgspec.structs.replace(one, state="alone", log10_p=None) if one.state == "judged" else one
@@ -386,7 +400,8 @@ class DqmJudge(Judge):
         """Plain values."""
         sets = [[name, sorted(have.items())] for name, have in self._sets.items()]
         strange = [self._judged_so_far, sorted(self._strange.items())]
-        return [sets, self._luminosity.state(), list(self._insufficient), sorted(self._seen.items()), strange]
+        unjudged = [[run, list(reasons)] for run, reasons in self._insufficient.items()]
+        return [sets, self._luminosity.state(), unjudged, list(self._seen.items()), strange]
 
     def restore(self, state: Any) -> None:
         """The inverse of `state`."""
@@ -394,7 +409,7 @@ class DqmJudge(Judge):
         self._strange = dict(strange)
         self._sets = {name: dict(have) for name, have in sets}
         self._luminosity = LuminosityMemory(luminosity)
-        self._insufficient = list(insufficient)
+        self._insufficient = {run: list(reasons) for run, reasons in insufficient}
         self._seen = {dataset: list(paths) for dataset, paths in seen}
 
 
@@ -408,13 +423,24 @@ WORDS = {
     "changed": "not as its references",
 }
 """Kind of finding → what a histogram is."""
+NO_DATA = ("no stable beams", "the high voltage is off")
+"""Why nothing can be expected of a lumisection."""
 UNJUDGED = {
+    "conditions": "taken without stable beams or high voltage",
     "empty": "empty",
     "alone": "without references",
     "axes": "with new bins",
     "content": "with contents that are no counts",
 }
 """State of an outcome → the reason in words."""
+
+
+def _not_judged(outcomes: Mapping[str, HistogramOutcome]) -> dict[str, HistogramOutcome]:
+    """The same where conditions are such that nothing follows from what was judged."""
+    return {
+        key: msgspec.structs.replace(one, state="conditions", log10_p=None) if one.state == "judged" else one
+        for key, one in outcomes.items()
+    }
 
 
 def set_hash(checksums: Iterable[tuple[str, int]]) -> str:

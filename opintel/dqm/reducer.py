@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import compress, groupby
 from typing import Annotated, Any
 
@@ -23,13 +23,18 @@ from opintel.dqm.elements import STORAGES
 from opintel.dqm.groups import HistogramGroup, entries_of, groups_of, planes
 from opintel.dqm.histograms import HISTOGRAM, MANIFEST, REFERENCE, Histograms, Listing
 from opintel.dqm.histories import BlockMarks, Floats, Histories, Ints
+from opintel.dqm.labels import References, known_alone, labelled, places_by_label, whole_or_all
 from opintel.dqm.outcomes import Lot, outcomes
+from opintel.dqm.pileup import at_pileup
 from opintel.dqm.published import PublishedSets
 from opintel.dqm.records import DqmRecord, HistogramOutcome, ManifestListed, ReferencePublished, run_key
+from opintel.dqm.reference_controls import reference_controls, run_class
 from opintel.finding import NS
+from opintel.rows import Batch
 
-SLOTS, BLOCK = 4, 10
-"""References that are kept, and lumisections of each: with the block in progress up to 50 lumisections, 20 minutes."""
+SLOTS, BLOCK = 4, 4
+"""References that are kept, and lumisections of each: with the block in progress up to 20 lumisections, 8 minutes at
+CMS. Longer ones know more and are further behind what drifts."""
 FEWEST = 20
 """Entries below which nothing is judged."""
 MEMORY = 30
@@ -55,6 +60,8 @@ class DqmReducerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """A histogram with fewer waits for the next lumisections of its run …"""
     patience: Count = 10
     """… but no longer than so many, if it has 20 by then."""
+    pileup: Annotated[float, msgspec.Meta(ge=0, le=10)] = 0.15
+    """References are those whose pile-up differs by at most this share, where it is known."""
     floor: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.02
     """Relative systematic error of a bin, as long as it has not been learned from the histogram itself."""
 
@@ -90,7 +97,7 @@ class DqmReducer(Reducer[Histograms]):
         newest, kinds = order[ends], kind[ends]
         said: list[Record[DqmRecord]] = []
         tested: dict[str, dict[str, int]] = {}
-        for at in order[kind == REFERENCE].tolist():
+        for at in _latest_references(rows, order[kind == REFERENCE]):
             said.append(self._reference(closing, at))
         for n in np.flatnonzero(kinds == MANIFEST).tolist():
             said.append(self._manifest(closing, order[ends[n] - superseded[n] : ends[n] + 1]))
@@ -142,7 +149,7 @@ class DqmReducer(Reducer[Histograms]):
         self._start_over(past, rows, group.keys, controls)
         sums, first, sound = group.sums, group.lumisection, group.sound
         if group.cumulative:
-            sums, after = past.increments(rows, sums, group.run, group.lumisection)
+            sums, after = past.increments(rows, sums, group.run, group.lumisection, sound)
             sound = sound & np.isfinite(sums[0]).all(axis=-1)
             sound &= (group.storage != "count") | (sums[0] >= 0).all(axis=-1)
             first = after + 1
@@ -161,10 +168,13 @@ class DqmReducer(Reducer[Histograms]):
             ready[thin] = enough
             past.waited(rows[thin[enough]])
 
-        category = _categories(group.run, controls)
+        category = _categories(group, controls)
         references = past.marks(rows)
         usable = (references.lumisections > 0) & (references.category == category)
+        usable &= ~(np.abs(references.pileup - group.pileup) > settings.pileup * group.pileup)
         usable &= ~_banned(group.keys, references.run, controls)
+        if labelled(group.axes):
+            usable = whole_or_all(usable, past.whole(rows), references.lumisections, settings.least)
         lumisections = (references.lumisections * usable).sum(axis=0)
         usual = (references.entries * usable).sum(axis=0) / np.maximum((references.seconds * usable).sum(axis=0), 1e-9)
         pinned = self._published.in_force(group.keys, group.axes, group.storage, controls)
@@ -173,12 +183,23 @@ class DqmReducer(Reducer[Histograms]):
         floor = np.where(learned, np.sqrt(np.maximum(past.excess[rows], 0.0)), settings.floor)
 
         def held(some: Ints) -> Floats:
-            return pinned.over(past.references(rows[judged[some]], usable[:, judged[some]]), judged[some])
+            """The references (slots + 1, planes, some, size) of some of those that are judged."""
+            at = judged[some]
+            found = past.references(rows[at], usable[:, at])
+            if group.storage == "count":
+                moved_on = at_pileup(found[:, 0], references.pileup[:, at], group.pileup[at])
+                found = found.copy() if len(moved_on.chosen) else found
+                found[:, 0, moved_on.chosen] = 0
+                found[0, 0, moved_on.chosen] = moved_on.contents
+            return pinned.over(found, at)
 
-        paths = [group.keys[n].split("|", 2)[2] for n in judged.tolist()]
-        asked = ToCompare(paths, group.axes, group.storage, group.x, _some(sums, judged), held, floor[judged])
+        paths, theirs = [group.keys[n].split("|", 2)[2] for n in judged.tolist()], _some(sums, judged)
+        references_of: References = held
+        if labelled(group.axes):
+            theirs, references_of = known_alone(theirs, held)
+        asked = ToCompare(paths, group.axes, group.storage, group.x, theirs, references_of, floor[judged])
         many, whole = spans.astype(np.int64), np.where(np.isfinite(total), total, 0.0)
-        marks = BlockMarks(group.run, category, first, group.lumisection, many, spans * seconds, whole)
+        marks = BlockMarks(group.run, category, group.pileup, first, group.lumisection, many, spans * seconds, whole)
         usual = np.where(lumisections > 0, usual, np.nan)
         return Lot(group, past, rows, moved, sums, first, entries, sound, ready, usual, floor, judged, asked, marks)
 
@@ -204,31 +225,39 @@ class DqmReducer(Reducer[Histograms]):
             if before == form:
                 continue
             if before is not None:
-                self.drop(key)
+                places = places_by_label(before[0], group.axes) if before[1] == group.storage else None
+                if places is not None:
+                    past.carry_over(key, self._histories[before], places)
+                self._forget(key)
                 moved[n] = True
             self._where[key] = form
         return past, past.rows_of(group.keys), moved
 
     def _start_over(self, past: Histories, rows: Ints, keys: Sequence[str], controls: Controls) -> None:
         """References that an operator declared old are forgotten: once for each version of the control."""
-        if not controls.of_kind("reference"):
+        fresh = {subject for subject, said in reference_controls(controls).items() if said.fresh}
+        if not fresh:
             return
-        versions = {subject: version for _, subject, version in controls.versions(["reference"])}
+        versions = {subject: version for _, subject, version in controls.versions(["reference"]) if subject in fresh}
         for row, key in zip(rows.tolist(), keys, strict=True):
             for subject in (key, self.scope(key)):
                 version = versions.get(subject, 0)
-                if version > past.fresh[row] and controls.value("reference", subject, {}).get("fresh"):
+                if version > past.fresh[row]:
                     past.start_over(np.array([row]))
                     past.fresh[row] = version
 
     def drop(self, key: str) -> None:
         """Forgets a histogram and its references."""
+        self._forget(key)
+        self._published.drop(key)
+
+    def _forget(self, key: str) -> None:
+        """Its references that roll; those that were published may be of its new bins."""
         form = self._where.pop(key, None)
         if form is not None:
             self._histories[form].drop(key)
             if not len(self._histories[form]):
                 del self._histories[form]
-        self._published.drop(key)
 
     def state(self) -> Any:
         """Plain data: the histories as they are, in order of their bins, and the published references."""
@@ -252,23 +281,33 @@ def _some(sums: Floats, rows: Ints) -> Floats:
     return sums if len(rows) == sums.shape[1] else sums[:, rows]
 
 
-def _categories(run: Ints, controls: Controls) -> Ints:
-    """(histograms,) the class of each run, by what the control `run` says of it: references are those of one class."""
-    named = {}
-    for one in set(run.tolist()):
-        value: Mapping[str, Any] = controls.value("run", str(one), {})
-        about = "|".join(str(value.get(name, "")) for name in ("run_type", "menu", "pileup"))
-        named[one] = zlib.crc32(about.encode()) & 0x7FFFFFFF if value else 0
-    return np.fromiter((named[one] for one in run.tolist()), np.int64, len(run))
+def _latest_references(rows: Batch[Histograms], places: Ints) -> list[int]:
+    """Of published references, in order of key and revision, the last of each key and set."""
+    about = rows.payload.about
+    last = {(int(rows.key.code[at]), about.values[about.code[at]]): at for at in places.tolist()}
+    return list(last.values())
+
+
+def _categories(group: HistogramGroup, controls: Controls) -> Ints:
+    """(histograms,) the class of each: what it was taken under, and what the control `run` says of its run. References
+    are those of one class; 0 where nothing is known.
+    """
+    known: dict[tuple[str, int], int] = {}
+    found = []
+    for about in zip(group.category, group.run.tolist(), strict=True):
+        if about not in known:
+            known[about] = run_class(controls, about[1], about[0])
+        found.append(known[about])
+    return np.array(found, dtype=np.int64)
 
 
 def _banned(keys: Sequence[str], run: Ints, controls: Controls) -> NDArray[np.bool_]:
     """(slots, histograms) which runs their subsystem's control `reference` bans as references."""
     found = np.zeros(run.shape, dtype=bool)
-    for scope, value in controls.of_kind("reference").items():
-        if isinstance(value, dict) and value.get("ban"):
+    for scope, said in reference_controls(controls).items():
+        if said.ban:
             here = np.fromiter((key.partition("|")[0] == scope for key in keys), np.bool_, len(keys))
-            found |= here & np.isin(run, [int(one) for one in value["ban"]])
+            found |= here & np.isin(run, said.ban)
     return found
 
 

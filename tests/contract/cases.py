@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+from opintel.dqm.pipeline import PIPELINE as DQM
+from opintel.dqm.wire import DqmWire
 from opintel.finding import NS
 from opintel.fts.arrow import packed
 from opintel.fts.pipeline import PIPELINE as FTS
@@ -19,6 +21,7 @@ from opintel.streams.stream import Stream
 
 from .harness import Case
 from .histograms import HISTOGRAM_STREAM, HISTOGRAMS, HistogramWire, histogram_controls, histogram_messages
+from .lumisections import DQM_STREAM, dqm_controls, dqm_messages
 from .samples import LEVEL, NEW_TAPS, SAMPLE_STREAM, SAMPLES, SampleWire, sample_controls, sample_messages
 from .toy import COLUMN_TOY, TOY, ColumnWire, ToyWire
 
@@ -110,12 +113,14 @@ HISTOGRAM_CASE = Case(
     "histograms", HISTOGRAM_STREAM, HISTOGRAMS, HistogramWire(), histogram_messages, histogram_controls
 )
 SAMPLE_CASE = Case("samples", SAMPLE_STREAM, SAMPLES, SampleWire(), sample_messages, sample_controls, (NEW_TAPS, LEVEL))
+DQM_CASE = Case("dqm", DQM_STREAM, DQM, DqmWire(), dqm_messages, dqm_controls)
 CASES = [
     TOY_CASE,
     FAILING,
     Case("toy-columns", TOY_STREAM, COLUMN_TOY, ColumnWire(), lambda: toy_messages(seed=2, bad=True)),
     HISTOGRAM_CASE,
     SAMPLE_CASE,
+    DQM_CASE,
     Case("health", HEALTH_STREAM, HEALTH, HealthWire(), health_messages),
     Case("fts", Stream("fts", "fts.transfers"), FTS, FtsWire(), fts_messages),
     Case("fts-batched", Stream("fts", "fts.transfers"), FTS, FtsWire(), batched_messages),

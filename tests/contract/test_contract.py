@@ -71,7 +71,7 @@ def test_any_split_into_batches(case: Case, reference: Outcome, make_log: MakeLo
     assert play(case, tmp_path, make_log=make_log, batch=batch) == reference
 
 
-@plays("seed", sqlite=[0], toys=[1, 2, 3], kafka=[4], on_kafka=[*ON_KAFKA, "fts"])
+@plays("seed", sqlite=[0], toys=[1, 2, 3], kafka=[4], on_kafka=[*ON_KAFKA, "fts", "dqm"])
 def test_restore_anywhere(case: Case, reference: Outcome, make_log: MakeLog, seed: int, tmp_path: Path) -> None:
     assert play(case, tmp_path, make_log=make_log, restarts=random.Random(seed)) == reference
 

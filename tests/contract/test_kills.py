@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from forked import exit_code
 
-from .cases import FAILING, HISTOGRAM_CASE
+from .cases import DQM_CASE, FAILING, HISTOGRAM_CASE
 from .harness import LOGS, Case, Outcome, drain, feed, outcome, play, workers
 from .killed import STEPS, main
 
@@ -47,6 +47,14 @@ def test_sigkill_between_every_two_steps(step: str, arrays_undisturbed: Outcome,
     assert codes == [-signal.SIGKILL] * 3
     assert child(tmp_path, 0, case=HISTOGRAM_CASE) == 0
     assert result(tmp_path, HISTOGRAM_CASE) == arrays_undisturbed
+
+
+def test_a_story_of_histograms_killed_at_each_step_in_turn(tmp_path: Path) -> None:
+    steps = [f"{when}:{step}" for step in STEPS for when in ("before", "after")]
+    codes = [child(tmp_path, count, step, DQM_CASE) for count, step in enumerate(steps, 2)]
+    assert codes.count(-signal.SIGKILL) == len(steps)
+    assert child(tmp_path, 0, case=DQM_CASE) == 0
+    assert result(tmp_path, DQM_CASE) == play(DQM_CASE, tmp_path / "undisturbed")
 
 
 def random_kills(folder: Path, seed: int, kills: int) -> int:
