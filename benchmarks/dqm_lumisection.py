@@ -4,7 +4,7 @@ python benchmarks/dqm_lumisection.py [--share 1.0] [--mean 20] [--repeat 3]
 python benchmarks/dqm_lumisection.py --shift [--histograms 300] [--hours 8]
 
 The first: 10^5 TH1 x 100 and 10^3 TH2 x 100 x 100 of 20 subsystems (or a share of them), `--mean` entries a bin, with
-full references (four blocks of ten lumisections and one in progress). Printed: CPU-s by part, the most memory, the size
+full references (four blocks of lumisections and one in progress). Printed: CPU-s by part, the most memory, the size
 of the state, and the seconds that it takes to be restored. The log between the stages is not in it: see `arrays.py`.
 
 The second: the simulated detector without a fault (luminosity decay, pile-up that moves shapes, runs that differ), both
@@ -68,13 +68,12 @@ class TwoStages:
         self.wire, self.reducer = DqmWire(), DqmReducer()
         self.judges: dict[str, DqmJudge] = {}
 
-    def close(self, bodies: Sequence[bytes], clock: Clock, controls: Controls | None = None) -> list[Finding]:
+    def close(self, bodies: Sequence[bytes], clock: Clock) -> list[Finding]:
         """The findings of a lumisection."""
-        controls = controls or Controls()
         decoded = clock.of("decode", lambda: [self.wire.decode([Message(body)]).rows for body in bodies])
         rows = clock.of("sort", lambda: Batch.joined(decoded).by_key())
         window = Window(int(rows.time[0]), int(ends(rows)[0]))
-        closing = WindowRows(window, rows, rows.cut(0, 0), controls, DqmReducerSettings(), {})
+        closing = WindowRows(window, rows, rows.cut(0, 0), Controls(), DqmReducerSettings(), {})
         reduced = clock.of("stage 1", lambda: self.reducer.close(closing))
         scopes: dict[str, list[Any]] = {}
         for record in sorted(reduced.records, key=lambda one: (one.kind, one.key)):
@@ -82,7 +81,7 @@ class TwoStages:
         found: list[Finding] = []
         for scope, records in scopes.items():
             judge, tested = self.judges.setdefault(scope, DqmJudge()), reduced.tested.get(scope, {})
-            about = Closing(window, scope, records, controls, DqmJudgeSettings(), "m", True, tested=tested)
+            about = Closing(window, scope, records, Controls(), DqmJudgeSettings(), "m", True, tested=tested)
             found += clock.of("stage 2", partial(judge.judge, about))
         return found
 
@@ -110,10 +109,9 @@ def remember(reducer: DqmReducer, mean: float, rng: np.random.Generator) -> None
         for n in range(SLOTS + 1):
             many = BLOCK if n < SLOTS else BLOCK // 2
             ones = np.ones(len(rows), dtype=np.int64)
-            entries = many * mean * past.size * ones
-            marks = BlockMarks(
-                ones, 0 * ones, n * BLOCK * ones, n * BLOCK + many * ones, many * ones, many * 23.31 * ones, entries
-            )
+            entries, unknown = many * mean * past.size * ones, np.full(len(rows), np.nan)
+            first, last = n * BLOCK * ones, n * BLOCK + many * ones
+            marks = BlockMarks(ones, 0 * ones, unknown, first, last, many * ones, many * 23.31 * ones, entries)
             past.learn(rows, rng.poisson(many * mean, (1, len(rows), past.size)).astype("<f4"), marks)
 
 
@@ -150,8 +148,6 @@ def shift(histograms: int, hours: float, seed: int) -> None:
     """Prints the warnings and alarms of a shift without a fault."""
     stages, alerts, findings, many, judged = TwoStages(), load_site(SITE).alerts, Counter[str](), 0, 0
     simulator = DqmSimulator(seed=seed, hours=hours, faults=(), histograms=histograms)
-    menus = {one.run: one.menu for one in simulator.lumisections}
-    controls = Controls({("run", str(run)): (1, {"menu": f"v{menu}"}) for run, menu in menus.items()})
     rules = alerts.lifecycle.rules("dqm")
     states: dict[str, tuple[AlertState, str]] = {}
     spent, parts = Clock(), sorted(simulator.messages())
@@ -159,7 +155,7 @@ def shift(histograms: int, hours: float, seed: int) -> None:
     of = ends(heads.rows)[np.searchsorted(heads.message, np.arange(len(parts)))]
     for end in np.unique(of).tolist():
         bodies = [body for (_, body), its in zip(parts, of.tolist(), strict=True) if its == end]
-        found = stages.close(bodies, spent, controls)
+        found = stages.close(bodies, spent)
         many += 1
         findings.update(one.kind for one in found if one.severity != "info")
         told: dict[str, Signal] = {}

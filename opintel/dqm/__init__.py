@@ -11,9 +11,9 @@ conditions.
 * `comparing`, `means`: histograms and profiles against references, one calibrated p each; stand on `bin_tables`,
   `combined_references`, `judged`, `statistics`, `windows` and `verdicts`, answer a `comparison` with its `regions`
 * `pipeline`: the two stages: `reducer` on `histories` (references that roll; `labels`: from bin to bin; `pileup`: as
-  they would be now), `published` (references that were pinned), `reference_controls` (what operators say), `groups` and
-  `against_references`; `quality` on `occupancy` (is an empty one dead) and `status`, in the words of `quality_findings`;
-  both draw with `pictures`
+  they would be now), `published` (references that were pinned), `reference_controls` (what operators say), `groups`,
+  `against_references` (most get a `quick_look` only) and `outcomes`; `quality` on `occupancy` (is an empty one dead)
+  and `status`, its words in `quality_findings`; both draw with `pictures`
 * `certify`: golden and defect JSON; `advice`: what a shifter reads beside a kind of finding
 * `aligned`, `element_comparison`: two monitor elements side by side, what `opintel dqm compare` prints
 * `simulate`: a detector with faults whose truth is known: `detector_model` says what is usual, `beam` when data are

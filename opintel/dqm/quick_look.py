@@ -172,23 +172,24 @@ def _windows_within(bins: _Bins, filled: Floats, room: Floats, share: Floats, ab
     bins = _Bins(*aligned(filled, bins, shape))
     if len(shape) == 1:  # bins first: windows are few a row
         bins = _Bins(*(np.ascontiguousarray(part.T) for part in bins))
-    have = 1
+    gathered, form, have = bins, shape, tuple(1 for _ in shape)
     for size in sizes:
-        if len(shape) == 1:
-            (width,) = size
-            bins = wide = _Bins(*(_stacked(part, width // have) for part in bins))
-            have = width
-        else:
+        if any(n % m for n, m in zip(size, have, strict=True)):  # rows and columns of a map
             wide = _Bins(*(summed(part, shape, size) for part in bins))
+        else:  # the wider ones of the less wide
+            step = tuple(n // m for n, m in zip(size, have, strict=True))
+            sums = _stacked if len(shape) == 1 else summed
+            gathered = wide = _Bins(*(sums(part, form, step) for part in gathered))
+            form, have = tuple(-(-bins_there // n) for bins_there, n in zip(form, step, strict=True)), size
         many = np.maximum(np.ceil(able / np.prod(size)), 2.0) * len(sizes)
         factor = wide.spread / np.maximum(wide.plain, _TINY)
         calm &= _within(wide, factor, room, share, _normal(WINDOW, many), axis=len(shape) - 1)
     return calm
 
 
-def _stacked(x: Floats, width: int) -> Floats:
-    """(windows, n) sums over so many bins of x (bins, n)."""
-    return summed(x[None], x.shape, (width, 1)).reshape(-1, x.shape[1])
+def _stacked(x: Floats, shape: Shape, size: Shape) -> Floats:
+    """As `summed`, of x (bins, n): bins first."""
+    return summed(x[None], (*shape, x.shape[1]), (*size, 1)).reshape(-1, x.shape[1])
 
 
 def _excess(contents: Floats, off: Floats, share: Floats, ratio: Floats) -> Floats:

@@ -26,10 +26,11 @@ class HistogramOutcome(msgspec.Struct, array_like=True, frozen=True, tag="outcom
     since: int
     """First of the lumisections that were judged together."""
     log10_p: float | None = None
+    """0 where a quick look calls it calm: p is above 1e-3, and nothing more is known."""
     exact: bool = False
     """Whether the null knows counting statistics alone, and no systematic error that was learned."""
     effect: float = 0.0
-    """The largest pull, with its sign."""
+    """The largest pull, with its sign; 0 where a quick look calls it calm."""
     kind: str = ""
     """Of what stands out: dead, hot, noisy, low, high (of means), shifted, changed."""
     place: str = ""

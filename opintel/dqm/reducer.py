@@ -186,8 +186,9 @@ class DqmReducer(Reducer[Histograms]):
             """The references (slots + 1, planes, some, size) of some of those that are judged."""
             at = judged[some]
             found = past.references(rows[at], usable[:, at])
-            if group.storage == "count":
+            if group.storage == "count" and np.isfinite(group.pileup[at]).any():
                 moved_on = at_pileup(found[:, 0], references.pileup[:, at], group.pileup[at])
+                found = found.copy() if len(moved_on.chosen) else found
                 found[:, 0, moved_on.chosen] = 0
                 found[0, 0, moved_on.chosen] = moved_on.contents
             return pinned.over(found, at)
