@@ -29,7 +29,6 @@ from opintel.dqm.heads import Head
 from opintel.dqm.histories import BlockMarks
 from opintel.dqm.quality import DqmJudge, DqmJudgeSettings
 from opintel.dqm.reducer import BLOCK, SLOTS, DqmReducer, DqmReducerSettings
-from opintel.dqm.simulate import DqmSimulator
 from opintel.dqm.wire import DqmWire, ends
 from opintel.finding import Finding, Window
 from opintel.rows import Batch
@@ -102,7 +101,9 @@ def remember(reducer: DqmReducer, mean: float, rng: np.random.Generator) -> None
             many = BLOCK if n < SLOTS else BLOCK // 2
             ones = np.ones(len(rows), dtype=np.int64)
             entries = many * mean * past.size * ones
-            marks = BlockMarks(ones, 0 * ones, n * BLOCK * ones, n * BLOCK + many * ones, many * ones, many * 23.31 * ones, entries)
+            marks = BlockMarks(
+                ones, 0 * ones, n * BLOCK * ones, n * BLOCK + many * ones, many * ones, many * 23.31 * ones, entries
+            )
             past.learn(rows, rng.poisson(many * mean, (1, len(rows), past.size)).astype("<f4"), marks)
 
 
@@ -119,7 +120,9 @@ def cost(share: float, mean: float, repeat: int) -> None:
         found = stages.close(bodies, clock)
         spent.append(clock.spent)
     many = round(5050 * share) * SUBSYSTEMS
-    print(f"{many} histograms, {sum(map(len, bodies)) / 1e6:.1f} MB, {mean:g} entries a bin; CPU-s a lumisection, least of {repeat}")
+    print(
+        f"{many} histograms, {sum(map(len, bodies)) / 1e6:.1f} MB, {mean:g} entries a bin; CPU-s a lumisection, least of {repeat}"
+    )
     parts = {part: min(one[part] for one in spent) for part in spent[0]}
     print("  " + ", ".join(f"{part} {seconds:.3f}" for part, seconds in parts.items()), end="; ")
     print(f"in all {min(sum(one.values()) for one in spent):.3f}; {len(found)} findings")
@@ -129,7 +132,9 @@ def cost(share: float, mean: float, repeat: int) -> None:
     DqmReducer().restore(msgspec.msgpack.decode(written))
     took = time.process_time() - begin
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(f"  state {len(written) / 1e9:.3f} GB, restored in {took:.2f} s; most memory {most:.2f} GB (this benchmark's own included)")
+    print(
+        f"  state {len(written) / 1e9:.3f} GB, restored in {took:.2f} s; most memory {most:.2f} GB (this benchmark's own included)"
+    )
 
 
 def main() -> None:

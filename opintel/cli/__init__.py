@@ -30,6 +30,7 @@ COMMANDS = {
     "version": "Print the versions of all that matters.",
     "findings": "Print the findings in the store.",
     "incidents": "Print the incidents in the store.",
+    "certify": "Print which lumisections of a run are good.",
     "dqm": "Compare histograms of files.",
     "tickets": "Send tickets again that did not reach their sink.",
 }

@@ -57,6 +57,20 @@ def print_findings(findings: list[dict[str, Any]]) -> None:
     _print(f"{len(findings)} findings, by kind and subject", columns, rows, len(matters))
 
 
+def print_defects(defects: list[dict[str, Any]]) -> None:
+    """A table of defects, and below each what shifters signed off about it."""
+    from rich.text import Text
+
+    rows = []
+    for one in defects[:SHOWN]:
+        signed = [f"signed off {s['verdict']} {s['first']}-{s['last']} by {s['by']}" for s in one["overrides"]]
+        what = [clean(f"{one['bit']}{', ' if one['histogram'] else ''}{one['histogram']}"), *map(clean, signed)]
+        p = "" if one["log10_p"] is None else f"{one['log10_p']:.1f}"
+        spoils = "critical" if one["critical"] else "minor"
+        rows.append([clean(f"{one['first']}-{one['last']}"), clean(spoils), clean(p), Text("\n").join(what)])
+    _print("defects", ["lumisections", "", "log10 p", "defect"], rows, len(defects))
+
+
 def print_retried(tickets: list[dict[str, Any]]) -> None:
     """A table of tickets that are sent again."""
     rows = [[clean(one["ticket"]), clean(one["sink"]), clean(str(one["messages"]))] for one in tickets]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from opintel.store.database import Store
 
 Json = list[dict[str, Any]]
+T = TypeVar("T")
 LATE_SHARE = 0.05
 """Share of late rows above which an input is not what it should be."""
 data_option = click.option(
@@ -41,6 +42,17 @@ def show(
     as_json: bool,
 ) -> None:
     """Prints what `query` gives of the site's store, as a table or as {name: […]}."""
+    found = stored(data, config, query)
+    if as_json:
+        print_json({name: found})
+    elif found:
+        print_all(found)
+    else:
+        click.echo(f"no {name}")
+
+
+def stored(data: Path, config: Path | None, query: Callable[[Store], T]) -> T:
+    """What `query` gives of the site's store. Raises UserError where there is none or it cannot be read."""
     import msgspec
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -53,19 +65,13 @@ def show(
     try:
         store = open_store(url or sqlite_url(path))
         try:
-            found = query(store)
+            return query(store)
         finally:
             store.close()
     except (SQLAlchemyError, RuntimeError, UnicodeDecodeError, TypeError, msgspec.MsgspecError) as error:
         reason = str(getattr(error, "orig", None) or error)
         where = path if url is None else "the store that site.yaml names"
         raise UserError(f"{where}: cannot be read ({' '.join(reason.split())[:200]})") from error
-    if as_json:
-        print_json({name: found})
-    elif found:
-        print_all(found)
-    else:
-        click.echo(f"no {name}")
 
 
 def late_warning(stream: str, late: int, rows: int) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import uvicorn
@@ -27,6 +27,7 @@ from opintel.console.operate import acting, logging_in, logging_out, naming
 from opintel.console.pages import Pages
 from opintel.console.render import Renderer
 from opintel.console.security import Credentials, Guard
+from opintel.console.shift import ShiftPages
 from opintel.console.views import StreamView
 from opintel.loopback import is_loopback
 from opintel.naming import Naming
@@ -48,16 +49,18 @@ def create_app(
     ready: Check,
     now: Callable[[], int],
     trouble: Callable[[], str] = lambda: "",
+    shifts: Sequence[str] = (),
     token: str | None = None,
 ) -> Starlette:
     """The application. `grouping` says which labels of a finding name a thing, `names` what each stream's subjects are
-    called; `trouble` says in a sentence what makes its pages old news, if anything; `now` in ns UTC dates what
+    called; `trouble` says in a sentence what makes its pages old news, if anything; `shifts` are the streams
+    with findings of kind `quality`, for whose shifters there are pages; `now` in ns UTC dates what
     operators do; with `token` every page wants it, without one only this machine is served. Raises ValueError for an
     empty token.
     """
     keys = Credentials(token)
     words = Names(names)
-    renderer = Renderer(keys, words)
+    renderer = Renderer(keys, words, shifts=bool(shifts))
     pages = Pages(store, grouping, words, renderer, streams, now, trouble)
     api = Api(store, streams)
     routes = [
@@ -82,6 +85,14 @@ def create_app(
         Route("/readyz", probe(ready)),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
+    if shifts:
+        shift = ShiftPages(store, shifts, pages, renderer, keys, now)
+        routes += [
+            Route("/dqm", shift.run),
+            Route("/dqm/histogram", shift.histogram),
+            Route("/dqm/summary", shift.summary),
+            Route("/dqm/sign-off", shift.signing(), methods=["POST"]),
+        ]
     app = Starlette(
         routes=routes,
         middleware=[Middleware(Guard, keys=keys)],

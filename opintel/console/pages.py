@@ -87,7 +87,7 @@ class Pages:
 
     def incidents(self, request: Request) -> Response:
         """`/`: the list."""
-        return self._polled(request, "incidents", **self._list(Filter.of(request)))
+        return self.polled(request, "incidents", **self._list(Filter.of(request)))
 
     def incident(self, request: Request) -> Response:
         """`/incidents/{id}`."""
@@ -136,7 +136,7 @@ class Pages:
             live = past.live_incidents(self._store, LIVE)
             drawn = mapping.rows(self._past, known, live, chosen, span, end)
             values |= {"through": rfc3339(through), "ticks": mapping.ticks(span, end), "span": name, **drawn}
-        return self._polled(request, "map", query=f"?{urlencode(given)}", **values)
+        return self.polled(request, "map", query=f"?{urlencode(given)}", **values)
 
     def thing(self, request: Request) -> Response:
         """`/things?stream=&scope=&about=&span=&at=`: one thing, in a span or in the column of a time."""
@@ -176,7 +176,7 @@ class Pages:
 
     def streams(self, request: Request) -> Response:
         """`/streams`."""
-        return self._polled(
+        return self.polled(
             request, "streams", streams=[(s, _time_text(s.watermark), _time_text(s.withheld)) for s in self._streams()]
         )
 
@@ -217,20 +217,11 @@ class Pages:
 
     def budgets(self, request: Request) -> Response:
         """`/budgets`."""
-        return self._polled(
+        return self.polled(
             request, "budgets", budgets=queries.budgets(self._store), tunings=reading.tunings(self._store)
         )
 
-    def error(self, request: Request, error: Exception) -> Response:
-        """What could not be answered, in one sentence."""
-        status, text = 500, "Something went wrong here; the log of the process says what."
-        if isinstance(error, HTTPException):
-            status, text = error.status_code, error.detail
-        if isinstance(error, DBAPIError):
-            status, text = 503, f"The store cannot be reached: {error.orig}"
-        return self._renderer.page(request, "error.html", status, code=status, text=text)
-
-    def _polled(self, request: Request, name: str, *, query: str = "", **values: Any) -> Response:
+    def polled(self, request: Request, name: str, *, query: str = "", **values: Any) -> Response:
         """A page whose body `_{name}.html` is renewed; the body alone where htmx asks, 204 where it has not changed."""
         trouble = self._trouble()
         body = self._renderer.html(request, f"_{name}.html", **values)
@@ -242,6 +233,15 @@ class Pages:
             return Response(status_code=204)
         values |= {"name": name, "body": body, "seen": seen, "query": query}
         return self._renderer.page(request, "_polled.html" if polled else "polled.html", **values)
+
+    def error(self, request: Request, error: Exception) -> Response:
+        """What could not be answered, in one sentence."""
+        status, text = 500, "Something went wrong here; the log of the process says what."
+        if isinstance(error, HTTPException):
+            status, text = error.status_code, error.detail
+        if isinstance(error, DBAPIError):
+            status, text = 503, f"The store cannot be reached: {error.orig}"
+        return self._renderer.page(request, "error.html", status, code=status, text=text)
 
     def _list(self, asked: Filter) -> Json:
         every = self._incidents.read()

@@ -42,7 +42,7 @@ def environment() -> Environment:
 class Renderer:
     """Renders the templates of `templates/`."""
 
-    def __init__(self, keys: Credentials, names: Names) -> None:
+    def __init__(self, keys: Credentials, names: Names, *, shifts: bool = False) -> None:
         self._keys = keys
         self._environment = environment()
         self._environment.filters |= {one.__name__: one for one in (names.subject, names.called)}
@@ -51,6 +51,7 @@ class Renderer:
             "basis_words": words.BASIS,
             "scale_steps": mapping.STEPS,
             "unranked": past.UNRANKED,
+            "shifts": shifts,
             "version": __version__,
         }
 

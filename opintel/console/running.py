@@ -67,6 +67,7 @@ class View:
             trouble=self.trouble,
             grouping=self._system.alerts.lifecycle.grouping,
             names={name: watched.pipeline.naming for name, watched in self._system.streams.items()},
+            shifts=sorted(name for name, w in self._system.streams.items() if "quality" in w.pipeline.kinds),
             token=token,
         )
 

@@ -10,10 +10,10 @@ conditions.
 * `records`: what stage 1 says of a histogram in a lumisection
 * `comparing`, `means`: histograms and profiles against references, one calibrated p each; stand on `bin_tables`,
   `combined_references`, `judged`, `statistics`, `windows` and `verdicts`, answer a `comparison` with its `regions`
-* `pipeline`: the two stages: `reducer` on `histories` (references that roll; `labels`: from bin to bin), `published`
-  (references that were pinned), `reference_controls` (what operators say) and `against_references`; `quality` on
-  `occupancy` (is an empty one dead) and `status`; both draw with `pictures`
-* `certify`: golden and defect JSON
+* `pipeline`: the two stages: `reducer` on `histories` (references that roll; `labels`: from bin to bin; `pileup`: as
+  they would be now), `published` (references that were pinned), `reference_controls` (what operators say), `groups` and
+  `against_references`; `quality` on `occupancy` (is an empty one dead) and `status`; both draw with `pictures`
+* `certify`: golden and defect JSON; `advice`: what a shifter reads beside a kind of finding
 * `aligned`, `element_comparison`: two monitor elements side by side, what `opintel dqm compare` prints
 * `simulate`: a detector with faults whose truth is known: `detector_model` says what is usual, `beam` when data are
   taken, `story` what goes wrong, `happenings` how it shows

@@ -9,15 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opintel.columns import MAX_TEXT
-from opintel.dqm.heads import MAX_PATH, Head, wrong_name
+from opintel.dqm.heads import MAX_CONDITION, MAX_PATH, Head, wrong_name
 from opintel.dqm.histograms import MANIFEST, MANIFEST_PATH, HistogramRow, Histograms, Listing
 from opintel.ids import hashed, natural_id
 from opintel.rows import Arrays, Batch, Row, TextColumn
 
 MAX_LISTED = 100_000
 """Paths of a manifest."""
-MAX_CONDITION = 1024
-"""Characters of a menu or a type of run."""
 
 
 class Contents(NamedTuple):
@@ -52,6 +50,8 @@ def histogram_rows(head: Head, contents: Contents) -> Batch[HistogramRow]:
         contents.entries,
         contents.values,
         contents.variances,
+        TextColumn([head.category], np.zeros(n, dtype=np.int32)),
+        np.full(n, np.nan if head.pileup is None else head.pileup, dtype=np.float32),
         TextColumn([head.reference], np.zeros(n, dtype=np.int32)),
     )
     prefix = head.prefix
@@ -111,8 +111,8 @@ def _written(listing: Listing) -> str:
 def _manifest_row(head: Head, about: str) -> Row[HistogramRow]:
     key = head.prefix + MANIFEST_PATH
     identity = natural_id(key, MANIFEST, head.run, head.lumisection, head.revision, about)
-    numbers = (MANIFEST, head.run, head.lumisection, head.end, head.revision)
-    return Row(key, head.start, identity, HistogramRow(*numbers, "", 0, 0, False, float("nan"), [], [], about))
+    numbers, nan = (MANIFEST, head.run, head.lumisection, head.end, head.revision), float("nan")
+    return Row(key, head.start, identity, HistogramRow(*numbers, "", 0, 0, False, nan, [], [], "", nan, about))
 
 
 def _require_sound(listing: Listing) -> None:

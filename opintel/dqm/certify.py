@@ -1,4 +1,5 @@
-"""Certification: which lumisections of a run are good, from the `quality` findings of its subsystems.
+"""Certification: which lumisections of a run are good, from the `quality` findings of its subsystems and from what
+shifters signed off.
 
 The product that people exchange is the golden JSON of CMS: `{"381103": [[1, 21], [40, 52]]}`, both ends counted. Beside
 it stand the defects: what was wrong, where, from which lumisection to which.
@@ -7,7 +8,7 @@ it stand the defects: what was wrong, where, from which lumisection to which.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -45,6 +46,41 @@ class LumisectionQuality(NamedTuple):
     model: str
 
 
+Verdict = Literal["good", "bad", "as judged"]
+
+
+class SignOff(msgspec.Struct, frozen=True):
+    """What a shifter says of a subsystem in a range of lumisections. Of those about a lumisection the last one counts;
+    `as judged` takes back what was said before."""
+
+    subsystem: str
+    run: int
+    first: int
+    last: int
+    """Included."""
+    verdict: Verdict
+    by: str
+    at: str
+    """RFC 3339."""
+    comment: str
+
+
+class Standing(NamedTuple):
+    """A subsystem in a lumisection as certification takes it."""
+
+    status: str
+    """good, minor, bad or insufficient. A critical flag that does not last is minor."""
+    signed: SignOff | None
+    """Who said so, where it was not the judge."""
+    finding: str
+    """Id of the `quality` finding; empty where the subsystem has none in this lumisection."""
+
+
+SEVERITY = ("good", "minor", "insufficient", "bad")
+"""States, from the one that spoils least; good and minor are certified."""
+CERTIFIED = SEVERITY[:2]
+
+
 class Defect(msgspec.Struct, frozen=True):
     """Something wrong in a range of lumisections."""
 
@@ -61,66 +97,110 @@ class Defect(msgspec.Struct, frozen=True):
     evidence: list[str]
     """Ids of findings."""
     model: str
-    """Hash of the settings and references in force."""
+    """Hash of the settings and the versions of references in force."""
+    overrides: list[SignOff] = []
+    """What shifters signed off about the subsystem in this range, the oldest first."""
 
 
 def quality_of(finding: Finding) -> LumisectionQuality:
-    """What a `quality` finding says. Raises ValueError for another one."""
+    """What a `quality` finding says. Raises ValueError for one that does not say it, and for another one."""
     if finding.kind != "quality":
         raise ValueError(f"expected a finding of kind quality, got one of kind {finding.kind}")
     subject = finding.subject
-    flags = tuple(
-        Flag(str(row[0]), str(row[1]), None if row[2] is None else float(row[2]), row[3] == "yes")
-        for block in finding.evidence
-        if isinstance(block, Table) and block.title == FLAGGED
-        for row in block.rows
-    )
+    rows = [row for b in finding.evidence if isinstance(b, Table) and b.title == FLAGGED for row in b.rows]
+    try:
+        flags = tuple(
+            Flag(str(name), str(kind), None if p is None else float(p), critical == "yes")
+            for name, kind, p, critical in rows
+        )
+        place = subject["scope"], int(subject["run"]), int(subject["lumisection"])
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"finding {finding.id}: expected the state of a lumisection, got {error}") from error
     status = finding.summary.rpartition(": ")[2].partition(",")[0]
-    number = int(subject["lumisection"])
-    return LumisectionQuality(subject["scope"], int(subject["run"]), number, status, flags, finding.id, finding.model)
+    return LumisectionQuality(*place, status, flags, finding.id, finding.model)
 
 
-def certified(qualities: Iterable[LumisectionQuality]) -> dict[str, list[list[int]]]:
-    """The golden JSON: run → ranges of lumisections in which every subsystem of the run was judged and none is bad."""
-    found: dict[str, list[list[int]]] = {}
+def standings(
+    qualities: Iterable[LumisectionQuality], sign_offs: Iterable[SignOff] = ()
+) -> dict[tuple[int, int, str], Standing]:
+    """(run, lumisection, subsystem) → its standing. Sign-offs, the oldest first, change what exists only."""
+    judged: dict[tuple[int, int, str], Standing] = {}
+    numbers: dict[int, list[int]] = {}
     for run, of_run in _by_run(qualities).items():
-        subsystems = {one.subsystem for one in of_run}
         lasting = _lasting(of_run)
-        good: dict[int, set[str]] = {}
+        numbers[run] = sorted({one.lumisection for one in of_run})
         for one in of_run:
-            bad = any(flag.critical and (one, flag) in lasting for flag in one.flags)
-            if not bad and one.status != "insufficient":
-                good.setdefault(one.lumisection, set()).add(one.subsystem)
-        found[str(run)] = ranges(number for number, these in good.items() if these == subsystems)
+            status = "minor" if one.flags else "good"
+            if any(flag.critical and (one, flag) in lasting for flag in one.flags):
+                status = "bad"
+            elif one.status == "insufficient":
+                status = "insufficient"
+            known = judged.get(place := (run, one.lumisection, one.subsystem))
+            if known is None or SEVERITY.index(status) > SEVERITY.index(known.status):
+                judged[place] = Standing(status, None, one.finding)
+    found = dict(judged)
+    for sign_off in sign_offs:
+        for number in numbers.get(sign_off.run, ()):
+            if not sign_off.first <= number <= sign_off.last:
+                continue
+            place = (sign_off.run, number, sign_off.subsystem)
+            before = judged.get(place)
+            if sign_off.verdict != "as judged":
+                found[place] = Standing(sign_off.verdict, sign_off, before.finding if before else "")
+            elif before:
+                found[place] = before
+            else:
+                found.pop(place, None)
     return found
 
 
-def defects(qualities: Iterable[LumisectionQuality]) -> list[Defect]:
-    """What was wrong, in order of run, subsystem, histogram and lumisection; a lumisection that does not exist does not
-    end a defect.
+def certified(qualities: Iterable[LumisectionQuality], sign_offs: Iterable[SignOff] = ()) -> dict[str, list[list[int]]]:
+    """The golden JSON: run → ranges of lumisections in which every subsystem of the run was judged, or signed off, and
+    none is bad.
     """
-    found: list[Defect] = []
-    for _, of_run in sorted(_by_run(qualities).items()):
+    known = list(qualities)
+    subsystems: dict[int, set[str]] = {}
+    for one in known:
+        subsystems.setdefault(one.run, set()).add(one.subsystem)
+    good: dict[int, dict[int, set[str]]] = {run: {} for run in sorted(subsystems)}
+    for (run, number, subsystem), standing in standings(known, sign_offs).items():
+        if standing.status in CERTIFIED:
+            good[run].setdefault(number, set()).add(subsystem)
+    return {
+        str(run): ranges(number for number, these in of_run.items() if these >= subsystems[run])
+        for run, of_run in good.items()
+    }
+
+
+def defects(qualities: Iterable[LumisectionQuality], sign_offs: Iterable[SignOff] = ()) -> list[Defect]:
+    """What was wrong, in order of run, subsystem, histogram and lumisection. Neither a lumisection that does not exist
+    nor another kind of trouble with the same histogram ends a defect. Where a shifter signed off a subsystem as bad,
+    that is a defect of no histogram.
+    """
+    known, signed = list(qualities), list(sign_offs)
+    found = _signed_bad(known, signed)
+    for _, of_run in sorted(_by_run(known).items()):
         lasting = _lasting(of_run)
         numbers = {
             subsystem: sorted({one.lumisection for one in of_run if one.subsystem == subsystem})
             for subsystem in {one.subsystem for one in of_run}
         }
-        hits: dict[tuple[str, str, str], list[tuple[LumisectionQuality, Flag]]] = {}
+        hits: dict[tuple[str, str, bool], list[tuple[LumisectionQuality, Flag]]] = {}
         for one in of_run:
             for flag in one.flags:
                 if (one, flag) in lasting:
-                    hits.setdefault((one.subsystem, flag.histogram, flag.kind), []).append((one, flag))
-        for (subsystem, histogram, kind), these in sorted(hits.items()):
+                    hits.setdefault((one.subsystem, flag.histogram, flag.kind == "missing"), []).append((one, flag))
+        for (subsystem, histogram, _), these in sorted(hits.items()):
             order = {number: at for at, number in enumerate(numbers[subsystem])}
             stretch: list[tuple[LumisectionQuality, Flag]] = []
             for hit in [*sorted(these, key=lambda h: h[0].lumisection), None]:
                 if stretch and (hit is None or order[hit[0].lumisection] - order[stretch[-1][0].lumisection] > NEAR):
-                    found.append(_defect(subsystem, histogram, kind, stretch))
+                    found.append(_defect(subsystem, histogram, stretch))
                     stretch = []
                 if hit is not None:
                     stretch.append(hit)
-    return found
+    found.sort(key=lambda one: (one.run, one.subsystem, one.histogram, one.bit, one.first))
+    return [msgspec.structs.replace(one, overrides=[s for s in signed if _meet(one, s)]) for one in found]
 
 
 def ranges(numbers: Iterable[int]) -> list[list[int]]:
@@ -167,7 +247,9 @@ def _lasting(of_run: Sequence[LumisectionQuality]) -> set[tuple[LumisectionQuali
     }
 
 
-def _defect(subsystem: str, histogram: str, kind: str, stretch: Sequence[tuple[LumisectionQuality, Flag]]) -> Defect:
+def _defect(subsystem: str, histogram: str, stretch: Sequence[tuple[LumisectionQuality, Flag]]) -> Defect:
+    """Of the kind that was the most surprising in the stretch."""
+    kind = min(stretch, key=lambda hit: hit[1].log10_p or 0.0)[1].kind
     p = [flag.log10_p for _, flag in stretch if flag.log10_p is not None]
     return Defect(
         f"{subsystem}: {kind}",
@@ -181,3 +263,22 @@ def _defect(subsystem: str, histogram: str, kind: str, stretch: Sequence[tuple[L
         [one.finding for one, _ in stretch],
         stretch[-1][0].model,
     )
+
+
+def _signed_bad(qualities: Sequence[LumisectionQuality], sign_offs: Sequence[SignOff]) -> list[Defect]:
+    """One for each sign-off as bad that is in force somewhere."""
+    numbers: dict[int, list[int]] = {}
+    for (_, number, _), standing in standings(qualities, sign_offs).items():
+        if standing.signed is not None and standing.status == "bad":
+            numbers.setdefault(sign_offs.index(standing.signed), []).append(number)
+    found = []
+    for at, these in numbers.items():
+        said = sign_offs[at]
+        bit = f"{said.subsystem}: signed off bad"
+        found.append(Defect(bit, said.subsystem, "", said.run, min(these), max(these), None, True, [], ""))
+    return found
+
+
+def _meet(defect: Defect, sign_off: SignOff) -> bool:
+    same = (defect.subsystem, defect.run) == (sign_off.subsystem, sign_off.run)
+    return same and sign_off.first <= defect.last and defect.first <= sign_off.last

@@ -28,6 +28,9 @@ def parts_of(head: Head, elements: Iterable[MonitorElement], listing: Listing | 
     Contents are written in single precision. `listing` goes with the first part, or, where it is too long or there is
     no histogram, before it as messages of its own (`manifests_of`).
     """
+    if listing is not None:
+        head = head._replace(run_type=listing.run_type, menu=listing.menu)
+        head = head._replace(stable_beams=listing.stable_beams, pileup=listing.pileup)
     groups = list(_groups(elements, PART - _OVERHEAD))
     beside = {} if listing is None else {"manifest": listing}
     if listing is not None and (not groups or len(msgspec.json.encode(listing)) > MAX_HEAD // 2):

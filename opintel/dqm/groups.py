@@ -13,6 +13,9 @@ from opintel.dqm.elements import STORAGES, Storage
 from opintel.dqm.histograms import Histograms
 from opintel.dqm.histories import Floats, Ints
 
+SMALLEST = float(np.finfo(np.float32).tiny)
+"""Weight of a mean: smaller ones have lost their digits."""
+
 
 class HistogramGroup(NamedTuple):
     """Histograms of one window with equal axes and storage, at most one of a key."""
@@ -27,6 +30,9 @@ class HistogramGroup(NamedTuple):
     storage: Storage
     x: int
     cumulative: bool
+    category: list[str]
+    """Of each histogram, as in `HistogramRow`."""
+    pileup: NDArray[np.float64]
     entries: NDArray[np.float64]
     """As the source says."""
     sums: Floats
@@ -63,6 +69,8 @@ def groups_of(closing: WindowRows[Histograms], places: Ints, superseded: Ints) -
             storage,
             int(payload.x[at[0]]),
             bool(payload.cumulative[at[0]]),
+            [payload.category.values[c] for c in payload.category.code[at].tolist()],
+            payload.pileup[at].astype(np.float64),
             payload.entries[at],
             sums,
             sound,
@@ -81,7 +89,7 @@ def planes(storage: Storage, values: Floats, variances: Floats) -> tuple[Floats,
         return np.stack([values, variances]), np.asarray(sound.all(axis=-1))
     with np.errstate(divide="ignore", invalid="ignore"):
         weight = np.where(np.isfinite(values) & (variances > 0), 1.0 / variances, 0.0)
-    weight = np.where(np.isfinite(weight), weight, 0.0)
+    weight = np.where(np.isfinite(weight) & (weight >= SMALLEST), weight, 0.0)
     sums = np.stack([np.where(weight > 0, weight * np.nan_to_num(values), 0.0), weight]).astype("<f4")
     return sums, np.asarray((weight > 0).any(axis=-1))
 

@@ -20,6 +20,9 @@ MAX_NAME, MAX_PATH = 200, 512
 """Bytes of a subsystem, a dataset, a set of references; of a path."""
 MAX_REVISION = (1 << 31) - 1
 MAX_PARTS = 1_000_000
+MAX_CONDITION = 1024
+"""Bytes of a menu or a type of run."""
+MAX_PILEUP = 1e6
 
 
 class Head(NamedTuple):
@@ -38,6 +41,18 @@ class Head(NamedTuple):
     cumulative: bool = False
     reference: str = ""
     """Name of the set, of references; else empty."""
+    run_type: str = ""
+    menu: str = ""
+    stable_beams: bool | None = None
+    pileup: float | None = None
+    """As in `Listing`; in each message, because references are those of the same conditions."""
+
+    @property
+    def category(self) -> str:
+        """What references have to agree in; empty where nothing is known."""
+        beams = "" if self.stable_beams is None else "stable" if self.stable_beams else "not stable"
+        known = self.run_type or self.menu or beams
+        return f"{self.run_type}|{self.menu}|{beams}" if known else ""
 
     @property
     def kind(self) -> int:
@@ -70,6 +85,10 @@ class SentHead(msgspec.Struct):
     cumulative: bool = False
     reference: str = ""
     part: tuple[int, int] | None = None
+    run_type: str = ""
+    menu: str = ""
+    stable_beams: bool | None = None
+    pileup: float | None = None
 
     def checked(self) -> Head:
         """Raises ValueError."""
@@ -91,8 +110,14 @@ class SentHead(msgspec.Struct):
         for name in ("subsystem", "dataset", "reference"):
             if wrong := wrong_name(getattr(self, name), MAX_NAME, "|"):
                 raise ValueError(f"{name}: {wrong}")
-        numbers = (self.run, lumisection, start, end)
-        return Head(*numbers, self.subsystem, self.dataset, self.revision, self.cumulative, self.reference)
+        for name in ("run_type", "menu"):
+            if wrong := wrong_name(getattr(self, name), MAX_CONDITION):
+                raise ValueError(f"{name}: {wrong}")
+        if self.pileup is not None and not 0 <= self.pileup <= MAX_PILEUP:
+            raise ValueError(f"pileup: expected 0 to {MAX_PILEUP:.0f}, got {self.pileup}")
+        found = Head(self.run, lumisection, start, end, self.subsystem, self.dataset, self.revision, self.cumulative)
+        found = found._replace(reference=self.reference, run_type=self.run_type, menu=self.menu)
+        return found._replace(stable_beams=self.stable_beams, pileup=self.pileup)
 
 
 def wrong_name(text: str, most: int, without: str = "") -> str:

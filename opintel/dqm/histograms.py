@@ -48,6 +48,11 @@ class HistogramRow(msgspec.Struct, array_like=True, frozen=True, gc=False):
     values: list[float]
     variances: list[float]
     """Empty for counts, else one a value."""
+    category: str
+    """Of a histogram: what it was taken under, as far as its references have to agree, `RUN TYPE|MENU|BEAMS`; empty
+    where nothing is known."""
+    pileup: float
+    """Mean number of interactions a crossing; NaN where it is not known."""
     about: str
     """Of a manifest: `Listing` as JSON; of a reference: the name of its set; else empty."""
 
@@ -68,6 +73,8 @@ class Histograms(Columns):
     entries: Annotated[NDArray[np.float64], Numbers("<f8", finite=False)]
     values: Annotated[Arrays, Numbers("<f4", most=MAX_VALUES, finite=False)]
     variances: Annotated[Arrays, Numbers("<f4", most=MAX_VALUES, finite=False)]
+    category: TextColumn
+    pileup: Annotated[NDArray[np.float32], Numbers("<f4", 0, 1e6, finite=False)]
     about: TextColumn
 
 

@@ -4,7 +4,7 @@ entries, and the contents that a cumulative histogram had before.
 One array a matter, a row a histogram, so that a lumisection of 10^5 histograms costs a few passes over them. A row
 depends on the histogram's own lumisections only; where it lies in the arrays says nothing.
 
-A reference is a block of up to `block` lumisections of one run and class (run type, menu, pile-up), summed. The last
+A reference is a block of up to `block` lumisections of one run and class (run type, menu, beams), summed. The last
 `slots` of them are kept, and the block in progress behind them. Sums of two kinds are kept: of counts one plane; of
 weights a plane of sums and one of variances; of means a plane of weighted means and one of their weights, 1 / variance.
 """
@@ -22,6 +22,9 @@ Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 RUNS = 2
 """Runs of a cumulative histogram whose last contents are kept: a late part of the one before is told from the next."""
+FIRST = 2
+"""Lumisections of a block as long as there are slots without a reference of its class: what follows the pile-up is
+known sooner from several short ones."""
 _GROWTH = 64
 
 
@@ -30,7 +33,9 @@ class BlockMarks(NamedTuple):
 
     run: NDArray[Any]
     category: NDArray[Any]
-    """Of run type, menu and pile-up, as a number that `DqmReducer` gives."""
+    """Of run type, menu and beams, as a number that `DqmReducer` gives."""
+    pileup: NDArray[Any]
+    """Mean over its lumisections; NaN unknown."""
     first: NDArray[Any]
     """Lumisection."""
     last: NDArray[Any]
@@ -111,7 +116,10 @@ class Histories:
         """
         here = self._marks
         other = (here.run[-1, rows] != marks.run) | (here.category[-1, rows] != marks.category)
-        self._finish(rows[(here.lumisections[-1, rows] > 0) & other])
+        ended = rows[(here.lumisections[-1, rows] > 0) & other]
+        short = here.lumisections[-1, ended] < min(FIRST, self.block)
+        here.lumisections[-1, ended[short]] = 0  # one lumisection of a class is no reference
+        self._finish(ended[~short])
         begun = here.lumisections[-1, rows] == 0
         for mark, value in zip(here, marks, strict=True):
             mark[-1, rows[begun]] = value[begun]
@@ -120,13 +128,17 @@ class Histories:
         with np.errstate(over="ignore"):  # a reference that is not finite counts as not given
             self._sums[-1][:, more] += sums[:, ~begun]
         here.last[-1, more] = marks.last[~begun]
+        have, come = here.lumisections[-1, more], marks.lumisections[~begun]
+        here.pileup[-1, more] = (have * here.pileup[-1, more] + come * marks.pileup[~begun]) / (have + come)
         for mark, value in (
             (here.lumisections, marks.lumisections),
             (here.seconds, marks.seconds),
             (here.entries, marks.entries),
         ):
             mark[-1, more] += value[~begun]
-        self._finish(rows[here.lumisections[-1, rows] >= self.block])
+        alike = (here.lumisections[:-1, rows] > 0) & (here.category[:-1, rows] == marks.category)
+        whole = np.where(alike.sum(axis=0) < self.slots, min(FIRST, self.block), self.block)
+        self._finish(rows[here.lumisections[-1, rows] >= whole])
 
     def _finish(self, rows: Ints) -> None:
         """Blocks in progress become references."""
@@ -271,11 +283,13 @@ class Histories:
         own = _marks(self.slots + 1, n)
         shapes = [
             *((mark.dtype, mark.shape) for mark in own),
-            *((a.dtype, (*a.shape[:-1], n)) for a in self._arrays()[7:]),
+            *((a.dtype, (*a.shape[:-1], n)) for a in self._arrays()[len(own) :]),
         ]
         read = [np.frombuffer(a, d).reshape(s).copy() for a, (d, s) in zip(arrays, shapes, strict=True)]
-        self._marks = BlockMarks(*read[:7])
-        self._oldest, self.excess, self.learned, self.fresh, self._waited, self._before_at, self._before_next = read[7:]
+        self._marks = BlockMarks(*read[: len(own)])
+        self._oldest, self.excess, self.learned, self.fresh, self._waited, self._before_at, self._before_next = read[
+            len(own) :
+        ]
         self._sums = np.frombuffer(sums, "<f4").reshape(self.slots + 1, self.planes, n, self.size).copy()
         self._waiting = np.frombuffer(waiting, "<f4").reshape(self.planes, n, self.size).copy() if waiting else None
         self._before = np.frombuffer(before, "<f4").reshape(RUNS, self.planes, n, self.size).copy() if before else None
@@ -283,4 +297,5 @@ class Histories:
 
 def _marks(slots: int, rows: int) -> BlockMarks:
     ints = [np.zeros((slots, rows), dtype="<i4") for _ in range(5)]
-    return BlockMarks(*ints, *[np.zeros((slots, rows), dtype="<f8") for _ in range(2)])
+    floats = [np.zeros((slots, rows), dtype="<f8") for _ in range(3)]
+    return BlockMarks(ints[0], ints[1], floats[0], *ints[2:], *floats[1:])

@@ -7,11 +7,11 @@ median one is taken. Where neither says that there was anything to be seen, noth
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import gammaln
 
 SIBLINGS = 3
 """Histograms whose rates are known, itself among them, that the others of a subsystem are judged by."""
@@ -75,6 +75,8 @@ def log10_sparse(entries: float, mean: float, spread: float) -> float:
     >>> round(log10_sparse(0.0, 20.0, 0.2), 2)
     -6.38
     """
-    shape = 1.0 / spread**2
-    found: Any = stats.nbinom.logcdf(np.floor(entries), shape, shape / (shape + mean))
+    shape, k = 1.0 / spread**2, np.arange(int(entries) + 1, dtype=np.float64)
+    chance = gammaln(k + shape) - gammaln(shape) - gammaln(k + 1.0)
+    chance += shape * np.log(shape / (shape + mean)) + k * np.log(mean / (shape + mean))
+    found = chance.max() + np.log(np.exp(chance - chance.max()).sum())
     return float(np.clip(found / np.log(10.0), -300.0, 0.0))

@@ -136,6 +136,8 @@ class DqmJudge(Judge):
     def _judged(self, here: _Lumisection, held: set[str]) -> list[Finding]:
         settings = here.closing.settings
         expected = self._expected(here)
+        if expected.scale is None and expected.why in NO_DATA:
+            here = here._replace(outcomes=_not_judged(here.outcomes))
         bad: dict[str, _Bad] = {}
         found: list[Finding] = []
         tested: dict[str, float] = {}
@@ -143,7 +145,7 @@ class DqmJudge(Judge):
             if one.log10_p is not None:
                 tested[key] = one.log10_p
         for key in flagged(tested, settings.fdr):
-            bad[key] = _Bad(here.outcomes[key].kind, tested[key])
+            bad[key] = _Bad(here.outcomes[key].kind or "changed", tested[key])
         empty, silent = self._empty(here, expected)
         dead = {key for key, *_ in empty}  # what waited and was judged now may be empty now: one finding
         strange = sorted((p, key) for key, p in tested.items() if p <= settings.emit and key not in dead)
@@ -169,9 +171,9 @@ class DqmJudge(Judge):
         listings = list(here.listings.values())
         reason = ""
         if any(listing.stable_beams is False for listing in listings):
-            reason = "no stable beams"
+            reason = NO_DATA[0]
         elif any(listing.high_voltage is False for listing in listings):
-            reason = "the high voltage is off"
+            reason = NO_DATA[1]
         rates = [one.luminosity / seconds for one in listings if one.luminosity is not None]
         share = self._luminosity.share(rates[0]) if rates else None
         entries = np.array([one.entries for one in known if one.usual >= FEWEST], dtype=np.float64)  # type: ignore[operator]
@@ -300,8 +302,6 @@ class DqmJudge(Judge):
         paths = {key: HistogramKey.of(key).path for key in (*here.outcomes, *bad)}
         judged = sum(one.state == "judged" for one in here.outcomes.values())
         status = status_of(judged, [paths[key] for key in bad], minor)
-        if not bad and expected.scale is None and expected.why == "the high voltage is off":
-            status = "insufficient"
         rows: list[list[str | float | int | None]] = [
             [paths[key], one.kind, one.log10_p, "no" if is_minor(paths[key], minor) else "yes"]
             for key, one in sorted(bad.items(), key=lambda item: (item[1].log10_p or -1e9, item[0]))[: 4 * LISTED]
@@ -423,13 +423,24 @@ WORDS = {
     "changed": "not as its references",
 }
 """Kind of finding → what a histogram is."""
+NO_DATA = ("no stable beams", "the high voltage is off")
+"""Why nothing can be expected of a lumisection."""
 UNJUDGED = {
+    "conditions": "taken without stable beams or high voltage",
     "empty": "empty",
     "alone": "without references",
     "axes": "with new bins",
     "content": "with contents that are no counts",
 }
 """State of an outcome → the reason in words."""
+
+
+def _not_judged(outcomes: Mapping[str, HistogramOutcome]) -> dict[str, HistogramOutcome]:
+    """The same where conditions are such that nothing follows from what was judged."""
+    return {
+        key: msgspec.structs.replace(one, state="conditions", log10_p=None) if one.state == "judged" else one
+        for key, one in outcomes.items()
+    }
 
 
 def set_hash(checksums: Iterable[tuple[str, int]]) -> str:

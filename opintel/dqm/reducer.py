@@ -24,14 +24,16 @@ from opintel.dqm.groups import HistogramGroup, entries_of, groups_of, planes
 from opintel.dqm.histograms import HISTOGRAM, MANIFEST, REFERENCE, Histograms, Listing
 from opintel.dqm.histories import BlockMarks, Floats, Histories, Ints
 from opintel.dqm.labels import References, known_alone, labelled, places_by_label, whole_or_all
+from opintel.dqm.pileup import at_pileup
 from opintel.dqm.published import PublishedSets
 from opintel.dqm.records import DqmRecord, HistogramOutcome, ManifestListed, ReferencePublished, run_key
 from opintel.dqm.reference_controls import reference_controls, run_class
 from opintel.finding import NS
 from opintel.rows import Batch
 
-SLOTS, BLOCK = 4, 10
-"""References that are kept, and lumisections of each: with the block in progress up to 50 lumisections, 20 minutes."""
+SLOTS, BLOCK = 4, 4
+"""References that are kept, and lumisections of each: with the block in progress up to 20 lumisections, 8 minutes at
+CMS. Longer ones know more and are further behind what drifts."""
 FEWEST = 20
 """Entries below which nothing is judged."""
 MEMORY = 30
@@ -59,6 +61,8 @@ class DqmReducerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """A histogram with fewer waits for the next lumisections of its run …"""
     patience: Count = 10
     """… but no longer than so many, if it has 20 by then."""
+    pileup: Annotated[float, msgspec.Meta(ge=0, le=10)] = 0.15
+    """References are those whose pile-up differs by at most this share, where it is known."""
     floor: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.02
     """Relative systematic error of a bin, as long as it has not been learned from the histogram itself."""
 
@@ -187,9 +191,10 @@ class DqmReducer(Reducer[Histograms]):
             ready[thin] = enough
             past.waited(rows[thin[enough]])
 
-        category = _categories(group.run, controls)
+        category = _categories(group, controls)
         references = past.marks(rows)
         usable = (references.lumisections > 0) & (references.category == category)
+        usable &= ~(np.abs(references.pileup - group.pileup) > settings.pileup * group.pileup)
         usable &= ~_banned(group.keys, references.run, controls)
         if labelled(group.axes):
             usable = whole_or_all(usable, past.whole(rows), references.lumisections, settings.least)
@@ -201,7 +206,14 @@ class DqmReducer(Reducer[Histograms]):
         floor = np.where(learned, np.sqrt(np.maximum(past.excess[rows], 0.0)), settings.floor)
 
         def held(some: Ints) -> Floats:
-            return pinned.over(past.references(rows[judged[some]], usable[:, judged[some]]), judged[some])
+            """The references (slots + 1, planes, some, size) of some of those that are judged."""
+            at = judged[some]
+            found = past.references(rows[at], usable[:, at])
+            if group.storage == "count":
+                moved_on = at_pileup(found[:, 0], references.pileup[:, at], group.pileup[at])
+                found[:, 0, moved_on.chosen] = 0
+                found[0, 0, moved_on.chosen] = moved_on.contents
+            return pinned.over(found, at)
 
         paths, theirs = [group.keys[n].split("|", 2)[2] for n in judged.tolist()], sums[:, judged]
         references_of: References = held
@@ -209,7 +221,7 @@ class DqmReducer(Reducer[Histograms]):
             theirs, references_of = known_alone(theirs, held)
         asked = ToCompare(paths, group.axes, group.storage, group.x, theirs, references_of, floor[judged])
         many, whole = spans.astype(np.int64), np.where(np.isfinite(total), total, 0.0)
-        marks = BlockMarks(group.run, category, first, group.lumisection, many, spans * seconds, whole)
+        marks = BlockMarks(group.run, category, group.pileup, first, group.lumisection, many, spans * seconds, whole)
         usual = np.where(lumisections > 0, usual, np.nan)
         return _Lot(group, past, rows, moved, sums, first, entries, sound, ready, usual, floor, judged, asked, marks)
 
@@ -326,10 +338,17 @@ def _latest_references(rows: Batch[Histograms], places: Ints) -> list[int]:
     return list(last.values())
 
 
-def _categories(run: Ints, controls: Controls) -> Ints:
-    """(histograms,) the class of each run: references are those of one class."""
-    named = {one: run_class(controls, one) for one in set(run.tolist())}
-    return np.fromiter((named[one] for one in run.tolist()), np.int64, len(run))
+def _categories(group: HistogramGroup, controls: Controls) -> Ints:
+    """(histograms,) the class of each: what it was taken under, and what the control `run` says of its run. References
+    are those of one class; 0 where nothing is known.
+    """
+    known: dict[tuple[str, int], int] = {}
+    found = []
+    for about in zip(group.category, group.run.tolist(), strict=True):
+        if about not in known:
+            known[about] = run_class(controls, about[1], about[0])
+        found.append(known[about])
+    return np.array(found, dtype=np.int64)
 
 
 def _banned(keys: Sequence[str], run: Ints, controls: Controls) -> NDArray[np.bool_]:

@@ -49,10 +49,13 @@ def reference_controls(controls: Controls) -> dict[str, ReferenceControl]:
     return {subject: _read(value, ReferenceControl) for subject, value in controls.of_kind("reference").items()}
 
 
-def run_class(controls: Controls, run: int) -> int:
-    """The class of a run, of which references are: a number of 31 bits by what is said of it, 0 where nothing is."""
+def run_class(controls: Controls, run: int, category: str = "") -> int:
+    """The class of a run, of which references are: a number of 31 bits by what is said of it and by the `category` of
+    its histograms, 0 where nothing is.
+    """
     said = _read(controls.value("run", str(run)), _Run)
-    return zlib.crc32(f"{said.run_type}|{said.menu}|{said.pileup}".encode()) & 0x7FFFFFFF if said != _Run() else 0
+    text = f"{category}|{said.run_type}|{said.menu}|{said.pileup}"
+    return zlib.crc32(text.encode()) & 0x7FFFFFFF if category or said != _Run() else 0
 
 
 def _read(value: object, kind: type[_T]) -> _T:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, MetaData, Table, Text, UniqueConstraint
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration: a store that carries it is opened without loading alembic."""
 
 metadata = MetaData(
@@ -199,4 +199,20 @@ silence = Table(
     Column("reason", Text, nullable=False),
     Column("incident", Text, ForeignKey("incident.id")),
     Index("ix_silence_stream", "stream", "until"),
+)
+
+sign_off = Table(
+    "sign_off",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("stream", Text, nullable=False),
+    Column("subsystem", Text, nullable=False),
+    Column("run", BigInteger, nullable=False),
+    Column("first", BigInteger, nullable=False),
+    Column("last", BigInteger, nullable=False),  # included
+    Column("verdict", Text, nullable=False),  # good, bad, as judged
+    Column("by", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("comment", Text, nullable=False),
+    Index("ix_sign_off_run", "stream", "run"),
 )

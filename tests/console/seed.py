@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -272,7 +273,7 @@ def stream_views() -> list[StreamView]:
     ]
 
 
-def make_app(store: Store, token: str | None = None, naming: Naming = NAMING) -> Starlette:
+def make_app(store: Store, token: str | None = None, naming: Naming = NAMING, shifts: Sequence[str] = ()) -> Starlette:
     """The console of a store."""
     return create_app(
         store,
@@ -284,4 +285,5 @@ def make_app(store: Store, token: str | None = None, naming: Naming = NAMING) ->
         ready=lambda: (False, "fts is 12000 records behind"),
         now=lambda: NOW,
         token=token,
+        shifts=shifts,
     )

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from opintel.dqm.certify import Flag, LumisectionQuality, certified, defects, quality_of, ranges
+from opintel.dqm.certify import (
+    Flag,
+    LumisectionQuality,
+    SignOff,
+    Verdict,
+    certified,
+    defects,
+    quality_of,
+    ranges,
+    standings,
+)
 from opintel.finding import Effect, Finding, Window
 
 
@@ -55,6 +66,49 @@ def test_runs_are_apart() -> None:
     assert certified([quality(1), quality(1, flag, run=8), quality(2, run=8)]) == {"7": [[1, 1]], "8": [[2, 2]]}
 
 
+def signed(first: int, last: int, verdict: Verdict, subsystem: str = "calo", run: int = 7) -> SignOff:
+    return SignOff(subsystem, run, first, last, verdict, "Ada", "2026-03-02T06:00:00Z", "seen")
+
+
+def test_the_last_word_of_a_shifter_counts() -> None:
+    dead = Flag("energy", "dead", -30.0, True)
+    found = [quality(n, *([dead] if n in (3, 4, 5) else [])) for n in (1, 2, 3, 4, 5, 9)]
+    said = [signed(1, 4, "good"), signed(4, 9, "bad"), signed(9, 9, "as judged")]
+    assert certified(found) == {"7": [[1, 2], [9, 9]]}
+    assert certified(found, said[:1]) == {"7": [[1, 4], [9, 9]]}
+    assert certified(found, said) == {"7": [[1, 3], [9, 9]]}, "6 to 8 do not exist, whatever is said of them"
+    assert [(d.bit, d.first, d.last, d.overrides) for d in defects(found, said)] == [
+        ("calo: signed off bad", 4, 5, said[:2]),
+        ("calo: dead", 3, 5, said[:2]),
+    ]
+
+
+def test_a_sign_off_of_what_did_not_come() -> None:
+    """The other subsystem shows that the lumisection exists."""
+    found = [quality(1), quality(2), quality(1, subsystem="muon")]
+    assert certified(found) == {"7": [[1, 1]]}
+    assert certified(found, [signed(2, 2, "good", "muon")]) == {"7": [[1, 2]]}
+    assert certified(found, [signed(2, 2, "good", "muon"), signed(1, 9, "as judged", "muon")]) == {"7": [[1, 1]]}
+    assert certified(found, [signed(1, 2, "bad", run=8)]) == {"7": [[1, 1]]}
+
+
+def test_the_worst_of_two_judgements_of_a_lumisection_counts() -> None:
+    found = [quality(1), quality(1, Flag("energy", "dead", -30.0, True)), quality(1, status="insufficient")]
+    assert standings(found)[7, 1, "calo"].status == "bad"
+    assert certified(found) == {"7": []}
+
+
+def test_a_critical_flag_that_does_not_last_is_minor() -> None:
+    found = standings([quality(n, *([WEAK] if n == 3 else [])) for n in (1, 2, 3, 4, 5)])
+    assert [standing.status for standing in found.values()] == ["good", "good", "minor", "good", "good"]
+
+
+def test_trouble_that_changes_its_kind_is_one_defect_and_a_missing_histogram_another() -> None:
+    kinds = {1: ("hot", -5.0), 2: ("noisy", -15.0), 3: ("changed", -6.0), 5: ("missing", None)}
+    found = [quality(n, *(Flag("energy", *kinds[n], True) for _ in range(n in kinds))) for n in range(1, 6)]
+    assert [(d.bit, d.first, d.last) for d in defects(found)] == [("calo: missing", 5, 5), ("calo: noisy", 1, 3)]
+
+
 def test_other_findings_are_refused() -> None:
     other = Finding(
         id="a",
@@ -70,6 +124,9 @@ def test_other_findings_are_refused() -> None:
     )
     with pytest.raises(ValueError, match="expected a finding of kind quality, got one of kind dead"):
         quality_of(other)
+    for subject in ({"scope": "calo", "run": "7"}, {"scope": "calo", "run": "7", "lumisection": "x"}):
+        with pytest.raises(ValueError, match="finding a: expected the state of a lumisection, got"):
+            quality_of(msgspec.structs.replace(other, kind="quality", subject=subject))
 
 
 def test_ranges_of_nothing() -> None:

@@ -348,3 +348,36 @@ def test_what_is_not_glaring_takes_two_of_three_lumisections(stages: Stages, det
     found = stages.play(5, range(11, 22), lambda n: detector(n, low))
     about = {n: [f.severity for f in found[n] if f.kind == "low"] for n in found}
     assert {n: severity for n, severity in about.items() if severity} == {12: ["info"], 14: ["warning"], 18: ["info"]}
+
+
+def test_references_are_those_of_the_same_conditions(detector: Detector) -> None:
+    """Another menu, beams that are not stable, half the pile-up: as if there were none."""
+    stages = Stages()
+    usual = {"listing": lambda n: listing(menu="v1", pileup=50.0 - n / 10, stable_beams=True)}
+    stages.play(5, range(1, 11), detector, **usual)
+    others: list[dict[str, Any]] = [
+        {"menu": "v2", "pileup": 49.0, "stable_beams": True},
+        {"menu": "v1", "pileup": 30.0, "stable_beams": True},
+        {"menu": "v1", "pileup": 49.0, "stable_beams": False},
+    ]
+    for n, other in enumerate(others, 11):
+        conditions = {"listing": lambda n, other=other: listing(**other)}
+        assert quality(stages.play(5, [n], detector, **conditions)[n]) == "insufficient"
+    assert quality(stages.play(5, [20], detector, **usual)[20]) == "good"
+
+
+def test_what_follows_the_pileup_is_no_fault() -> None:
+    """A multiplicity whose mean falls with the pile-up by .4 % a lumisection; a dead bin is still one."""
+    rng, stages = np.random.default_rng(9), Stages()
+    axis = BinAxis.regular(50, 0.0, 100.0, "vertices")
+
+    def vertices(n: int, dead: bool = False) -> Any:
+        mean = 60.0 * 0.996**n
+        contents = np.histogram(rng.normal(mean, 8.0, 4000), axis.edges)[0]
+        contents[30] *= not dead
+        return [element("T/vertices", contents, axis)]
+
+    conditions = {"listing": lambda n: listing(pileup=60.0 * 0.996**n)}
+    found = stages.play(5, range(1, 61), vertices, **conditions)
+    assert [k for f in found.values() for k in kinds(f)] == []
+    assert kinds(stages.play(5, [61], lambda n: vertices(n, dead=True), **conditions)[61]) == [("dead", "T/vertices")]

@@ -15,7 +15,9 @@ def learn(past: Histories, rows: Ints, value: float, run: int, number: int, cate
     sums = np.full((1, len(rows), past.size), value, dtype="<f4")
     ones = np.ones(len(rows), dtype=np.int64)
     past.learn(
-        rows, sums, BlockMarks(run * ones, category * ones, number * ones, number * ones, ones, 23.0 * ones, ones)
+        rows,
+        sums,
+        BlockMarks(run * ones, category * ones, 40.0 * ones, number * ones, number * ones, ones, 23.0 * ones, ones),
     )
 
 
@@ -39,10 +41,11 @@ def test_a_whole_block_takes_the_place_of_the_oldest() -> None:
 def test_a_block_is_of_one_run_and_class() -> None:
     past = Histories(SIZE, 1, SLOTS, BLOCK)
     rows = past.rows_of(["a"])
-    learn(past, rows, 1, 5, 30)
-    learn(past, rows, 2, 6, 1)
-    learn(past, rows, 4, 6, 2, category=9)
-    assert blocks(past, 0) == [(1.0, 5, 30, 30), (2.0, 6, 1, 1), (4.0, 6, 2, 2)]
+    past.block = 8
+    for run, number, category in ((5, 30, 0), (5, 31, 0), (6, 1, 0), (6, 2, 9), (6, 3, 9)):
+        learn(past, rows, number, run, number, category)
+    # the lumisection that was alone in its class is no reference
+    assert blocks(past, 0) == [(61.0, 5, 30, 31), (5.0, 6, 2, 3)]
 
 
 def test_what_is_thin_waits_within_its_run() -> None:
@@ -108,7 +111,11 @@ def test_references_are_carried_over_to_other_bins() -> None:
     for number in range(1, 4):
         sums = np.array([[[number, 10 * number, 100 * number]]], dtype="<f4")
         ones = np.ones(1, dtype=np.int64)
-        past.learn(rows, sums, BlockMarks(5 * ones, 0 * ones, number * ones, number * ones, ones, 23.0 * ones, ones))
+        past.learn(
+            rows,
+            sums,
+            BlockMarks(5 * ones, 0 * ones, 40.0 * ones, number * ones, number * ones, ones, 23.0 * ones, ones),
+        )
     other.carry_over("a", past, (2, -1, 0, 1))
     marks = other.marks(now)
     assert marks.lumisections[:, 0].tolist() == [2, 1, 0]  # what was in progress is a reference

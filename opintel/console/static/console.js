@@ -91,7 +91,7 @@ function redraw() {
 // A page that renews itself must not take away what someone is reading, writing or choosing.
 function busy() {
   if (document.querySelector("main .pop[open]")) return true;
-  if (document.activeElement && document.activeElement.closest("main input, main textarea, main .picture")) return true;
+  if (document.activeElement && document.activeElement.closest("main input, main select, main textarea, main .picture")) return true;
   const selection = document.getSelection();
   return Boolean(selection && !selection.isCollapsed && document.querySelector("main").contains(selection.anchorNode));
 }
@@ -121,6 +121,16 @@ document.addEventListener("click", (event) => {
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;
   for (const pop of document.querySelectorAll(".pop[open]")) { pop.open = false; pop.querySelector("summary").focus(); }
+});
+
+// A text to be pasted elsewhere.
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  const text = document.getElementById(button.dataset.copy);
+  document.getSelection().selectAllChildren(text);
+  // a browser may have no clipboard for a page without TLS, or ask and be refused
+  try { await navigator.clipboard.writeText(text.textContent); button.textContent = "Copied"; } catch { button.textContent = "Selected"; }
 });
 
 // What a cell of a heat map says, for fingers as well as for mice.
