@@ -1,7 +1,7 @@
 """What a lumisection costs from Arrow bytes to findings, and how many false warnings a shift has.
 
-python benchmarks/dqm_lumisection.py [--share 1.0] [--mean 20] [--seconds-each 3]
-python benchmarks/dqm_lumisection.py --shift [--histograms 600] [--hours 8]
+python benchmarks/dqm_lumisection.py [--share 1.0] [--mean 20] [--repeat 3]
+python benchmarks/dqm_lumisection.py --shift [--histograms 300] [--hours 8]
 
 The first: 10^5 TH1 x 100 and 10^3 TH2 x 100 x 100 of 20 subsystems (or a share of them), `--mean` entries a bin, with
 full references (four blocks of ten lumisections and one in progress). Printed: CPU-s by part, the most memory, the size
@@ -16,12 +16,17 @@ from __future__ import annotations
 import argparse
 import resource
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from opintel.alerts.budget import Signal, decide
+from opintel.alerts.lifecycle import ALARMING, AlertState, Sign, alert_step
 from opintel.detector import Closing, Controls, Message, WindowRows
 from opintel.dqm.elements import BinAxis, MonitorElement
 from opintel.dqm.encoder import parts_of
@@ -29,13 +34,17 @@ from opintel.dqm.heads import Head
 from opintel.dqm.histories import BlockMarks
 from opintel.dqm.quality import DqmJudge, DqmJudgeSettings
 from opintel.dqm.reducer import BLOCK, SLOTS, DqmReducer, DqmReducerSettings
+from opintel.dqm.simulate import DqmSimulator
 from opintel.dqm.wire import DqmWire, ends
 from opintel.finding import Finding, Window
 from opintel.rows import Batch
+from opintel.site.load import load_site
+from opintel.streams.findings import Judged
 from opintel.streams.loop import calm_collector
 
 START, LENGTH = 1_700_000_000 * 10**9, 23_310_000_000
 SUBSYSTEMS = 20
+SITE = Path(__file__).parent.parent
 
 
 class Clock:
@@ -59,12 +68,13 @@ class TwoStages:
         self.wire, self.reducer = DqmWire(), DqmReducer()
         self.judges: dict[str, DqmJudge] = {}
 
-    def close(self, bodies: Sequence[bytes], clock: Clock) -> list[Finding]:
+    def close(self, bodies: Sequence[bytes], clock: Clock, controls: Controls | None = None) -> list[Finding]:
         """The findings of a lumisection."""
+        controls = controls or Controls()
         decoded = clock.of("decode", lambda: [self.wire.decode([Message(body)]).rows for body in bodies])
         rows = clock.of("sort", lambda: Batch.joined(decoded).by_key())
         window = Window(int(rows.time[0]), int(ends(rows)[0]))
-        closing = WindowRows(window, rows, rows.cut(0, 0), Controls(), DqmReducerSettings(), {})
+        closing = WindowRows(window, rows, rows.cut(0, 0), controls, DqmReducerSettings(), {})
         reduced = clock.of("stage 1", lambda: self.reducer.close(closing))
         scopes: dict[str, list[Any]] = {}
         for record in sorted(reduced.records, key=lambda one: (one.kind, one.key)):
@@ -72,8 +82,8 @@ class TwoStages:
         found: list[Finding] = []
         for scope, records in scopes.items():
             judge, tested = self.judges.setdefault(scope, DqmJudge()), reduced.tested.get(scope, {})
-            about = Closing(window, scope, records, Controls(), DqmJudgeSettings(), "m", True, tested=tested)
-            found += clock.of("stage 2", lambda judge=judge, about=about: judge.judge(about))
+            about = Closing(window, scope, records, controls, DqmJudgeSettings(), "m", True, tested=tested)
+            found += clock.of("stage 2", partial(judge.judge, about))
         return found
 
 
@@ -120,9 +130,8 @@ def cost(share: float, mean: float, repeat: int) -> None:
         found = stages.close(bodies, clock)
         spent.append(clock.spent)
     many = round(5050 * share) * SUBSYSTEMS
-    print(
-        f"{many} histograms, {sum(map(len, bodies)) / 1e6:.1f} MB, {mean:g} entries a bin; CPU-s a lumisection, least of {repeat}"
-    )
+    size = sum(map(len, bodies)) / 1e6
+    print(f"{many} histograms, {size:.1f} MB, {mean:g} entries a bin; CPU-s a lumisection, least of {repeat}")
     parts = {part: min(one[part] for one in spent) for part in spent[0]}
     print("  " + ", ".join(f"{part} {seconds:.3f}" for part, seconds in parts.items()), end="; ")
     print(f"in all {min(sum(one.values()) for one in spent):.3f}; {len(found)} findings")
@@ -133,8 +142,42 @@ def cost(share: float, mean: float, repeat: int) -> None:
     took = time.process_time() - begin
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(
-        f"  state {len(written) / 1e9:.3f} GB, restored in {took:.2f} s; most memory {most:.2f} GB (this benchmark's own included)"
+        f"  state {len(written) / 1e9:.3f} GB, restored in {took:.2f} s; most memory {most:.2f} GB, the benchmark's too"
     )
+
+
+def shift(histograms: int, hours: float, seed: int) -> None:
+    """Prints the warnings and alarms of a shift without a fault."""
+    stages, alerts, findings, many, judged = TwoStages(), load_site(SITE).alerts, Counter[str](), 0, 0
+    simulator = DqmSimulator(seed=seed, hours=hours, faults=(), histograms=histograms)
+    menus = {one.run: one.menu for one in simulator.lumisections}
+    controls = Controls({("run", str(run)): (1, {"menu": f"v{menu}"}) for run, menu in menus.items()})
+    rules = alerts.lifecycle.rules("dqm")
+    states: dict[str, tuple[AlertState, str]] = {}
+    spent, parts = Clock(), sorted(simulator.messages())
+    heads = stages.wire.decode([Message(body) for _, body in parts])
+    of = ends(heads.rows)[np.searchsorted(heads.message, np.arange(len(parts)))]
+    for end in np.unique(of).tolist():
+        bodies = [body for (_, body), its in zip(parts, of.tolist(), strict=True) if its == end]
+        found = stages.close(bodies, spent, controls)
+        many += 1
+        findings.update(one.kind for one in found if one.severity != "info")
+        told: dict[str, Signal] = {}
+        for scope, judge in stages.judges.items():
+            window = Window(end - LENGTH, end)
+            judged += judge.tests["changed"]
+            # thresholds are those of 100,000 histograms
+            tests = {kind: round(n * 101_000 / histograms) for kind, n in judge.tests.items()}
+            here = [one for one in found if one.subject["scope"] == scope]
+            asked = Judged("dqm", scope, window, tests | {one.kind: 0 for one in here if one.kind not in tests}, True)
+            told |= decide(asked, here, alerts.budgets, {}, (), {}, rules).signals
+        for mark in states.keys() | told.keys():
+            before, history = states.get(mark, ("pending", ""))
+            sign: Sign = told[mark].sign if mark in told else "."
+            states[mark] = alert_step(before, history, sign, rules)
+            findings["alarm"] += states[mark][0] in ALARMING and before not in ALARMING
+    print(f"{hours:g} h of {histograms} histograms without a fault: {many} lumisections, {judged} histograms judged")
+    print(f"  warnings by kind: {dict(findings) or 'none'}; times {101_000 / histograms:.0f} in a shift of 101,000")
 
 
 def main() -> None:
@@ -143,9 +186,16 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=1.0, help="of 101,000 histograms")
     parser.add_argument("--mean", type=float, default=20.0, help="entries a bin")
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--shift", action="store_true", help="false warnings instead of cost")
+    parser.add_argument("--histograms", type=int, default=300)
+    parser.add_argument("--hours", type=float, default=8.0)
+    parser.add_argument("--seed", type=int, default=3)
     given = parser.parse_args()
     calm_collector()
-    cost(given.share, given.mean, given.repeat)
+    if given.shift:
+        shift(given.histograms, given.hours, given.seed)
+    else:
+        cost(given.share, given.mean, given.repeat)
 
 
 if __name__ == "__main__":

@@ -108,11 +108,9 @@ def _not_calm(asked: Sequence[ToCompare], answers: Sequence[Compared]) -> list[I
     for shape, places in alike.items():
         calm = {at: np.zeros(len(asked[at].paths), dtype=np.bool_) for at in places}
         for parts in _parts(places, rest, max(1, BINS // int(np.prod(shape)))):
-            observed = np.concatenate([asked[at].sums[0, some] for at, some in parts])
-            references = np.concatenate([asked[at].references(some)[:, 0] for at, some in parts], axis=1)
-            look = quick_look(
-                observed, references, np.concatenate([asked[at].floor[some] for at, some in parts]), shape
-            )
+            observed = _joined([asked[at].sums[0, some[0] : some[-1] + 1] for at, some in parts], 0)
+            references = _joined([asked[at].references(some)[:, 0] for at, some in parts], 1)
+            look = quick_look(observed, references, _joined([asked[at].floor[some] for at, some in parts], 0), shape)
             begin = 0
             for at, some in parts:
                 here = slice(begin, begin + len(some))
@@ -121,6 +119,10 @@ def _not_calm(asked: Sequence[ToCompare], answers: Sequence[Compared]) -> list[I
         for at in places:
             rest[at] = np.flatnonzero(~calm[at])
     return rest
+
+
+def _joined(tables: list[NDArray[Any]], axis: int) -> NDArray[Any]:
+    return tables[0] if len(tables) == 1 else np.concatenate(tables, axis=axis)
 
 
 def _parts(places: Sequence[int], rows: Sequence[Ints], most: int) -> Iterator[list[tuple[int, Ints]]]:

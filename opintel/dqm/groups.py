@@ -13,8 +13,8 @@ from opintel.dqm.elements import STORAGES, Storage
 from opintel.dqm.histograms import Histograms
 from opintel.dqm.histories import Floats, Ints
 
-SMALLEST = float(np.finfo(np.float32).tiny)
-"""Weight of a mean: smaller ones have lost their digits."""
+LARGEST = 1e30
+"""Contents from here on are no contents: sums of them would leave single precision."""
 
 
 class HistogramGroup(NamedTuple):
@@ -49,10 +49,11 @@ def groups_of(closing: WindowRows[Histograms], places: Ints, superseded: Ints) -
     begins = np.ones(len(code), dtype=bool)
     begins[1:] = code[1:] != code[:-1]
     turn = np.arange(len(code)) - np.maximum.accumulate(np.where(begins, np.arange(len(code)), 0))
-    common = np.stack([turn, payload.axes.code[places], payload.storage[places], payload.cumulative[places]])
-    _, group = np.unique(common, axis=1, return_inverse=True)
-    for n in range(int(group.max(initial=-1)) + 1):
-        here = np.flatnonzero(group.reshape(-1) == n)
+    common = np.zeros(len(code), dtype=np.int64)
+    for column in (turn, payload.axes.code[places], payload.storage[places], payload.cumulative[places]):
+        common = common * (int(column.max(initial=0)) + 1) + column
+    order = np.argsort(common, kind="stable")
+    for here in np.split(order, np.flatnonzero(np.diff(common[order])) + 1) if len(order) else ():
         at = places[here]
         storage = STORAGES[int(payload.storage[at[0]])]
         values, variances = payload.values.take(at).table(), payload.variances.take(at).table()
@@ -83,13 +84,13 @@ def planes(storage: Storage, values: Floats, variances: Floats) -> tuple[Floats,
     Means become weighted means and weights: 1 / variance, 0 in bins that say nothing.
     """
     if storage == "count":
-        return values[None], np.asarray((np.isfinite(values) & (values >= 0)).all(axis=-1))
+        return values[None], np.asarray(((values >= 0) & (values < LARGEST)).all(axis=-1))
     if storage == "weighted":
-        sound = np.isfinite(values) & np.isfinite(variances) & (variances >= 0)
+        sound = (np.abs(values) < LARGEST) & (variances >= 0) & (variances < LARGEST)
         return np.stack([values, variances]), np.asarray(sound.all(axis=-1))
     with np.errstate(divide="ignore", invalid="ignore"):
-        weight = np.where(np.isfinite(values) & (variances > 0), 1.0 / variances, 0.0)
-    weight = np.where(np.isfinite(weight) & (weight >= SMALLEST), weight, 0.0)
+        weight = np.where((np.abs(values) < LARGEST) & (variances > 0), 1.0 / variances, 0.0)
+        weight = np.where(weight * np.maximum(np.abs(values), 1.0) < LARGEST, weight, 0.0)
     sums = np.stack([np.where(weight > 0, weight * np.nan_to_num(values), 0.0), weight]).astype("<f4")
     return sums, np.asarray((weight > 0).any(axis=-1))
 

@@ -98,10 +98,12 @@ class Histories:
     # references
 
     def references(self, rows: Ints, usable: NDArray[np.bool_]) -> Floats:
-        """(slots + 1, planes, rows, size) sums of the references; zero where not `usable`, of (slots + 1, rows)."""
-        found: Floats = self._sums[:, :, rows]
+        """(slots + 1, planes, rows, size) sums of the references, to be read only; zero where not `usable`, of
+        (slots + 1, rows)."""
+        found: Floats = self._sums[:, :, _span(rows)]
         out = ~usable
         if out.any():
+            found = found.copy()
             slot, row = np.nonzero(out)
             found[slot, :, row] = 0
         return found
@@ -123,19 +125,22 @@ class Histories:
         begun = here.lumisections[-1, rows] == 0
         for mark, value in zip(here, marks, strict=True):
             mark[-1, rows[begun]] = value[begun]
-        self._sums[-1][:, rows[begun]] = sums[:, begun]
-        more = rows[~begun]
+        going = ~begun
+        more = rows[going]
+        if begun.any():
+            self._sums[-1][:, rows[begun]] = sums[:, begun]
+            sums = sums[:, going]
         with np.errstate(over="ignore"):  # a reference that is not finite counts as not given
-            self._sums[-1][:, more] += sums[:, ~begun]
-        here.last[-1, more] = marks.last[~begun]
-        have, come = here.lumisections[-1, more], marks.lumisections[~begun]
-        here.pileup[-1, more] = (have * here.pileup[-1, more] + come * marks.pileup[~begun]) / (have + come)
+            self._sums[-1][:, _span(more)] += sums
+        here.last[-1, more] = marks.last[going]
+        have, come = here.lumisections[-1, more], marks.lumisections[going]
+        here.pileup[-1, more] = (have * here.pileup[-1, more] + come * marks.pileup[going]) / (have + come)
         for mark, value in (
             (here.lumisections, marks.lumisections),
             (here.seconds, marks.seconds),
             (here.entries, marks.entries),
         ):
-            mark[-1, more] += value[~begun]
+            mark[-1, more] += value[going]
         alike = (here.lumisections[:-1, rows] > 0) & (here.category[:-1, rows] == marks.category)
         whole = np.where(alike.sum(axis=0) < self.slots, min(FIRST, self.block), self.block)
         self._finish(rows[here.lumisections[-1, rows] >= whole])
@@ -293,6 +298,13 @@ class Histories:
         self._sums = np.frombuffer(sums, "<f4").reshape(self.slots + 1, self.planes, n, self.size).copy()
         self._waiting = np.frombuffer(waiting, "<f4").reshape(self.planes, n, self.size).copy() if waiting else None
         self._before = np.frombuffer(before, "<f4").reshape(RUNS, self.planes, n, self.size).copy() if before else None
+
+
+def _span(rows: Ints) -> Ints | slice:
+    """The same rows, as a slice where they follow each other: nothing is copied then."""
+    if len(rows) and rows[-1] - rows[0] + 1 == len(rows) and (np.diff(rows) == 1).all():
+        return slice(int(rows[0]), int(rows[-1]) + 1)
+    return rows
 
 
 def _marks(slots: int, rows: int) -> BlockMarks:

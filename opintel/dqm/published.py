@@ -29,6 +29,9 @@ class Pinned(NamedTuple):
 
     def over(self, references: Floats, chosen: Ints) -> Floats:
         """The references (slots, planes, chosen, size) of these histograms, the published ones in place of others."""
+        if not self.sums:
+            return references
+        references = references.copy()
         for n, at in enumerate(chosen.tolist()):
             if at in self.sums:
                 references[:, :, n] = 0

@@ -10,7 +10,7 @@ precision and along rows: what is said of a histogram does not depend on the oth
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,8 @@ from opintel.dqm.statistics import shape_log_p
 from opintel.dqm.windows import aligned, onto_axis, summed, window_sizes
 from opintel.stats.gamma_tail import log_tail_of_sum
 
-Floats = NDArray[np.float32]
+Floats = NDArray[Any]
+"""Of single precision; rows, and what follows from them, of double."""
 Bools = NDArray[np.bool_]
 Counts = NDArray[np.int64] | NDArray[np.float64]
 Shape = tuple[int, ...]
@@ -35,6 +36,8 @@ LEAST = 20.0
 """Entries on either side, and contents of a bin in which references are held against each other."""
 COUNTED = 5.0
 """Entries expected in a bin from which on its scatter says something of the systematic error."""
+CONTINUITY = np.float32(0.4)
+"""Counts by which the largest that is calm is lessened: p in full is a mid-p."""
 _HALF = np.float32(0.5)
 _TINY = np.float32(1e-30)
 
@@ -81,13 +84,13 @@ def quick_look(observed: Floats, references: Floats, floor: NDArray[np.float64],
         # a bin that cannot reach p = 1e-5 with all its entries on one side is none
         able = np.count_nonzero(both >= (11.5 / -np.log(share)) * factor, axis=1)
         calm &= able > 2
-        calm &= _within(bins, factor, room, share, _normal(BIN, able))
+        calm &= _within(bins, factor, room, share, _normal(BIN, able), axis=1)
         calm &= _scatters(bins, factor, share)
         calm &= _windows_within(bins, both, room, share, able, shape)
         for axis in range(len(shape)):
-            along = (onto_axis(part, shape, axis) for part in (bins.off, bins.spread))
-            calm &= shape_log_p(*along, bound=True) > np.log(FORM)  # type: ignore[arg-type]
-        return QuickLook(calm, _excess(contents, off, share, (total / whole)[:, None]))
+            off, spread = onto_axis(bins.off, shape, axis), onto_axis(bins.spread, shape, axis)
+            calm &= shape_log_p(off, spread, bound=True) > np.log(FORM)
+        return QuickLook(calm, _excess(contents, bins.off, share, (total / whole)[:, None]))
 
 
 def _together(references: Floats) -> tuple[Floats, Bools, Floats]:
@@ -115,28 +118,31 @@ def _furthest(most: int) -> Floats:
 
 
 def _normal(p: float, many: Counts) -> Floats:
-    """(n, 1) normal values beyond which the largest of so many is with probability `p`."""
-    return np.asarray(-ndtri(p / 2.0 / np.maximum(many, 1)), dtype=np.float32)[:, None]
+    """(n,) normal values beyond which the largest of so many is with probability `p`."""
+    return np.asarray(-ndtri(p / 2.0 / np.maximum(many, 1)), dtype=np.float32)
 
 
-def _within(bins: _Bins, factor: Floats, room: Floats, share: Floats, limit: Floats) -> Bools:
-    """(n,) whether all bins are within `limit` (n, 1) standard deviations. `factor`: spread ÷ plain."""
+def _within(bins: _Bins, factor: Floats, room: Floats, share: Floats, limit: Floats, axis: int) -> Bools:
+    """(n,) whether all bins, along `axis`, are within `limit` (n,) standard deviations. `factor`: spread ÷ plain."""
+    room, share, limit = (np.expand_dims(part.reshape(-1), axis) for part in (room, share, limit))
     sigma = bins.plain * room
     np.subtract(1.0, sigma, out=sigma)  # the share of all that lies elsewhere
     np.maximum(sigma, 0.0, out=sigma)
     sigma *= bins.spread
     np.sqrt(sigma, out=sigma)
     sigma *= limit
-    skew = factor * ((1.0 - 2.0 * share) * (limit * limit - 1.0) / 6.0)
-    high = bins.off - skew
+    skewness = (1.0 - 2.0 * share) * (limit * limit - 1.0) / 6.0
+    high = factor * (CONTINUITY - skewness)
+    high += bins.off
     high -= sigma
-    calm = high.max(axis=1) <= 0.0
+    calm = high.max(axis=axis) <= 0.0
+    skew = factor * skewness
     sigma -= skew
     # below this the expansion turns round: nothing that is expected there can be missed
     low = np.subtract(factor * (limit * limit / 2.0), skew, out=skew)
     np.maximum(low, sigma, out=low)
     low += bins.off
-    return np.asarray(calm & (low.min(axis=1) >= 0.0))
+    return np.asarray(calm & (low.min(axis=axis) >= 0.0))
 
 
 def _scatters(bins: _Bins, factor: Floats, share: Floats) -> Bools:
@@ -162,15 +168,27 @@ def _scatters(bins: _Bins, factor: Floats, share: Floats) -> Bools:
 
 def _windows_within(bins: _Bins, filled: Floats, room: Floats, share: Floats, able: Counts, shape: Shape) -> Bools:
     """(n,) whether windows of all sizes are within limits."""
-    calm = np.ones(len(able), dtype=np.bool_)
+    calm, sizes = np.ones(len(able), dtype=np.bool_), window_sizes(shape)
     bins = _Bins(*aligned(filled, bins, shape))
-    sizes = window_sizes(shape)
+    if len(shape) == 1:  # bins first: windows are few a row
+        bins = _Bins(*(np.ascontiguousarray(part.T) for part in bins))
+    have = 1
     for size in sizes:
-        wide = _Bins(*(summed(part, shape, size) for part in bins))
+        if len(shape) == 1:
+            (width,) = size
+            bins = wide = _Bins(*(_stacked(part, width // have) for part in bins))
+            have = width
+        else:
+            wide = _Bins(*(summed(part, shape, size) for part in bins))
         many = np.maximum(np.ceil(able / np.prod(size)), 2.0) * len(sizes)
         factor = wide.spread / np.maximum(wide.plain, _TINY)
-        calm &= _within(wide, factor, room, share, _normal(WINDOW, many))
+        calm &= _within(wide, factor, room, share, _normal(WINDOW, many), axis=len(shape) - 1)
     return calm
+
+
+def _stacked(x: Floats, width: int) -> Floats:
+    """(windows, n) sums over so many bins of x (bins, n)."""
+    return summed(x[None], x.shape, (width, 1)).reshape(-1, x.shape[1])
 
 
 def _excess(contents: Floats, off: Floats, share: Floats, ratio: Floats) -> Floats:
@@ -184,4 +202,5 @@ def _excess(contents: Floats, off: Floats, share: Floats, ratio: Floats) -> Floa
     expected *= expected
     expected *= enough
     weight = expected.sum(axis=1)
-    return square.sum(axis=1) / np.where(weight > 0.0, weight, np.float32(np.nan))
+    found: Floats = square.sum(axis=1) / np.where(weight > 0.0, weight, np.float32(np.nan))
+    return found

@@ -8,22 +8,23 @@ its run; cumulative contents are judged by their increments. What stands out nev
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
-from itertools import groupby
-from math import isfinite
-from typing import Annotated, Any, NamedTuple
+from collections import Counter
+from collections.abc import Sequence
+from itertools import compress, groupby
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from opintel.detector import Controls, Emit, Record, Reduced, Reducer, WindowRows
-from opintel.dqm.against_references import NOTHING, Compared, ToCompare, compared
+from opintel.dqm.against_references import Compared, ToCompare, compared
 from opintel.dqm.elements import STORAGES
 from opintel.dqm.groups import HistogramGroup, entries_of, groups_of, planes
 from opintel.dqm.histograms import HISTOGRAM, MANIFEST, REFERENCE, Histograms, Listing
 from opintel.dqm.histories import BlockMarks, Floats, Histories, Ints
 from opintel.dqm.labels import References, known_alone, labelled, places_by_label, whole_or_all
+from opintel.dqm.outcomes import Lot, outcomes
 from opintel.dqm.pileup import at_pileup
 from opintel.dqm.published import PublishedSets
 from opintel.dqm.records import DqmRecord, HistogramOutcome, ManifestListed, ReferencePublished, run_key
@@ -42,8 +43,6 @@ SURE = 5
 """Lumisections after which that average is believed."""
 TEST = "contents"
 """What hypotheses are counted under."""
-KINDS = {HistogramOutcome: "outcome", ManifestListed: "listed", ReferencePublished: "published"}
-"""Of records."""
 _listing = msgspec.json.Decoder(Listing)
 Count = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
 
@@ -67,31 +66,6 @@ class DqmReducerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """Relative systematic error of a bin, as long as it has not been learned from the histogram itself."""
 
 
-class _Lot(NamedTuple):
-    """A group on its way: what was added up of it, and what is to be compared."""
-
-    group: HistogramGroup
-    past: Histories
-    rows: Ints
-    moved: NDArray[np.bool_]
-    """(histograms,) whether its bins were others until now."""
-    sums: Floats
-    first: Ints
-    """First lumisection in the sums."""
-    entries: NDArray[np.float64]
-    """Of this lumisection."""
-    sound: NDArray[np.bool_]
-    ready: NDArray[np.bool_]
-    usual: NDArray[np.float64]
-    """Entries a second of its references; NaN without."""
-    floor: NDArray[np.float64]
-    judged: Ints
-    """Which are compared."""
-    asked: ToCompare
-    marks: BlockMarks
-    """What its sums are, as part of a reference."""
-
-
 class DqmReducer(Reducer[Histograms]):
     """Rows of a lumisection → what is said of each histogram."""
 
@@ -113,6 +87,7 @@ class DqmReducer(Reducer[Histograms]):
     def close(self, closing: WindowRows[Histograms]) -> Reduced:
         """What is said of each histogram, manifest and reference of a lumisection."""
         rows, payload = closing.rows, closing.rows.payload
+        window = closing.window
         order = np.lexsort((rows.id, payload.revision, payload.run, payload.kind, rows.key.code))
         code, kind, run = rows.key.code[order], payload.kind[order], payload.run[order]
         last = np.ones(len(order), dtype=bool)
@@ -120,30 +95,29 @@ class DqmReducer(Reducer[Histograms]):
         ends = np.flatnonzero(last)
         superseded = np.diff(np.r_[-1, ends]) - 1
         newest, kinds = order[ends], kind[ends]
-        said: list[tuple[str, str, DqmRecord]] = []
+        said: list[Record[DqmRecord]] = []
         tested: dict[str, dict[str, int]] = {}
         for at in _latest_references(rows, order[kind == REFERENCE]):
             said.append(self._reference(closing, at))
-        for first, end in zip(np.r_[0, ends[:-1] + 1].tolist(), (ends + 1).tolist(), strict=True):
-            if kind[first] == MANIFEST:
-                said.append(self._manifest(closing, order[first:end]))
+        for n in np.flatnonzero(kinds == MANIFEST).tolist():
+            said.append(self._manifest(closing, order[ends[n] - superseded[n] : ends[n] + 1]))
         chosen = kinds == HISTOGRAM
         groups = groups_of(closing, newest[chosen], superseded[chosen])
         for _, of_turn in groupby(groups, key=lambda group: group.turn):
             lots = [self._prepared(closing, group) for group in of_turn]
             answers = compared([lot.asked for lot in lots], explain=closing.settings.emit)
             for lot, found in zip(lots, answers, strict=True):
-                for key, outcome in zip(lot.group.keys, self._said(closing, lot, found), strict=True):
-                    scope = self.scope(key)
-                    said.append((run_key(outcome.run, key), scope, outcome))
-                    if outcome.log10_p is not None:
-                        counts = tested.setdefault(scope, {TEST: 0})
-                        counts[TEST] += 1
-        said.sort(key=lambda one: one[0])
-        records = [Record(closing.window, KINDS[type(one)], key, scope, one) for key, scope, one in said]
-        return Reduced(records, tested)
+                scopes, its = list(map(self.scope, lot.group.keys)), self._said(closing, lot, found)
+                for key, scope, outcome in zip(lot.group.keys, scopes, its, strict=True):
+                    said.append(Record(window, "outcome", run_key(outcome.run, key), scope, outcome))
+                judged = [outcome.log10_p is not None for outcome in its]
+                for scope, many in Counter(compress(scopes, judged)).items():
+                    counts = tested.setdefault(scope, {TEST: 0})
+                    counts[TEST] += many
+        said.sort(key=lambda one: one.key)
+        return Reduced(said, tested)
 
-    def _manifest(self, closing: WindowRows[Histograms], places: Ints) -> tuple[str, str, DqmRecord]:
+    def _manifest(self, closing: WindowRows[Histograms], places: Ints) -> Record[DqmRecord]:
         """A run's manifest from its rows, in order of revision; those of the highest together are the manifest."""
         rows, payload = closing.rows, closing.rows.payload
         at = int(places[-1])
@@ -153,9 +127,10 @@ class DqmReducer(Reducer[Histograms]):
         if any(part.paths is not None for part in parts):
             listing = msgspec.structs.replace(listing, paths=sorted({p for part in parts for p in part.paths or ()}))
         key, run = rows.key.values[rows.key.code[at]], int(payload.run[at])
-        return run_key(run, key), self.scope(key), ManifestListed(run, int(payload.lumisection[at]), listing)
+        listed = ManifestListed(run, int(payload.lumisection[at]), listing)
+        return Record(closing.window, "listed", run_key(run, key), self.scope(key), listed)
 
-    def _reference(self, closing: WindowRows[Histograms], at: int) -> tuple[str, str, DqmRecord]:
+    def _reference(self, closing: WindowRows[Histograms], at: int) -> Record[DqmRecord]:
         rows, payload = closing.rows, closing.rows.payload
         key, name = rows.key.values[rows.key.code[at]], payload.about.values[payload.about.code[at]]
         storage = STORAGES[int(payload.storage[at])]
@@ -163,9 +138,10 @@ class DqmReducer(Reducer[Histograms]):
         axes = payload.axes.values[payload.axes.code[at]]
         self._published.add(key, name, axes, storage, sums[:, 0])
         checksum = zlib.crc32(payload.values.at(at).tobytes())
-        return f"{name}|{key}", self.scope(key), ReferencePublished(name, checksum)
+        published = ReferencePublished(name, checksum)
+        return Record(closing.window, "published", f"{name}|{key}", self.scope(key), published)
 
-    def _prepared(self, closing: WindowRows[Histograms], group: HistogramGroup) -> _Lot:
+    def _prepared(self, closing: WindowRows[Histograms], group: HistogramGroup) -> Lot:
         """Adds up what has to be, and finds the references."""
         settings, controls = closing.settings, closing.controls
         seconds = (closing.window.end - closing.window.start) / NS
@@ -177,7 +153,8 @@ class DqmReducer(Reducer[Histograms]):
             sound = sound & np.isfinite(sums[0]).all(axis=-1)
             sound &= (group.storage != "count") | (sums[0] >= 0).all(axis=-1)
             first = after + 1
-        sums = np.where(sound[None, :, None], sums, 0)
+        if not sound.all():
+            sums = np.where(sound[None, :, None], sums, 0)
         entries = entries_of(group, sums)
         ready = sound & ~(entries == 0)
         total, spans = entries.copy(), np.ones(len(rows))
@@ -215,7 +192,7 @@ class DqmReducer(Reducer[Histograms]):
                 found[0, 0, moved_on.chosen] = moved_on.contents
             return pinned.over(found, at)
 
-        paths, theirs = [group.keys[n].split("|", 2)[2] for n in judged.tolist()], sums[:, judged]
+        paths, theirs = [group.keys[n].split("|", 2)[2] for n in judged.tolist()], _some(sums, judged)
         references_of: References = held
         if labelled(group.axes):
             theirs, references_of = known_alone(theirs, held)
@@ -223,39 +200,17 @@ class DqmReducer(Reducer[Histograms]):
         many, whole = spans.astype(np.int64), np.where(np.isfinite(total), total, 0.0)
         marks = BlockMarks(group.run, category, group.pileup, first, group.lumisection, many, spans * seconds, whole)
         usual = np.where(lumisections > 0, usual, np.nan)
-        return _Lot(group, past, rows, moved, sums, first, entries, sound, ready, usual, floor, judged, asked, marks)
+        return Lot(group, past, rows, moved, sums, first, entries, sound, ready, usual, floor, judged, asked, marks)
 
-    def _said(self, closing: WindowRows[Histograms], lot: _Lot, found: Compared) -> Iterator[HistogramOutcome]:
+    def _said(self, closing: WindowRows[Histograms], lot: Lot, found: Compared) -> list[HistogramOutcome]:
         """What is said of each histogram of a group, in its order; the calm ones become part of their references."""
-        group, adopted = lot.group, lot.ready.copy()
+        adopted = lot.ready.copy()
         calm = ~(found.log10_p <= closing.settings.adopt)
         adopted[lot.judged] = calm
         _learn_error(lot.past, lot.rows[lot.judged[calm]], found.excess[calm])
         learn = np.flatnonzero(adopted)
-        lot.past.learn(lot.rows[learn], lot.sums[:, learn], BlockMarks(*[mark[learn] for mark in lot.marks]))
-        seconds = (closing.window.end - closing.window.start) / NS
-        there = lot.sound & np.isfinite(lot.entries)
-        entries = np.where(there, lot.entries, np.nan).tolist()
-        usual = (lot.usual * seconds).tolist()
-        log10_p, exact = found.log10_p.tolist(), (lot.floor == 0.0).tolist()
-        place = {n: at for at, n in enumerate(lot.judged.tolist()) if log10_p[at] == log10_p[at]}
-        about = zip(
-            group.run.tolist(),
-            group.lumisection.tolist(),
-            [one if one == one else None for one in entries],
-            [one if isfinite(one) else None for one in usual],
-            lot.first.tolist(),
-            group.superseded.tolist(),
-            strict=True,
-        )
-        for n, (run, lumisection, has, expected, first, superseded) in enumerate(about):
-            at = place.get(n)
-            if at is None:
-                state = _state(lot, n)
-                yield HistogramOutcome(run, lumisection, state, has, expected, first, superseded=superseded)
-                continue
-            said = (log10_p[at], exact[n], float(found.effect[at]), *found.remarks.get(at, NOTHING))
-            yield HistogramOutcome(run, lumisection, "judged", has, expected, first, *said, superseded)
+        lot.past.learn(lot.rows[learn], _some(lot.sums, learn), BlockMarks(*[mark[learn] for mark in lot.marks]))
+        return outcomes(lot, found, (closing.window.end - closing.window.start) / NS)
 
     def _at(self, group: HistogramGroup) -> tuple[Histories, Ints, NDArray[np.bool_]]:
         """The histories of a group, the rows of its histograms, and which of these had other bins until now."""
@@ -320,15 +275,9 @@ class DqmReducer(Reducer[Histograms]):
         self._published.restore(published)
 
 
-def _state(lot: _Lot, n: int) -> str:
-    """Why a histogram was not judged."""
-    if not lot.sound[n]:
-        return "content"
-    if lot.entries[n] == 0:
-        return "empty"
-    if not lot.ready[n]:
-        return "waits"
-    return "axes" if lot.moved[n] else "alone"
+def _some(sums: Floats, rows: Ints) -> Floats:
+    """Of (planes, histograms, size) those rows, which ascend; all of them are not copied."""
+    return sums if len(rows) == sums.shape[1] else sums[:, rows]
 
 
 def _latest_references(rows: Batch[Histograms], places: Ints) -> list[int]:
