@@ -51,7 +51,7 @@ def lumisection(number: int, histograms: int) -> WindowRows[Histograms]:
     counts = rng.poisson(20.0, (histograms, 100)).astype(np.float64)
     elements = [MonitorElement(f"T/h{n:06}", axes[n % 25], "count", counts[n], None, False) for n in range(histograms)]
     window = Window(START + number * LENGTH, START + (number + 1) * LENGTH)
-    head = Head(1, number, window.start, window.end, "Calo")
+    head = Head(1, number, window.start, window.end, "Calo", pileup=50.0 - number)
     rows = DqmWire().decode([Message(body) for body in parts_of(head, elements)]).rows.by_key()
     return WindowRows(window, rows, Batch.of([], Histograms), Controls(), DqmReducerSettings(), {})
 
@@ -64,10 +64,11 @@ def with_references(closing: WindowRows[Histograms]) -> Any:
         rows = np.arange(len(past))
         sums = np.full((1, len(rows), past.size), 20.0 * BLOCK, dtype="<f4")
         ones = np.ones(len(rows), dtype=np.int64)
-        whole = (ones, 0 * ones, ones, 10 * ones, BLOCK * ones, 233.1 * ones, 20_000.0 * ones)
-        for _ in range(SLOTS):
-            past.learn(rows, sums, BlockMarks(*whole))
-        past.learn(rows, sums / BLOCK, BlockMarks(*whole[:4], ones, 23.31 * ones, 2000.0 * ones))
+        for n in range(SLOTS + 1):
+            many = 1 if n == SLOTS else BLOCK
+            about = (ones, past.marks(rows).category[-1], (44.0 - n) * ones, ones, 10 * ones)
+            marks = BlockMarks(*about, many * ones, many * 23.31 * ones, many * 2000.0 * ones)
+            past.learn(rows, sums * many / BLOCK, marks)
     return reducer.state()
 
 
@@ -86,6 +87,7 @@ def main() -> None:
     plain = DqmReducer()
     plain.restore(state)
     seconds, reduced = timed(lambda: close(plain, closing))
+    assert sum(record.payload.state == "judged" for record in reduced.records) == histograms
     poisoned = Poisoned()
     poisoned.restore(state)
     careful, found = timed(lambda: close_carefully(Poisoned, poisoned, closing))

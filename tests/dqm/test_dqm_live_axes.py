@@ -18,8 +18,9 @@ from opintel.dqm.elements import BinAxis, MonitorElement, axes_text
 from opintel.finding import NS
 
 from .live import PATHS, Live, detector, emptied, healthy, live, sent
-from .lumisections import element, head, shape
+from .lumisections import element, head, listing, shape
 
+pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
 OLD = tuple(f"HLT_Path{n}_v7" for n in range(10))
 NEW = ("HLT_First_v1", *OLD[5:0:-1], "HLT_Path0_v8", *OLD[6:], "HLT_Last_v1")
 """Two are added, one is renamed, and the others stand in another order."""
@@ -35,22 +36,25 @@ def paths(number: int, labels: tuple[str, ...], change: Mapping[str, float] = {}
     return element("T/paths", values, BinAxis(labels=labels, title="path"), flow=flow)
 
 
-def menus(folder: Path, changes: Mapping[int, Mapping[str, float]] = {}, flow: bool = False) -> Live:
+def menus(
+    folder: Path, changes: Mapping[int, Mapping[str, float]] = {}, flow: bool = False, decay: float | None = None
+) -> Live:
     """The menu changes after lumisection 12."""
     story = []
     for n in range(1, 25):
         one = paths(n, OLD if n <= 12 else NEW, changes.get(n, {}), flow)
-        story += sent(head(5, n), [*detector(n), one])
+        said = None if decay is None else listing(pileup=55.0 - decay * n)
+        story += sent(head(5, n), [*detector(n), one], said)
     return live(folder, story)
 
 
-@pytest.mark.parametrize("flow", [False, True])
-def test_labels_that_stay_are_compared_across_a_change_of_menu(flow: bool, tmp_path: Path) -> None:
-    found = menus(tmp_path / "healthy", flow=flow)
+@pytest.mark.parametrize(("flow", "decay"), [(False, None), (True, None), (False, 0.2)])
+def test_labels_that_stay_are_compared_across_a_change_of_menu(flow: bool, decay: float | None, tmp_path: Path) -> None:
+    found = menus(tmp_path / "healthy", {}, flow, decay)
     assert found.alarms() == {}
     assert [text for text in found.words("insufficient") if " 13: " in text] == []
     assert found.states()[5, 13] == "good"
-    found = menus(tmp_path / "dead", {13: {OLD[8]: 0.0}, 20: {NEW[0]: 0.0}, 22: {NEW[6]: 0.0}}, flow)
+    found = menus(tmp_path / "dead", {13: {OLD[8]: 0.0}, 20: {NEW[0]: 0.0}, 22: {NEW[6]: 0.0}}, flow, decay)
     assert found.alarms() == {(5, n): [("dead", "T/paths")] for n in (13, 20, 22)}
     assert [text.partition(" at ")[2] for text in found.words("dead")] == [
         f"path {OLD[8]}",
