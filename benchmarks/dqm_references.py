@@ -113,8 +113,8 @@ def autoencoder(folder: Path, references: int, cases: int, clean: int) -> None:
 
 
 def labelled(folder: Path) -> None:
-    """AUC and true positive rate at 1 % false positives; entries alone as a score, matched on entries, and the first five
-    and the last six bad runs apart."""
+    """AUC and true positive rate at 1 % false positives; entries alone as a score, matched on entries, and the
+    first five and the last six bad runs apart."""
     data = labelled_lumisections(folder)
     entries = data.contents.sum(axis=1)
     scores = {"entries alone": entries, **left_out_scores(data)}
