@@ -135,6 +135,7 @@ class Lumisections(NamedTuple):
     contents: Floats
     """(n, B) under- and overflow included"""
     run: NDArray[np.int64]
+    number: NDArray[np.int64]
     bad: Bools
 
 
@@ -143,9 +144,8 @@ def labelled_lumisections(folder: Path) -> Lumisections:
     with (folder / LABELLED).open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["good"] == "1" or row["good_pixel"] == "0"]
     contents = np.array([[float(row[f"bin_{n}"]) for n in range(int(row["xbins"]) + 2)] for row in rows])
-    return Lumisections(
-        contents, np.array([int(row["run"]) for row in rows]), np.array([row["good_pixel"] == "0" for row in rows])
-    )
+    run, number = (np.array([int(row[name]) for row in rows]) for name in ("run", "lumi"))
+    return Lumisections(contents, run, number, np.array([row["good_pixel"] == "0" for row in rows]))
 
 
 def left_out_scores(data: Lumisections) -> dict[str, Floats]:
@@ -176,11 +176,12 @@ def labelled(folder: Path) -> dict[str, Any]:
     return {
         "lumisections": len(data.bad),
         "bad": int(data.bad.sum()),
-        **{n: _curve(s, data.bad) for n, s in scores.items()},
+        **{n: curve(s, data.bad) for n, s in scores.items()},
     }
 
 
-def _curve(score: Floats, bad: Bools) -> dict[str, float]:
+def curve(score: Floats, bad: Bools) -> dict[str, float]:
+    """Area under the curve and true positive rate at 1 % false positives of a score (n,)."""
     rank, n = rankdata(score), int(bad.sum())
     area = (rank[bad].sum() - n * (n + 1) / 2) / n / (len(bad) - n)
     return {"area": float(area), "true_positive_rate": true_positive_rate(score[bad], score[~bad], FALSE_POSITIVES)}
