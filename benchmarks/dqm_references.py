@@ -24,7 +24,7 @@ from opintel.dqm import ReferenceModel
 from opintel.dqm.evaluate_references import (
     FAULTS,
     STATISTICS,
-    Shapes,
+    ShapeFindings,
     labelled_lumisections,
     left_out_scores,
     true_positive_rate,
@@ -39,7 +39,7 @@ def shapes(folder: Path, references: int, cases: int, clean: int) -> None:
     found: dict[str, dict[str, list[float]]] = {}
     false: dict[float, list[float]] = {}
     for entries in STATISTICS:
-        for n, one in enumerate(Shapes.chosen(folder, 25)):
+        for n, one in enumerate(ShapeFindings.chosen(folder, 25)):
             rng = np.random.default_rng([n, int(entries)])
             good = one.draw(rng, entries * rng.uniform(0.5, 2.0, references))
             model = ReferenceModel().fit(good[:, None])
@@ -75,7 +75,7 @@ def autoencoder(folder: Path, references: int, cases: int, clean: int) -> None:
 
     found: dict[str, list[float]] = {}
     for entries in STATISTICS[1:]:
-        for n, one in enumerate(Shapes.chosen(folder, 6)):
+        for n, one in enumerate(ShapeFindings.chosen(folder, 6)):
             rng = np.random.default_rng([n, int(entries)])
             good = one.draw(rng, entries * rng.uniform(0.5, 2.0, references))
             mean = good.sum(axis=0) / good.sum()
@@ -113,21 +113,28 @@ def autoencoder(folder: Path, references: int, cases: int, clean: int) -> None:
 
 
 def labelled(folder: Path) -> None:
-    """AUC and true positive rate at 1 % false positives; entries alone as a score, and matched on entries."""
+    """AUC and true positive rate at 1 % false positives; entries alone as a score, matched on entries, and the
+    first five and the last six bad runs apart."""
     data = labelled_lumisections(folder)
-    scores = {"entries alone": data.contents.sum(axis=1), **left_out_scores(data)}
+    entries = data.contents.sum(axis=1)
+    scores = {"entries alone": entries, **left_out_scores(data)}
     good_runs = {int(run): int((~data.bad[data.run == run]).sum()) for run in np.unique(data.run)}
     print("good lumisections by run", {run: n for run, n in good_runs.items() if n})
-    matched = _matched(data.contents.sum(axis=1), data.bad)
+    early = data.run <= np.unique(data.run[data.bad])[4]
+    parts = {"all": data.bad | ~data.bad, "first bad runs": early | ~data.bad, "last bad runs": ~early | ~data.bad}
+    parts["matched on entries"] = _matched(entries, data.bad)
     for name, score in scores.items():
         cells = []
-        for chosen in (np.ones(len(score), dtype=bool), matched):
+        for part, chosen in parts.items():
             bad, rank = data.bad[chosen], rankdata(score[chosen])
             n = int(bad.sum())
             auc = (rank[bad].sum() - n * (n + 1) / 2) / n / (len(bad) - n)
             rate = true_positive_rate(score[chosen][bad], score[chosen][~bad], 0.01)
-            cells.append(f"AUC {auc:.3f} TPR {rate:.3f}")
-        print(f"{name}: {cells[0]}; matched on entries: {cells[1]}")
+            cells.append(f"{part}: AUC {auc:.3f} TPR {rate:.3f}")
+        if name.startswith("Ref"):
+            often = [(score[rows] >= 2.0).mean() for rows in (~data.bad, data.bad)]
+            cells.append(f"p <= .01: good {often[0]:.3f} bad {often[1]:.3f}")
+        print(f"{name}: {'; '.join(cells)}")
 
 
 def _matched(entries: Floats, bad: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -18,8 +18,8 @@ conditions.
 * `aligned`, `element_comparison`: two monitor elements side by side, what `opintel dqm compare` prints
 * `simulate`: a detector with faults whose truth is known: `detector_model` says what is usual, `beam` when data are
   taken, `story` what goes wrong, `happenings` how it shows
-* `reference_model`: the same by a model of how good runs vary; `natural_variation` learns it, `conditional_pulls` asks
-  what stands out of it; `evaluate_references` measures what it finds
+* `reference_model`: the same by a model of how good runs vary; `natural_variation` and, of few runs,
+  `between_runs` learn it, `conditional_pulls` asks what stands out of it; `evaluate_references` measures what it finds
 """
 
 from __future__ import annotations

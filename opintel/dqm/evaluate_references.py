@@ -43,7 +43,7 @@ def evaluate(folder: Path) -> dict[str, Any]:
 
 
 class ShapeFindings(NamedTuple):
-    """ShapeFindings of one histogram in good runs: a normal law around `mean` (B,), cut at 0."""
+    """The shapes of one histogram in good runs: a normal law around `mean` (B,), cut at 0."""
 
     name: str
     mean: Floats
@@ -135,6 +135,7 @@ class Lumisections(NamedTuple):
     contents: Floats
     """(n, B) under- and overflow included"""
     run: NDArray[np.int64]
+    number: NDArray[np.int64]
     bad: Bools
 
 
@@ -143,25 +144,28 @@ def labelled_lumisections(folder: Path) -> Lumisections:
     with (folder / LABELLED).open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["good"] == "1" or row["good_pixel"] == "0"]
     contents = np.array([[float(row[f"bin_{n}"]) for n in range(int(row["xbins"]) + 2)] for row in rows])
-    return Lumisections(
-        contents, np.array([int(row["run"]) for row in rows]), np.array([row["good_pixel"] == "0" for row in rows])
-    )
+    run, number = (np.array([int(row[name]) for row in rows]) for name in ("run", "lumi"))
+    return Lumisections(contents, run, number, np.array([row["good_pixel"] == "0" for row in rows]))
 
 
 def left_out_scores(data: Lumisections) -> dict[str, Floats]:
-    """Scores of each lumisection by the good ones of all other runs: −log10 p of the model, and the squared error
-    that two principal components leave."""
-    model, error = np.zeros(len(data.run)), np.zeros(len(data.run))
+    """Scores of each lumisection by the good ones of all other runs: −log10 p of the model, also where the runs are not
+    known to it, and the squared error that one or two principal components leave."""
+    names = ("ReferenceModel", "ReferenceModel without runs", "PCA SSE, one component", "PCA SSE, two components")
+    found = {name: np.zeros(len(data.run)) for name in names}
     shares = data.contents / data.contents.sum(axis=1, keepdims=True)
     for run in np.unique(data.run):
         mine, others = data.run == run, (data.run != run) & ~data.bad
-        fitted = ReferenceModel().fit(data.contents[others][:, None])
-        model[mine] = -fitted.judge(data.contents[mine][:, None]).log10_p[:, 0]
+        references = data.contents[others][:, None]
+        for name, runs in zip(names, (data.run[others], None), strict=False):
+            fitted = ReferenceModel().fit(references, runs)
+            found[name][mine] = -fitted.judge(data.contents[mine][:, None]).log10_p[:, 0]
         mean = shares[others].mean(axis=0)
-        patterns = np.linalg.svd(shares[others] - mean, full_matrices=False)[2][:2]
-        left = shares[mine] - mean
-        error[mine] = np.square(left - left @ patterns.T @ patterns).sum(axis=1)
-    return {"ReferenceModel": model, "PCA SSE": error}
+        patterns = np.linalg.svd(shares[others] - mean, full_matrices=False)[2]
+        for name, few in zip(names[2:], (patterns[:1], patterns[:2]), strict=True):
+            left = shares[mine] - mean
+            found[name][mine] = np.square(left - left @ few.T @ few).sum(axis=1)
+    return found
 
 
 def labelled(folder: Path) -> dict[str, Any]:
@@ -172,11 +176,12 @@ def labelled(folder: Path) -> dict[str, Any]:
     return {
         "lumisections": len(data.bad),
         "bad": int(data.bad.sum()),
-        **{n: _curve(s, data.bad) for n, s in scores.items()},
+        **{n: curve(s, data.bad) for n, s in scores.items()},
     }
 
 
-def _curve(score: Floats, bad: Bools) -> dict[str, float]:
+def curve(score: Floats, bad: Bools) -> dict[str, float]:
+    """Area under the curve and true positive rate at 1 % false positives of a score (n,)."""
     rank, n = rankdata(score), int(bad.sum())
     area = (rank[bad].sum() - n * (n + 1) / 2) / n / (len(bad) - n)
     return {"area": float(area), "true_positive_rate": true_positive_rate(score[bad], score[~bad], FALSE_POSITIVES)}

@@ -2,7 +2,8 @@
 
 The shares of a histogram's bins vary around their mean by Poisson statistics, by a few patterns in which bins move
 together (principal components, of which only those are kept that noise alone would not make, and these shrunk), and
-by what is left over in each bin. `floor_of` says it in one number.
+by what is left over in each bin. Where references belong to few runs, the patterns are those of `between_runs`.
+`floor_of` says it in one number.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import digamma, zeta
 
+from opintel.dqm.between_runs import PATTERNS, Labels, RunMeans, between, run_means
 from opintel.dqm.bin_tables import Bools, usable
 from opintel.stats.counts import Floats
 
-COMPONENTS = 8
+COMPONENTS = PATTERNS
 """At most so many are kept: from 100 references of real histograms, more find nothing more."""
 ABOVE_NOISE = 1.05
 """By how much an eigenvalue exceeds the largest that noise makes."""
@@ -54,8 +56,11 @@ class Variation(NamedTuple):
         return Variation._make(part[chosen] for part in self)
 
 
-def learn(contents: Floats, good: Bools) -> Variation:
+def learn(contents: Floats, good: Bools, run: Labels | None = None) -> Variation:
     """The variation of the references `contents` (R, H, B) of which `good` (R, H) count, at least three of each.
+
+    Where they belong to runs 0 to G − 1, `run` (R,), components are the patterns in which run means differ. What varies
+    within runs besides, and what left-out runs leave (`between_runs`), is `spread`.
 
     Components are those of shares in units of what else varies in a bin, statistics and `spread`, in which noise has
     unit variance: eigenvalues above the edge of Marchenko & Pastur's law (1967), shrunk by how far sample
@@ -68,12 +73,17 @@ def learn(contents: Floats, good: Bools) -> Variation:
     given = good.sum(axis=0).astype(np.float64)
     bins = contents.shape[2]
     entries = (total * good).sum(axis=0)
-    share = np.maximum(shares.sum(axis=0) / given[:, None], (0.5 / (entries + 0.5 * bins))[:, None])
+    means = None if run is None else run_means(shares, good, run)
+    share = shares.sum(axis=0) / given[:, None] if means is None else means.mean
+    share = np.maximum(share, (0.5 / (entries + 0.5 * bins))[:, None])
     share /= share.sum(axis=1, keepdims=True)
     inverse = np.where(good, 1.0 / total, 0.0)
     statistics = share * (inverse.sum(axis=0) / given)[:, None]
     statistics += 0.5 * (np.square(inverse).sum(axis=0) / given)[:, None]
-    off = np.ascontiguousarray(np.moveaxis((shares - share) * good[..., None], 0, 1))
+    centre = share if means is None or run is None else means.shares[run]
+    off = np.ascontiguousarray(np.moveaxis((shares - centre) * good[..., None], 0, 1))
+    if means is not None:
+        return _of_runs(share, statistics, off, given, means)
     spread = np.zeros_like(share)
     for _ in range(_ROUNDS):
         unit = np.sqrt(statistics + spread)
@@ -92,6 +102,22 @@ def learn(contents: Floats, good: Bools) -> Variation:
         strength,
         degrees + prior_degrees,
     )
+
+
+def _of_runs(share: Floats, statistics: Floats, off: Floats, given: Floats, means: RunMeans) -> Variation:
+    """The variation of `given` (H,) references that lie `off` (H, R, B) the mean of their run."""
+    unit = np.sqrt(statistics)
+    among = between(means, unit)
+    scaled = off / unit[:, None, :]
+    scaled -= (scaled @ among.patterns.swapaxes(1, 2)) @ among.patterns
+    degrees = np.maximum(given - among.runs, 1.0)
+    variance = np.square(scaled).sum(axis=1) / degrees[:, None] * statistics
+    spread, _ = _moderated(variance, statistics, share, degrees)
+    unsure = (statistics + spread) / given[:, None]
+    left, _ = _moderated(among.left * statistics, unsure, share, among.runs)
+    patterns = (among.patterns * unit[:, None, :]).astype(np.float32)
+    unsure += left / among.runs[:, None]
+    return Variation(share, unsure, spread + left, patterns, among.strength, among.runs)
 
 
 def lone(contents: Floats, good: Bools) -> Bools:

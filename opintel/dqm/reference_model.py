@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from opintel.dqm.between_runs import Labels, folds_of
 from opintel.dqm.bin_tables import LEAST_ENTRIES, Bools, usable
 from opintel.dqm.comparison import TESTS, Comparison
 from opintel.dqm.conditional_pulls import Standouts, standouts
@@ -30,6 +31,8 @@ FOLDS = 5
 """Parts of the references of which each is judged by a model of the others."""
 PRIOR = 5.0
 """References that the theory is worth: as many say how far answers scatter as if they had scattered so."""
+PRIOR_OF_RUNS = 1.0
+"""The same where references are lumisections of few runs: theory says little of the next run."""
 STRANGE = 1e-4
 """A reference counts as not given where its p, in a model of the others, is below this over their number."""
 STRANGE_SHARE = 1.0 / 3.0
@@ -85,23 +88,25 @@ class ReferenceModel:
         self._scatter: Scatter
         self._given: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
 
-    def fit(self, references: ArrayLike) -> ReferenceModel:
+    def fit(self, references: ArrayLike, runs: ArrayLike | None = None) -> ReferenceModel:
         """Learns from `references` (R, H, B), counts of good runs; totals may differ.
 
-        A reference with bad content (not finite, negative, or less than 20 entries) counts as not given. Raises
-        ValueError for fewer than `NEEDED` references, or for another shape; a histogram that has fewer good ones is
-        insufficient.
+        Where many references are lumisections of few runs, `runs` (R,), numbers or names, says of which: then what is
+        judged by is how *runs* differ. A reference with bad content (not finite, negative, or less than 20 entries)
+        counts as not given. Raises ValueError for fewer than `NEEDED` references, or for another shape of either; a
+        histogram that has fewer good ones is insufficient.
         """
         contents = np.asarray(references)
         if contents.ndim != 3 or contents.shape[2] < 2:
             raise ValueError(f"expected references (R, H, B) of at least two bins, got {contents.shape}")
         if len(contents) < NEEDED:
             raise ValueError(f"expected at least {NEEDED} references, got {len(contents)}")
+        run = None if runs is None else _labels(runs, len(contents))
         rows, bins = contents.shape[1:]
         step = max(1, BLOCK // (len(contents) * bins))
         with np.errstate(all="ignore"):  # of bad content, which is left out
             parts = [
-                _fitted(np.ascontiguousarray(contents[:, at : at + step], dtype=np.float64))
+                _fitted(np.ascontiguousarray(contents[:, at : at + step], dtype=np.float64), run)
                 for at in range(0, max(rows, 1), step)
             ]
         self._known = Variation._make(np.concatenate(part) for part in zip(*(p[0] for p in parts), strict=True))
@@ -193,13 +198,28 @@ class ReferenceModel:
         return self
 
 
-def _fitted(contents: Floats) -> tuple[Variation, Scatter, NDArray[np.int64]]:
+def _labels(runs: ArrayLike, references: int) -> Labels | None:
+    """Runs counted from 0; None where all references are of one run, or each of another."""
+    labels = np.asarray(runs)
+    if labels.shape != (references,):
+        raise ValueError(f"expected the runs of {references} references, got shape {labels.shape}")
+    names, run = np.unique(labels, return_inverse=True)
+    return run.astype(np.int64) if 1 < len(names) < references else None
+
+
+def _fitted(contents: Floats, run: Labels | None) -> tuple[Variation, Scatter, NDArray[np.int64]]:
     """What references (R, H, B) of a block of histograms say, and how many of each were learned from."""
     good, total = usable(contents, None)
     good &= total >= LEAST_ENTRIES
     enough = good.sum(axis=0) >= NEEDED
+    if run is not None:
+        fold = folds_of(run.max() + 1)[run]
+        enough &= np.sum([good[fold == part].any(axis=0) for part in range(fold.max() + 1)], axis=0) > 1
     contents = np.where(good[..., None] & enough[:, None], contents, 1.0)  # of the others nothing is said
     good |= ~enough
+    if run is not None:
+        scatter, _ = _validated(contents, good, run)
+        return learn(contents, good, run), scatter, np.where(enough, good.sum(axis=0), 0)
     for _ in range(ROUNDS):
         left = good & ~lone(contents, good)
         left = np.where(left.sum(axis=0) >= NEEDED, left, good)
@@ -218,23 +238,28 @@ def _fitted(contents: Floats) -> tuple[Variation, Scatter, NDArray[np.int64]]:
     return learn(contents, good), scatter, np.where(enough, good.sum(axis=0), 0)
 
 
-def _validated(contents: Floats, good: Bools) -> tuple[Scatter, Floats]:
+def _validated(contents: Floats, good: Bools, run: Labels | None = None) -> tuple[Scatter, Floats]:
     """(how far answers of models of four fifths of the references scatter on the last, ln p (R, H) of each
-    reference)."""
+    reference); of runs, where `run` (R,) says which belong together, each of the same weight."""
     references, rows, bins = contents.shape
-    fold = np.arange(references) * FOLDS // references
+    fold = np.arange(references) * FOLDS // references if run is None else folds_of(run.max() + 1)[run]
     parts, degrees = [], np.zeros((references, rows))
-    for part in range(FOLDS):
-        known = learn(contents, good & (fold != part)[:, None])
+    parts_of = range(fold.max() + 1)
+    for part in parts_of:
+        known = learn(contents, good & (fold != part)[:, None], run)
         mine = np.flatnonzero(fold == part)
         parts.append(standouts(known.rows(np.tile(np.arange(rows), len(mine))), contents[mine].reshape(-1, bins)))
         degrees[mine] = known.degrees
-    order = np.argsort(np.concatenate([np.flatnonzero(fold == part) for part in range(FOLDS)]))
+    order = np.argsort(np.concatenate([np.flatnonzero(fold == part) for part in parts_of]))
     answers = Standouts._make(
         np.concatenate(part).reshape(references, rows, *part[0].shape[1:])[order] for part in zip(*parts, strict=True)
     )
-    given = good.sum(axis=0)
-    weight, prior = good / (given + PRIOR), PRIOR / (given + PRIOR)
+    if run is None:
+        given, each, worth = good.sum(axis=0), good.astype(np.float64), PRIOR
+    else:
+        size = (run == np.arange(run.max() + 1)[:, None]) @ good.astype(np.float64)
+        given, each, worth = (size > 0).sum(axis=0), good / np.maximum(size, 1.0)[run], PRIOR_OF_RUNS
+    weight, prior = each / (given + worth), worth / (given + worth)
     pull, windows, shape = (
         np.einsum("rh...,rh->h...", np.minimum(np.square(part), CLIPPED**2), weight)
         for part in (answers.pull, answers.windows, answers.shape)
@@ -248,13 +273,13 @@ def _validated(contents: Floats, good: Bools) -> tuple[Scatter, Floats]:
         np.sqrt(np.maximum(windows + prior[:, None, None] * level, 1.0)).astype(np.float32),
         np.sqrt(np.maximum(shape + prior[:, None], 1.0)),
         np.stack([mean, spread], axis=1),
-        given + PRIOR,
+        given + worth if run is None else given,
         np.ones(rows),
     )
     log_p = np.stack([_log_p(Standouts(*one), scatter, d, bins)[0] for *one, d in zip(*answers, degrees, strict=True)])
     beyond = -log_p - TAIL
-    excess = (np.clip(beyond, 0.0, 10.0) * good).sum(axis=0) + PRIOR
-    stretch = np.maximum(excess / ((good & (beyond > 0.0)).sum(axis=0) + PRIOR), 1.0)
+    excess = (np.clip(beyond, 0.0, 10.0) * each).sum(axis=0) + worth
+    stretch = np.maximum(excess / ((each * (beyond > 0.0)).sum(axis=0) + worth), 1.0)
     return scatter._replace(stretch=stretch), log_p / stretch
 
 

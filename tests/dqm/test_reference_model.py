@@ -68,6 +68,72 @@ def test_what_good_runs_do_is_no_fault_and_what_they_do_not_is_found_at_any_stat
         assert (found.pull.argmin(axis=-1) == 3).mean() > 0.9
 
 
+def of_runs(rng: np.random.Generator, runs: int, each: int, rows: int) -> Floats:
+    """Lumisections (runs * each, rows, BINS): each run is tilted, and its lumisections a third of that besides."""
+    tilt = 0.2 * rng.normal(size=(runs, 1, rows, 1)) + 0.07 * rng.normal(size=(runs, each, rows, 1))
+    shares = SHARE * (1.0 + np.clip(tilt, -0.6, 0.6) * LINE)
+    return rng.poisson(5000.0 * shares).reshape(-1, rows, BINS).astype(np.float64)
+
+
+@pytest.mark.parametrize(("runs", "limit"), [(3, 0.06), (4, 0.06), (12, 0.025)])
+def test_lumisections_of_few_runs_do_not_pass_for_many(runs: int, limit: float) -> None:
+    """Lumisections of runs that the model has not seen, 1200 histograms: p <= .01 in at most `limit` and three standard
+    deviations; three runs that pass for 45 references give more than twice as many. Of twelve, faults are found."""
+    rng = np.random.default_rng([14, runs])
+    good, new = of_runs(rng, runs, 15, 60), of_runs(rng, 20, 1, 60)
+    run = np.repeat(np.arange(runs), 15)
+    often, _ = rates(ReferenceModel().fit(good, run).judge(new).p_value)
+    assert often <= limit + 3 * np.sqrt(limit / new[..., 0].size)
+    if runs == 3:
+        assert rates(ReferenceModel().fit(good).judge(new).p_value)[0] > 2 * often
+    if runs == 12:
+        new[..., 3] = 0.0
+        assert (ReferenceModel().fit(good, run).judge(new).p_value <= 0.01).mean() > 0.9
+
+
+def test_a_run_that_stays_where_lumisections_only_pass_by_is_found() -> None:
+    """Five standard deviations of what lumisections do besides their runs, threshold at 1 % of 800 new good ones: a
+    model that takes lumisections for runs finds a sixth of these."""
+    rng = np.random.default_rng(15)
+    wave = np.cos(np.arange(BINS) / 2.0)
+
+    def lumisections(runs: int, each: int) -> Floats:
+        gain = np.repeat(0.1 * rng.normal(size=(runs, 20, 1)), each, axis=0) * LINE
+        drift = (0.1 * rng.normal(size=(runs * each, 20, 1)) * wave).clip(-0.3, 0.3)
+        return rng.poisson(20_000.0 * SHARE * (1.0 + gain + drift)).astype(np.float64)
+
+    good, new = lumisections(4, 30), lumisections(40, 1)
+    far = rng.poisson(20_000.0 * SHARE * (1.0 + 0.5 * wave), (10, 20, BINS))
+    found = []
+    for runs in (np.repeat(["a", "b", "c", "d"], 30), None):
+        model = ReferenceModel().fit(good, runs)
+        found.append((model.judge(far).log10_p < np.quantile(model.judge(new).log10_p, 0.01)).mean())
+    assert found[0] > 0.95
+    assert found[1] < 0.4
+
+
+def test_labels_of_one_run_or_of_as_many_as_references_change_nothing() -> None:
+    rng = np.random.default_rng(16)
+    good, observed = tilted(rng, 12, 3, 3000.0), tilted(rng, 1, 3, 3000.0)[0]
+    plain = ReferenceModel().fit(good).judge(observed).log10_p
+    for runs in (np.zeros(12), np.arange(12)):
+        np.testing.assert_array_equal(ReferenceModel().fit(good, runs).judge(observed).log10_p, plain)
+    with pytest.raises(ValueError, match="expected the runs of 12 references"):
+        ReferenceModel().fit(good, np.zeros(11))
+
+
+def test_a_histogram_that_one_run_alone_has_is_insufficient() -> None:
+    rng = np.random.default_rng(17)
+    good, observed = of_runs(rng, 3, 10, 3), of_runs(rng, 1, 1, 3)[0]
+    run = np.repeat([7, 8, 9], 10)
+    whole = ReferenceModel().fit(good, run).judge(observed).p_value
+    good[10:, 0] = 0.0
+    good[21:, 1] = np.nan
+    found = ReferenceModel().fit(good, run).judge(observed).p_value
+    assert np.isnan(found).tolist() == [True, False, False]
+    assert found[2] == whole[2]
+
+
 def test_a_region_says_what_and_where() -> None:
     rng = np.random.default_rng(4)
     model = ReferenceModel().fit(tilted(rng, 30, 2, 20_000.0))
