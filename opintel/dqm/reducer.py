@@ -62,6 +62,8 @@ class DqmReducerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """… but no longer than so many, if it has 20 by then."""
     pileup: Annotated[float, msgspec.Meta(ge=0, le=10)] = 0.15
     """References are those whose pile-up differs by at most this share, where it is known."""
+    runs: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.05
+    """Relative difference of a bin between runs that is no fault: as long as a run has no references of its own."""
     floor: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.02
     """Relative systematic error of a bin, as long as it has not been learned from the histogram itself."""
 
@@ -175,12 +177,16 @@ class DqmReducer(Reducer[Histograms]):
         usable &= ~_banned(group.keys, references.run, controls)
         if labelled(group.axes):
             usable = whole_or_all(usable, past.whole(rows), references.lumisections, settings.least)
+        own = usable & (references.run == group.run)
+        settled = (references.lumisections * own).sum(axis=0) >= settings.least
+        usable = np.where(settled, own, usable)
         lumisections = (references.lumisections * usable).sum(axis=0)
         usual = (references.entries * usable).sum(axis=0) / np.maximum((references.seconds * usable).sum(axis=0), 1e-9)
         pinned = self._published.in_force(group.keys, group.axes, group.storage, controls)
         judged = np.flatnonzero(ready & ((lumisections >= settings.least) | pinned.there))
         learned = past.learned[rows] >= SURE
         floor = np.where(learned, np.sqrt(np.maximum(past.excess[rows], 0.0)), settings.floor)
+        floor = np.where(settled | pinned.there, floor, np.hypot(floor, settings.runs))
 
         def held(some: Ints) -> Floats:
             """The references (slots + 1, planes, some, size) of some of those that are judged."""
