@@ -157,7 +157,7 @@ def test_many_late_rows_are_a_loud_warning(tmp_path: Path, caplog: pytest.LogCap
             ("simulate", "fts", "--hours", "-1", "--seed", "1", "--out", "o"),
             "--hours: expected above 0 and at most 8784",
         ),
-        (("replay", "nosuch", "junk.jsonl"), "no stream 'nosuch' is configured; there are: fts"),
+        (("replay", "nosuch", "junk.jsonl"), "no stream 'nosuch' is configured; there are: dqm, fts, health"),
         (("replay", "fts"), "Missing argument"),
         (("run", "nosuch"), "no service 'nosuch'; there are: ingest"),
         (("run", "--ingest", "fts"), "write STREAM=PATH"),
@@ -168,8 +168,8 @@ def test_many_late_rows_are_a_loud_warning(tmp_path: Path, caplog: pytest.LogCap
         (("run", "--config", "nowhere"), "nowhere: no such folder"),
         (("findings", "--data", "nowhere"), "no store there"),
         (
-            ("simulate", "dqm", "--hours", "1", "--seed", "1", "--out", "o"),
-            "no stream 'dqm' is configured",
+            ("simulate", "gw", "--hours", "1", "--seed", "1", "--out", "o"),
+            "no stream 'gw' is configured",
         ),
         (("simulate", "fts", "--hours", "1", "--seed", "1", "--out", "o", "--faults", "fire"), "unknown fault kind"),
         (
@@ -180,7 +180,7 @@ def test_many_late_rows_are_a_loud_warning(tmp_path: Path, caplog: pytest.LogCap
         (("simulate", "fts", "--hours", "1", "--seed", "1", "--out", "o", "--start", "noon"), "--start"),
         (("simulate", "fts", "--hours", "9", "--seed", "1", "--out", "o", "--start", "2099-12-31T20:00:00Z"), "2100"),
         (("evaluate", "templates"), "at least one FILE.csv"),
-        (("evaluate", "dqm"), "no stream 'dqm' is configured"),
+        (("evaluate", "gw"), "no stream 'gw' is configured"),
         (("evaluate", "fts", "nowhere"), "nowhere: no such file or folder"),
         (("demo", "--for", "soon"), "expected a duration"),
         (("demo", "--report", "nowhere/r.json"), "no such folder"),

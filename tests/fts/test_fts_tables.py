@@ -43,7 +43,7 @@ def test_a_csv_file_of_whole_records_is_read_as_such(tmp_path: Path, nested: boo
 def test_a_csv_file_of_measurements_is_refused_as_a_whole_with_its_columns(tmp_path: Path, first: str) -> None:
     path = tmp_path / "metrics.csv"
     path.write_text("timestamp, host,value\n" + f"{first},a,1\n" * 9)
-    [message] = FileSource([path], csv=PIPELINE.csv).read(None, 10, final=True)[0]
+    [message] = FileSource([path], FileForms(PIPELINE.csv)).read(None, 10, final=True)[0]
     assert message.form == "refused"
     assert message.body.decode().endswith("got the columns 'timestamp', 'host', 'value', the first of numbers or times")
 
@@ -52,7 +52,7 @@ def test_a_csv_file_of_measurements_is_refused_as_a_whole_with_its_columns(tmp_p
 def test_texts_need_no_heading_of_theirs(tmp_path: Path, text: str) -> None:
     path = tmp_path / "a.csv"
     path.write_text("error,n\n" + f'"{text}",1\n' * 3 + "110,1\n")
-    messages = FileSource([path], csv=PIPELINE.csv).read(None, 10, final=True)[0]
+    messages = FileSource([path], FileForms(PIPELINE.csv)).read(None, 10, final=True)[0]
     assert [message.form for message in messages] == ["text"] * 4
 
 
