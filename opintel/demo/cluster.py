@@ -96,7 +96,7 @@ def play(
         _live(story, length, fleet, stop)
         seconds = time.monotonic() - began
         services = fleet.listing()
-        through = clock.now()
+        through = dict.fromkeys((chapter.stream for chapter in story.chapters), clock.now())
         fleet.leave("ingest")
         _settle(system, story, fleet)
         fleet.leave()

@@ -75,7 +75,8 @@ def play(
             seconds = time.monotonic() - began
             _settle(system, [service for service in team[:-1] if service not in feeds])
             services = [{"name": "opintel", "pid": os.getpid(), "restarts": 0}]
-            return report(system, receiver, story, min(feed.through for feed in feeds), seconds, services)
+            through = {feed.ingester.stream.name: feed.through for feed in feeds}
+            return report(system, receiver, story, through, seconds, services)
         finally:
             receiver.close()
             system.close()

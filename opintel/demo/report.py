@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -23,16 +23,23 @@ Progress = Callable[[str], AbstractContextManager[Callable[[float], None]]]
 
 
 def report(
-    system: System, receiver: Receiver, story: Story, through: int, seconds: float, services: list[dict[str, Any]]
+    system: System,
+    receiver: Receiver,
+    story: Story,
+    through: Mapping[str, int],
+    seconds: float,
+    services: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """The demo report; `through`: how much of the story was played, ns."""
+    """The demo report; `through`: stream → how much of its story was played, ns."""
     from opintel.site.story import injected, match
     from opintel.store.queries import incidents
 
     faults = [
         fault
         for chapter in story.chapters
-        for fault in injected(chapter.stream, [f for f in story.simulation(chapter).truth if f.start < through])
+        for fault in injected(
+            chapter.stream, [f for f in story.simulation(chapter).truth if f.start < through[chapter.stream]]
+        )
     ]
     found = incidents(system.store)
     matches = match(faults, found)

@@ -57,7 +57,7 @@ class DqmJudgeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     minor: list[str] = []
     """Patterns of paths (`*/Errors/*`) of histograms that do not spoil a lumisection."""
     at_once: Emit = -12.0
-    """A histogram whose log10 p is at most this is a warning at once; else it takes two of three lumisections."""
+    """A histogram whose log10 p is at most this makes a finding at once; else it takes two of three lumisections."""
     max_findings: Most = 200
     """At most so many about single histograms a lumisection, the most surprising first."""
 
@@ -135,8 +135,9 @@ class DqmJudge(Judge):
         empty, silent = self._empty(here, expected)
         dead = {key for key, *_ in empty}  # what waited and was judged now may be empty now: one finding
         strange = sorted((p, key) for key, p in tested.items() if p <= settings.emit and key not in dead)
-        for p, key in strange[: settings.max_findings]:
-            found.append(contents(here, key, here.outcomes[key], p, key in self._strange))
+        again = [(p, key) for p, key in strange if p <= settings.at_once or key in self._strange]
+        for p, key in again[: settings.max_findings]:
+            found.append(contents(here, key, here.outcomes[key], p))
         self._remember([key for _, key in strange])
 
         bad |= {key: BadHistogram("dead", p) for key, p, _ in empty}

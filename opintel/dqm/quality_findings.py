@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-import msgspec
-
 from opintel.detector import Closing
 from opintel.dqm.certify import FLAGGED
 from opintel.dqm.histograms import HistogramKey, Listing
@@ -62,14 +60,13 @@ class BadHistogram(NamedTuple):
     log10_p: float | None
 
 
-def contents(here: JudgedLumisection, key: str, one: HistogramOutcome, p: float, again: bool) -> Finding:
+def contents(here: JudgedLumisection, key: str, one: HistogramOutcome, p: float) -> Finding:
     together = f", with those since {one.since}" if one.since < here.number else ""
     place = f" {one.place}" if one.place else ""
     kind = one.kind or "changed"  # where stage 1 explains less than is emitted here
     text = f"{HistogramKey.of(key).path} is {WORDS[kind]}{place}{together}"
     basis: Basis = "exact" if one.exact else "extrapolated"
-    finding = finding_of(here, kind, key, text, p, basis, one.effect, "standard deviations", one.evidence)
-    return finding if again or p <= here.closing.settings.at_once else msgspec.structs.replace(finding, severity="info")
+    return finding_of(here, kind, key, text, p, basis, one.effect, "standard deviations", one.evidence)
 
 
 def dead_ones(

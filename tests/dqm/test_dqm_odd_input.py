@@ -76,7 +76,7 @@ def test_a_judge_may_emit_more_than_stage_1_explains(stages: Stages) -> None:
     """Its setting is another one; what it then finds has no region."""
     messages = list(parts_of(head(5, 11), detector(11)))
     stages.close(messages)
-    settings = DqmJudgeSettings(emit=-0.0)
+    settings = DqmJudgeSettings(emit=-0.0, at_once=-0.0)
     window, scope, in_force = stages.records[0].window, "Calo", Controls()
     found = DqmJudge().judge(Closing(window, scope, stages.records, in_force, settings, "m", True))
     assert [f.kind for f in found if f.kind != "quality"] == ["changed"] * 4
