@@ -43,7 +43,7 @@ KILL_LATEST = 25.0
 VICTIMS = ("ingest", "stage1 a", "stage1 b", "stage2", "alerts")
 START = 120.0
 """Seconds that services and history may take."""
-SETTLE = 10.0
+SETTLE = 14.0
 """Seconds that the last windows and tickets may take after the end."""
 CONSOLE_PORT = 8095
 
@@ -96,8 +96,9 @@ def play(
         _live(story, length, fleet, stop)
         seconds = time.monotonic() - began
         services = fleet.listing()
-        through = dict.fromkeys((chapter.stream for chapter in story.chapters), clock.now())
+        now = clock.now()
         fleet.leave("ingest")
+        through = {stream.name: _played(system, stream, now) for stream in _streams(system, story)}
         _settle(system, story, fleet)
         fleet.leave()
         return report(system, receiver, story, through, seconds, services)
@@ -155,6 +156,15 @@ def _live(story: Story, length: float | None, fleet: Fleet, stop: Stop) -> None:
             return
         fleet.look()
         stop.wait(0.2)
+
+
+def _played(system: System, stream: Stream, now: int) -> int:
+    """How much of a stream's story has come into the log by `now`, ns."""
+    try:
+        arrival = stream_status(system.log, stream).arrival
+    except LogUnavailable:
+        return now
+    return now if arrival is None else min(now, arrival)
 
 
 def _settle(system: System, story: Story, fleet: Fleet) -> None:
