@@ -8,7 +8,7 @@ types and values are the wire's business.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as kinds
 from numpy.typing import NDArray
+
+from opintel.tables import ColumnsRead
 
 MAX_BATCHES = 1000
 """Record batches of a message."""
@@ -33,6 +35,37 @@ _BODY_LENGTH = 3
 """There: the place of `bodyLength` in a Message, …"""
 _LENGTH, _ID, _DATA, _IS_DELTA, _COMPRESSION = 0, 0, 1, 2, 3
 """… of `length` and `compression` in a RecordBatch, of `id`, `data` and `isDelta` in a DictionaryBatch."""
+
+
+class ArrowMessage(NamedTuple):
+    """A message that was looked over; its columns are not validated yet."""
+
+    schema: pa.Schema
+    stream: Any
+
+    def batches(self, used: Sequence[int], most: int) -> tuple[list[pa.RecordBatch], ColumnsRead]:
+        """The record batches with rows, of the columns at the places `used`, validated; one ends where `most` rows are
+        reached. All are read before the first is given out: a message is taken as a whole or not at all. Raises what
+        is in FAULTS.
+        """
+        found = []
+        rows = 0
+        for batch in pa.ipc.open_stream(self.stream, options=pa.ipc.IpcReadOptions(included_fields=list(used))):
+            batch.validate(full=True)
+            room = most - rows
+            found += [batch.slice(0, room), batch.slice(room)] if 0 < room < batch.num_rows else [batch]
+            rows += batch.num_rows
+        read = frozenset(self.schema.names[n] for n in used)
+        columns = ColumnsRead(read, frozenset(self.schema.names) - read)
+        return [batch for batch in found if batch.num_rows], columns
+
+
+def opened(body: bytes, most_bytes: int) -> ArrowMessage:
+    """A message of at most so many bytes, whose dictionaries are bounded. Raises what is in FAULTS."""
+    if len(body) > most_bytes:
+        raise ValueError(f"expected at most {most_bytes} bytes, got {len(body)}")
+    stream = checked(body, dictionaries=True)
+    return ArrowMessage(pa.ipc.open_stream(stream).schema, stream)
 
 
 def is_arrow(body: bytes) -> bool:

@@ -8,7 +8,7 @@ messages here; everything in them is untrusted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.types as kinds
 from numpy.typing import NDArray
 
-from opintel.arrow_ipc import FAULTS, checked, is_text, texts
+from opintel.arrow_ipc import FAULTS, is_text, opened, texts
 from opintel.columns import MAX_TEXT
 from opintel.detector import Decoded
 from opintel.dqm.assembly import Contents, histogram_rows, manifest_rows, wrong_path
@@ -27,7 +27,7 @@ from opintel.dqm.histograms import MANIFEST_PATH, MAX_VALUES, HistogramRow, Hist
 from opintel.dqm.shapes import Shape, Shapes
 from opintel.rejects import Rejects, WrongRows
 from opintel.rows import Arrays, Batch, TextColumn
-from opintel.tables import NOTHING_READ, ColumnsRead
+from opintel.tables import NOTHING_READ
 
 KEY = b"opintel.dqm"
 """Of the schema's metadata."""
@@ -60,7 +60,9 @@ def decode(body: bytes, shapes: Shapes) -> Decoded[HistogramRow]:
     rejects = Rejects()
     first, columns = 0, NOTHING_READ
     try:
-        head, listing, batches, columns = _batches(body)
+        whole = opened(body, MAX_BYTES)
+        head, listing = _head(whole.schema)
+        batches, columns = whole.batches(_used(whole.schema), MAX_RECORDS)
         for batch in batches:
             if first == MAX_RECORDS:
                 rejects.add(0, first, f"more than {MAX_RECORDS} histograms in a message: the rest was not read")
@@ -83,29 +85,6 @@ def decode(body: bytes, shapes: Shapes) -> Decoded[HistogramRow]:
         rejects.add(0, 0, "no histogram in it")
     rows = Batch.joined(parts) if parts else Batch.of([], Histograms)
     return Decoded(rows, np.zeros(len(n), dtype=np.int64), n, rejects.found(), columns)
-
-
-def _batches(body: bytes) -> tuple[Head, Listing | None, Iterator[pa.RecordBatch], ColumnsRead]:
-    """What the metadata say, and the record batches: the columns in use, validated; the first ends where MAX_RECORDS
-    are reached. All are looked at before the first is given out: a message is taken as a whole or not at all.
-    """
-    if len(body) > MAX_BYTES:
-        raise ValueError(f"expected at most {MAX_BYTES} bytes, got {len(body)}")
-    stream = checked(body, dictionaries=True)
-    schema = pa.ipc.open_stream(stream).schema
-    head, listing = _head(schema)
-    used = _used(schema)
-    found = []
-    rows = 0
-    for batch in pa.ipc.open_stream(stream, options=pa.ipc.IpcReadOptions(included_fields=used)):
-        batch.validate(full=True)
-        room = MAX_RECORDS - rows
-        found += [batch.slice(0, room), batch.slice(room)] if 0 < room < batch.num_rows else [batch]
-        rows += batch.num_rows
-    names = schema.names
-    read = frozenset(names[n] for n in used)
-    columns = ColumnsRead(read, frozenset(names) - read)
-    return head, listing, (batch for batch in found if batch.num_rows), columns
 
 
 def _head(schema: pa.Schema) -> tuple[Head, Listing | None]:

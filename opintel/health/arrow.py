@@ -8,7 +8,7 @@ unread. `opintel.health.wire` brings messages here; everything in them is untrus
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -17,14 +17,14 @@ import pyarrow as pa
 import pyarrow.types as kinds
 from numpy.typing import NDArray
 
-from opintel.arrow_ipc import FAULTS, checked, distinct, is_text, texts
+from opintel.arrow_ipc import FAULTS, distinct, is_text, opened, texts
 from opintel.detector import Decoded
 from opintel.finding import NS
 from opintel.health.bounds import EARLIEST, LARGEST, LATEST, MAX_BYTES, MAX_KEY, MAX_LABELS, MAX_RECORDS, UNITS
 from opintel.health.samples import Sample, Samples
 from opintel.rejects import Rejects, WrongRows
 from opintel.rows import Batch, TextColumn, coded
-from opintel.tables import NOTHING_READ, ColumnsRead
+from opintel.tables import NOTHING_READ
 
 MAX_JSON = 16 * MAX_KEY
 """Characters of a series' labels in JSON."""
@@ -55,7 +55,8 @@ def decode(body: bytes, series: _Series) -> Decoded[Sample]:
     rejects = Rejects()
     first, columns = 0, NOTHING_READ
     try:
-        batches, columns = _batches(body)
+        whole = opened(body, MAX_BYTES)
+        batches, columns = whole.batches(_used(whole.schema), MAX_RECORDS)
         for batch in batches:
             if first == MAX_RECORDS:
                 rejects.add(0, first, f"more than {MAX_RECORDS} samples in a message: the rest was not read")
@@ -72,29 +73,6 @@ def decode(body: bytes, series: _Series) -> Decoded[Sample]:
         rejects.add(0, 0, "no sample in it")
     n = np.concatenate(places)
     return Decoded(Batch.joined(parts), np.zeros(len(n), dtype=np.int64), n, rejects.found(), columns)
-
-
-def _batches(body: bytes) -> tuple[Iterator[pa.RecordBatch], ColumnsRead]:
-    """The record batches of a message: the columns in use, validated; the first ends where MAX_RECORDS are reached. And
-    which columns these are.
-
-    All are looked at before the first is given out: a message is taken as a whole or not at all.
-    """
-    if len(body) > MAX_BYTES:
-        raise ValueError(f"expected at most {MAX_BYTES} bytes, got {len(body)}")
-    stream = checked(body, dictionaries=True)
-    schema = pa.ipc.open_stream(stream).schema
-    used = _used(schema)
-    found = []
-    rows = 0
-    for batch in pa.ipc.open_stream(stream, options=pa.ipc.IpcReadOptions(included_fields=used)):
-        batch.validate(full=True)
-        room = MAX_RECORDS - rows
-        found += [batch.slice(0, room), batch.slice(room)] if 0 < room < batch.num_rows else [batch]
-        rows += batch.num_rows
-    names = schema.names
-    read = frozenset(names[n] for n in used)
-    return (batch for batch in found if batch.num_rows), ColumnsRead(read, frozenset(names) - read)
 
 
 def _used(schema: pa.Schema) -> list[int]:
