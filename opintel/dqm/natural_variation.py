@@ -3,7 +3,6 @@
 The shares of a histogram's bins vary around their mean by Poisson statistics, by a few patterns in which bins move
 together (principal components, of which only those are kept that noise alone would not make, and these shrunk), and
 by what is left over in each bin. Where references belong to few runs, the patterns are those of `between_runs`.
-`floor_of` says it in one number.
 """
 
 from __future__ import annotations
@@ -11,11 +10,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.special import digamma, zeta
 
 from opintel.dqm.between_runs import PATTERNS, Labels, RunMeans, between, run_means
-from opintel.dqm.bin_tables import Bools, usable
+from opintel.dqm.bin_tables import Bools
 from opintel.stats.counts import Floats
 
 COMPONENTS = PATTERNS
@@ -194,55 +193,3 @@ def _moderated(variance: Floats, statistics: Floats, share: Floats, degrees: Flo
     level = np.maximum(np.exp(mean + digamma(lent / 2.0) - np.log(lent / 2.0)), 1.0)
     posterior = prior * ((lent * level)[:, None] + degrees[:, None] * ratio) / (lent + degrees)[:, None]
     return np.maximum(posterior - statistics, 0.0), lent
-
-
-def floor_of(references: ArrayLike, variances: ArrayLike | None = None) -> Floats:
-    """(H,) the relative systematic error of a bin's share: by how much references (R, H, B) vary beyond their
-    statistics.
-
-    The weighted median over bins, by content, of the excess of the variance over references, so that neither a faulty
-    reference's few bins nor empty ones count. NaN where fewer than two references hold good content (finite, none
-    negative unless there are `variances` of the contents, in their shape); those with none are left out.
-
-    >>> rng = np.random.default_rng(1)
-    >>> shares = np.full((8, 1, 50), 0.02) * rng.normal(1.0, 0.1, (8, 1, 50))
-    >>> float(floor_of(rng.poisson(1e6 * shares)).round(1)[0])
-    0.1
-    """
-    contents = np.asarray(references, dtype=np.float64)
-    if contents.ndim != 3:
-        raise ValueError(f"expected references (R, H, B), got {contents.shape}")
-    spread = contents if variances is None else np.asarray(variances, dtype=np.float64)
-    if spread.shape != contents.shape:
-        raise ValueError(f"expected variances of shape {contents.shape}, got {spread.shape}")
-    with np.errstate(all="ignore"):  # of bad content, which is left out
-        good, total = usable(contents, None if variances is None else spread)
-        given = good.sum(axis=0).astype(np.float64)
-        scale = np.where(good, 1.0 / total, 0.0)[..., None]
-        present = good[..., None]
-        shares = np.where(present, contents, 0.0) * scale
-        share = shares.sum(axis=0) / given[:, None]
-        far = np.einsum("rhb,rhb,hb->rh", shares - share, shares - share, np.where(share > 0.0, 1.0 / share, 0.0))
-        usual_far = np.nanmedian(np.where(good, far, np.nan), axis=0)
-        odd = good & (far > ODD * usual_far)
-        if odd.any() and len(contents) >= NEEDED_TO_BE_ODD:
-            return floor_of(np.where(odd[..., None], np.nan, contents), variances)
-        # A share's own variance, multinomial.
-        statistics = (np.where(present, spread, 0.0) * np.square(scale)).sum(axis=0) / given[:, None] * (1.0 - share)
-        degrees = given - 1.0
-        variance = (np.square(shares - share) * present).sum(axis=0) / degrees[:, None]
-        # The median of chi2 / degrees, after Wilson & Hilferty (1931).
-        usual = (1.0 - 2.0 / (9.0 * degrees)) ** 3
-        relative = (variance / usual[:, None] - statistics) / np.square(share)
-        found = np.sqrt(np.maximum(_weighted_median(relative, share), 0.0))
-    return np.where(given >= 2.0, found, np.nan)
-
-
-def _weighted_median(values: Floats, weights: Floats) -> Floats:
-    """(H,) of values (H, B); those that are not numbers do not count."""
-    weights = np.where(np.isfinite(values) & (weights > 0.0), weights, 0.0)
-    order = np.argsort(np.where(weights > 0.0, values, np.inf), axis=1, kind="stable")
-    below = np.cumsum(np.take_along_axis(weights, order, axis=1), axis=1)
-    at = (below < 0.5 * below[:, -1:]).sum(axis=1, keepdims=True)
-    at = np.minimum(at, values.shape[1] - 1)
-    return np.asarray(np.take_along_axis(values, np.take_along_axis(order, at, axis=1), axis=1)[:, 0])

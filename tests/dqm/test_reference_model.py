@@ -15,7 +15,6 @@ import pytest
 from numpy.typing import NDArray
 
 from opintel.dqm import ReferenceModel
-from opintel.dqm.natural_variation import floor_of
 
 Floats = NDArray[np.float64]
 BINS = 40
@@ -235,21 +234,6 @@ def test_it_says_what_it_needs() -> None:
         model.judge(np.ones((3, 10)))
     with pytest.raises(ValueError, match="expected references"):
         model.around(np.ones((3, 10)))
-
-
-def test_the_floor_is_what_references_vary_by() -> None:
-    """Within a tenth, median over 200 histograms; of clean ones small, and a faulty reference changes little."""
-    rng = np.random.default_rng(11)
-    for floor in (0.02, 0.1):
-        good = rng.poisson(1e6 * SHARE * rng.normal(1.0, floor, (8, 200, BINS)))
-        assert np.median(floor_of(good)) == pytest.approx(floor, rel=0.1)
-        good[2, :, 5:8] = 0
-        assert np.median(floor_of(good)) == pytest.approx(floor, rel=0.15)
-    clean = floor_of(rng.poisson(1e6 * SHARE, (8, 200, BINS)))
-    assert np.median(clean) < 0.005
-    np.testing.assert_array_equal(np.isnan(floor_of(np.stack([good[0], good[0] * np.nan]).astype(float))), True)
-    weighted = rng.poisson(1e6 * SHARE, (8, 200, BINS)) * 3.0
-    assert np.median(floor_of(weighted, weighted * 3.0)) < 0.005
 
 
 def test_real_variation_of_shapes(shared_data: Path) -> None:
