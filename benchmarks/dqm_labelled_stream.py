@@ -14,12 +14,12 @@ import numpy as np
 
 from opintel.detector import Controls, Message, WindowRows
 from opintel.dqm.elements import BinAxis, MonitorElement
-from opintel.dqm.encoder import parts_of
-from opintel.dqm.evaluate_references import curve, labelled_lumisections
-from opintel.dqm.heads import Head
+from opintel.dqm.modelled.evaluate_references import curve, labelled_lumisections
 from opintel.dqm.records import HistogramOutcome
-from opintel.dqm.reducer import DqmReducer, DqmReducerSettings
+from opintel.dqm.rolling.reducer import DqmReducer, DqmReducerSettings
 from opintel.dqm.wire import DqmWire
+from opintel.dqm.wire.encoder import parts_of
+from opintel.dqm.wire.heads import Head
 from opintel.finding import NS, Window
 
 EPOCH, LENGTH = 1_700_000_000 * NS, 23 * NS

@@ -29,13 +29,13 @@ from opintel.alerts.budget import Signal, decide
 from opintel.alerts.lifecycle import ALARMING, AlertState, Sign, alert_step
 from opintel.detector import Closing, Controls, Message, WindowRows
 from opintel.dqm.elements import BinAxis, MonitorElement
-from opintel.dqm.encoder import parts_of
-from opintel.dqm.heads import Head
-from opintel.dqm.histories import BlockMarks
-from opintel.dqm.quality import DqmJudge, DqmJudgeSettings
-from opintel.dqm.reducer import BLOCK, SLOTS, DqmReducer, DqmReducerSettings
-from opintel.dqm.simulate import DqmSimulator
+from opintel.dqm.quality.judge import DqmJudge, DqmJudgeSettings
+from opintel.dqm.rolling.histories import BlockMarks
+from opintel.dqm.rolling.reducer import BLOCK, SLOTS, DqmReducer, DqmReducerSettings
+from opintel.dqm.simulated.simulate import DqmSimulator
 from opintel.dqm.wire import DqmWire, ends
+from opintel.dqm.wire.encoder import parts_of
+from opintel.dqm.wire.heads import Head
 from opintel.finding import Finding, Window
 from opintel.rows import Batch
 from opintel.site.load import load_site

@@ -18,12 +18,12 @@ import numpy as np
 
 from opintel.detector import Controls, Message, Reduced, WindowRows
 from opintel.dqm.elements import BinAxis, MonitorElement
-from opintel.dqm.encoder import parts_of
-from opintel.dqm.heads import Head
 from opintel.dqm.histograms import Histograms
-from opintel.dqm.histories import BlockMarks
-from opintel.dqm.reducer import BLOCK, SLOTS, DqmReducer, DqmReducerSettings
+from opintel.dqm.rolling.histories import BlockMarks
+from opintel.dqm.rolling.reducer import BLOCK, SLOTS, DqmReducer, DqmReducerSettings
 from opintel.dqm.wire import DqmWire
+from opintel.dqm.wire.encoder import parts_of
+from opintel.dqm.wire.heads import Head
 from opintel.finding import Window
 from opintel.rows import Batch
 from opintel.streams.closing import close, close_carefully

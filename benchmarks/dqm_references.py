@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from opintel.dqm import ReferenceModel
-from opintel.dqm.evaluate_references import (
+from opintel.dqm.modelled.evaluate_references import (
     FAULTS,
     STATISTICS,
     ShapeFindings,

@@ -16,10 +16,10 @@ import numpy as np
 
 from opintel.detector import Message
 from opintel.dqm.elements import BinAxis, MonitorElement
-from opintel.dqm.encoder import parts_of
-from opintel.dqm.heads import Head
-from opintel.dqm.simulate import DqmSimulator
+from opintel.dqm.simulated.simulate import DqmSimulator
 from opintel.dqm.wire import DqmWire
+from opintel.dqm.wire.encoder import parts_of
+from opintel.dqm.wire.heads import Head
 
 START, LENGTH = 1_700_000_000 * 10**9, 23_310_000_000
 REPEAT = 5

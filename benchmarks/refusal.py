@@ -23,10 +23,10 @@ import pyarrow as pa
 
 from opintel.detector import Message, Pipeline, Reducer, Wire
 from opintel.dqm.elements import BinAxis, MonitorElement, axes_text
-from opintel.dqm.encoder import parts_of
-from opintel.dqm.heads import Head
 from opintel.dqm.histograms import Histograms
 from opintel.dqm.wire import DqmWire, ends
+from opintel.dqm.wire.encoder import parts_of
+from opintel.dqm.wire.heads import Head
 from opintel.fts import arrow as fts_arrow
 from opintel.fts.pipeline import PIPELINE as FTS
 from opintel.fts.wire import FtsWire

@@ -11,7 +11,7 @@ from opintel.cli.stored import config_option, data_option, json_option, print_js
 from opintel.site.errors import UserError
 
 if TYPE_CHECKING:
-    from opintel.dqm.certify import LumisectionQuality, SignOff
+    from opintel.dqm.quality.certify import LumisectionQuality, SignOff
     from opintel.store.database import Store
 
 RUNS_NAMED = 20
@@ -27,7 +27,7 @@ RUNS_NAMED = 20
 def command(run: int, wants_defects: bool, data: Path, config: Path | None, as_json: bool) -> None:
     """Prints the golden JSON of RUN, {run: [[first, last], ...]}: the lumisections in which every subsystem was judged
     and none is bad, or which a shifter signed off as good. Without --json it says on stderr how many these are."""
-    from opintel.dqm.certify import certified, defects
+    from opintel.dqm.quality.certify import certified, defects
 
     known, signed = stored(data, config, lambda store: _known(store, run))
     if wants_defects:

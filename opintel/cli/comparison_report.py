@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opintel.console.standalone import PageSection, standalone_page
-from opintel.dqm.element_comparison import PairVerdict
+from opintel.dqm.comparing.element_comparison import PairVerdict
 from opintel.dqm.elements import BinAxis, MonitorElement
 from opintel.evidence import Axis, Evidence, Mark, Region, Table
 from opintel.picture import histogram, image

@@ -12,7 +12,7 @@ from opintel.cli.stored import json_option, print_json
 from opintel.site.errors import UserError
 
 if TYPE_CHECKING:
-    from opintel.dqm.element_comparison import PairVerdict
+    from opintel.dqm.comparing.element_comparison import PairVerdict
     from opintel.dqm.files.found import Unread
 
 SHOWN, SAID = 100, 10
@@ -33,7 +33,7 @@ def compare(a: str, b: str, report: Path | None, as_json: bool) -> None:
     """Compares A with the reference B: files or folders of histograms in ROOT, UHI (JSON, ZIP, HDF5, ROOT) or nanoDQMIO
     Parquet; `FILE:PATH` is one object or folder in a file. p-values say how likely a difference like that is if both
     have one shape; several are not corrected for their number."""
-    from opintel.dqm.element_comparison import compare_pairs
+    from opintel.dqm.comparing.element_comparison import compare_pairs
     from opintel.dqm.files.opened import FileRefused
     from opintel.dqm.files.sides import pairs, side
 

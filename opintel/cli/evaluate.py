@@ -24,7 +24,7 @@ def command(what: str, paths: tuple[Path, ...], as_json: bool) -> None:
     """WHAT is `templates` (labelled log files: columns content, event_id) or a stream, such as `fts` (folders that
     `simulate` wrote, with their truth; none: three stories are simulated). `dqm` also takes folders of measured shapes
     and labelled lumisections, and says what `ReferenceModel` finds in them."""
-    from opintel.dqm.evaluate_references import holds_references
+    from opintel.dqm.modelled.evaluate_references import holds_references
 
     missing = [path for path in paths if not path.exists()]
     if missing:
@@ -60,7 +60,7 @@ def _templates(paths: tuple[Path, ...]) -> dict[str, Any]:
 
 
 def _references(folders: tuple[Path, ...]) -> dict[str, Any]:
-    from opintel.dqm.evaluate_references import evaluate
+    from opintel.dqm.modelled.evaluate_references import evaluate
 
     try:
         return {"folders": [evaluate(folder) for folder in folders]}

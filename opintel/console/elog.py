@@ -13,7 +13,7 @@ import msgspec
 from opintel.alerts.ticket import clean
 from opintel.console.lumisections import RunView, span
 from opintel.console.words import moment
-from opintel.dqm.certify import SEVERITY
+from opintel.dqm.quality.certify import SEVERITY
 from opintel.finding import NS, rfc3339
 
 HOUR = 3600 * NS

@@ -12,7 +12,7 @@ from opintel.console import drawing
 from opintel.console.lumisections import COLUMNS, RunView, span
 from opintel.console.mapping import step
 from opintel.console.words import odds
-from opintel.dqm.quality_findings import PLACE
+from opintel.dqm.quality.findings import PLACE
 from opintel.evidence import Band, Histogram, block_json
 from opintel.finding import finding_json
 from opintel.store import Store

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from opintel.dqm.certify import (
+from opintel.dqm.quality.certify import (
     CERTIFIED,
     SEVERITY,
     Defect,

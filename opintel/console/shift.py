@@ -24,8 +24,8 @@ from opintel.console.operate import Endpoint, read_form
 from opintel.console.pages import Pages
 from opintel.console.render import Renderer, operator
 from opintel.console.security import Credentials
-from opintel.dqm.advice import FIRST_ACTION, TEST
-from opintel.dqm.certify import FLAGGED
+from opintel.dqm.quality.advice import FIRST_ACTION, TEST
+from opintel.dqm.quality.certify import FLAGGED
 from opintel.finding import parse_rfc3339, rfc3339
 from opintel.site.certification import sign_off
 from opintel.store import Store, queries

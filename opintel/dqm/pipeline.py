@@ -9,10 +9,10 @@ from __future__ import annotations
 from opintel.detector import Pipeline
 from opintel.dqm.files import PARSERS
 from opintel.dqm.histograms import Histograms
-from opintel.dqm.quality import DqmJudge
-from opintel.dqm.quality_findings import place_of
+from opintel.dqm.quality.findings import place_of
+from opintel.dqm.quality.judge import DqmJudge
 from opintel.dqm.records import HistogramOutcome, ManifestListed, ReferencePublished
-from opintel.dqm.reducer import DqmReducer
+from opintel.dqm.rolling.reducer import DqmReducer
 from opintel.dqm.wire import DqmWire, ends
 from opintel.naming import Naming
 from opintel.simulation import Stories
@@ -20,7 +20,7 @@ from opintel.simulation import Stories
 
 def stories() -> Stories:
     """What the simulator tells."""
-    from opintel.dqm.simulate import STORIES
+    from opintel.dqm.simulated.simulate import STORIES
 
     return STORIES
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from opintel.alerts.actions import Refused
 from opintel.alerts.ticket import clean
-from opintel.dqm.certify import LumisectionQuality, SignOff, Verdict, quality_of
+from opintel.dqm.quality.certify import LumisectionQuality, SignOff, Verdict, quality_of
 from opintel.finding import rfc3339
 from opintel.store import Store
 from opintel.store import schema as t

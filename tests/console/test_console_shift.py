@@ -17,9 +17,9 @@ from starlette.testclient import TestClient
 
 from opintel.console.app import serve
 from opintel.console.lumisections import COLUMNS, JudgedRun, RunView, place_at, strips
-from opintel.dqm.advice import FIRST_ACTION, TEST
-from opintel.dqm.certify import Flag, LumisectionQuality, standings
 from opintel.dqm.pipeline import PIPELINE
+from opintel.dqm.quality.advice import FIRST_ACTION, TEST
+from opintel.dqm.quality.certify import Flag, LumisectionQuality, standings
 from opintel.site.certification import qualities, sign_offs
 from opintel.store import Store
 from opintel.store import schema as t

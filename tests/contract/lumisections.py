@@ -14,15 +14,15 @@ import numpy as np
 import pyarrow as pa
 
 from opintel.detector import Message
-from opintel.dqm.arrow_parts import KEY
-from opintel.dqm.detector_model import element as modelled
 from opintel.dqm.elements import BinAxis, MonitorElement
-from opintel.dqm.encoder import parts_of
-from opintel.dqm.heads import Head
 from opintel.dqm.histograms import Histograms, Listing
-from opintel.dqm.quality import set_hash
-from opintel.dqm.simulate import DqmSimulator
+from opintel.dqm.quality.judge import set_hash
+from opintel.dqm.simulated.detector_model import element as modelled
+from opintel.dqm.simulated.simulate import DqmSimulator
 from opintel.dqm.wire import DqmWire
+from opintel.dqm.wire.arrow_parts import KEY
+from opintel.dqm.wire.encoder import parts_of
+from opintel.dqm.wire.heads import Head
 from opintel.finding import NS
 from opintel.streams.records import NEVER, Control
 from opintel.streams.stream import Stream

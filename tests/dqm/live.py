@@ -11,11 +11,11 @@ import numpy as np
 from contract.harness import Case, Outcome, play
 
 from opintel.dqm.elements import MonitorElement
-from opintel.dqm.encoder import parts_of
-from opintel.dqm.heads import Head
 from opintel.dqm.histograms import Listing
 from opintel.dqm.pipeline import PIPELINE
 from opintel.dqm.wire import DqmWire
+from opintel.dqm.wire.encoder import parts_of
+from opintel.dqm.wire.heads import Head
 from opintel.finding import NS
 from opintel.streams.stream import Stream
 

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from opintel.detector import Closing, Controls, Message, Record, WindowRows
 from opintel.dqm.elements import BinAxis, MonitorElement
-from opintel.dqm.encoder import parts_of
-from opintel.dqm.heads import Head
 from opintel.dqm.histograms import Listing
-from opintel.dqm.quality import DqmJudge, DqmJudgeSettings
-from opintel.dqm.reducer import DqmReducer, DqmReducerSettings
+from opintel.dqm.quality.judge import DqmJudge, DqmJudgeSettings
+from opintel.dqm.rolling.reducer import DqmReducer, DqmReducerSettings
 from opintel.dqm.wire import DqmWire, ends
+from opintel.dqm.wire.encoder import parts_of
+from opintel.dqm.wire.heads import Head
 from opintel.finding import NS, Finding, Window
 
 BEGIN = 1_700_000_000 * NS + 123_456_789

@@ -13,7 +13,7 @@ import numpy as np
 from opintel.alerts.service import AlertService
 from opintel.alerts.settings import AlertSettings, Grouping, Lifecycle
 from opintel.dqm.elements import BinAxis
-from opintel.dqm.encoder import parts_of
+from opintel.dqm.wire.encoder import parts_of
 from opintel.store import Store, open_store, sqlite_url
 from opintel.streams.findings import Found, Judged
 

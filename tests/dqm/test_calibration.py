@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from opintel.dqm import compare, compare_2d
-from opintel.dqm.means import compare_means
+from opintel.dqm.comparing.means import compare_means
 
 ROWS = 3000
 

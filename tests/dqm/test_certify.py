@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from opintel.dqm.certify import (
+from opintel.dqm.quality.certify import (
     Flag,
     LumisectionQuality,
     SignOff,

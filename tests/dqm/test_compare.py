@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opintel.dqm import compare, compare_2d
-from opintel.dqm.comparing import compare_with_floor
+from opintel.dqm.comparing.compare import compare_with_floor
 
 FIELDS = ("log10_p", "pull", "effect", "shift", "spoke", "expected", "error")
 seeds = st.integers(0, 2**32 - 1)

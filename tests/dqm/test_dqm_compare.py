@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from opintel.cli import invoke
-from opintel.dqm.aligned import NotComparable, aligned
+from opintel.dqm.comparing.aligned import NotComparable, aligned
 from opintel.dqm.elements import BinAxis, MonitorElement
 
 from .root_files import axis, profile, th1, th2, th3, write

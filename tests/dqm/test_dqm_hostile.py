@@ -15,10 +15,10 @@ import pytest
 
 from opintel.cli.replay import replay
 from opintel.detector import Message
-from opintel.dqm.arrow_parts import KEY
 from opintel.dqm.elements import MonitorElement, axes_text
-from opintel.dqm.encoder import parts_of
 from opintel.dqm.wire import DqmWire
+from opintel.dqm.wire.arrow_parts import KEY
+from opintel.dqm.wire.encoder import parts_of
 from opintel.finding import NS
 
 from .live import PATHS, STREAM, Live, Part, detector, emptied, live, sent

@@ -10,10 +10,10 @@ import pyarrow as pa
 
 from opintel.detector import Decoded, Message
 from opintel.dqm.elements import BinAxis, MonitorElement
-from opintel.dqm.encoder import manifests_of, parts_of
-from opintel.dqm.heads import Head
 from opintel.dqm.histograms import MANIFEST, Histograms, Listing
 from opintel.dqm.wire import DqmWire, ends
+from opintel.dqm.wire.encoder import manifests_of, parts_of
+from opintel.dqm.wire.heads import Head
 from opintel.finding import NS
 
 BEGIN = 1_700_000_000 * NS + 123_456_789

@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from opintel.dqm.arrow_parts import KEY
 from opintel.dqm.elements import BinAxis, MonitorElement, axes_text
+from opintel.dqm.wire.arrow_parts import KEY
 from opintel.finding import NS
 
 from .live import PATHS, Live, detector, emptied, healthy, live, sent

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opintel.dqm.certify import LumisectionQuality, certified
 from opintel.dqm.elements import MonitorElement
-from opintel.dqm.encoder import manifests_of, parts_of
-from opintel.dqm.heads import Head
 from opintel.dqm.histograms import Listing
+from opintel.dqm.quality.certify import LumisectionQuality, certified
+from opintel.dqm.wire.encoder import manifests_of, parts_of
+from opintel.dqm.wire.heads import Head
 from opintel.finding import NS
 
 from .live import PATHS, STREAM, Live, Part, detector, emptied, healthy, live, sent

@@ -9,10 +9,10 @@ import pytest
 
 from opintel.detector import Closing, Controls
 from opintel.dqm.elements import BinAxis
-from opintel.dqm.encoder import parts_of
-from opintel.dqm.heads import Head
-from opintel.dqm.quality import DqmJudge, DqmJudgeSettings, set_hash
+from opintel.dqm.quality.judge import DqmJudge, DqmJudgeSettings, set_hash
 from opintel.dqm.records import HistogramOutcome, ReferencePublished
+from opintel.dqm.wire.encoder import parts_of
+from opintel.dqm.wire.heads import Head
 from opintel.finding import Finding
 
 from .live import PATHS, detector, emptied

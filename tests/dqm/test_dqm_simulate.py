@@ -11,10 +11,10 @@ import pytest
 from numpy.typing import NDArray
 
 from opintel.detector import Message
-from opintel.dqm.heads import Head
 from opintel.dqm.histograms import HISTOGRAM, MANIFEST, HistogramKey, Histograms
-from opintel.dqm.simulate import FAULT_KINDS, STORIES, DqmSimulator, Fault
+from opintel.dqm.simulated.simulate import FAULT_KINDS, STORIES, DqmSimulator, Fault
 from opintel.dqm.wire import DqmWire, ends
+from opintel.dqm.wire.heads import Head
 from opintel.finding import NS
 
 SEEDS = range(6)

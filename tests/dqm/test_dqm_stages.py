@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from opintel.dqm.elements import BinAxis
-from opintel.dqm.encoder import manifests_of, parts_of
-from opintel.dqm.heads import Head
-from opintel.dqm.quality import set_hash
+from opintel.dqm.quality.judge import set_hash
 from opintel.dqm.records import HistogramOutcome
-from opintel.dqm.reducer import DqmReducer
+from opintel.dqm.rolling.reducer import DqmReducer
+from opintel.dqm.wire.encoder import manifests_of, parts_of
+from opintel.dqm.wire.heads import Head
 from opintel.evidence import Histogram as HistogramBlock
 from opintel.finding import Finding
 

@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 
 from opintel.detector import Message
-from opintel.dqm import uhi
 from opintel.dqm.elements import BinAxis
 from opintel.dqm.histograms import Histograms
-from opintel.dqm.wire import DqmWire
+from opintel.dqm.wire import DqmWire, uhi
 
 HEAD = {
     "run": 1,

@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opintel.detector import Decoded, Message
-from opintel.dqm.assembly import MAX_LISTED
 from opintel.dqm.elements import BinAxis, MonitorElement, axes_of, axes_text
-from opintel.dqm.encoder import PART, manifests_of, parts_of
-from opintel.dqm.heads import Head
 from opintel.dqm.histograms import HISTOGRAM, MANIFEST, REFERENCE, HistogramKey, Histograms, Listing
 from opintel.dqm.wire import DqmWire, ends
+from opintel.dqm.wire.assembly import MAX_LISTED
+from opintel.dqm.wire.encoder import PART, manifests_of, parts_of
+from opintel.dqm.wire.heads import Head
 from opintel.finding import NS
 
 START = 1_700_000_000 * NS

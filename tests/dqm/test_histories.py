@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opintel.dqm.histories import BlockMarks, Histories, Ints
+from opintel.dqm.rolling.histories import BlockMarks, Histories, Ints
 
 SIZE, SLOTS, BLOCK = 3, 2, 2
 

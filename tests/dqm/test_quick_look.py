@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from opintel.dqm.comparing import compare_with_floor
-from opintel.dqm.quick_look import LIMIT, quick_look
+from opintel.dqm.comparing.compare import compare_with_floor
+from opintel.dqm.rolling.quick_look import LIMIT, quick_look
 
 Floats = NDArray[np.float64]
 SHAPES = {"flat": 0.0, "falling": -5.0, "peak": 0.0}

@@ -238,7 +238,7 @@ def test_it_says_what_it_needs() -> None:
 
 def test_real_variation_of_shapes(shared_data: Path) -> None:
     """Six of the histograms, 300 clean draws each: p <= .01 in at most 2.5 %, and the goals that need no luck."""
-    from opintel.dqm.evaluate_references import SHAPES, shapes
+    from opintel.dqm.modelled.evaluate_references import SHAPES, shapes
 
     if not (shared_data / "dqm" / SHAPES).exists():
         pytest.skip(f"no {SHAPES} in the sample data")

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import Any, BinaryIO
 
-from opintel.dqm.encoder import parts_of
 from opintel.dqm.files.found import FileElement, Unread
 from opintel.dqm.files.nanodqmio import is_nanodqmio
 from opintel.dqm.files.reading import read
-from opintel.dqm.heads import EARLIEST, MAX_NAME, Head, wrong_name
+from opintel.dqm.wire.encoder import parts_of
+from opintel.dqm.wire.heads import EARLIEST, MAX_NAME, Head, wrong_name
 from opintel.finding import NS
 
 RUN = 600 * NS

@@ -28,7 +28,7 @@ from opintel.dqm.files.root_histograms import (
 )
 from opintel.dqm.files.uhi_containers import ARRAYS
 from opintel.dqm.histograms import MAX_VALUES
-from opintel.dqm.uhi import from_arrays
+from opintel.dqm.wire.uhi import from_arrays
 
 TYPES = ("Ints", "Floats", "Strings", "TH1Fs", "TH1Ss", "TH1Ds", "TH2Fs", "TH2Ss", "TH2Ds")
 LATER_TYPES = ("TH3Fs", "TProfiles", "TProfile2Ds", "TH1Is", "TH2Is")

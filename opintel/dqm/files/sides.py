@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from opintel.dqm.element_comparison import NamedPair
+from opintel.dqm.comparing.element_comparison import NamedPair
 from opintel.dqm.files import PARSERS
 from opintel.dqm.files.found import FileElement, Unread
 from opintel.dqm.files.opened import FileRefused, Opened, opened

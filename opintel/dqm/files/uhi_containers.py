@@ -1,4 +1,4 @@
-"""UHI's containers JSON, ZIP and HDF5, as `uhi.io` writes them; `opintel.dqm.uhi` reads the histograms in them.
+"""UHI's containers JSON, ZIP and HDF5, as `uhi.io` writes them; `opintel.dqm.wire.uhi` reads the histograms in them.
 
 A document holds one histogram, or an object of named ones; an archive `NAME.json` with arrays beside it; HDF5 a group
 for each. What is in them is untrusted: nothing outside the file is read.
@@ -16,7 +16,7 @@ from opintel.dqm.elements import MonitorElement
 from opintel.dqm.files.found import EXTRA, FileElement, Unread, said
 from opintel.dqm.files.names import PlacedName
 from opintel.dqm.histograms import MAX_VALUES
-from opintel.dqm.uhi import from_arrays
+from opintel.dqm.wire.uhi import from_arrays
 
 MAX_DOCUMENT = 256 << 20
 """Bytes of a JSON document."""
