@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from opintel.site import sources
+from opintel.site.answers import Answers, AnswersTo
 from opintel.site.services import Delivery, Look, Retention
 from opintel.site.story import Story
 from opintel.site.system import Feed, System
@@ -38,6 +39,8 @@ def team(
             made[f"stage2 {name}"] = partial(system.stage2, watched)
     if "alerts" in chosen:
         made["alerts"] = partial(system.alerting, warm_until=story.live_from if story else 0)
+    if {"ingest", "alerts"} <= {*chosen}:
+        made["answers"] = lambda: Answers(system.store, system.log, _listeners(system))
     if "delivery" in chosen:
         made["delivery"] = partial(Delivery, system)
     if system.site.settings.bus is not None:
@@ -45,6 +48,12 @@ def team(
     elif "ingest" in chosen:
         made["retention"] = partial(Retention, system)  # a cluster's topics have their own
     return made
+
+
+def _listeners(system: System) -> list[AnswersTo]:
+    """The streams whose judges learn of answers."""
+    asked = [(watched.stream, watched.pipeline.feedback) for watched in system.streams.values()]
+    return [AnswersTo(stream, subjects) for stream, subjects in asked if subjects is not None]
 
 
 def _feed(
