@@ -9,10 +9,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from opintel.detector import Closing, Controls, Record
+from opintel.detector import Closing, Controls, Message, Record, WindowRows
 from opintel.dqm.histograms import Listing
 from opintel.dqm.quality.trends import TrendJudge, TrendJudgeSettings
 from opintel.dqm.records import HistogramOutcome, ManifestListed, run_key
+from opintel.dqm.rolling.reducer import DqmReducer, DqmReducerSettings
+from opintel.dqm.simulated.simulate import DqmSimulator
+from opintel.dqm.wire import DqmWire, ends
 from opintel.evidence import Series, Table
 from opintel.finding import NS, Finding, Window
 from opintel.stats.drift import DriftTest, Points
@@ -176,3 +179,20 @@ def test_p_of_a_drift_is_calibrated_or_cautious() -> None:
         screened = test.screen(noise)
         p = np.array([test.test(noise[:, n]).log10_p if screened[n] <= -2.0 else 0.0 for n in range(many)])
         assert (p <= -2.0).mean() <= most
+
+
+def test_the_simulated_detectors_ageing_is_found_before_it_ends() -> None:
+    story = DqmSimulator(seed=1, hours=4.5, quiet_hours=1.5, length=120.0, faults=["slow-ageing"], histograms=3)
+    (fault,) = story.truth
+    reducer, judge, wire, found = DqmReducer(), TrendJudge(), DqmWire(), []
+    for _, body in story.messages():
+        rows = wire.decode([Message(body)]).rows.by_key()
+        if f"{fault.subject['scope']}||*" not in rows.key.values:
+            continue
+        window = Window(int(rows.time[0]), int(ends(rows)[0]))
+        reduced = reducer.close(WindowRows(window, rows, rows.cut(0, 0), Controls(), DqmReducerSettings(), {}))
+        about = (reduced.records, Controls(), TrendJudgeSettings(), "m", True)
+        found += judge.judge(Closing(window, fault.subject["scope"], *about))
+    assert found
+    assert all(one.subject == fault.subject for one in found)
+    assert fault.start < found[0].window.end < fault.end
