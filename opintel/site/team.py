@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from opintel.site import sources
-from opintel.site.services import Delivery, Look, Retention
+from opintel.site.services import Look, Retention
 from opintel.site.story import Story
 from opintel.site.system import Feed, System
 from opintel.site.watched import Watched
@@ -39,6 +39,8 @@ def team(
     if "alerts" in chosen:
         made["alerts"] = partial(system.alerting, warm_until=story.live_from if story else 0)
     if "delivery" in chosen:
+        from opintel.site.delivery import Delivery
+
         made["delivery"] = partial(Delivery, system)
     if system.site.settings.bus is not None:
         made["topics"] = partial(Look, system)
