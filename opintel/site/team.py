@@ -58,9 +58,9 @@ def team(
 
 
 def _listeners(system: System) -> list[AnswersTo]:
+    """The streams whose judges learn of answers."""
     from opintel.site.answers import AnswersTo
 
-    """The streams whose judges learn of answers."""
     asked = [(watched.stream, watched.pipeline.feedback) for watched in system.streams.values()]
     return [AnswersTo(stream, subjects) for stream, subjects in asked if subjects is not None]
 
