@@ -9,6 +9,7 @@ from __future__ import annotations
 from opintel.detector import Pipeline
 from opintel.dqm.files import PARSERS
 from opintel.dqm.histograms import Histograms
+from opintel.dqm.quality.changes_open import CONTENTS
 from opintel.dqm.quality.findings import place_of
 from opintel.dqm.quality.judge import DqmJudge
 from opintel.dqm.records import HistogramOutcome, ManifestListed, ReferencePublished
@@ -46,9 +47,11 @@ PIPELINE = Pipeline(
         "high": _HISTOGRAM,
         "shifted": _HISTOGRAM,
         "changed": _HISTOGRAM,
+        "settled": _HISTOGRAM,
         "insufficient": ("scope",),
         "quality": ("scope", "run", "lumisection"),
     },
+    adapting=CONTENTS,
     naming=Naming(entities=("histogram",), times=place_of),
     stories=stories,
 )

@@ -14,6 +14,7 @@ TEST: Mapping[str, str] = {
     "high": "means above their references",
     "shifted": "the shape: cumulative distribution and Wasserstein distance",
     "changed": "all bins together: deviance and the largest pull",
+    "settled": "many lumisections that stood out from the references, all alike",
 }
 """Kind of finding → the test that spoke, in words."""
 FIRST_ACTION: Mapping[str, str] = {
@@ -25,6 +26,7 @@ FIRST_ACTION: Mapping[str, str] = {
     "low": "Compare gain, calibration and high voltage with those of the references.",
     "high": "Compare gain, calibration and high voltage with those of the references.",
     "shifted": "Compare timing, alignment and calibration with those of the references.",
-    "changed": "Look whether trigger menu, beam or configuration changed; if they did, references follow.",
+    "changed": "Look whether trigger menu, beam or configuration changed; if they did, accept it.",
+    "settled": "If it is to be so, accept it (control reference, fresh); else have it repaired.",
 }
 """Kind of finding → the first action."""

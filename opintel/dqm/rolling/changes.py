@@ -26,11 +26,12 @@ STRAYS = 3
 
 
 class _Streak(msgspec.Struct, array_like=True):
-    """Of a candidate: how it began, its lumisections, and how many in a row since were otherwise."""
+    """Of a candidate: where it began, how many lumisections more were like those before than otherwise, and how many in
+    a row were otherwise. What changes to and fro never settles."""
 
     run: int
     lumisection: int
-    agreed: int = 1
+    agreed: int = 0
     strays: int = 0
 
 
@@ -75,7 +76,7 @@ class Changes:
         streak = self._streaks.get(key)
         if streak is None:
             return True
-        streak.strays += 1
+        streak.strays, streak.agreed = streak.strays + 1, max(0, streak.agreed - 1)
         return streak.strays >= STRAYS
 
     def settle(self, kinds: Mapping[str, str], enough: int) -> None:

@@ -94,7 +94,7 @@ class Histories:
             array[..., at] = 0
         for sums in self._tables():
             sums[..., at, :] = 0
-        self._before_at[:, 0, at] = -1
+        self._before_at[..., at] = -1
 
     # references
 

@@ -63,8 +63,8 @@ class DqmReducerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     runs: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.05
     """Relative difference of a bin between runs that is no fault: as long as a run has no references of its own."""
     settle: Count = 40
-    """Lumisections that stand out, always alike, after which the histogram is compared with them (15 minutes at CMS);
-    it counts as bad until an operator accepts that."""
+    """Lumisections that stand out like those before, less those that stand out otherwise, after which the histogram is
+    compared with them (15 minutes at CMS); it counts as bad until an operator accepts that."""
     floor: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.02
     """Relative systematic error of a bin, as long as it has not been learned from the histogram itself."""
 
