@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from opintel.detector import Controls
 from opintel.dqm.rolling.against_references import Compared, Remark, compared
 from opintel.dqm.rolling.histories import Bools, Histories, Ints
-from opintel.dqm.rolling.lots import InForce, Lot, in_force, some_sums, to_compare
+from opintel.dqm.rolling.lots import Lot, UsableReferences, in_force, some_sums, to_compare
 
 MEMORY = 30
 """Lumisections over which the systematic error of a histogram is averaged."""
@@ -31,10 +31,10 @@ class _Part(NamedTuple):
 
     lot: Lot
     which: Ints
-    used: InForce
+    used: UsableReferences
 
 
-class Judged(NamedTuple):
+class LotVerdicts(NamedTuple):
     """What is said of the histograms of a lot."""
 
     found: Compared
@@ -59,7 +59,7 @@ class Judged(NamedTuple):
         self.found.remarks.update({int(part.which[n]): one for n, one in found.remarks.items() if chosen[n]})
 
 
-def judged(lots: Sequence[Lot], settings: Any, controls: Controls) -> list[Judged]:
+def judged(lots: Sequence[Lot], settings: Any, controls: Controls) -> list[LotVerdicts]:
     """What is said of the histograms of each lot, under the settings of `DqmReducer`. What is calm becomes part of the
     references that it is like, what stands out part of a candidate."""
     accepted, able, settled = [], [], []
@@ -93,10 +93,10 @@ def judged(lots: Sequence[Lot], settings: Any, controls: Controls) -> list[Judge
     return said
 
 
-def _nothing_said(accepted: InForce) -> Judged:
+def _nothing_said(accepted: UsableReferences) -> LotVerdicts:
     n = len(accepted.rows)
     found = Compared(np.full(n, np.nan), np.zeros(n), np.full(n, np.nan), {})
-    return Judged(found, accepted.usual, np.zeros(n, dtype=np.bool_))
+    return LotVerdicts(found, accepted.usual, np.zeros(n, dtype=np.bool_))
 
 
 def _give_up_pinned(lot: Lot) -> None:
@@ -119,7 +119,7 @@ def _compared(parts: Sequence[_Part], settings: Any) -> list[Compared]:
     return compared([to_compare(*part) for part in parts], explain=settings.emit)
 
 
-def _learn(lot: Lot, said: Judged, adopt: float) -> None:
+def _learn(lot: Lot, said: LotVerdicts, adopt: float) -> None:
     """What does not stand out becomes part of its references, and is no candidate."""
     calm = lot.ready & ~said.stands_out(slice(None), adopt)
     which, rows = lot.changes.rows(lot.changes.settled, lot.group.keys)
@@ -136,7 +136,7 @@ def _learn(lot: Lot, said: Judged, adopt: float) -> None:
         lot.changes.calm(lot.group.keys[n])
 
 
-def _stood_out(lots: Sequence[Lot], said: Sequence[Judged], settings: Any, controls: Controls) -> None:
+def _stood_out(lots: Sequence[Lot], said: Sequence[LotVerdicts], settings: Any, controls: Controls) -> None:
     """What stands out is compared with its candidate, and grows it or is the first of another one."""
     out = [one.stands_out(slice(None), settings.adopt) & ~lot.pinned.there for lot, one in zip(lots, said, strict=True)]
     parts = [_changed(lot, lot.changes.candidates, its, settings, controls) for lot, its in zip(lots, out, strict=True)]

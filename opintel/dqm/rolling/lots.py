@@ -50,7 +50,7 @@ class Lot(NamedTuple):
         return BlockMarks(*[mark[which] for mark in self.marks])
 
 
-class InForce(NamedTuple):
+class UsableReferences(NamedTuple):
     """References of n histograms of a lot, as far as they may be used."""
 
     past: Histories
@@ -67,14 +67,14 @@ class InForce(NamedTuple):
     floor: NDArray[np.float64]
     """(n,) relative systematic error of a bin."""
 
-    def some(self, chosen: Ints | Bools) -> InForce:
+    def some(self, chosen: Ints | Bools) -> UsableReferences:
         """Of some of them."""
         usable, pileup = self.usable[:, chosen], self.pileup[:, chosen]
         rest = (self.lumisections[chosen], self.usual[chosen], self.floor[chosen])
-        return InForce(self.past, self.rows[chosen], usable, pileup, *rest)
+        return UsableReferences(self.past, self.rows[chosen], usable, pileup, *rest)
 
 
-def in_force(lot: Lot, which: Ints, past: Histories, rows: Ints, settings: Any, controls: Controls) -> InForce:
+def in_force(lot: Lot, which: Ints, past: Histories, rows: Ints, settings: Any, controls: Controls) -> UsableReferences:
     """The references that the histograms `which` of a lot have in `past`, in these rows, under the settings of
     `DqmReducer`.
 
@@ -98,10 +98,10 @@ def in_force(lot: Lot, which: Ints, past: Histories, rows: Ints, settings: Any, 
     of_others = (usable & (references.run != run)).any(axis=0) & ~lot.pinned.there[which]
     floor = np.where(of_others, np.hypot(floor, settings.runs), floor)
     usual = np.where(lumisections > 0, usual, np.nan)
-    return InForce(past, rows, usable, references.pileup, lumisections, usual, floor)
+    return UsableReferences(past, rows, usable, references.pileup, lumisections, usual, floor)
 
 
-def to_compare(lot: Lot, which: Ints, used: InForce) -> ToCompare:
+def to_compare(lot: Lot, which: Ints, used: UsableReferences) -> ToCompare:
     """The histograms `which` of a lot and the references of theirs that are `used`."""
     group = lot.group
 

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from opintel.dqm.records import HistogramOutcome
 from opintel.dqm.rolling.against_references import NOTHING
-from opintel.dqm.rolling.epochs import Judged
+from opintel.dqm.rolling.epochs import LotVerdicts
 from opintel.dqm.rolling.lots import Lot
 
 
-def outcomes(lot: Lot, judged: Judged, seconds: float) -> list[HistogramOutcome]:
+def outcomes(lot: Lot, judged: LotVerdicts, seconds: float) -> list[HistogramOutcome]:
     """Of each histogram, in the group's order; `seconds`: how long the lumisection is."""
     found, settled = judged.found, lot.changes.since
     about = zip(
