@@ -26,7 +26,7 @@ from opintel.console.render import Renderer, operator
 from opintel.console.security import Credentials
 from opintel.dqm.quality.advice import FIRST_ACTION
 from opintel.dqm.quality.certify import FLAGGED
-from opintel.dqm.quality.findings import TREE
+from opintel.dqm.quality.findings import TREE, UNCONFIRMED
 from opintel.dqm.quality.tree import Folder
 from opintel.finding import parse_rfc3339, rfc3339
 from opintel.site.certification import sign_off
@@ -176,6 +176,7 @@ class ShiftPages:
                     "finding": found["id"] if found else "",
                     "folders": [_branch(row) for row in tables.get(TREE, [])],
                     "flags": tables.get(FLAGGED, []),
+                    "unconfirmed": {row[0]: (row[2], row[3]) for row in tables.get(UNCONFIRMED, [])},
                 }
             )
         return sorted(tree, key=lambda branch: (order[branch["status"]], branch["subsystem"]))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from opintel.detector import Pipeline
 from opintel.dqm.files import PARSERS
 from opintel.dqm.histograms import Histograms
+from opintel.dqm.quality.changes_open import CONTENTS
 from opintel.dqm.quality.feedback import feedback_subject
 from opintel.dqm.quality.findings import place_of
 from opintel.dqm.quality.judge import DqmJudge
@@ -49,9 +50,11 @@ PIPELINE = Pipeline(
         "shifted": _HISTOGRAM,
         "changed": _HISTOGRAM,
         "trend": _HISTOGRAM,
+        "settled": _HISTOGRAM,
         "insufficient": ("scope",),
         "quality": ("scope", "run", "lumisection"),
     },
+    adapting=CONTENTS,
     naming=Naming(entities=("histogram",), times=place_of),
     stories=stories,
     feedback=feedback_subject,

@@ -10,6 +10,16 @@ from opintel.dqm.histograms import Listing
 from opintel.evidence import Evidence
 
 
+class Settled(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A histogram that stood out for long, always alike: the references are of the new state, which nobody accepted."""
+
+    kind: str
+    """Of what stood out."""
+    run: int
+    lumisection: int
+    """Where it began."""
+
+
 class HistogramOutcome(msgspec.Struct, array_like=True, frozen=True, tag="outcome", gc=False):
     """One histogram in one lumisection. The record's key is the run, `|` and the histogram's key."""
 
@@ -45,6 +55,8 @@ class HistogramOutcome(msgspec.Struct, array_like=True, frozen=True, tag="outcom
     tracked: tuple[float | None, float | None, float | None] = (None, None, None)
     """What trends are looked for in: mean and width along x in the units of the axis (of a profile: the mean of what it
     shows, and no width), share of bins that are empty; None where there is none."""
+    settled: Settled | None = None
+    """What it is compared with is of a state that began so; None: of one that is accepted."""
 
 
 class ManifestListed(msgspec.Struct, array_like=True, frozen=True, tag="listed"):

@@ -56,7 +56,7 @@ def test_labels_that_stay_are_compared_across_a_change_of_menu(flow: bool, decay
     assert found.states()[5, 13] == "good"
     found = menus(tmp_path / "dead", {13: {OLD[8]: 0.0}, 20: {NEW[0]: 0.0}, 22: {NEW[6]: 0.0}}, flow, decay)
     assert found.alarms() == {(5, n): [("dead", "T/paths")] for n in (13, 20, 22)}
-    assert [text.partition(" at ")[2] for text in found.words("dead")] == [
+    assert [text.partition(" at ")[2] for text in found.words("dead") if " at " in text] == [
         f"path {OLD[8]}",
         f"path {NEW[0]}",
         f"path {NEW[6]}",

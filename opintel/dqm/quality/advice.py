@@ -15,6 +15,7 @@ TEST: Mapping[str, str] = {
     "shifted": "the shape: cumulative distribution and Wasserstein distance",
     "changed": "all bins together: deviance and the largest pull",
     "trend": "a slow drift, against the histogram's own scatter over lumisections or runs",
+    "settled": "many lumisections that stood out from the references, all alike",
 }
 """Kind of finding → the test that spoke, in words."""
 FIRST_ACTION: Mapping[str, str] = {
@@ -27,6 +28,7 @@ FIRST_ACTION: Mapping[str, str] = {
     "high": "Compare gain, calibration and high voltage with those of the references.",
     "shifted": "Compare timing, alignment and calibration with those of the references.",
     "trend": "Compare gain, calibration and the number of dead channels with those of the first points.",
-    "changed": "Look whether trigger menu, beam or configuration changed; if they did, references follow.",
+    "changed": "Look whether trigger menu, beam or configuration changed; if they did, accept it.",
+    "settled": "If it is to be so, accept it (control reference, fresh); else have it repaired.",
 }
 """Kind of finding → the first action."""

@@ -14,7 +14,7 @@ from opintel.dqm.records import HistogramOutcome
 from opintel.evidence import Evidence, Table, capped
 from opintel.finding import Basis, Effect, Finding, Severity, finding_id
 
-DETECTOR, VERSION = "dqm.quality", 1
+DETECTOR, VERSION = "dqm.quality", 2
 LISTED = 50
 """Histograms that a finding about many of them names."""
 MANY = 10
@@ -30,6 +30,9 @@ TESTED = {
 """Test of a comparison → in words."""
 TREE = "States of folders"
 """Title of the table of a subsystem's `tree.Folder`s."""
+UNCONFIRMED = "Not confirmed"
+"""Title of the table of the histograms that have settled in a state that nobody accepted: columns histogram, kind, the
+run and lumisection in which it began."""
 PLACE = "Lumisection"
 """Title of the table in every finding that says where it belongs."""
 WORDS = {
@@ -106,6 +109,35 @@ def dead_ones(
         yield finding_of(here, "dead", key, text, p, "extrapolated", entries - mean, "entries")
 
 
+def have_settled(here: JudgedLumisection, keys: Sequence[str]) -> Iterable[Finding]:
+    """That these histograms stay as they are, from now on compared with themselves, and that nobody has accepted it."""
+    settled = [(key, here.outcomes[key].settled) for key in keys]
+    words = "compared with that from here on, and bad until an operator accepts it"
+    if len(keys) >= MANY:
+        text = f"{len(keys)} histograms have changed and stay as they are: {words}"
+        rows: list[list[str | float | int | None]] = [
+            [HistogramKey.of(key).path, one.kind, one.run, one.lumisection] for key, one in settled[:LISTED] if one
+        ]
+        table = Table(UNCONFIRMED, ["histogram", "kind", "since run", "lumisection"], rows)
+        yield finding_of(here, "settled", "", text, None, "none", len(keys), "histograms", (table,), "info")
+        return
+    for key, one in settled:
+        if one:
+            text = f"{HistogramKey.of(key).path} is {WORDS[one.kind]} since run {one.run} lumisection {one.lumisection}"
+            yield finding_of(
+                here, "settled", key, f"{text} and stays so: {words}", None, "none", 1, "histograms", (), "info"
+            )
+
+
+def as_before(here: JudgedLumisection, over: Sequence[tuple[str, str]]) -> Iterable[Finding]:
+    """That findings of a kind about histograms (key, kind) are over."""
+    for key, kind in over:
+        text = (
+            f"{HistogramKey.of(key).path if key else here.closing.scope} is as its references, no longer {WORDS[kind]}"
+        )
+        yield finding_of(here, kind, key, text, None, "none", 0, "histograms", (), "info")
+
+
 def absent(here: JudgedLumisection, missing: Sequence[str]) -> Iterable[Finding]:
     if len(missing) >= MANY:
         text = f"{len(missing)} histograms that the manifest lists did not come"
@@ -137,7 +169,7 @@ def unjudged(here: JudgedLumisection, why: Mapping[str, str], expected: Predicte
         [HistogramKey.of(key).path, UNJUDGED[reason]] for key, reason in sorted(why.items())[:LISTED]
     ]
     table = Table("Not judged", ["histogram", "why"], rows)
-    return finding_of(here, "insufficient", "", text, None, "none", len(why), "histograms", (table,))
+    return finding_of(here, "insufficient", "", text, None, "none", len(why), "histograms", (table,), "info")
 
 
 def state_of(here: JudgedLumisection, bad: Mapping[str, BadHistogram], expected: Predicted) -> Finding:
@@ -155,7 +187,14 @@ def state_of(here: JudgedLumisection, bad: Mapping[str, BadHistogram], expected:
         Table(FLAGGED, ["histogram", "kind", "log10 p", "critical"], rows),
         Table(TREE, list(Folder._fields), [[*one] for one in most_telling(tree.folders, 4 * LISTED)]),
     ]
+    settled = sorted((key, one.settled) for key, one in here.outcomes.items() if one.settled)
     counts = f"{len(judged)} of {len(here.outcomes)} judged, {len(bad)} bad"
+    if settled:
+        counts += f", {len(settled)} of them changed for good and not confirmed"
+        changed: list[list[str | float | int | None]] = [
+            [paths[key], one.kind, one.run, one.lumisection] for key, one in settled[: 4 * LISTED]
+        ]
+        blocks.append(Table(UNCONFIRMED, ["histogram", "kind", "since run", "lumisection"], changed))
     text = f"run {here.run} lumisection {here.number}: {tree.folders[0].status}, {counts}"
     subject = {"scope": closing.scope, "run": str(here.run), "lumisection": str(here.number)}
     share = 1.0 - len(bad) / max(1, len(paths))
@@ -185,6 +224,7 @@ def finding_of(
     effect: float,
     unit: str,
     blocks: Sequence[Evidence] = (),
+    severity: Severity = "warning",
 ) -> Finding:
     """A finding about a histogram, or (`key` empty) about the subsystem."""
     closing = here.closing
@@ -194,7 +234,6 @@ def finding_of(
         _, dataset, path = HistogramKey.of(key)
         subject |= {"dataset": dataset} if dataset else {}
         subject["histogram"] = path
-    severity: Severity = "info" if kind == "insufficient" else "warning"
     natural = f"{kind} {here.run} {closing.window.start} {closing.window.end}"
     place = Table(PLACE, ["run", "lumisection", "dataset"], [[here.run, here.number, dataset]])
     return Finding(
@@ -211,6 +250,14 @@ def finding_of(
         evidence=capped([*blocks, place]),
         model=closing.model,
     )
+
+
+def key_of(finding: Finding) -> str:
+    """The key of the histogram that a finding is about; empty for one about the subsystem."""
+    subject = finding.subject
+    if "histogram" not in subject:
+        return ""
+    return HistogramKey(subject["scope"], subject.get("dataset", ""), subject["histogram"]).text
 
 
 def place_of(finding: Finding) -> dict[str, str]:

@@ -8,7 +8,7 @@ certification and the status tree are made of.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -17,6 +17,7 @@ import numpy as np
 from opintel.detector import QUARANTINED, Closing, Emit, Judge, Most
 from opintel.dqm.histograms import HistogramKey, Listing
 from opintel.dqm.quality.certify import NEAR
+from opintel.dqm.quality.changes_open import CONTENTS, OpenChanges
 from opintel.dqm.quality.feedback import FEEDBACK, feedback_decades, less_surprising
 from opintel.dqm.quality.findings import (
     DETECTOR,
@@ -25,8 +26,11 @@ from opintel.dqm.quality.findings import (
     BadHistogram,
     JudgedLumisection,
     absent,
+    as_before,
     contents,
     dead_ones,
+    have_settled,
+    key_of,
     state_of,
     tripped,
     unjudged,
@@ -72,7 +76,7 @@ class DqmJudgeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class DqmJudge(Judge):
     """Findings about histograms (kinds `missing`, `dead`, `hot`, `noisy`, `low`, `high`, `shifted` and `changed`) and
-    about the subsystem (`tripped`, `insufficient` and `quality`).
+    about the subsystem (`tripped`, `insufficient` and `quality`); `settled` says of histograms that a change stays.
 
     >>> from opintel.detector import Controls, Record
     >>> from opintel.finding import Window
@@ -100,6 +104,7 @@ class DqmJudge(Judge):
         """Histogram → the last of these in which it was as surprising as the emission level."""
         self._seen: dict[str, list[str]] = {}
         """Dataset → paths of its last lumisection that came with a manifest of a number alone."""
+        self._open = OpenChanges()
 
     def judge(self, closing: Closing) -> list[Finding]:
         """The findings of one lumisection; several runs may have one at the same time."""
@@ -120,7 +125,7 @@ class DqmJudge(Judge):
                 dataset = HistogramKey.of(record.key.partition("|")[2]).dataset
                 listings.setdefault(said.run, {})[dataset] = said.listing
                 numbers.setdefault(said.run, said.lumisection)
-        self.tests = {"changed": closing.tested.get(TEST, 0), "dead": 0}
+        self.tests = tests_by_kind(closing.tested.get(TEST, 0))
         findings: list[Finding] = []
         for run in sorted(numbers):
             of_run = self._with_references(closing, outcomes.get(run, {}))
@@ -149,8 +154,10 @@ class DqmJudge(Judge):
             found.append(contents(here, key, here.outcomes[key], p))
         self._remember([key for _, key in strange])
 
+        bad |= {key: BadHistogram(one.settled.kind, None) for key, one in here.outcomes.items() if one.settled}
         bad |= {key: BadHistogram("dead", p) for key, p, _ in empty}
         found += dead_ones(here, empty, expected)
+        found += self._changes(here, found, {*dead, *(key for _, key in strange)}, expected)
         missing = [key for key in self._missing(here) if key not in held]
         bad |= {key: BadHistogram("missing", None) for key in missing}
         found += absent(here, missing)
@@ -220,6 +227,18 @@ class DqmJudge(Judge):
         kept = {key: at for key, at in self._strange.items() if self._judged_so_far - at < NEAR}
         self._strange = kept | dict.fromkeys(strange, self._judged_so_far)
 
+    def _changes(
+        self, here: JudgedLumisection, found: Sequence[Finding], odd: Collection[str], expected: Predicted
+    ) -> Iterable[Finding]:
+        """What of the changes so far has settled or is over; `odd`: the histograms that are not calm."""
+        for finding in found:
+            self._open.found(key_of(finding), finding.kind)
+        yield from have_settled(here, self._open.settled(here.outcomes))
+        calm = [k for k, one in here.outcomes.items() if one.state == "judged" and not one.settled and k not in odd]
+        if expected.scale is not None and all(key_of(finding) for finding in found):
+            calm.append("")
+        yield from as_before(here, self._open.over(calm))
+
     def _unjudged(self, here: JudgedLumisection, silent: Sequence[str], expected: Predicted) -> Iterable[Finding]:
         """One finding when the reasons why histograms are not judged change, from the run before or within the run."""
         why = dict.fromkeys(silent, "empty")
@@ -261,11 +280,12 @@ class DqmJudge(Judge):
         sets = [[name, sorted(have.items())] for name, have in self._sets.items()]
         strange = [self._judged_so_far, sorted(self._strange.items())]
         unjudged = [[run, list(reasons)] for run, reasons in self._insufficient.items()]
-        return [sets, self._luminosity.state(), unjudged, list(self._seen.items()), strange]
+        return [sets, self._luminosity.state(), unjudged, list(self._seen.items()), strange, self._open.state()]
 
     def restore(self, state: Any) -> None:
         """The inverse of `state`."""
-        sets, luminosity, insufficient, seen, (self._judged_so_far, strange) = state
+        sets, luminosity, insufficient, seen, (self._judged_so_far, strange), changes = state
+        self._open.restore(changes)
         self._strange = dict(strange)
         self._sets = {name: dict(have) for name, have in sets}
         self._luminosity = LuminosityMemory(luminosity)
@@ -280,9 +300,22 @@ NO_DATA = ("no stable beams", "the high voltage is off")
 def _not_judged(outcomes: Mapping[str, HistogramOutcome]) -> dict[str, HistogramOutcome]:
     """The same where conditions are such that nothing follows from what was judged."""
     return {
-        key: msgspec.structs.replace(one, state="conditions", log10_p=None) if one.state == "judged" else one
+        key: msgspec.structs.replace(
+            one, state="conditions" if one.state == "judged" else one.state, log10_p=None, settled=None
+        )
         for key, one in outcomes.items()
     }
+
+
+def tests_by_kind(histograms: int) -> dict[str, int]:
+    """Kind → tests: what is judged of a histogram is one test, whatever kind of finding it may become. Each kind has at
+    least one: an alert of a kind that was not tested never ends.
+
+    >>> tests_by_kind(16)["hot"], sum(tests_by_kind(16).values())
+    (2, 16)
+    """
+    share = max(1, histograms // len(CONTENTS)) if histograms else 0
+    return dict.fromkeys(CONTENTS, share) | {"changed": max(share, histograms - share * (len(CONTENTS) - 1))}
 
 
 def set_hash(checksums: Iterable[tuple[str, int]]) -> str:

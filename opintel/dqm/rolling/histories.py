@@ -25,7 +25,8 @@ RUNS = 2
 FIRST = 2
 """Lumisections of a block as long as there are slots without a reference of its class: what follows the pile-up is
 known sooner from several short ones."""
-_GROWTH = 64
+_GROWTH, _ROOM = 64, 100_000
+"""Rows that are added at a time, and values in which they must fit unless one row has more."""
 
 
 class BlockMarks(NamedTuple):
@@ -93,7 +94,7 @@ class Histories:
             array[..., at] = 0
         for sums in self._tables():
             sums[..., at, :] = 0
-        self._before_at[:, 0, at] = -1
+        self._before_at[..., at] = -1
 
     # references
 
@@ -169,6 +170,15 @@ class Histories:
             mark[:, at] = before[:, old]
         self._oldest[at], self.fresh[at] = other._oldest[old], other.fresh[old]
         self.excess[at], self.learned[at] = other.excess[old], other.learned[old]
+
+    def take_over(self, keys: list[str], other: Histories) -> None:
+        """Takes over the references that histograms have in `other`, which has the same bins."""
+        rows, old = self.rows_of(keys), np.fromiter((other.row[key] for key in keys), np.int64, len(keys))
+        self._sums[:, :, rows] = other._sums[:, :, old]
+        for mark, before in zip(self._marks, other._marks, strict=True):
+            mark[:, rows] = before[:, old]
+        self._oldest[rows] = other._oldest[old]
+        self.excess[rows], self.learned[rows] = other.excess[old], other.learned[old]
 
     def whole(self, rows: Ints) -> Bools:
         """(slots + 1, rows) whether a reference knows all bins."""
@@ -251,7 +261,7 @@ class Histories:
         have = len(self._oldest)
         if rows <= have:
             return
-        more = max(rows, have + have // 2, _GROWTH) - have
+        more = max(rows, have + have // 2, min(_GROWTH, _ROOM // self.size)) - have
 
         def longer(array: NDArray[Any], axis: int, fill: int = 0) -> NDArray[Any]:
             shape = list(array.shape)

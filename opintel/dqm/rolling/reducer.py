@@ -2,7 +2,8 @@
 
 A histogram's references are what it looked like in the blocks of lumisections before (`histories`), of runs of the same
 class; or the set that the control `reference` pins. What is too thin to be judged waits for the next lumisections of
-its run; cumulative contents are judged by their increments. What stands out never becomes a reference.
+its run; cumulative contents are judged by their increments. What stands out never becomes a reference, unless it stands
+out for long and always alike (`epochs`, `changes`).
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ from numpy.typing import NDArray
 from opintel.detector import Controls, Emit, Record, Reduced, Reducer, WindowRows
 from opintel.dqm.elements import STORAGES
 from opintel.dqm.histograms import HISTOGRAM, MANIFEST, REFERENCE, Histograms, Listing
-from opintel.dqm.records import DqmRecord, HistogramOutcome, ManifestListed, ReferencePublished, run_key
-from opintel.dqm.rolling.against_references import Compared, ToCompare, compared
+from opintel.dqm.records import DqmRecord, ManifestListed, ReferencePublished, run_key
+from opintel.dqm.rolling.changes import Changes
+from opintel.dqm.rolling.epochs import judged
 from opintel.dqm.rolling.groups import HistogramGroup, entries_of, groups_of, planes
-from opintel.dqm.rolling.histories import BlockMarks, Floats, Histories, Ints
-from opintel.dqm.rolling.labels import References, known_alone, labelled, places_by_label, whole_or_all
-from opintel.dqm.rolling.outcomes import Lot, outcomes
-from opintel.dqm.rolling.pileup import at_pileup
+from opintel.dqm.rolling.histories import BlockMarks, Histories, Ints
+from opintel.dqm.rolling.labels import places_by_label
+from opintel.dqm.rolling.lots import Lot
+from opintel.dqm.rolling.outcomes import outcomes
 from opintel.dqm.rolling.published import PublishedSets
 from opintel.dqm.rolling.reference_controls import reference_controls, run_class
 from opintel.finding import NS
@@ -37,10 +39,6 @@ SLOTS, BLOCK = 4, 4
 CMS. Longer ones know more and are further behind what drifts."""
 FEWEST = 20
 """Entries below which nothing is judged."""
-MEMORY = 30
-"""Lumisections over which the systematic error of a histogram is averaged."""
-SURE = 5
-"""Lumisections after which that average is believed."""
 TEST = "contents"
 """What hypotheses are counted under."""
 _listing = msgspec.json.Decoder(Listing)
@@ -64,6 +62,9 @@ class DqmReducerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """References are those whose pile-up differs by at most this share, where it is known."""
     runs: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.05
     """Relative difference of a bin between runs that is no fault: as long as a run has no references of its own."""
+    settle: Count = 40
+    """Lumisections that stand out like those before, less those that stand out otherwise, after which the histogram is
+    compared with them (15 minutes at CMS); it counts as bad until an operator accepts that."""
     floor: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.02
     """Relative systematic error of a bin, as long as it has not been learned from the histogram itself."""
 
@@ -72,13 +73,15 @@ class DqmReducer(Reducer[Histograms]):
     """Rows of a lumisection → what is said of each histogram."""
 
     name = "dqm.histograms"
-    version = 1
+    version = 2
     controls: tuple[str, ...] = ("reference", "run")
     Settings = DqmReducerSettings
 
     def __init__(self) -> None:
         self._histories: dict[tuple[str, str], Histories] = {}
         """(axes, storage) → histories."""
+        self._changes: dict[tuple[str, str], Changes] = {}
+        """The same → what is of them and stands out for some time."""
         self._where: dict[str, tuple[str, str]] = {}
         self._published = PublishedSets()
 
@@ -89,7 +92,7 @@ class DqmReducer(Reducer[Histograms]):
     def close(self, closing: WindowRows[Histograms]) -> Reduced:
         """What is said of each histogram, manifest and reference of a lumisection."""
         rows, payload = closing.rows, closing.rows.payload
-        window = closing.window
+        window, seconds = closing.window, (closing.window.end - closing.window.start) / NS
         order = np.lexsort((rows.id, payload.revision, payload.run, payload.kind, rows.key.code))
         code, kind, run = rows.key.code[order], payload.kind[order], payload.run[order]
         last = np.ones(len(order), dtype=bool)
@@ -107,13 +110,12 @@ class DqmReducer(Reducer[Histograms]):
         groups = groups_of(closing, newest[chosen], superseded[chosen])
         for _, of_turn in groupby(groups, key=lambda group: group.turn):
             lots = [self._prepared(closing, group) for group in of_turn]
-            answers = compared([lot.asked for lot in lots], explain=closing.settings.emit)
-            for lot, found in zip(lots, answers, strict=True):
-                scopes, its = list(map(self.scope, lot.group.keys)), self._said(closing, lot, found)
+            for lot, answer in zip(lots, judged(lots, closing.settings, closing.controls), strict=True):
+                scopes, its = list(map(self.scope, lot.group.keys)), outcomes(lot, answer, seconds)
                 for key, scope, outcome in zip(lot.group.keys, scopes, its, strict=True):
                     said.append(Record(window, "outcome", run_key(outcome.run, key), scope, outcome))
-                judged = [outcome.log10_p is not None for outcome in its]
-                for scope, many in Counter(compress(scopes, judged)).items():
+                tests = [outcome.log10_p is not None for outcome in its]
+                for scope, many in Counter(compress(scopes, tests)).items():
                     counts = tested.setdefault(scope, {TEST: 0})
                     counts[TEST] += many
         said.sort(key=lambda one: one.key)
@@ -144,11 +146,12 @@ class DqmReducer(Reducer[Histograms]):
         return Record(closing.window, "published", f"{name}|{key}", self.scope(key), published)
 
     def _prepared(self, closing: WindowRows[Histograms], group: HistogramGroup) -> Lot:
-        """Adds up what has to be, and finds the references."""
+        """Adds up what has to be."""
         settings, controls = closing.settings, closing.controls
         seconds = (closing.window.end - closing.window.start) / NS
         past, rows, moved = self._at(group)
-        self._start_over(past, rows, group.keys, controls)
+        changes = self._changes[group.axes, group.storage]
+        self._start_over(past, rows, group.keys, changes, controls)
         sums, first, sound = group.sums, group.lumisection, group.sound
         if group.cumulative:
             sums, after = past.increments(rows, sums, group.run, group.lumisection, sound)
@@ -171,60 +174,17 @@ class DqmReducer(Reducer[Histograms]):
             past.waited(rows[thin[enough]])
 
         category = _categories(group, controls)
-        references = past.marks(rows)
-        usable = (references.lumisections > 0) & (references.category == category)
-        usable &= ~(np.abs(references.pileup - group.pileup) > settings.pileup * group.pileup)
-        usable &= ~_banned(group.keys, references.run, controls)
-        if labelled(group.axes):
-            usable = whole_or_all(usable, past.whole(rows), references.lumisections, settings.least)
-        own = usable & (references.run == group.run)
-        settled = (references.lumisections * own).sum(axis=0) >= settings.least
-        usable = np.where(settled, own, usable)
-        lumisections = (references.lumisections * usable).sum(axis=0)
-        usual = (references.entries * usable).sum(axis=0) / np.maximum((references.seconds * usable).sum(axis=0), 1e-9)
         pinned = self._published.in_force(group.keys, group.axes, group.storage, controls)
-        judged = np.flatnonzero(ready & ((lumisections >= settings.least) | pinned.there))
-        learned = past.learned[rows] >= SURE
-        floor = np.where(learned, np.sqrt(np.maximum(past.excess[rows], 0.0)), settings.floor)
-        floor = np.where(settled | pinned.there, floor, np.hypot(floor, settings.runs))
-
-        def held(some: Ints) -> Floats:
-            """The references (slots + 1, planes, some, size) of some of those that are judged."""
-            at = judged[some]
-            found = past.references(rows[at], usable[:, at])
-            if group.storage == "count" and np.isfinite(group.pileup[at]).any():
-                moved_on = at_pileup(found[:, 0], references.pileup[:, at], group.pileup[at])
-                found = found.copy() if len(moved_on.chosen) else found
-                found[:, 0, moved_on.chosen] = 0
-                found[0, 0, moved_on.chosen] = moved_on.contents
-            return pinned.over(found, at)
-
-        paths, theirs = [group.keys[n].split("|", 2)[2] for n in judged.tolist()], _some(sums, judged)
-        references_of: References = held
-        if labelled(group.axes):
-            theirs, references_of = known_alone(theirs, held)
-        asked = ToCompare(paths, group.axes, group.storage, group.x, theirs, references_of, floor[judged])
         many, whole = spans.astype(np.int64), np.where(np.isfinite(total), total, 0.0)
         marks = BlockMarks(group.run, category, group.pileup, first, group.lumisection, many, spans * seconds, whole)
-        usual = np.where(lumisections > 0, usual, np.nan)
-        return Lot(group, past, rows, moved, sums, first, entries, sound, ready, usual, floor, judged, asked, marks)
-
-    def _said(self, closing: WindowRows[Histograms], lot: Lot, found: Compared) -> list[HistogramOutcome]:
-        """What is said of each histogram of a group, in its order; the calm ones become part of their references."""
-        adopted = lot.ready.copy()
-        calm = ~(found.log10_p <= closing.settings.adopt)
-        adopted[lot.judged] = calm
-        _learn_error(lot.past, lot.rows[lot.judged[calm]], found.excess[calm])
-        learn = np.flatnonzero(adopted)
-        lot.past.learn(lot.rows[learn], _some(lot.sums, learn), BlockMarks(*[mark[learn] for mark in lot.marks]))
-        return outcomes(lot, found, (closing.window.end - closing.window.start) / NS)
+        return Lot(group, past, rows, changes, moved, sums, first, entries, sound, ready, pinned, marks)
 
     def _at(self, group: HistogramGroup) -> tuple[Histories, Ints, NDArray[np.bool_]]:
         """The histories of a group, the rows of its histograms, and which of these had other bins until now."""
         form = (group.axes, group.storage)
         past = self._histories.get(form)
         if past is None:
-            past = self._histories[form] = Histories(group.sums.shape[2], group.sums.shape[0], SLOTS, BLOCK)
+            past, _ = self._begin(form, group.sums.shape[2], group.sums.shape[0])
         moved = np.zeros(len(group.keys), dtype=bool)
         for n, key in enumerate(group.keys):
             before = self._where.get(key)
@@ -239,8 +199,16 @@ class DqmReducer(Reducer[Histograms]):
             self._where[key] = form
         return past, past.rows_of(group.keys), moved
 
-    def _start_over(self, past: Histories, rows: Ints, keys: Sequence[str], controls: Controls) -> None:
-        """References that an operator declared old are forgotten: once for each version of the control."""
+    def _begin(self, form: tuple[str, str], size: int, many: int) -> tuple[Histories, Changes]:
+        past = self._histories[form] = Histories(size, many, SLOTS, BLOCK)
+        changes = self._changes[form] = Changes(size, many, SLOTS, BLOCK)
+        return past, changes
+
+    def _start_over(
+        self, past: Histories, rows: Ints, keys: Sequence[str], changes: Changes, controls: Controls
+    ) -> None:
+        """References that an operator declared old are forgotten, or replaced by the state that has settled since: once
+        for each version of the control."""
         fresh = {subject for subject, said in reference_controls(controls).items() if said.fresh}
         if not fresh:
             return
@@ -250,6 +218,9 @@ class DqmReducer(Reducer[Histograms]):
                 version = versions.get(subject, 0)
                 if version > past.fresh[row]:
                     past.start_over(np.array([row]))
+                    if key in changes.since:
+                        past.take_over([key], changes.settled)
+                    changes.drop(key)
                     past.fresh[row] = version
 
     def drop(self, key: str) -> None:
@@ -262,29 +233,29 @@ class DqmReducer(Reducer[Histograms]):
         form = self._where.pop(key, None)
         if form is not None:
             self._histories[form].drop(key)
+            self._changes[form].drop(key)
             if not len(self._histories[form]):
-                del self._histories[form]
+                del self._histories[form], self._changes[form]
 
     def state(self) -> Any:
         """Plain data: the histories as they are, in order of their bins, and the published references."""
         return [
-            [[*form, past.size, past.planes, past.state()] for form, past in sorted(self._histories.items())],
+            [
+                [*form, past.size, past.planes, past.state(), self._changes[form].state()]
+                for form, past in sorted(self._histories.items())
+            ],
             self._published.state(),
         ]
 
     def restore(self, state: Any) -> None:
         """The inverse of `state`, on a fresh reducer."""
         histories, published = state
-        for axes, storage, size, many, kept in histories:
-            past = self._histories[axes, storage] = Histories(size, many, SLOTS, BLOCK)
+        for axes, storage, size, many, kept, changed in histories:
+            past, changes = self._begin((axes, storage), size, many)
             past.restore(kept)
+            changes.restore(changed)
             self._where |= dict.fromkeys(past.row, (axes, storage))
         self._published.restore(published)
-
-
-def _some(sums: Floats, rows: Ints) -> Floats:
-    """Of (planes, histograms, size) those rows, which ascend; all of them are not copied."""
-    return sums if len(rows) == sums.shape[1] else sums[:, rows]
 
 
 def _latest_references(rows: Batch[Histograms], places: Ints) -> list[int]:
@@ -305,22 +276,3 @@ def _categories(group: HistogramGroup, controls: Controls) -> Ints:
             known[about] = run_class(controls, about[1], about[0])
         found.append(known[about])
     return np.array(found, dtype=np.int64)
-
-
-def _banned(keys: Sequence[str], run: Ints, controls: Controls) -> NDArray[np.bool_]:
-    """(slots, histograms) which runs their subsystem's control `reference` bans as references."""
-    found = np.zeros(run.shape, dtype=bool)
-    for scope, said in reference_controls(controls).items():
-        if said.ban:
-            here = np.fromiter((key.partition("|")[0] == scope for key in keys), np.bool_, len(keys))
-            found |= here & np.isin(run, said.ban)
-    return found
-
-
-def _learn_error(past: Histories, rows: Ints, excess: NDArray[np.float64]) -> None:
-    """Averages what bins scatter beyond statistics, over `MEMORY` lumisections."""
-    there = np.isfinite(excess)
-    rows, excess = rows[there], excess[there]
-    past.learned[rows] += 1
-    share = 1.0 / np.minimum(past.learned[rows], MEMORY)
-    past.excess[rows] += share * (excess - past.excess[rows])
