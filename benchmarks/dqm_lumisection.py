@@ -29,7 +29,9 @@ from opintel.alerts.budget import Signal, decide
 from opintel.alerts.lifecycle import ALARMING, AlertState, Sign, alert_step
 from opintel.detector import Closing, Controls, Message, WindowRows
 from opintel.dqm.elements import BinAxis, MonitorElement
+from opintel.dqm.quality.changes_open import CONTENTS
 from opintel.dqm.quality.judge import DqmJudge, DqmJudgeSettings
+from opintel.dqm.quality.trends import TrendJudge, TrendJudgeSettings
 from opintel.dqm.rolling.histories import BlockMarks
 from opintel.dqm.rolling.reducer import BLOCK, SLOTS, DqmReducer, DqmReducerSettings
 from opintel.dqm.simulated.simulate import DqmSimulator
@@ -66,7 +68,7 @@ class TwoStages:
 
     def __init__(self) -> None:
         self.wire, self.reducer = DqmWire(), DqmReducer()
-        self.judges: dict[str, DqmJudge] = {}
+        self.judges: dict[str, tuple[DqmJudge, TrendJudge]] = {}
 
     def close(self, bodies: Sequence[bytes], clock: Clock) -> list[Finding]:
         """The findings of a lumisection."""
@@ -80,9 +82,12 @@ class TwoStages:
             scopes.setdefault(record.scope, []).append(record)
         found: list[Finding] = []
         for scope, records in scopes.items():
-            judge, tested = self.judges.setdefault(scope, DqmJudge()), reduced.tested.get(scope, {})
+            tested = reduced.tested.get(scope, {})
+            judge, trends = self.judges.setdefault(scope, (DqmJudge(), TrendJudge()))
             about = Closing(window, scope, records, Controls(), DqmJudgeSettings(), "m", True, tested=tested)
             found += clock.of("stage 2", partial(judge.judge, about))
+            about = Closing(window, scope, records, Controls(), TrendJudgeSettings(), "m", True, tested=tested)
+            found += clock.of("trends", partial(trends.judge, about))
         return found
 
 
@@ -159,11 +164,11 @@ def shift(histograms: int, hours: float, seed: int) -> None:
         many += 1
         findings.update(one.kind for one in found if one.severity != "info")
         told: dict[str, Signal] = {}
-        for scope, judge in stages.judges.items():
+        for scope, (judge, trends) in stages.judges.items():
             window = Window(end - LENGTH, end)
-            judged += judge.tests["changed"]
+            judged += sum(judge.tests[kind] for kind in CONTENTS)
             # thresholds are those of 100,000 histograms
-            tests = {kind: round(n * 101_000 / histograms) for kind, n in judge.tests.items()}
+            tests = {kind: round(n * 101_000 / histograms) for kind, n in (judge.tests | trends.tests).items()}
             here = [one for one in found if one.subject["scope"] == scope]
             asked = Judged("dqm", scope, window, tests | {one.kind: 0 for one in here if one.kind not in tests}, True)
             told |= decide(asked, here, alerts.budgets, {}, (), {}, rules).signals

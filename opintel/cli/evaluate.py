@@ -134,7 +134,9 @@ def _judged(stories: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:
-    """Rows of measures, the keys of the first as headings."""
+    """Rows of measures, the keys of the first as headings; of stories without a fault there is none."""
+    if not rows:
+        return
     from rich.table import Table
 
     from opintel.cli.shown import wide_console

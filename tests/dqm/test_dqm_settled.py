@@ -173,6 +173,36 @@ def test_it_settles_over_a_change_of_runs(shift: Shift) -> None:
     assert not other.said("quality")[37].endswith("not confirmed")
 
 
+def test_it_is_as_it_was_though_no_reference_of_what_settled_may_be_used() -> None:
+    """The run in which it settled is banned; so it is with a menu under which it was never other."""
+    shift = Shift(3)
+    shift.go(10)
+    shift.go(2 + SETTLE, slice(12, 16), run=6)
+    assert shift.said("settled")
+    ban: Controls = {("reference", "Calo"): (1, {"ban": [6]})}
+    shift.go(5, run=7, controls=ban)
+    assert shift.warned()[-1] == 11 + SETTLE
+    assert not any("not confirmed" in shift.said("quality")[n] for n in range(13 + SETTLE, 18 + SETTLE))
+    assert shift.said("dead")
+
+
+def test_many_histograms_that_change_and_come_back_make_few_findings() -> None:
+    """Of 400 histograms, at most 200 a lumisection are said to be odd, or to be over; what settles is one finding."""
+    rng, stages = np.random.default_rng(5), Stages(settle=3)
+    said: list[list[tuple[str, str]]] = []
+    odd: set[str] = set()
+    paths = [f"T/h{n}" for n in range(400)]
+    for number in range(1, 18):
+        mean = shape(peak=30.0 if 8 <= number < 13 else 12.0)
+        found = stages.close(list(parts_of(head(5, number), [element(path, rng.poisson(mean)) for path in paths])))
+        odd |= {f.subject["histogram"] for f in found if f.severity != "info"}
+        said.append([(f.kind, f.severity) for f in found if f.kind not in ("quality", "insufficient")])
+    assert max(map(len, said)) <= 201
+    assert [one for found in said for one in found].count(("settled", "info")) == 1
+    over = [sum(severity == "info" for _, severity in found) for found in said[12:]]
+    assert over == [0, 200, len(odd) - 200, 0, 0]
+
+
 @hypothesis_settings(max_examples=20, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from([None, 4, 12]), st.integers(1, 5)), min_size=1, max_size=8), st.integers(0, 40)

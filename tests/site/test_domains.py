@@ -52,6 +52,8 @@ def test_a_second_stream_of_a_domain_is_simulated_and_evaluated(
     assert invoke(["simulate", "second", *arguments]) == 0
     assert invoke(["evaluate", "second", str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"stories": 1, "kinds": {}, "incidents": 0, "false_incidents": 0}
+    assert invoke(["evaluate", "second", str(out)]) == 0
+    assert capsys.readouterr().out == "0 incidents, 0 false, in 1 story\n"
 
 
 def test_a_second_stream_of_a_domain_is_in_the_demo(folder: Path, tmp_path: Path) -> None:

@@ -47,15 +47,15 @@ class OpenChanges:
             del self._settled[key]
         return sorted(new)
 
-    def over(self, calm: Iterable[str]) -> list[tuple[str, str]]:
+    def over(self, calm: Iterable[str], most: int) -> list[tuple[str, str]]:
         """(key, kind) of each that is over, as its histogram has been calm in `NEAR` lumisections; `calm`: those that
-        are calm now, and have not settled."""
-        done = []
+        are calm now, and have not settled. At most so many at a time; the rest are said later."""
+        done: list[tuple[str, str]] = []
         for key in sorted(set(calm) & self._found.keys()):
             kinds = self._found[key]
             for kind in sorted(kinds):
                 kinds[kind] += 1
-                if kinds[kind] >= NEAR:
+                if kinds[kind] >= NEAR and len(done) < most:
                     del kinds[kind]
                     done.append((key, kind))
             if not kinds:

@@ -71,7 +71,7 @@ class DqmJudgeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     at_once: Emit = -12.0
     """A histogram whose log10 p is at most this makes a finding at once; else it takes two of three lumisections."""
     max_findings: Most = 200
-    """At most so many about single histograms a lumisection, the most surprising first."""
+    """At most so many about single histograms a lumisection, the most surprising first, and as many that are over."""
 
 
 class DqmJudge(Judge):
@@ -237,7 +237,7 @@ class DqmJudge(Judge):
         calm = [k for k, one in here.outcomes.items() if one.state == "judged" and not one.settled and k not in odd]
         if expected.scale is not None and all(key_of(finding) for finding in found):
             calm.append("")
-        yield from as_before(here, self._open.over(calm))
+        yield from as_before(here, self._open.over(calm, here.closing.settings.max_findings))
 
     def _unjudged(self, here: JudgedLumisection, silent: Sequence[str], expected: Predicted) -> Iterable[Finding]:
         """One finding when the reasons why histograms are not judged change, from the run before or within the run."""

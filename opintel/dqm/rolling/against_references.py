@@ -19,6 +19,9 @@ from opintel.evidence import Evidence
 
 BINS = 65_536
 """That are looked at together."""
+PICTURED = 500
+"""Histograms of one storage and size that get pictures in a lumisection, the most surprising ones: where 10^4 change at
+once, pictures would cost more than all else."""
 LARGEST = 1e6
 """Pulls are said to be no larger."""
 
@@ -73,7 +76,8 @@ class ToCompare(NamedTuple):
 
 
 def compared(asked: Sequence[ToCompare], *, explain: float) -> list[Compared]:
-    """Compares each with its references. Those with log10 p at most `explain` get pictures.
+    """Compares each with its references. Of those with log10 p at most `explain` is said what stands out, and the
+    most surprising get pictures.
 
     Counts are looked at quickly first; what is not plainly calm, and what is weighted or a mean, is compared in full.
     There histograms of one dimension are filled up with empty bins to one of a few sizes, which says nothing of them,
@@ -92,9 +96,11 @@ def compared(asked: Sequence[ToCompare], *, explain: float) -> list[Compared]:
         floor = np.concatenate([asked[at].floor[rest[at]] for at in places])
         found = _comparison(storage, sums, references, floor, (sums.shape[1], *room))
         excess = _excess(storage, found, sums, references)
+        drawn = np.zeros(len(found.log10_p), dtype=np.bool_)
+        drawn[np.argsort(found.log10_p, kind="stable")[:PICTURED]] = True
         begin = 0
         for at in places:
-            _answer(asked[at], rest[at], found, begin, explain, answers[at])
+            _answer(asked[at], rest[at], found, begin, explain, drawn, answers[at])
             answers[at].excess[rest[at]] = excess[begin : begin + len(rest[at])]
             begin += len(rest[at])
     return answers
@@ -154,8 +160,16 @@ def _filled(table: Floats, size: int) -> Floats:
     return np.concatenate([table, np.zeros((*table.shape[:-1], more), table.dtype)], axis=-1) if more else table
 
 
-def _answer(one: ToCompare, rows: Ints, found: Comparison, begin: int, explain: float, answer: Compared) -> None:
-    """Writes what is said of these rows, which are those from `begin` of what was found."""
+def _answer(
+    one: ToCompare,
+    rows: Ints,
+    found: Comparison,
+    begin: int,
+    explain: float,
+    drawn: NDArray[np.bool_],
+    answer: Compared,
+) -> None:
+    """Writes what is said of these rows, those from `begin` of what was found; with pictures where `drawn`."""
     size, here = one.sums.shape[2], slice(begin, begin + len(rows))
     answer.log10_p[rows] = np.minimum(found.log10_p[here], 0.0)
     answer.effect[rows] = np.clip(np.nan_to_num(found.effect[here]), -LARGEST, LARGEST)
@@ -164,6 +178,9 @@ def _answer(one: ToCompare, rows: Ints, found: Comparison, begin: int, explain: 
         regions = _regions(found, row)
         test = found.test(row)
         kind = regions[0][4] if regions else "shifted" if test == "shape" else "changed"
+        if not drawn[row]:
+            answer.remarks[n] = Remark(kind, placed(one.axes, regions), (), test)
+            continue
         flat = (part[row] for part in (found.observed, found.expected, found.error, found.pull))
         arrays = [np.asarray(part, dtype=np.float64).reshape(-1)[:size].reshape(-1, one.x) for part in flat]
         what = Explained(arrays[0], arrays[1], arrays[2], arrays[3], regions)

@@ -1,8 +1,9 @@
 """By which of their references histograms are judged, in what order, and which references learn the lumisection.
 
 A histogram is compared with what is accepted, or with the state in which it has settled since (`changes`). One that has
-settled and stands out from that is compared with what is accepted too: it may be as it was. What stands out from all is
-compared with the candidate, the lumisections before it that stood out.
+settled and stands out from that, or has no reference of that state under these conditions, is compared with what is
+accepted: it may be as it was. What stands out from all is compared with the candidate, the lumisections before it that
+stood out.
 """
 
 from __future__ import annotations
@@ -87,6 +88,11 @@ def judged(lots: Sequence[Lot], settings: Any, controls: Controls) -> list[LotVe
         one.take(part, found, calm)
         for n in part.which[calm].tolist():
             part.lot.changes.drop(part.lot.group.keys[n])
+    for part, one in zip(now, said, strict=True):
+        if part.lot.changes.since:  # its settled state is of other conditions, or banned
+            calm = np.isfinite(one.found.log10_p[part.which]) & ~one.stands_out(part.which, settings.adopt)
+            for key in [part.lot.group.keys[n] for n in part.which[calm].tolist()]:
+                part.lot.changes.drop(key)
     for lot, one in zip(lots, said, strict=True):
         _learn(lot, one, settings.adopt)
     _stood_out(lots, said, settings, controls)
