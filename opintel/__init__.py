@@ -28,6 +28,7 @@ The path of a message:
 * `fts`: the domain of file transfers
 * `health`: the domain of machines and services
 * `dqm`: the domain of data-quality monitoring: a detector's histograms
+* `gw`: the domain of interferometers: strain and auxiliary channels
 * `alerts`: findings become alerts, incidents and tickets, within a budget of false alarms
 * `store`: findings, alerts, incidents and their history in SQL
 

@@ -1,0 +1,59 @@
+"""What stage 1 says of a window: of a channel its triggers, its features and whether it can be trusted; of a flag when
+it was active.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from opintel.evidence import Evidence
+
+
+class TriggerSaid(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """One clustered trigger, whose peak lies in the record's window."""
+
+    time: int
+    """Of its peak, ns UTC."""
+    start: int
+    end: int
+    """Of the tiles that belong to it, ns UTC."""
+    frequency: float
+    """Of its peak, Hz."""
+    low: float
+    high: float
+    """Of the tiles that belong to it, Hz."""
+    q: float
+    snr: float
+    """sqrt(2 E), E the energy of the loudest tile, of mean 1 in noise."""
+
+
+class ChannelWindow(msgspec.Struct, array_like=True, frozen=True, tag="channel", gc=False):
+    """One channel in one window. The record's key is the channel's name."""
+
+    state: str
+    """`good`; `learning`: its spectrum is not known yet; `absent`: no good sample; `constant`: its samples are all
+    alike; `saturated`: it stands at its ends."""
+    rate: float
+    """Hz, of its last samples."""
+    live: list[tuple[int, int]]
+    """Spans of the window that were judged, ns UTC, in order."""
+    triggers: list[TriggerSaid] = []
+    bands: list[float] = []
+    """RMS in bands (`opintel.gw.features`), relative to what is usual."""
+    fringe: float | None = None
+    """Largest fringe frequency 2 |v| / λ, Hz, of a slow position sensor."""
+    range: float | None = None
+    """Mpc, of the strain: how far a binary neutron star of 1.4 + 1.4 solar masses would be heard."""
+    pictures: tuple[Evidence, ...] = ()
+    """A Q-scan of its loudest trigger, where that is loud."""
+
+
+class FlagWindow(msgspec.Struct, array_like=True, frozen=True, tag="flag", gc=False):
+    """One flag in one window. The record's key is the flag's."""
+
+    active: list[tuple[int, int]]
+    known: list[tuple[int, int]]
+    """Spans in ns UTC, in order."""
+
+
+GwRecord = ChannelWindow | FlagWindow
