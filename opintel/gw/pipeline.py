@@ -52,6 +52,7 @@ PIPELINE = Pipeline(
         "trigger": _CHANNEL,
     },
     adapting=("lock-loss", "missing", "stuck"),
+    explaining=("witness", "trigger"),
     files=PARSERS,
     naming=NAMING,
     stories=stories,

@@ -129,7 +129,6 @@ class WitnessJudge(Judge):
         if not len(self._live) or not self._auxiliary or not self._strain.times:
             return []
         start = int(self._live[0, 0])
-        self.tests["witness"] = 1
         rounds = rank(
             _table(start, {strain: self._strain}),
             _table(start, self._auxiliary),
