@@ -5,4 +5,11 @@
 * `segments`: when a flag was active and when it is known, as whole nanoseconds of GPS
 * `safety`: which channels may be witnesses, by their names
 * `vetoes`: hveto's rounds: which auxiliary channels witness the glitches of the strain
+* `tiling`: the Q-transform of many channels: energies of tiles of one time, frequency and Q
+* `conditioning`: which samples are there, brought to a size of about 1
+* `spectrum`: the running spectrum of each channel, robust to glitches, and the RMS in bands
+* `whitening`: a short filter, and what is sound behind it
+* `clusters`: loud tiles of one event become one trigger, its peak interpolated
+* `engine`: all of these for one window of many channels, with state that a stream carries
+* `triggers`: the engine over an array of samples
 """
