@@ -31,8 +31,8 @@ _MASKS = (("simple", "DQmask", "DQShortnames"), ("injections", "Injmask", "InjSh
 """GWOSC's: group, mask, names of its bits."""
 
 
-def read(file: BinaryIO) -> Iterator[FileSeries | str]:
-    """The series of a file, and what is wrong with others. Raises ValueError where nothing of it can be read."""
+def read(file: BinaryIO) -> Iterator[list[FileSeries] | str]:
+    """The series of a file, together, behind what is wrong with others. Raises ValueError where nothing can be read."""
     try:
         import h5py
     except ModuleNotFoundError as error:
@@ -42,9 +42,17 @@ def read(file: BinaryIO) -> Iterator[FileSeries | str]:
         opened = h5py.File(file, "r", rdcc_nbytes=0)
     except (OSError, RuntimeError) as error:
         raise ValueError(f"expected HDF5: {error}") from error
-    if (strain := _inside(opened, "strain", "Strain")) is not None:
-        yield from _gwosc(opened, strain)
-        return
+    strain = _inside(opened, "strain", "Strain")
+    found = []
+    for one in _gwosc(opened, strain) if strain is not None else _series(opened):
+        if isinstance(one, str):
+            yield one
+        else:
+            found.append(one)
+    yield found
+
+
+def _series(opened: Any) -> Iterator[FileSeries | str]:
     for path, dataset, attributes in _datasets(opened):
         start, rate = _first(attributes, _START), _rate(attributes)
         if start is None or rate is None or not _is_valid(attributes):

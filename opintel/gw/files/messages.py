@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from opintel.finding import NS
-from opintel.gw.files import hdf5
+from opintel.gw.files import gwf, hdf5
 from opintel.gw.files.series import FileSeries
 from opintel.gw.wire.arrow_rows import MAX_SECONDS, STRAIN
 from opintel.gw.wire.channels import KEY, MAX_CHANNELS, SentChannel
@@ -41,39 +41,43 @@ class _Row(NamedTuple):
     samples: NDArray[Any]
 
 
-def messages(file: BinaryIO, parsing: Any) -> Iterator[bytes | str]:
-    """A file's messages in order of time, behind what is not read. Raises ValueError where nothing can be read."""
-    series: list[FileSeries] = []
-    unread = 0
-    for one in _found(file):
-        if isinstance(one, FileSeries):
-            series.append(one)
-            continue
-        unread += 1
-        if unread <= MAX_UNREAD:
-            yield one
-    if not series:
+def messages(file: BinaryIO, parsing: dict[str, Any]) -> Iterator[bytes | str]:
+    """A file's messages in order of time, and what is not read; `parsing["state"]` are names of state vectors. Raises
+    ValueError where nothing can be read.
+    """
+    unread, nothing, state = 0, True, frozenset(parsing["state"])
+    for found in _found(file):
+        if isinstance(found, str):
+            unread += 1
+            if unread <= MAX_UNREAD:
+                yield found
+        elif found:
+            nothing = False
+            yield from _messages([one._replace(is_state=bool(one.bits) or one.name in state) for one in found])
+    if nothing:
         raise ValueError("no series in it: expected strain/Strain, or datasets with gps_start and fs, or x0 and dx")
-    if len(series) > MAX_CHANNELS:
-        raise ValueError(f"expected at most {MAX_CHANNELS} series, got {len(series)}")
-    series.sort(key=lambda one: (not one.bits, one.unit != STRAIN, one.name, one.start))
-    yield from _messages(series)
 
 
-def _found(file: BinaryIO) -> Iterator[FileSeries | str]:
+def _found(file: BinaryIO) -> Iterator[list[FileSeries] | str]:
+    """Series that are read together."""
     file.seek(0)
     begin = file.read(8)
     file.seek(0)
     if begin.startswith(hdf5.BEGIN):
         return hdf5.read(file)
+    if begin.startswith(gwf.BEGIN):
+        return gwf.read(file)
     raise ValueError(f"expected HDF5 or a frame file; it begins with {begin!r}")
 
 
-def _messages(series: Sequence[FileSeries]) -> Iterator[bytes]:
+def _messages(found: Sequence[FileSeries]) -> Iterator[bytes]:
+    series = sorted(found, key=lambda one: (not one.is_state, one.unit != STRAIN, one.name, one.start))
+    if len(series) > MAX_CHANNELS:
+        raise ValueError(f"expected at most {MAX_CHANNELS} series, got {len(series)}")
     length = _length(series) * NS
-    spans = [(one.start // length, (one.end - 1) // length + 1) for one in series]
-    if sum(end - begin for begin, end in spans) > MAX_BLOCKS * len(series):
-        raise ValueError(f"expected series of at most {MAX_BLOCKS} stretches of {length // NS} s")
+    spans = {(one.start // length, (one.end - 1) // length + 1) for one in series}
+    if sum(end - begin for begin, end in spans) > MAX_BLOCKS:
+        raise ValueError(f"expected series of at most {MAX_BLOCKS * length // NS} s together")
     blocks = sorted(set[int]().union(*(range(*span) for span in spans)))
     rate = sum(4 * one.rate for one in series)
     several = max(1, int(HELD / (rate * length / NS)))
@@ -99,7 +103,7 @@ def _held(one: FileSeries, begin: int, end: int) -> tuple[int, NDArray[Any]]:
     if first == last:
         return first, np.empty(0, dtype=np.float32)
     samples = one.read(first, last)
-    if not one.bits:
+    if not one.is_state:
         with np.errstate(over="ignore"):
             samples = samples.astype(np.float32, copy=False)
     return first, samples
@@ -144,7 +148,7 @@ def _block(
             if last > first:
                 rows.append(_Row(n, one.time(first), samples[first - base : last - base]))
         if rows:
-            exact = all(not series[row.number].bits or row.samples.max() < _EXACT for row in rows)
+            exact = all(not series[row.number].is_state or row.samples.max() < _EXACT for row in rows)
             yield _message(table.said, rows, np.float32 if exact else np.float64)
 
 

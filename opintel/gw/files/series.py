@@ -32,7 +32,8 @@ class FileSeries(NamedTuple):
     unit: str = ""
     dtype: str = ""
     bits: tuple[str, ...] = ()
-    """Of a state vector: the flags that its bits stand for."""
+    """Of a state vector: the flags that its bits stand for, where the file says so."""
+    is_state: bool = False
 
     def time(self, n: int) -> int:
         """ns GPS of sample n."""

@@ -30,11 +30,11 @@ class GwWire:
     channels whose table does not say what their bits mean.
     """
 
-    parsing = None
-    """What the parser of whole files is called with."""
-
     def __init__(self, *, state: dict[str, dict[str, list[int]]] | None = None) -> None:
-        self._tables = ChannelTables(flags_of_settings(state or {}))
+        flags = flags_of_settings(state or {})
+        self._tables = ChannelTables(flags)
+        self.parsing = {"state": sorted(flags)}
+        """What the parser of whole files is called with."""
 
     def decode(self, messages: Sequence[Message]) -> Decoded[PieceRow]:
         """The pieces of the messages and what is wrong with other rows; nothing is raised."""
