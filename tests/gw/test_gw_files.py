@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
+import opintel
 from opintel.detector import Message
 from opintel.gw.files import PARSERS
 from opintel.gw.wire import GwWire
@@ -294,3 +295,9 @@ def test_the_files_that_go_wrong_in_the_field(shared_data: Path) -> None:
     rows = read(folder / "L-L1_AUXR-1186741312-64.h5").rows
     assert len(rows.key.values) == 5
     assert "L1:PSL-ABSENT_DQ" not in rows.key.values
+
+
+def test_what_is_under_the_gpl_is_imported_in_one_file_only() -> None:
+    package = Path(opintel.__file__).parent
+    found = [path.name for path in package.rglob("*.py") if re.search(r"(import|from) +gwframe", path.read_text())]
+    assert found == ["gwf.py"]
