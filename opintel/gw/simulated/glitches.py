@@ -15,6 +15,8 @@ from opintel.gw.simulated.waveforms import Burst, Chirp, optimal_snr, spectrum_o
 
 LOUDEST = 60.0
 """SNR."""
+SHORT, LONG = 2, 16
+"""s that hold a glitch, an inspiral."""
 EDGE = 2.0
 """s at both ends of a stretch without a glitch."""
 
@@ -55,6 +57,7 @@ class Maker:
         self._responses = {
             one.witness: one.response(model.channel(one.witness), strain, model.rate) for one in model.couplings
         }
+        self._known: dict[tuple[str, int, int], Floats] = {}
 
     def glitches(
         self, population: Population, begin: int, end: int, spacing: float, rng: np.random.Generator
@@ -77,23 +80,31 @@ class Maker:
     def injection(self, time: int, masses_phase: tuple[float, float, float], snr: float) -> Injection:
         """A chirp of this SNR."""
         wave, rate = Chirp(*masses_phase), self.model.rate
-        return Injection(time, wave, snr / optimal_snr(spectrum_of(wave, rate, 16), self._strain, rate), snr)
+        found = optimal_snr(spectrum_of(wave, rate, LONG), self._noise("", rate, LONG), rate)
+        return Injection(time, wave, snr / found, snr)
 
     def _glitch(self, population: Population, time: int, wave: Burst, snr: float) -> Glitch:
         kind, name = population.kind, population.channel
-        if not name:
-            spectrum = spectrum_of(wave, self.model.rate)
-            return Glitch(kind, time, name, wave, snr / optimal_snr(spectrum, self._strain, self.model.rate), snr)
-        channel = self.model.channel(name)
-        spectrum = spectrum_of(wave, channel.rate)
+        rate = self.model.channel(name).rate if name else self.model.rate
+        spectrum = spectrum_of(wave, rate, SHORT)
+        if name and kind != "innocent":
+            spectrum = spectrum * self._responses[name]
+        amplitude = snr / optimal_snr(spectrum, self._noise(name if kind == "innocent" else "", rate, SHORT), rate)
         if kind == "innocent":
-            return Glitch(kind, time, name, wave, snr / optimal_snr(spectrum, channel.density, channel.rate), 0.0)
-        coupled = optimal_snr(spectrum * self._responses[name], self._strain, channel.rate)
+            return Glitch(kind, time, name, wave, amplitude, 0.0)
+        if not name or not self.model.coupling(name).bilinear:
+            return Glitch(kind, time, name, wave, amplitude, snr)
         second, rest = divmod(time, NS)
-        rate = self.model.rate
-        motion = abs(float(moved(ALIGNMENT, second, rate)[rest * rate // NS]))
-        seen = snr * motion if self.model.coupling(name).bilinear else snr
-        return Glitch(kind, time, name, wave, snr / coupled, seen)
+        motion = moved(ALIGNMENT, second, self.model.rate)[rest * self.model.rate // NS]
+        return Glitch(kind, time, name, wave, amplitude, snr * abs(float(motion)))
+
+    def _noise(self, channel: str, rate: int, seconds: int) -> Floats:
+        """Of a channel, empty: of the strain, at the frequencies of the FFT of so many s; remembered."""
+        if (known := self._known.get((channel, rate, seconds))) is None:
+            density = self.model.channel(channel).density if channel else self._strain
+            known = density(np.arange(rate * seconds // 2 + 1) / seconds)
+            self._known[channel, rate, seconds] = known
+        return known
 
 
 class Transients:

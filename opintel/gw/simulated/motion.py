@@ -48,8 +48,8 @@ ALIGNMENT = (Sine(13, 1.0), Sine(57, 0.8, 1.0), Sine(110, 0.6, 2.0))
 
 def moved(sines: tuple[Sine, ...], gps: int, rate: int) -> Floats:
     """(rate,) their sum in the second that begins at `gps` s."""
-    found = sines[0].at(gps, rate)
-    for sine in sines[1:]:
+    found = np.zeros(rate)
+    for sine in sines:
         found += sine.at(gps, rate)
     return found
 

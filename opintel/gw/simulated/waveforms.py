@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from opintel.gw.simulated.noise import LOWEST, Density, Floats
+from opintel.gw.simulated.noise import LOWEST, Floats
 
 SOLAR = 4.925490947641267e-6
 """G M_sun / c^3, s."""
@@ -81,15 +81,15 @@ class Chirp(NamedTuple):
         return found
 
 
-def optimal_snr(spectrum: Any, density: Density, rate: int) -> float:
-    """sqrt(4 int |h|^2 / S df) above 10 Hz of the real FFT of a signal at `rate` Hz."""
-    frequency = np.linspace(0.0, rate / 2.0, len(spectrum))
-    used = frequency >= LOWEST
-    weight = np.abs(spectrum[used]) ** 2 / density(frequency[used]) ** 2
-    return float(np.sqrt(4.0 * weight.sum() * frequency[1]) / rate)
+def optimal_snr(spectrum: Any, noise: Floats, rate: int) -> float:
+    """sqrt(4 int |h|^2 / S df) above 10 Hz of the real FFT of a signal at `rate` Hz; `noise`: the amplitude spectral
+    density at its frequencies."""
+    spacing = rate / 2.0 / (len(spectrum) - 1)
+    used = slice(math.ceil(LOWEST / spacing), None)
+    return float(np.sqrt(4.0 * spacing * np.sum(np.abs(spectrum[used] / noise[used]) ** 2)) / rate)
 
 
-def spectrum_of(wave: Burst | Chirp, rate: int, seconds: int = 2) -> Any:
+def spectrum_of(wave: Burst | Chirp, rate: int, seconds: int) -> Any:
     """The real FFT of a waveform that is sampled at `rate` Hz in a span that holds it, and is as many s long."""
     before, after = wave.reach
     middle = (seconds + before - after) / 2.0
