@@ -142,6 +142,7 @@ _POINTING = "IMC-WFS_A_DC_PIT_OUT_DQ"
 _SCATTERER = "ISI-ETMX_ST2_CPS_X_DISP_DQ"
 _ALIGNMENT = "ISI-ITMY_ST2_CPS_RX_DISP_DQ"
 _COUNTS = "ASC-AS_B_DC_SUM_OUT_DQ"
+_SEISMOMETER = "PEM-EX_SEIS_VEA_FLOOR_Z_DQ"
 _CONSTANT = "TCS-ITMX_CO2_ISS_CTRL2_OUT_DQ"
 
 
@@ -175,12 +176,12 @@ _POPULATIONS = (
     Population("witnessed", _MAGNETOMETER, 12.0, (45.0, 90.0), (4.0, 12.0)),
     Population("whistle", _MODE_CLEANER, 12.0, (70.0, 110.0), (60.0, 90.0)),
     Population("blip", "", 30.0, (90.0, 300.0), (3.0, 6.0)),
-    Population("innocent", _POINTING, 40.0, (40.0, 150.0), (5.0, 20.0), 8.0),
+    Population("innocent", _SEISMOMETER, 40.0, (15.0, 60.0), (5.0, 20.0), 8.0),
 )
 _LINES = ((3590, 15.0), (6000, 25.0))
 
 _QUIET = (
-    SimulatedChannel("PEM-EX_SEIS_VEA_FLOOR_Z_DQ", 256, "um/s", 1e-3, 1.0),
+    SimulatedChannel(_SEISMOMETER, 256, "um/s", 1e-3, 1.0),
     SimulatedChannel("HPI-ETMY_BLND_L4C_Y_IN1_DQ", 512, "nm/s", 1.0, 1.0),
     SimulatedChannel("LSC-PRCL_OUT_DQ", 1024, "counts", 5.0, 0.3),
 )

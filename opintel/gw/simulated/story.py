@@ -32,7 +32,7 @@ SHORTEST = 30
 """s of science data."""
 SLOT = 155
 """s of science data that a fault needs."""
-SHARED = 4
+SHARED = 8
 """Faults that may be in a slot together: each has a channel of its own."""
 SETTLING = (25.0, 45.0)
 """s from the start of a slot to that of a fault."""
