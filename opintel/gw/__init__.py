@@ -12,4 +12,7 @@
 * `clusters`: loud tiles of one event become one trigger, its peak interpolated
 * `engine`: all of these for one window of many channels, with state that a stream carries
 * `triggers`: the engine over an array of samples
+* `gps`: GPS time and UTC
+* `wire`: a second of channels as a message
+* `simulated`: interferometers whose truth is known
 """
