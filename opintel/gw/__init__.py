@@ -3,6 +3,7 @@
 * `samples`: the rows of the stream: pieces of a channel, and of a flag of the detector's state
 * `records`: what stage 1 says of a channel in a window
 * `segments`: when a flag was active and when it is known, as whole nanoseconds of GPS
+* `exports`: triggers and segments in the formats of the field's tools
 * `safety`: which channels may be witnesses, by their names
 * `vetoes`: hveto's rounds: which auxiliary channels witness the glitches of the strain
 """
