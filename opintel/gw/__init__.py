@@ -4,6 +4,9 @@
 * `records`: what stage 1 says of a channel in a window
 * `segments`: when a flag was active and when it is known, as whole nanoseconds of GPS
 * `exports`: triggers and segments in the formats of the field's tools
+* `trigger_tables`: what is read of a table of triggers
 * `safety`: which channels may be witnesses, by their names
+* `injection_safety`: whether a channel answers signals that were injected into the strain alone
+* `strain_copies`: copies of h(t) with no telling name, by their coherence over the whole band
 * `vetoes`: hveto's rounds: which auxiliary channels witness the glitches of the strain
 """
