@@ -9,4 +9,5 @@
 * `injection_safety`: whether a channel answers signals that were injected into the strain alone
 * `strain_copies`: copies of h(t) with no telling name, by their coherence over the whole band
 * `vetoes`: hveto's rounds: which auxiliary channels witness the glitches of the strain
+* `glitch_probability`: how probable a glitch is in a second, from what auxiliary channels saw
 """
