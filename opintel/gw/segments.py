@@ -149,7 +149,7 @@ def nanoseconds(seconds: NDArray[np.float64]) -> NDArray[np.int64]:
 
 def seconds(segments: Segments) -> NDArray[np.float64]:
     """(n, 2) GPS seconds; an open end is +inf."""
-    return np.where(segments == OPEN, np.inf, segments / NS)
+    return np.where(segments == OPEN, np.inf, segments // NS + segments % NS / NS)
 
 
 def _joined(

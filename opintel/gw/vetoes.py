@@ -15,19 +15,17 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.special import gammainc, gammaln
 
 from opintel.gw import segments as seg
 from opintel.gw.safety import FAMILIES, Safety
+from opintel.gw.trigger_tables import channel_numbers, times_and_snrs
 
 THRESHOLDS = np.array([7.75, 8, 8.5, 9, 10, 11, 12, 15, 20, 40, 100, 300])
 WINDOWS = np.array([0.1, 0.2, 0.4, 0.8, 1.0])
 """SNR and seconds: the grid of hveto's documentation."""
 LEAST_SIGNIFICANCE = 5.0
-TIMES = ("t_peak", "time", "t")
-"""A trigger's GPS seconds: as `find_triggers` calls them, as Omicron does, as plain tables do."""
 _HALVES = np.rint(WINDOWS / 2 * 1e9).astype(np.int64)
 _PAIRS = 1 << 22
 _UNDERFLOW = 1e-280
@@ -49,7 +47,7 @@ class VetoRound:
     coincident: int
     """Strain triggers with at least one auxiliary trigger within ± window / 2, ends included."""
     expected: float
-    """Of them by chance: μ = N_strain N_auxiliary window / livetime (Smith et al., eq. 1)."""
+    """Of them by chance: μ = N_strain N_auxiliary window / livetime."""
     use_percentage: float
     """100 × auxiliary triggers above the threshold that meet a strain trigger ÷ all of them."""
     efficiency: float
@@ -101,7 +99,7 @@ def rank(
     length, and `live` that is no list of pairs.
     """
     live_at_first = _live(span, live)
-    times, _ = _columns(strain, "strain")
+    times, _ = times_and_snrs(strain, "strain")
     times = np.sort(times[seg.contains(live_at_first, times)])
     names, rows = _auxiliary(auxiliary, live_at_first, frozenset(unsafe))
     remaining, total, livetime = live_at_first, len(times), seg.duration(live_at_first)
@@ -192,11 +190,13 @@ def _coincident(times: Ints, rows: _Rows, channels: int) -> Ints:
         pair = ((rows.channel[at] * len(size) + trigger) * windows + window) * levels + rows.level[at]
         pair.sort()
         of, level = pair // levels, pair % levels
-        last = np.append(of[1:] != of[:-1], True) if len(of) else np.zeros(0, dtype=bool)
+        last = np.append(of[1:] != of[:-1], True)[: len(of)]
         of, level = of[last], level[last]
-        group, place = np.unique(of // windows, return_inverse=True)
+        of, window = of // windows, of % windows
+        new = np.append(True, of[1:] != of[:-1])[: len(of)]
+        group = of[new]
         loudest = np.zeros((len(group), windows), dtype=np.int64)
-        loudest[place, of % windows] = level
+        loudest[np.cumsum(new) - 1, window] = level
         loudest = np.maximum.accumulate(loudest, axis=1)
         key = (np.arange(windows) * channels + group[:, None] // len(size)) * levels + loudest
         met += _at_least(key.ravel(), (windows, channels))
@@ -237,31 +237,11 @@ def _live(span: tuple[float, float], live: Sequence[tuple[float, float]] | Float
 
 def _auxiliary(table: pa.Table, live: seg.Segments, unsafe: frozenset[str]) -> tuple[list[str], _Rows]:
     """Names in order, and the rows of safe channels that reach the lowest threshold while live, in order of time."""
-    time, snr = _columns(table, "auxiliary")
+    time, snr = times_and_snrs(table, "auxiliary")
     level = np.searchsorted(THRESHOLDS, snr, side="right")
-    named = pc.dictionary_encode(_column(table, "channel", "auxiliary").combine_chunks().cast(pa.string()), "encode")
-    code, names = named.indices.to_numpy(zero_copy_only=False), named.dictionary.to_pylist()
-    ranked = {n for n in names if n is not None and n not in unsafe and FAMILIES.judge(n) is not Safety.UNSAFE}
-    order = {name: number for number, name in enumerate(sorted(ranked))}
-    channel = np.array([order.get(name, -1) for name in names] or [-1], dtype=np.int64)[code.astype(np.int64)]
-    keep = (level > 0) & (channel >= 0) & seg.contains(live, time)
-    kept = np.flatnonzero(keep)
-    kept = kept[np.argsort(time[kept])]
-    return list(order), _Rows(time[kept], channel[kept], level[kept])
-
-
-def _columns(table: pa.Table, what: str) -> tuple[Ints, Floats]:
-    """Times in ns and SNRs; a row without two numbers lies before all time, where nothing is live."""
-    name = next((n for n in TIMES if n in table.column_names), TIMES[0])
-    time, snr = (
-        _column(table, n, what).cast(pa.float64()).to_numpy().astype(np.float64, copy=True) for n in (name, "snr")
+    names, channel = channel_numbers(
+        table, "auxiliary", lambda name: name not in unsafe and FAMILIES.judge(name) is not Safety.UNSAFE
     )
-    good = np.isfinite(time) & np.isfinite(snr) & (np.abs(time) < 9e9)
-    time[~good] = -9e9
-    return seg.nanoseconds(time), np.where(good, snr, 0.0)
-
-
-def _column(table: pa.Table, name: str, what: str) -> pa.ChunkedArray:
-    if name not in table.column_names:
-        raise ValueError(f"{what}: expected a column {name}, got {', '.join(table.column_names) or 'none'}")
-    return table[name]
+    kept = np.flatnonzero((level > 0) & (channel >= 0) & seg.contains(live, time))
+    kept = kept[np.argsort(time[kept])]
+    return names, _Rows(time[kept], channel[kept], level[kept])
