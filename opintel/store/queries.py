@@ -49,6 +49,17 @@ def finding_places(store: Store, *, stream: str | None, limit: int, before: Plac
         return [(end, id) for end, id in reversed(connection.execute(query).all())]
 
 
+def findings_between(store: Store, start: int, end: int, *, detectors: str) -> list[Json]:
+    """Findings in JSON form whose windows meet [start, end), ns UTC, of detectors whose names begin so; by window end,
+    then id."""
+    f = t.finding
+    near = (f.c.window_end > start) & (f.c.window_start < end) & f.c.detector.startswith(detectors, autoescape=True)
+    query = sa.select(f.c.content).where(near).order_by(f.c.window_end, f.c.id)
+    with store.read() as connection:
+        contents = connection.execute(query).scalars().all()
+    return [finding_json(read_finding(content)) for content in contents]
+
+
 def findings_of(store: Store, ids: Sequence[str]) -> list[Json]:
     """These findings in JSON form, in this order; those that are gone are left out."""
     with store.read() as connection:

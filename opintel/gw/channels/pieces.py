@@ -12,7 +12,6 @@ from opintel.detector import WindowRows
 from opintel.finding import NS
 from opintel.gw.samples import SAMPLES, Pieces
 
-
 """Hz: channels that are sampled more rarely have no spectrum."""
 
 

@@ -112,9 +112,7 @@ class ChannelJudge(Judge):
             return
         for name, past in which:
             text = f"{name} {WORDS[kind]} for {past.bad:.0f} s"
-            yield finding_of(
-                (self.name, self.version), closing, kind, {"channel": name}, text, Effect(past.bad, "s")
-            )
+            yield finding_of((self.name, self.version), closing, kind, {"channel": name}, text, Effect(past.bad, "s"))
 
     def _back(self, closing: Closing, kind: str, name: str, past: _Past) -> Finding:
         again = "moves" if kind == "stuck" else "has samples"
