@@ -14,6 +14,7 @@ from opintel.gw.judging.channels import ChannelJudge
 from opintel.gw.judging.glitch_rate import GlitchRateJudge
 from opintel.gw.judging.inspiral_range import RangeJudge
 from opintel.gw.judging.lock import LockJudge
+from opintel.gw.judging.observing import ObservingJudge
 from opintel.gw.judging.strain_triggers import StrainTriggerJudge
 from opintel.gw.judging.witnesses import WitnessJudge
 from opintel.gw.naming import NAMING
@@ -40,7 +41,7 @@ PIPELINE = Pipeline(
     record=GwRecord,
     wire=GwWire,
     reducer=GwReducer,
-    judges=(StrainTriggerJudge, LockJudge, GlitchRateJudge, RangeJudge, WitnessJudge, ChannelJudge),
+    judges=(StrainTriggerJudge, LockJudge, GlitchRateJudge, RangeJudge, WitnessJudge, ChannelJudge, ObservingJudge),
     context=(BEFORE, AFTER),
     kinds={
         "lock-loss": _CHANNEL,
@@ -50,9 +51,10 @@ PIPELINE = Pipeline(
         "stuck": _CHANNEL,
         "witness": ("scope", "channel", "witness"),
         "trigger": _CHANNEL,
+        "observing": ("scope",),
     },
     adapting=("lock-loss", "missing", "stuck"),
-    explaining=("witness", "trigger"),
+    explaining=("witness", "trigger", "observing"),
     files=PARSERS,
     naming=NAMING,
     stories=stories,

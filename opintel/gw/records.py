@@ -50,6 +50,10 @@ class ChannelWindow(msgspec.Struct, array_like=True, frozen=True, tag="channel",
     """Mpc, of the strain: how far a binary neutron star of 1.4 + 1.4 solar masses would be heard."""
     pictures: tuple[Evidence, ...] = ()
     """A Q-scan of its loudest trigger, where that is loud."""
+    phases: bytes = b""
+    """By which a copy of the strain is known (`opintel.gw.channels.phases`)."""
+    lines: list[tuple[float, float, float]] = []
+    """Of the strain: (Hz, RMS amplitude, sides), see `opintel.gw.channels.lines`."""
 
 
 class FlagWindow(msgspec.Struct, array_like=True, frozen=True, tag="flag", gc=False):

@@ -19,6 +19,8 @@ from opintel.evidence import Evidence
 from opintel.finding import NS
 from opintel.gw.channels import features, known
 from opintel.gw.channels.known import KnownChannel
+from opintel.gw.channels.lines import lines
+from opintel.gw.channels.phases import phases
 from opintel.gw.channels.pieces import RateGroup, groups_of
 from opintel.gw.channels.qscan import qscan
 from opintel.gw.engine import EngineState, EngineWindow, TriggerEngine
@@ -82,8 +84,11 @@ class GwReducer(Reducer[Pieces]):
         states[there & features.constant(own, good)] = "constant"
         states[(states == "good") & features.saturated(own, good)] = "saturated"
         strain = [features.is_strain(key, unit) for key, unit in zip(group.keys, group.units, strict=True)]
+        sketch = phases(group.data, first, group.rate)
         said = {
-            key: ChannelWindow(states[n], group.rate, strain[n], [], fringes=_fringes(group, n, first, end))
+            key: ChannelWindow(
+                states[n], group.rate, strain[n], [], fringes=_fringes(group, n, first, end), phases=sketch[n]
+            )
             for n, key in enumerate(group.keys)
         }
         if group.rate < SLOWEST or end - first < 1:
@@ -128,6 +133,7 @@ class GwReducer(Reducer[Pieces]):
             engine, keys, data, closing.window.start, group.offset[rows], found, after, closing.settings.picture
         )
         ranges = {key: _range(said[key], channel) for key, channel in zip(keys, channels, strict=True)}
+        strain = [said[key].strain for key in keys]
         return {
             key: msgspec.structs.replace(
                 said[key],
@@ -136,6 +142,7 @@ class GwReducer(Reducer[Pieces]):
                 pictures=pictures,
                 bands=channel.louder(found.band_rms[n]),
                 range=ranges[key],
+                lines=lines(channel.centre, engine.band[1]) if strain[n] else [],
             )
             for n, (key, channel, (live, triggers, pictures)) in enumerate(zip(keys, channels, told, strict=True))
         }
