@@ -67,7 +67,9 @@ class GwReducer(Reducer[Pieces]):
         for group in groups_of(closing, BEFORE, AFTER):
             said |= self._channels(closing, group)
         kinds = {ChannelWindow: "channel", FlagWindow: "flag"}
-        return Reduced([Record(window, kinds[type(said[key])], key, self.scope(key), said[key]) for key in sorted(said)])
+        return Reduced(
+            [Record(window, kinds[type(said[key])], key, self.scope(key), said[key]) for key in sorted(said)]
+        )
 
     def _channels(self, closing: WindowRows[Pieces], group: RateGroup) -> dict[str, ChannelWindow]:
         """The channels of one rate."""
@@ -92,7 +94,9 @@ class GwReducer(Reducer[Pieces]):
         engine = engine_of(group.rate, window.end - window.start)
         if engine.samples != size:
             raise ValueError(f"expected {engine.samples} samples of {group.rate} Hz, got {size}")
-        old = [(n, key) for n, key in enumerate(group.keys) if key in self._known and self._known[key].rate != group.rate]
+        old = [
+            (n, key) for n, key in enumerate(group.keys) if key in self._known and self._known[key].rate != group.rate
+        ]
         early = {key: self._given_up(closing, key) for _, key in old}
         for key in group.keys:
             if key not in self._known:
@@ -120,7 +124,9 @@ class GwReducer(Reducer[Pieces]):
         before, data = known.engine_state(channels), group.data[rows]
         found, after = engine.process(data, closing.window.start, before)
         known.learn(channels, after)
-        told = _told(engine, keys, data, closing.window.start, group.offset[rows], found, after, closing.settings.picture)
+        told = _told(
+            engine, keys, data, closing.window.start, group.offset[rows], found, after, closing.settings.picture
+        )
         ranges = {key: _range(said[key], channel) for key, channel in zip(keys, channels, strict=True)}
         return {
             key: msgspec.structs.replace(
@@ -197,9 +203,7 @@ class GwReducer(Reducer[Pieces]):
             part[0, low - at : high - at] = data[low:high]
             found, after_it = engine.process(part, start, state)
             state = EngineState(learned.spectrum, after_it.last)  # these samples are part of it already
-            told = _told(
-                engine, [key], part, start, np.array([offset]), found, state, closing.settings.picture
-            )
+            told = _told(engine, [key], part, start, np.array([offset]), found, state, closing.settings.picture)
             live, triggers, pictures = told[0]
             bands = channel.louder(found.band_rms[0])
             parts.append(ChannelWindow("good", rate, False, live, triggers, bands, pictures=pictures))

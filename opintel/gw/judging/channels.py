@@ -48,8 +48,8 @@ class _Past(NamedTuple):
 class ChannelJudge(Judge):
     """Findings of kinds `stuck` and `missing`. They have no p-value: they are facts.
 
-    Time counts in science mode only: out of it many channels are switched off. In a window that the end of the input cut
-    short, and where no channel of the interferometer came at all, none is missing.
+    Time counts in science mode only: out of it many channels are switched off. In a window that the end of the input
+    cut short, and where no channel of the interferometer came at all, none is missing.
     """
 
     name, version = "gw.channels", 1
@@ -112,9 +112,7 @@ class ChannelJudge(Judge):
             return
         for name, past in which:
             text = f"{name} {WORDS[kind]} for {past.bad:.0f} s"
-            yield finding_of(
-                (self.name, self.version), closing, kind, {"channel": name}, text, Effect(past.bad, "s")
-            )
+            yield finding_of((self.name, self.version), closing, kind, {"channel": name}, text, Effect(past.bad, "s"))
 
     def _back(self, closing: Closing, kind: str, name: str, past: _Past) -> Finding:
         again = "moves" if kind == "stuck" else "has samples"

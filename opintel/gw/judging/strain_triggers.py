@@ -70,16 +70,16 @@ class StrainTriggerJudge(Judge):
             kept = sorted(loud, key=lambda one: (-one.snr, one.time))[: closing.settings.max_findings]
             findings += [self._finding(closing, channel, said, one, rate) for one in sorted(kept, key=lambda k: k.time)]
             faded = 0.5 ** (seconds / HALF_LIFE)
-            prior = (1.0 - faded) * PRIOR_SECONDS / 4  # never without a prior, or an hour without a trigger makes p zero
+            prior = (
+                (1.0 - faded) * PRIOR_SECONDS / 4
+            )  # never without a prior, or an hour without a trigger makes p zero
             self._background[channel] = (
                 faded * count + len(heard) + prior * PRIOR_RATE,
                 faded * before + seconds + prior,
             )
         return findings
 
-    def _finding(
-        self, closing: Closing, channel: str, said: ChannelWindow, one: TriggerSaid, rate: float
-    ) -> Finding:
+    def _finding(self, closing: Closing, channel: str, said: ChannelWindow, one: TriggerSaid, rate: float) -> Finding:
         size = closing.window.end - closing.window.start
         start = closing.window.start + (one.time - closing.window.start) // size * size
         window = Window(start, start + size)

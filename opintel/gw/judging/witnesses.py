@@ -167,7 +167,7 @@ class WitnessJudge(Judge):
 
     def state(self) -> Any:
         """Plain values; triggers as bytes."""
-        heard = [["", self._strain], *sorted(self._auxiliary.items())]
+        heard = [("", self._strain), *sorted(self._auxiliary.items())]
         triggers = [
             [name, np.array(one.times, dtype="<i8").tobytes(), np.array(one.snrs, dtype="<f8").tobytes()]
             for name, one in heard
@@ -193,7 +193,11 @@ def _table(start: int, heard: dict[str, _Heard]) -> pa.Table:
     names = [name for name, one in heard.items() for _ in one.times]
     times: NDArray[np.int64] = np.array([time for one in heard.values() for time in one.times], dtype=np.int64)
     snrs = [snr for one in heard.values() for snr in one.snrs]
-    columns = {"channel": pa.array(names, pa.string()), "t_peak": (times - start) / NS, "snr": pa.array(snrs, pa.float64())}
+    columns = {
+        "channel": pa.array(names, pa.string()),
+        "t_peak": (times - start) / NS,
+        "snr": pa.array(snrs, pa.float64()),
+    }
     return pa.table(columns)
 
 
