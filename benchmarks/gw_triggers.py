@@ -59,22 +59,26 @@ def cpu(work: Callable[[], object], times: int = 3) -> float:
     return min(spent)
 
 
-def batch(data: np.ndarray, rate: int) -> list[tuple[float, float, float]]:
+Rows = list[tuple[int, float, float, float]]
+"""Channel, seconds after the start, Hz, SNR."""
+
+
+def batch(data: np.ndarray, rate: int) -> Rows:
     table = find_triggers(data, rate, START)
-    return [(r["t_peak"] - START, r["f_peak"], r["snr"]) for r in table.to_pylist()]
+    return [(int(r["channel"]), r["t_peak"] - START, r["f_peak"], r["snr"]) for r in table.to_pylist()]
 
 
-def streamed(data: np.ndarray, rate: int) -> list[tuple[float, float, float]]:
+def streamed(data: np.ndarray, rate: int) -> Rows:
     """Window by window, 2 s each, of the past and one second more only."""
-    engine, found = TriggerEngine(rate), []
-    state = engine.fresh(1)
+    engine, rows = TriggerEngine(rate), []
+    state = engine.fresh(len(data))
     padded = np.pad(data, ((0, 0), (2 * rate, 3 * rate)), constant_values=np.nan)
     for number in range(data.shape[1] // (2 * rate)):
         first = number * 2 * rate
         window, state = engine.process(padded[:, first : first + engine.samples], number * 2 * 10**9, state)
         f = window.found
-        found += list(zip(f.time * 1e-9, f.frequency, f.snr, strict=True))
-    return found
+        rows += list(zip(f.channel.tolist(), f.time * 1e-9, f.frequency, f.snr, strict=True))
+    return rows
 
 
 def energies() -> None:
@@ -122,27 +126,28 @@ def injections(number: int, rate: int = 4096) -> None:
     for snr in (10.0, 20.0, 100.0):
         for name, search in (("find_triggers, 32 s", batch), ("stream, 2 s windows", streamed)):
             rng = np.random.default_rng(7)
-            found, late, doubles, ratios, missed = 0, 0, 0, [], []
-            for _ in range(number // 7):
-                data, truth = noise(rng, rate, 32.0), []
+            late, doubles, ratios, missed = 0, 0, [], []
+            channels = number // 7
+            data = np.stack([noise(rng, rate, 32.0) for _ in range(channels)])
+            truth = []
+            for channel in range(channels):
                 for k in range(7):
                     at = 4.0 * (k + 1) + rng.uniform(-0.5, 0.5)
                     f, q = np.exp(rng.uniform(np.log(30), np.log(1500))), np.exp(rng.uniform(np.log(5), np.log(60)))
-                    data += sine_gaussian(rate, 32.0, at, f, q, snr, rng.uniform(0, 2 * pi))
-                    truth.append((at, f, q))
-                rows = search(data[None], rate)
-                for at, f, q in truth:
-                    near = [r for r in rows if abs(r[0] - at) < 1.5 and r[2] > 6]
-                    hits = [r for r in near if abs(r[0] - at) < 0.2]
-                    if not hits:
-                        missed.append((round(f), round(q)))
-                        continue
-                    best = max(hits, key=lambda r: r[2])
-                    found += 1
-                    late += abs(best[0] - at) > 0.01 + 1 / f
-                    doubles += len(near) > 1
-                    ratios.append(best[2] / snr - 1)
-            total = number // 7 * 7
+                    data[channel] += sine_gaussian(rate, 32.0, at, f, q, snr, rng.uniform(0, 2 * pi))
+                    truth.append((channel, at, f, q))
+            rows = search(data, rate)
+            for channel, at, f, q in truth:
+                near = [r for r in rows if r[0] == channel and abs(r[1] - at) < 1.5 and r[3] > 6]
+                hits = [r for r in near if abs(r[1] - at) < 0.2]
+                if not hits:
+                    missed.append((round(f), round(q)))
+                    continue
+                best = max(hits, key=lambda r: r[3])
+                late += abs(best[1] - at) > 0.01 + 1 / f
+                doubles += len(near) > 1
+                ratios.append(best[3] / snr - 1)
+            total, found = len(truth), len(ratios)
             print(
                 f"| {name} | {snr:g} | {found / total:.3f} | {100 * np.mean(ratios):+.1f} % | "
                 f"{snr * np.std(ratios):.2f} | {late / found:.3f} | {doubles / found:.3f} |",
@@ -156,12 +161,15 @@ def false_triggers(seconds: int, rate: int = 4096) -> None:
     print(
         f"\n## Triggers of Gaussian noise a second, {rate} Hz\n\n| how | seconds | above 5.5 | above 6 | above 6.5 | above 7 |\n|---|---|---|---|---|---|"
     )
-    for name, search, chunk in (("find_triggers, 32 s", batch, 32), ("stream, 2 s windows", streamed, 256)):
+    for name, search in (("find_triggers, 32 s", batch), ("stream, 2 s windows, 256 s", streamed)):
         rng, snrs = np.random.default_rng(11), []
-        for _ in range(seconds // chunk):
-            snrs += [r[2] for r in search(noise(rng, rate, chunk)[None], rate)]
+        length = 32 if search is batch else 256
+        channels = 256 // length * 2
+        for _ in range(seconds // (length * channels)):
+            data = np.stack([noise(rng, rate, length) for _ in range(channels)])
+            snrs += [r[3] for r in search(data, rate)]
         rates = " | ".join(f"{np.sum(np.array(snrs) > s) / seconds:.1e}" for s in (5.5, 6.0, 6.5, 7.0))
-        print(f"| {name} | {seconds // chunk * chunk} | {rates} |", flush=True)
+        print(f"| {name} | {seconds // (length * channels) * length * channels} | {rates} |", flush=True)
 
 
 def speed() -> None:

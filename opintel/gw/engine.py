@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from math import ceil, gcd, sqrt
+from math import ceil, gcd, pi, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -227,7 +227,7 @@ class TriggerEngine:
             snr = sqrt(2.0 * peak.energy)
             at = min(max(round(peak.time * self._rate), 0), white.shape[1] - 1)
             time = peak.time - self._offset
-            if snr < self.snr or not live[channel, at] or not self._is_new(time, start, int(last[channel])):
+            if snr < self.snr or not live[channel, at] or not self._is_new(peak, start, int(last[channel])):
                 continue
             reach = min(events.start[i], peak.time) - self._offset, max(events.end[i], peak.time) - self._offset
             bounds = min(events.low[i], peak.frequency), max(events.high[i], peak.frequency)
@@ -244,15 +244,18 @@ class TriggerEngine:
         peaks = [interpolated(spectrum, duration, TilePeak(*map(float, at)), Q_LIMITS) for at in starts]
         return max(peaks, key=lambda peak: peak.energy)
 
-    def _is_new(self, time: float, start: int, last: int) -> bool:
-        """Whether a peak `time` s after the window's `start` is this window's.
+    def _is_new(self, peak: TilePeak, start: int, last: int) -> bool:
+        """Whether `peak` is one of the window that starts at `start`, whose channel's `last` trigger is known.
 
         What the next window sees of the same event may peak a little earlier or later, across its edge. So a peak a
-        little before the window counts, unless the last window has said it.
+        little before the window counts, unless the last window has said it. An event that lasts long may be cut by
+        the end of what the last window saw, and its peak moves by as much as a tile is long.
         """
+        time = peak.time - self._offset
         if time < -GAP or time >= self.window:
             return False
-        return time >= GAP or last == NEVER or start + round(time * 1e9) - last > round(2e9 * GAP)
+        same = min(max(GAP, peak.q / (2.0 * pi * peak.frequency)), BESIDE)
+        return time >= same or last == NEVER or start + round(time * 1e9) - last > round(2e9 * same)
 
 
 def _joined(windows: list[EngineWindow], block: int) -> EngineWindow:
