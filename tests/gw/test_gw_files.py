@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 import opintel
+from gw.messages import GPS, NS, UTC
+from gw.sample_files import auxiliary, bodies, gwosc, merged, noise, read, series
 from opintel.detector import Message
 from opintel.gw.files import PARSERS
 from opintel.gw.wire import GwWire
 from opintel.rows import Batch
 from opintel.streams.connectors.parsed import parsed
-from tests.gw.messages import GPS, NS, UTC
-from tests.gw.sample_files import auxiliary, bodies, gwosc, merged, noise, read, series
 
 STRAIN = "H1:GWOSC-STRAIN"
 

@@ -20,7 +20,7 @@ from opintel.detector import Decoded
 from opintel.finding import NS, parse_rfc3339
 from opintel.gw.gps import gps_from_utc, utc_from_gps
 from opintel.gw.samples import FLAG, SAMPLES, PieceRow, Pieces, flag_key, scope_of
-from opintel.gw.wire.channels import Channel, ChannelTable, ChannelTables, Output
+from opintel.gw.wire.channels import Channel, ChannelOutput, ChannelTable, ChannelTables
 from opintel.gw.wire.gaps import Held, lasting_zeros, sample_times
 from opintel.gw.wire.seconds import cut, spans
 from opintel.ids import hashed
@@ -220,7 +220,7 @@ class _Outputs:
 
     def __init__(self, channels: _Channels) -> None:
         every = [(channel, output) for channel in channels.known for output in channel.outputs]
-        self.every: list[Output] = [output for _, output in every]
+        self.every: list[ChannelOutput] = [output for _, output in every]
         self.number = channels.outputs()
         self.first = np.cumsum(self.number) - self.number
         """Of each channel."""

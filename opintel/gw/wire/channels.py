@@ -48,7 +48,7 @@ class SentChannel(msgspec.Struct, gc=False):
     """Of a state vector: the flags that its bits stand for, the lowest first; empty ones are unused."""
 
 
-class Output(NamedTuple):
+class ChannelOutput(NamedTuple):
     """What the rows of a channel become: its samples, or one flag of its state vector."""
 
     key: str
@@ -66,7 +66,7 @@ class Channel(NamedTuple):
     unit: str
     real: bool
     """Whether its samples are no integers, of which a long run of zeros may be the truth."""
-    outputs: list[Output]
+    outputs: list[ChannelOutput]
 
 
 class ChannelTable:
@@ -201,5 +201,5 @@ def flags_of_settings(state: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[
     return found
 
 
-def _output(key: str, kind: int, mask: int) -> Output:
-    return Output(key, kind, mask, natural_id(key, kind))
+def _output(key: str, kind: int, mask: int) -> ChannelOutput:
+    return ChannelOutput(key, kind, mask, natural_id(key, kind))
