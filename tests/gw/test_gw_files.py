@@ -301,3 +301,17 @@ def test_what_is_under_the_gpl_is_imported_in_one_file_only() -> None:
     package = Path(opintel.__file__).parent
     found = [path.name for path in package.rglob("*.py") if re.search(r"(import|from) +gwframe", path.read_text())]
     assert found == ["gwf.py"]
+
+
+def test_bits_and_times_that_no_message_can_hold_are_said_once(tmp_path: Path) -> None:
+    path = auxiliary(
+        tmp_path / "f.h5",
+        {
+            "A/L1:EARLY": (np.ones(64), {"gps_start": 1}),
+            "A/L1:BITS": (np.ones(64, dtype=np.uint32), {"bits": [f"B{n}" for n in range(40)]}),
+            "B/L1:GOOD": (np.ones(64), {}),
+        },
+    )
+    early, bits = sorted(bodies(path)[1], key=lambda text: "BITS" in text)
+    assert "expected samples of 2000 to 2100, got GPS 1" in early
+    assert "expected at most 32 bits, got 40" in bits
