@@ -158,6 +158,24 @@ def test_what_the_settings_call_a_state_vector_is_one_in_files_too(tmp_path: Pat
     assert np.isnan(series(found.rows, "L1:Z-STRAIN")[1][:16]).tolist() == [False] * 4 + [True] * 4 + [False] * 8
 
 
+def test_samples_that_were_never_written_are_not_made_up(tmp_path: Path) -> None:
+    path = auxiliary(tmp_path / "f.h5", {"B/L1:GOOD": (np.zeros(16, dtype=np.int16), {})})
+    with h5py.File(path, "a") as file:
+        group = file.create_group("A/L1:EMPTY")
+        group.attrs.update({"gps_start": GPS, "fs": 16384})
+        group.create_dataset("data", (1 << 34,), "f4", chunks=(1 << 20,))
+    every, unread = bodies(path)
+    assert (len(every), len(unread)) == (1, 1)
+    assert "expected data in the file, got 0 bytes" in unread[0]
+
+
+def test_rows_of_a_message_of_several_seconds_are_in_order_of_time(tmp_path: Path) -> None:
+    path = gwosc(tmp_path / "f.hdf5", noise(2099 * 4), 4, mask=[7] * 2103)
+    times = [GwWire().decode([Message(body)]).rows.time for body in bodies(path)[0]]
+    assert max(len(set(one.tolist())) for one in times) == 3
+    assert np.diff(np.concatenate(times)).min() == 0
+
+
 def test_a_file_across_a_leap_second(tmp_path: Path) -> None:
     leap = 1_167_264_017
     found = read(gwosc(tmp_path / "f.hdf5", noise(4 * 256), start=leap - 2))

@@ -137,11 +137,13 @@ def _block(
 ) -> Iterator[bytes]:
     for table in tables:
         rows = []
-        for n in table.numbers:
-            one, (base, samples) = series[n], held[n]
-            first, last = one.first(begin), one.first(end)
-            if last > first:
-                rows.append((one.time(first), n, samples[first - base : last - base]))
+        # second by second, so that no row of a file is dated far ahead of those that follow it
+        for time in range(begin, end, NS):
+            for n in table.numbers:
+                one, (base, samples) = series[n], held[n]
+                first, last = one.first(time), one.first(time + NS)
+                if last > first:
+                    rows.append((one.time(first), n, samples[first - base : last - base]))
         if rows:
             exact = all(not series[number].is_state or samples.max() < _EXACT for _, number, samples in rows)
             yield message_in(table.single if exact else table.double, rows)
