@@ -254,15 +254,17 @@ def _values(
     sent, sizes = data.values, data.sizes
     floating = sent.dtype.kind == "f"
     with np.errstate(over="ignore"):
-        values = sent.astype("<f4")
+        values = sent.astype("<f4", copy=False)
     if floating:
         none = ~np.isfinite(values)
         real = outputs.real[which]
-        if real.any():
-            none |= lasting_zeros(values, data.start) & np.repeat(real, sizes)
-        values[none] = np.nan
+        if real.any() and (zeros := lasting_zeros(values, data.start)).any():
+            none |= zeros & np.repeat(real, sizes)
+        if none.any():
+            values = np.where(none, np.float32(np.nan), values)
     flags = np.flatnonzero(outputs.kind[which] == FLAG)
     if len(flags):
+        values = values if values.flags.writeable else values.copy()
         here = np.repeat(outputs.kind[which] == FLAG, sizes)
         bits = sent[here]
         known = np.abs(bits) < MAX_STATE if floating else np.ones(len(bits), dtype=np.bool_)
