@@ -197,7 +197,7 @@ class Calendar(StrictSettings, frozen=True, kw_only=True):
     maintenance: list[Maintenance] = []
 
 
-class Topology(StrictSettings, frozen=True, kw_only=True):
+class SiteTopology(StrictSettings, frozen=True, kw_only=True):
     """`topology.yaml`: what belongs together though different streams see it."""
 
     places: dict[str, dict[str, list[str]]] = {}
@@ -206,7 +206,7 @@ class Topology(StrictSettings, frozen=True, kw_only=True):
     def of(self, stream: str, subjects: Iterable[Mapping[str, str]]) -> list[str]:
         """The places of which any of these subjects names a part, in order.
 
-        >>> topology = Topology(places={"storage of A": {"fts": ["se01"], "health": ["disk01:9100"]}})
+        >>> topology = SiteTopology(places={"storage of A": {"fts": ["se01"], "health": ["disk01:9100"]}})
         >>> topology.of("health", [{"scope": "node", "instance": "disk01:9100"}])
         ['storage of A']
         """
@@ -234,7 +234,7 @@ class AlertSettings(StrictSettings, frozen=True, kw_only=True):
     lifecycle: Lifecycle = Lifecycle()
     routes: Routes = Routes()
     calendar: Calendar = Calendar()
-    topology: Topology = Topology()
+    topology: SiteTopology = SiteTopology()
     declared: Mapping[str, Declared] = {}
     """Stream → what its domain says; none of it stands in YAML."""
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from alert_story import END_A, END_B, SCOPE, finding, outcome, play, settings, windows
 
-from opintel.alerts.settings import AlertSettings, Topology
+from opintel.alerts.settings import AlertSettings, SiteTopology
 from opintel.alerts.ticket import render
 from opintel.store import Store, open_store, queries, sqlite_url
 
@@ -19,7 +19,7 @@ DAY = 144
 
 def topology(**places: dict[str, list[str]]) -> AlertSettings:
     """The test's settings with these places."""
-    return msgspec.structs.replace(settings(), topology=Topology(places=places))
+    return msgspec.structs.replace(settings(), topology=SiteTopology(places=places))
 
 
 STORAGE = topology(storage={"fts": ["a.example"], "health": ["disk01:9100"]})
