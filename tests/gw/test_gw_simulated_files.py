@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gw.played import HOURS, played
+from gw.played import HOURS, QUIET, played
 from opintel.gw.simulated.files import write_auxiliary, write_strain
 from opintel.gw.simulated.model import STRAIN
 from opintel.gw.simulated.simulate import GwSimulator
@@ -17,7 +17,7 @@ h5py = pytest.importorskip("h5py", reason="needs the extra gw")
 
 @pytest.fixture(scope="module")
 def simulation() -> GwSimulator:
-    return GwSimulator(seed=11, hours=HOURS, faults=["missing-channel", "gap"])
+    return GwSimulator(seed=11, hours=HOURS, faults=["missing-channel", "gap"], model=QUIET)
 
 
 def test_strain_as_gwosc_has_it(simulation: GwSimulator, tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_channels_as_the_auxiliary_release_has_them(simulation: GwSimulator, tmp
 
 
 def test_integers_stay_integers_where_nothing_is_missing(tmp_path: Path) -> None:
-    paths = write_auxiliary(tmp_path, GwSimulator(seed=11, hours=0.05, faults=()), "L1")
+    paths = write_auxiliary(tmp_path, GwSimulator(seed=11, hours=0.05, faults=(), model=QUIET), "L1")
     kinds = []
     for path in paths:
         with h5py.File(path) as file:

@@ -154,7 +154,7 @@ def _named(rate: int) -> tuple[SimulatedChannel, ...]:
         SimulatedChannel(_MAGNETOMETER, min(rate, 1024), "T", 1e-12, 0.5),
         SimulatedChannel(_MODE_CLEANER, rate, "kHz", 1e-4, 0.8),
         SimulatedChannel(_POINTING, rate, "counts", 3.0, 0.4),
-        SimulatedChannel(_MAINS, min(rate, 512), "V", 2e-4, 0.5, mains=1.0),
+        SimulatedChannel(_MAINS, 256, "V", 2e-4, 0.5, mains=1.0),
         SimulatedChannel(_ALIGNMENT, 256, "urad", 1e-4, 1.0, senses="alignment"),
         SimulatedChannel(_SCATTERER, 16, "um", 1e-5, 1.0, senses="microseism"),
         SimulatedChannel(_COUNTS, 256, "counts", 120.0, 0.2, dtype="int16"),
@@ -182,7 +182,7 @@ _LINES = ((3590, 15.0), (6000, 25.0))
 
 _QUIET = (
     SimulatedChannel(_SEISMOMETER, 256, "um/s", 1e-3, 1.0),
-    SimulatedChannel("HPI-ETMY_BLND_L4C_Y_IN1_DQ", 512, "nm/s", 1.0, 1.0),
+    SimulatedChannel("HPI-ETMY_BLND_L4C_Y_IN1_DQ", 256, "nm/s", 1.0, 1.0),
     SimulatedChannel("LSC-PRCL_OUT_DQ", 1024, "counts", 5.0, 0.3),
 )
 SMALL = InterferometerModel(

@@ -15,7 +15,7 @@ import numpy as np
 from opintel.finding import NS
 from opintel.gw.gps import utc_from_gps
 from opintel.gw.simulated.glitches import Glitch, Injection, Maker, population_of
-from opintel.gw.simulated.model import STRAIN, InterferometerModel, Population
+from opintel.gw.simulated.model import STATE, STRAIN, InterferometerModel, Population
 from opintel.simulation import Fault
 
 FAULT_KINDS = (
@@ -44,6 +44,11 @@ LOUD = 8.0
 """Least SNR of these."""
 
 
+_WITNESSED = frozenset(
+    {"glitchy-channel", "scattered-light", "range-drop", "coupling-step", "slow-drift", "mains-sidebands", "whistles"}
+)
+
+
 class Stretch(NamedTuple):
     """Science data in [begin, end), GPS s."""
 
@@ -63,11 +68,10 @@ class Trouble(NamedTuple):
 
     @property
     def fault(self) -> Fault:
-        """In terms of the truth; the story gives it a number."""
+        """In terms of the truth; the story gives it a number. What a channel does to the strain has it as witness."""
         subject = {"scope": self.interferometer}
         if self.channel:
-            # range falls whatever the witness is
-            label = "witness" if self.kind in ("range-drop", "slow-drift", "coupling-step") else "channel"
+            label = "witness" if self.kind in _WITNESSED else "channel"
             subject[label] = f"{self.interferometer}:{self.channel}"
         return Fault("", self.kind, subject, utc_from_gps(self.begin * NS), utc_from_gps(self.end * NS))
 
@@ -169,7 +173,7 @@ def _chosen(
     candidates = [[(name, channel) for name in interferometers for channel in _candidates(model, k)] for k in kinds]
     chosen: dict[int, tuple[str, str]] = {}
     for n in sorted(range(len(kinds)), key=lambda n: len(candidates[n])):
-        free = [one for one in candidates[n] if one[1] in ("", STRAIN) or one not in chosen.values()]
+        free = [one for one in candidates[n] if one[1] in ("", STATE, STRAIN) or one not in chosen.values()]
         if not free:
             raise ValueError(f"no channel is left for {kinds[n]!r}")
         chosen[n] = free[int(rng.integers(len(free)))]
@@ -190,7 +194,7 @@ def _candidates(model: InterferometerModel, kind: str) -> list[str]:
         "range-drop": broad,
         "slow-drift": broad,
         "coupling-step": linear,
-        "lock-loss": [""],
+        "lock-loss": [STATE],
         "gap": [""],
         "mains-sidebands": [one.name for one in model.channels if one.mains],
         "whistles": [one.channel for one in model.populations if one.kind == "whistle"],
