@@ -18,7 +18,7 @@ SEGMENT, LEAST = 1.0, 16
 PARTS = 24
 """Of the band, of equal width in ln f."""
 COHERENT, EVERYWHERE = 0.2, 0.9
-"""What is this coherent in this share of the parts is a copy: its own noise may have four times the strain's power."""
+"""What is this coherent in this share of the parts is a copy, which may have noise of its own, twice the strain's."""
 
 Floats = NDArray[np.float64]
 
