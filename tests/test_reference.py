@@ -24,7 +24,7 @@ from contract.cases import TOY_CASE, TOY_STREAM
 from contract.harness import LOGS, feed
 from pages import REPOSITORY, fences, sections, spans, tables
 
-from opintel.alerts.settings import Budgets, Calendar, Lifecycle, Routes, Timestamp
+from opintel.alerts.settings import Budgets, Calendar, Lifecycle, Routes, SiteTopology, Timestamp
 from opintel.alerts.sink_metrics import sink_metrics
 from opintel.alerts.sinks import SINKS, SinkSettings
 from opintel.cli import group
@@ -53,6 +53,7 @@ ALERTS: dict[str, type[msgspec.Struct]] = {
     "incidents": Lifecycle,
     "routes": Routes,
     "maintenance": Calendar,
+    "topology": SiteTopology,
 }
 SETTINGS: dict[str, type[msgspec.Struct]] = {
     "streams/STREAM.yaml": StreamSettings,

@@ -121,6 +121,15 @@ def save(connection: sa.Connection, before: Alert | Incident | None, after: Aler
         connection.execute(sa.update(table).where(table.c[key] == name).values(values))
 
 
+def locate(connection: sa.Connection, incident: str, places: Iterable[str]) -> None:
+    """Makes an incident one about these places; those that it has stay."""
+    table = t.incident_place
+    there = set(connection.execute(sa.select(table.c.place).where(table.c.incident == incident)).scalars())
+    new = [{"incident": incident, "place": place} for place in places if place not in there]
+    if new:
+        connection.execute(sa.insert(table), new)
+
+
 def attach(connection: sa.Connection, incident: str, findings: Iterable[str], role: str) -> None:
     """Makes findings part of an incident; `alarm` outranks `supporting`, what is there already stays."""
     table = t.incident_finding

@@ -25,6 +25,7 @@ from opintel.alerts.incidents import (
     incident_id,
     load_alerts,
     load_scope,
+    locate,
     note,
     save,
 )
@@ -372,6 +373,10 @@ class Round:
     def _write(self) -> None:
         for home, incident in sorted(self._incidents.items()):
             save(self.connection, self._stored_incidents[home], incident)
+            if incident.subjects != self._stored_incidents[home].subjects:
+                places = self.settings.topology.of(self.judged.stream, incident.subjects)
+                if places:
+                    locate(self.connection, home, places)
         for mark, alert in sorted(self._alerts.items()):
             save(self.connection, self._stored_alerts.get(mark), alert)
         for home, incident in sorted(self._incidents.items()):

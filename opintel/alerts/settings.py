@@ -1,12 +1,12 @@
 """Which findings become alarms, and who hears of them: the typed form of `alerts/*.yaml`.
 
-`opintel.site.load` reads the four files; the alert service, the sinks and the console take the result. Every
+`opintel.site.load` reads the five files; the alert service, the sinks and the console take the result. Every
 field is described where it stands; a field that is left out keeps the default shown here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple, NewType
 
 import msgspec
@@ -197,6 +197,23 @@ class Calendar(StrictSettings, frozen=True, kw_only=True):
     maintenance: list[Maintenance] = []
 
 
+class SiteTopology(StrictSettings, frozen=True, kw_only=True):
+    """`topology.yaml`: what belongs together though different streams see it."""
+
+    places: dict[str, dict[str, list[str]]] = {}
+    """Place → stream → names of the things that are part of it, as subjects of findings name them."""
+
+    def of(self, stream: str, subjects: Iterable[Mapping[str, str]]) -> list[str]:
+        """The places of which any of these subjects names a part, in order.
+
+        >>> topology = SiteTopology(places={"storage of A": {"fts": ["se01"], "health": ["disk01:9100"]}})
+        >>> topology.of("health", [{"scope": "node", "instance": "disk01:9100"}])
+        ['storage of A']
+        """
+        named = {text for subject in subjects for text in subject.values()}
+        return sorted(place for place, parts in self.places.items() if not named.isdisjoint(parts.get(stream, ())))
+
+
 class Declared(NamedTuple):
     """What a stream's domain says of its findings (`opintel.detector.Pipeline`)."""
 
@@ -215,6 +232,7 @@ class AlertSettings(StrictSettings, frozen=True, kw_only=True):
     lifecycle: Lifecycle = Lifecycle()
     routes: Routes = Routes()
     calendar: Calendar = Calendar()
+    topology: SiteTopology = SiteTopology()
     declared: Mapping[str, Declared] = {}
     """Stream → what its domain says; none of it stands in YAML."""
 

@@ -16,6 +16,7 @@ from opintel.finding import Finding, rfc3339
 LINE = 300
 """Characters of one untrusted text."""
 FINDINGS_LISTED = 8
+RELATED_LISTED = 4
 STAYS = "there are no more findings, but none says that it is back; it may stay at a new level, so a person closes it"
 """Of an incident that is live though none of its alerts fires."""
 BLOCKS = 12
@@ -40,6 +41,13 @@ def render(incident: dict[str, Any], findings: Sequence[Finding]) -> Ticket:
         ("Stream", incident["stream"]),
         ("Began", incident["start"]),
         ("Incident", incident["id"]),
+        *(
+            (
+                f"Related, {other['place']}",
+                f"{other['stream']}: {other['title']} (since {other['start']}, {other['id']})",
+            )
+            for other in incident["related"][:RELATED_LISTED]
+        ),
     ]
     subjects = [", ".join(f"{k} {v}" for k, v in s.items()) for s in incident["subjects"][:FINDINGS_LISTED]]
     more = len(incident["subjects"]) - len(subjects)

@@ -20,8 +20,9 @@ import msgspec
 
 from opintel.demo.broker import Broker, BrokerError
 from opintel.demo.fleet import Fleet
+from opintel.demo.plan import places
 from opintel.demo.report import HISTORY, Progress, report, show, story_is_over, welcome
-from opintel.demo.site import make_site
+from opintel.demo.site import make_site, write_topology
 from opintel.simulation import HOUR
 from opintel.site.errors import UserError
 from opintel.site.load import load_site
@@ -69,9 +70,10 @@ def play(
             bootstrap = broker.bootstrap
         site, receiver = make_site(data, headless=headless, bus=bootstrap)
         leaving.callback(receiver.close)
+        story = tell(load_site(site))
+        write_topology(site, places(story))
         system = System(data, load_site(site))
         leaving.callback(system.close)
-        story = tell(system.site)
         for stream in _streams(system, story):
             if any(system.log.end(stream.topic, p) for p in range(stream.partitions)):
                 raise UserError(f"the broker {bootstrap} has records in {stream.topic}; a demo wants topics of its own")

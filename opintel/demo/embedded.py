@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from opintel.demo.plan import places
 from opintel.demo.report import HISTORY, Progress, report, show, story_is_over, welcome
-from opintel.demo.site import make_site
+from opintel.demo.site import make_site, write_topology
 from opintel.site.errors import UserError
 
 if TYPE_CHECKING:
@@ -36,9 +37,10 @@ def play(
     stop, watchdog = Stop(), Watchdog()
     with stop_on_signals(stop):
         site, receiver = make_site(data, headless=headless, bus=None)
+        story = tell(load_site(site))
+        write_topology(site, places(story))
         system = System(data, load_site(site))
         try:
-            story = tell(system.site)
             clock, feeds = story.clock(), []
             team: list[Service] = []
             for chapter in story.chapters:

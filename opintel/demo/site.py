@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import secrets
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from opintel.alerts.sinks.webhook import read_secret
@@ -46,3 +47,10 @@ def make_site(data: Path, *, headless: bool, bus: str | None) -> tuple[Path, Rec
     shared = {"simulated": True, **({} if bus is None else {"bus": {"bootstrap": [bus]}})}
     (folder / "site.yaml").write_text(yaml.safe_dump(shared))
     return folder, receiver
+
+
+def write_topology(folder: Path, places: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
+    """Writes what belongs together into a folder of settings."""
+    import yaml
+
+    (folder / "alerts" / "topology.yaml").write_text(yaml.safe_dump({"places": dict(places)}))

@@ -17,7 +17,8 @@ FAULT_KINDS = (
     *("clock-drift", "network-flaps", "host-down"),
 )
 KINDS = (*FAULT_KINDS, "disk-wear")
-"""All kinds of fault. `disk-wear` comes only where asked for: a real disk dies in days, here it does in hours."""
+"""All kinds of fault. `disk-wear` comes only where asked for: a real disk dies in days, here it does in hours. It comes
+first, so that something can follow from it."""
 METRICS = {"disk-filling": DISK, "memory-leak": MEMORY, "sensor-stuck": TEMPERATURE, "clock-drift": CLOCK}
 """Faults of one metric; others show in several, and their subject is the host."""
 
@@ -25,8 +26,8 @@ SHORTEST, LEAST = 25 * MINUTE, 0.4
 """How long a fault lasts at least, but no more than such a share of the span …"""
 AFTERWARDS, AFTER = 30 * MINUTE, 1 / 3
 """… and what is left after the last one."""
-LONGER = {"sensor-stuck": 2.0}
-"""A stuck sensor is not mended within the hour."""
+LONGER = {"sensor-stuck": 2.0, "disk-wear": 2.0}
+"""A stuck sensor is not mended within the hour, and a disk dies slowly."""
 
 
 def plan(
@@ -34,9 +35,9 @@ def plan(
 ) -> tuple[Fault, ...]:
     """One fault of each of `kinds` in [start, end), in order of start: other seeds, other order, times and hosts.
 
-    Each lasts a sixth to a quarter of the span (a stuck sensor twice as long), 25 minutes at least; the first begins in
-    the first tenth, after the end of the last there are at least 30 minutes; less only if the span is short. Raises
-    ValueError for an unknown kind, or where no host is left.
+    Each lasts a sixth to a quarter of the span (a stuck sensor and a dying disk twice as long), 25 minutes at least;
+    the first begins in the first tenth, after the end of the last there are at least 30 minutes; less only if the span
+    is short. Raises ValueError for an unknown kind, or where no host is left.
     """
     for kind in kinds:
         if kind not in KINDS:
@@ -44,7 +45,7 @@ def plan(
     if not kinds:
         return ()
     span = end - start
-    order = [kinds[i] for i in rng.permutation(len(kinds))]
+    order = sorted((kinds[i] for i in rng.permutation(len(kinds))), key=lambda kind: kind != "disk-wear")
     longer = np.array([LONGER.get(kind, 1.0) for kind in order])
     lasts = np.maximum(rng.uniform(1 / 6, 1 / 4, len(order)) * longer * span, min(SHORTEST, LEAST * span))
     latest = span - min(AFTERWARDS, AFTER * span) - lasts

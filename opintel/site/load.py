@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 import yaml
 
-from opintel.alerts.settings import AlertSettings, Budgets, Calendar, Lifecycle, Routes
+from opintel.alerts.settings import AlertSettings, Budgets, Calendar, Lifecycle, Routes, SiteTopology
 from opintel.site.errors import ConfigError
 from opintel.site.reading import registered, struct
 from opintel.site.settings import Site, SiteSettings, Source, StreamSettings
@@ -35,6 +35,7 @@ _ALERTS: dict[str, tuple[str, type[msgspec.Struct]]] = {
     "incidents": ("lifecycle", Lifecycle),
     "routes": ("routes", Routes),
     "maintenance": ("calendar", Calendar),
+    "topology": ("topology", SiteTopology),
 }
 """File of `alerts/` → its field of `AlertSettings`, and the type of that."""
 

@@ -98,4 +98,4 @@ class Site(NamedTuple):
     documents: dict[str, Document]
     """Stream → its file as it was read."""
     alert_documents: dict[str, Document]
-    """`budgets`, `incidents`, `routes`, `maintenance` → the file as it was read."""
+    """`budgets`, `incidents`, `routes`, `maintenance`, `topology` → the file as it was read."""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 import sqlalchemy as sa
 
-from opintel.finding import Finding, finding_json, rfc3339
+from opintel.finding import NS, Finding, finding_json, rfc3339
 from opintel.store import schema as t
 from opintel.store.database import Store
 
@@ -19,6 +19,8 @@ Json = dict[str, Any]
 Place = tuple[int, str]
 """Where a finding or an incident stands among its like: (window end or opened, ns UTC; id)."""
 
+NEAR = 86_400 * NS
+"""Incidents of two streams about one place may be so far apart and still have to do with each other."""
 FINDINGS_SHOWN = 60
 """Findings that `incident` returns in full; `findings` in it counts all of them."""
 
@@ -73,8 +75,9 @@ def incidents(
     """Incidents in JSON form, the newest first; `before`: those behind the one that opened then and has this id.
 
     Keys: `id, fingerprint, stream, streams, title, severity, state, start, opened, subjects [{label: text}],
-    findings: n, evidence: n, tickets [{sink, key, state, updates}], quiet` (live, though none of its alerts fires);
-    times in RFC 3339.
+    findings: n, evidence: n, tickets [{sink, key, state, updates}], quiet` (live, though none of its alerts fires)`,
+    related [{id, stream, title, severity, state, start, place}]` (of other streams, about the same place of the
+    topology, in the same day; the earliest first); times in RFC 3339.
     """
     query = sa.select(t.incident)
     if stream is not None:
@@ -258,6 +261,7 @@ def incidents_json(connection: sa.Connection, rows: Sequence[Any]) -> list[Json]
     ids = [row.id for row in rows]
     counts: dict[str, tuple[int, int]] = {}
     tickets: dict[str, list[Json]] = {}
+    related: dict[str, list[Json]] = {}
     firing: set[str] = set()
     link = t.incident_finding
     for part in _parts(ids):
@@ -272,6 +276,8 @@ def incidents_json(connection: sa.Connection, rows: Sequence[Any]) -> list[Json]
         firing |= set(connection.execute(sa.select(t.alert.c.incident).where(alarming)).scalars())
         for id, ticket in _tickets(connection, part):
             tickets.setdefault(id, []).append(ticket)
+        for id, other in _related(connection, part):
+            related.setdefault(id, []).append(other)
     return [
         {
             "id": row.id,
@@ -288,9 +294,29 @@ def incidents_json(connection: sa.Connection, rows: Sequence[Any]) -> list[Json]
             "evidence": counts.get(row.id, (0, 0))[1],
             "tickets": tickets.get(row.id, []),
             "quiet": row.state in ("open", "acknowledged", "mitigated") and row.id not in firing,
+            "related": related.get(row.id, []),
         }
         for row in rows
     ]
+
+
+def _related(connection: sa.Connection, incidents: Sequence[str]) -> Iterable[tuple[str, Json]]:
+    """Incident → one of another stream about the same place that was live at the same time, or within a day of it."""
+    here, there = t.incident_place.alias("here"), t.incident_place.alias("there")
+    one, other = t.incident.alias("one"), t.incident.alias("other")
+    near = (other.c.start <= one.c.last + NEAR) & (one.c.start <= other.c.last + NEAR)
+    query = (
+        sa.select(here.c.incident.label("of"), sa.func.min(here.c.place).label("place"), other)
+        .join(there, there.c.place == here.c.place)
+        .join(one, one.c.id == here.c.incident)
+        .join(other, other.c.id == there.c.incident)
+        .where(here.c.incident.in_(incidents), other.c.stream != one.c.stream, near, other.c.merged_into.is_(None))
+        .group_by(here.c.incident, other.c.id)
+        .order_by(other.c.start, other.c.id)
+    )
+    for row in connection.execute(query):
+        kept = {name: getattr(row, name) for name in ("id", "stream", "title", "severity", "state")}
+        yield row.of, {**kept, "start": rfc3339(row.start), "place": row.place}
 
 
 def _tickets(connection: sa.Connection, incidents: Sequence[str]) -> Iterable[tuple[str, Json]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, MetaData, Table, Text, UniqueConstraint
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest migration: a store that carries it is opened without loading alembic."""
 
 metadata = MetaData(
@@ -91,6 +91,14 @@ incident = Table(
     Column("lead", Text, nullable=False),  # rank of the finding that gave the title
     Index("ix_incident_scope", "stream", "scope", "state"),
     Index("ix_incident_opened", "opened", "id"),
+)
+
+incident_place = Table(
+    "incident_place",
+    metadata,
+    Column("incident", Text, ForeignKey("incident.id"), primary_key=True),
+    Column("place", Text, primary_key=True),  # of the topology: what else is part of it is related
+    Index("ix_incident_place_place", "place"),
 )
 
 incident_finding = Table(

@@ -21,6 +21,7 @@ def incident(**more: Any) -> dict[str, Any]:
         "severity": "warning",
         "state": "open",
         "quiet": False,
+        "related": [],
         "stream": "fts",
         "start": "2020-01-01T00:00:00Z",
         "subjects": [A_B],
