@@ -114,7 +114,8 @@ def test_a_channel_does_not_depend_on_its_neighbours_nor_on_restarts() -> None:
     encoded = msgspec.msgpack.encode(alone)
     assert msgspec.msgpack.encode(among["L1:B"]) == encoded
     assert msgspec.msgpack.encode(reduced(beside, restored=True)) == msgspec.msgpack.encode(among)
-    assert {one.state for one in among["L1:C"]} == {"constant"} and heard(among["L1:C"]) == []  # type: ignore[union-attr]
+    assert {one.state for one in among["L1:C"]} == {"constant"}
+    assert heard(among["L1:C"]) == []
     assert {one.state for one in among["L1:D"]} == {"absent"}  # type: ignore[union-attr]
 
 
@@ -142,8 +143,10 @@ def test_loud_events_have_a_picture_and_a_step_of_all_noise_is_followed() -> Non
 def test_flags_are_spans_as_far_as_the_second_behind_the_window() -> None:
     values = np.array([1, 1, 0, np.nan, 1, 1], dtype=np.float32)
     said = reduced({"L1:~DATA": (1, "", values)})["L1:~DATA"]
-    assert isinstance(said[0], FlagWindow) and isinstance(said[1], FlagWindow)
-    assert said[0].active == [(BEGIN, BEGIN + 2 * NS)] and said[0].known == [(BEGIN, BEGIN + 3 * NS)]
+    assert isinstance(said[0], FlagWindow)
+    assert isinstance(said[1], FlagWindow)
+    assert said[0].active == [(BEGIN, BEGIN + 2 * NS)]
+    assert said[0].known == [(BEGIN, BEGIN + 3 * NS)]
     assert said[1].active == [(BEGIN + 4 * NS, BEGIN + 5 * NS)]
 
 
@@ -169,7 +172,8 @@ def test_the_range_is_that_of_the_published_figures() -> None:
     snr2 = sum(4 * (amplitude * f ** (-7 / 6)) ** 2 / psd[int(f)] for f in frequency[20:] if f <= last)
     assert inspiral_range(np.log(psd)) == pytest.approx(np.sqrt(snr2) / 8 / 2.2648, rel=1e-3)
     assert inspiral_range(np.log(4 * psd)) == pytest.approx(inspiral_range(np.log(psd)) / 2, rel=1e-6)  # type: ignore[operator]
-    assert is_strain("H1:GWOSC-STRAIN", "strain") and not is_strain("H1:OMC-DCPD_SUM_OUT_DQ", "mA")
+    assert is_strain("H1:GWOSC-STRAIN", "strain")
+    assert not is_strain("H1:OMC-DCPD_SUM_OUT_DQ", "mA")
 
 
 def test_a_checkpoint_of_known_channels_is_four_bytes_a_hertz() -> None:
@@ -181,4 +185,5 @@ def test_a_checkpoint_of_known_channels_is_four_bytes_a_hertz() -> None:
         its, context = (rows.take(np.flatnonzero(mask)).by_key() for mask in (own, near))
         reducer.close(WindowRows(Window(at, at + SIZE), its, context, Controls(), GwReducerSettings(), {}))
         sizes.append(len(msgspec.msgpack.encode(reducer.state())))
-    assert max(sizes) < 40 * 4 * RATE * 10 and sizes[-1] < 40 * (4 * RATE / 2 + 200)
+    assert max(sizes) < 40 * 4 * RATE * 10
+    assert sizes[-1] < 40 * (4 * RATE / 2 + 200)

@@ -70,7 +70,8 @@ def test_lock_is_lost_in_science_mode_only_and_said_once() -> None:
         ("lock-loss", "warning", 40.0),
         ("lock-loss", "info", 80.0),
     ]
-    assert "lost lock after 40 s" in found[0].summary and "again after 40 s" in found[1].summary
+    assert "lost lock after 40 s" in found[0].summary
+    assert "again after 40 s" in found[1].summary
 
 
 def test_a_gap_in_the_flags_is_no_loss_and_without_a_flag_of_lock_the_end_is_a_notice() -> None:
@@ -89,8 +90,11 @@ def test_more_glitches_than_usual_are_found_and_the_usual_ones_are_not() -> None
     assert judged(GlitchRateJudge, glitching(1800, usual)) == []
     burst = (1500 + 4.1 * np.arange(24)).tolist()
     found = judged(GlitchRateJudge, glitching(1800, [*usual, *burst]))
-    assert [f.kind for f in found] == ["glitch-rate"] * len(found) and 1 <= len(found) <= 2
-    assert found[0].window.end == 1560 * NS and found[0].log10_p < -5 and found[0].effect.value > 5
+    assert [f.kind for f in found] == ["glitch-rate"] * len(found)
+    assert 1 <= len(found) <= 2
+    assert found[0].window.end == 1560 * NS
+    assert found[0].log10_p < -5
+    assert found[0].effect.value > 5
     assert found[0].subject == {"scope": "L1", "channel": STRAIN}
 
 
@@ -120,7 +124,8 @@ def test_a_drop_of_range_names_a_safe_channel_that_is_louder_and_never_a_copy() 
         }
 
     found = judged(RangeJudge, [window(n) for n in range(540)])
-    assert {f.kind for f in found} == {"range"} and {f.window.end // NS for f in found} == {960, 1020}
+    assert {f.kind for f in found} == {"range"}
+    assert {f.window.end // NS for f in found} == {960, 1020}
     assert all(MICROPHONE in f.summary and COPY not in f.summary for f in found)
     assert found[0].effect.value == pytest.approx(-41, abs=1)
     named = judged(RangeJudge, [window(n) for n in range(540)], unsafe=["PEM-*"], safe=["SOMETHING*"])
@@ -156,8 +161,11 @@ def test_a_witness_is_found_and_no_channel_that_carries_the_signal() -> None:
     assert {f.subject["witness"] for f in found} == {MICROPHONE}
     assert [f.window.end // NS for f in found] == [300, 600]
     last = found[-1]
-    assert last.severity == "info" and last.log10_p < -20 and last.effect.value == pytest.approx(100 * 20 / 30)
-    assert "use 100 %" in last.summary and last.evidence[0].rows[0][0] == MICROPHONE
+    assert last.severity == "info"
+    assert last.log10_p < -20
+    assert last.effect.value == pytest.approx(100 * 20 / 30)
+    assert "use 100 %" in last.summary
+    assert last.evidence[0].rows[0][0] == MICROPHONE
 
 
 def test_a_signal_in_the_strain_and_its_copies_changes_no_witness_and_nothing_that_is_flagged() -> None:
@@ -212,4 +220,6 @@ def test_many_channels_that_go_together_are_one_finding() -> None:
     names = [f"L1:PEM-X{k}_DQ" for k in range(12)]
     windows = [{**strain(n), **{name: channel(n) for name in names if n < 50}} for n in range(80)]
     (found,) = judged(ChannelJudge, windows)
-    assert found.kind == "missing" and found.subject == {"scope": "L1"} and "12 of 1" in found.summary
+    assert found.kind == "missing"
+    assert found.subject == {"scope": "L1"}
+    assert "12 of 1" in found.summary
