@@ -14,6 +14,7 @@ from opintel.gw.judging.channels import ChannelJudge
 from opintel.gw.judging.glitch_rate import GlitchRateJudge
 from opintel.gw.judging.inspiral_range import RangeJudge
 from opintel.gw.judging.lock import LockJudge
+from opintel.gw.judging.mains import MainsJudge
 from opintel.gw.judging.observing import ObservingJudge
 from opintel.gw.judging.strain_triggers import StrainTriggerJudge
 from opintel.gw.judging.witnesses import WitnessJudge
@@ -41,12 +42,22 @@ PIPELINE = Pipeline(
     record=GwRecord,
     wire=GwWire,
     reducer=GwReducer,
-    judges=(StrainTriggerJudge, LockJudge, GlitchRateJudge, RangeJudge, WitnessJudge, ChannelJudge, ObservingJudge),
+    judges=(
+        StrainTriggerJudge,
+        LockJudge,
+        GlitchRateJudge,
+        RangeJudge,
+        MainsJudge,
+        WitnessJudge,
+        ChannelJudge,
+        ObservingJudge,
+    ),
     context=(BEFORE, AFTER),
     kinds={
         "lock-loss": _CHANNEL,
         "glitch-rate": _CHANNEL,
         "range": _CHANNEL,
+        "mains-sidebands": _CHANNEL,
         "missing": _CHANNEL,
         "stuck": _CHANNEL,
         "witness": ("scope", "channel", "witness"),

@@ -11,7 +11,7 @@ from opintel.detector import Closing, Controls, Judge, Record
 from opintel.finding import NS, Finding, Window
 from opintel.gw.records import ChannelWindow, FlagWindow, TriggerSaid
 
-STRAIN = "L1:GDS-CALIB_STRAIN"
+STRAIN, DATA = "L1:GDS-CALIB_STRAIN", "L1:~DATA"
 SIZE = 2 * NS
 Said = Mapping[str, ChannelWindow | FlagWindow]
 

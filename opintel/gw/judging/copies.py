@@ -17,7 +17,7 @@ from opintel.gw.judging.interferometer import Interferometer
 from opintel.gw.records import ChannelWindow
 from opintel.gw.safety import Safety, SafetyFamilies
 
-LEAST = 16
+LEAST = 24
 """Windows that it takes."""
 MEMORY = 64
 """Windows that count."""
@@ -30,8 +30,8 @@ COHERENT, EVERYWHERE = 0.2, 0.9
 class StrainCopyWatch:
     """Which channels are safe: by their names, and, since they were compared with the strain, by what they hold.
 
-    |mean of exp(iφ)|² of n windows of independent noise is above c with probability exp(−n c) (Rayleigh): .04 of the
-    components for 16 windows and .2, and all of six, which is the least, in 5e-9. What is a copy stays one. Where the
+    |mean of exp(iφ)|² of n windows of independent noise is above c with probability exp(−n c) (Rayleigh): .008 of the
+    components for 24 windows and .2, and all of six, which is the least, in 3e-13. What is a copy stays one. Where the
     strain is sampled too slowly to have phases, names alone decide.
     """
 
@@ -40,7 +40,7 @@ class StrainCopyWatch:
         """Channel → windows, sum of exp(iφ)."""
         self._copies: set[str] = set()
         self._compares = False
-        """Whether the strain is sampled fast enough to have phases."""
+        """Whether the strain has had phases."""
 
     @property
     def copies(self) -> list[str]:
@@ -52,10 +52,10 @@ class StrainCopyWatch:
         if channels.main is None:
             return
         strain = channels.strain[channels.main]
-        self._compares = not _slow(strain.rate)
         own = _turned(strain.phases)
         if not len(own):
             return
+        self._compares = True
         for name, said in channels.auxiliary.items():
             if said.phases and name not in self._copies and families.judge(name) is Safety.SAFE:
                 if len(self._sums) >= MOST and name not in self._sums:

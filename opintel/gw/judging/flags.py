@@ -5,9 +5,8 @@ A signal must not flag itself. Three things see to that:
 * Features are those of safe channels alone (`activity`), so within a block the strain enters nothing.
 * A block is said by what was learnt up to the block before the last: what the strain does in a block changes no
   probability and no flag of that block or the next one, bit for bit.
-* Only seconds in which a safe channel was active are learnt from. The rate of glitches that nothing witnesses is that
-  of seconds in which something innocent was active. So a trigger of the strain beside which no safe channel does
-  anything changes no probability and no flag ever.
+* Only seconds in which a safe channel was active are learnt from; of all others a constant is said, `QUIET`. So a
+  trigger of the strain beside which no safe channel does anything changes no probability and no flag, ever.
 
 What is left: a signal that falls into an active second by chance is one outcome among those that later blocks learn.
 """
@@ -24,6 +23,8 @@ from numpy.typing import NDArray
 from opintel.gw.glitch_probability import GlitchProbability
 from opintel.gw.judging.activity import FEATURES, ActiveSeconds
 
+QUIET = 0.005
+"""Of a second in which no safe channel was active: a trigger that nothing witnesses every three minutes."""
 MOST = 2000
 """Channels with weights; further ones are not looked at."""
 BINS = 10
@@ -109,8 +110,10 @@ class GlitchFlags:
         """
         self._widen(active)
         rows = [active.get(second, {}) for second in seconds]
-        features = self._features(rows)
-        probability = self._model.predict(features) if len(rows) else np.zeros(0)
+        some = np.array([n for n, row in enumerate(rows) if row], dtype=np.int64)
+        probability = np.full(len(rows), QUIET)
+        if len(some):
+            probability[some] = self._model.predict(self._features([rows[n] for n in some.tolist()]))
         weights = self._model.state()["mean"]
         said = [
             SecondFlagged(second, float(p), self._telling(row, weights))

@@ -13,6 +13,7 @@ from opintel.detector import Closing, Judge
 from opintel.evidence import Evidence, Series, Table
 from opintel.finding import NS, Effect, Finding
 from opintel.gw.engine import EDGES
+from opintel.gw.judging.copies import StrainCopyWatch
 from opintel.gw.judging.interferometer import ScienceMode, channels_of, families, finding_of
 from opintel.gw.records import ChannelWindow
 from opintel.gw.safety import Safety
@@ -88,7 +89,7 @@ class RangeJudge(Judge):
 
     def __init__(self) -> None:
         self.tests: dict[str, int] = {}
-        self._science = ScienceMode()
+        self._science, self._copies = ScienceMode(), StrainCopyWatch()
         self._open = _Gathered()
         self._past: list[RangeBlock] = []
 
@@ -96,6 +97,7 @@ class RangeJudge(Judge):
         """The finding, if any, where a block is full or science mode ends."""
         self._science.take(closing)
         channels = channels_of(closing)
+        self._copies.take(channels, families(tuple(closing.settings.safe), tuple(closing.settings.unsafe)))
         name, added = channels.main, 0.0
         if name is not None:
             said = channels.strain[name]
@@ -128,7 +130,7 @@ class RangeJudge(Judge):
         own = gathered.louder(name)
         louder = []
         for other in sorted(gathered.bands):
-            if other != name and safety.judge(other) is Safety.SAFE:
+            if other != name and other not in self._copies.copies and safety.judge(other) is Safety.SAFE:
                 bands = gathered.louder(other)[: len(own)]
                 at = int(np.argmax(bands)) if len(bands) else 0
                 if len(bands) and bands[at] >= LOUDER:
@@ -164,11 +166,12 @@ class RangeJudge(Judge):
         """Plain values."""
         opened, bands = self._open, sorted(self._open.bands.items())
         gathered = [opened.seconds, opened.ranges, [[name, n, sums] for name, (n, sums) in bands]]
-        return [self._science.state(), gathered, [list(one) for one in self._past]]
+        return [self._science.state(), gathered, [list(one) for one in self._past], self._copies.state()]
 
     def restore(self, state: Any) -> None:
         """The inverse of `state`."""
-        science, (seconds, ranges, bands), past = state
+        science, (seconds, ranges, bands), past, copies = state
+        self._copies.restore(copies)
         self._science.restore(science)
         self._open.seconds, self._open.ranges = seconds, list(ranges)
         self._open.bands = {name: (n, list(sums)) for name, n, sums in bands}

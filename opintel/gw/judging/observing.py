@@ -21,10 +21,16 @@ from opintel.gw.gps import gps_from_utc
 from opintel.gw.judging.activity import Activity
 from opintel.gw.judging.copies import StrainCopyWatch
 from opintel.gw.judging.flags import Calibration, Floats, GlitchFlags, SecondFlagged
-from opintel.gw.judging.interferometer import Interferometer, ScienceMode, channels_of, finding_of, within
+from opintel.gw.judging.interferometer import (
+    Interferometer,
+    ScienceMode,
+    channels_of,
+    families,
+    finding_of,
+    within,
+)
 from opintel.gw.judging.line_history import LineHistory, LineMinute
 from opintel.gw.records import TriggerSaid
-from opintel.gw.safety import FAMILIES, SafetyFamilies
 from opintel.gw.segments import NONE, Segments, coalesce, contains, duration, intersection, inward
 
 TIME, CHANNELS, LINES = "Time and range", "Channels", "Lines"
@@ -51,8 +57,10 @@ class ObservingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     """s of event time from one finding to the next; also what the probability of a glitch is learnt in."""
     flag: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.5
     """Seconds in which a glitch is at least so probable are flagged."""
-    families: SafetyFamilies = FAMILIES
-    """Which channels may be looked at: those that are safe."""
+    safe: list[str] = []
+    """Channels that may be looked at besides those of safe families; patterns without the interferometer."""
+    unsafe: list[str] = []
+    """Channels that may not."""
 
 
 class ObservedMinute(msgspec.Struct, array_like=True, frozen=True):
@@ -106,8 +114,9 @@ class ObservingJudge(Judge):
         """The finding, where one is due."""
         self._science.take(closing)
         window, settings, channels = closing.window, closing.settings, channels_of(closing)
-        self._copies.take(channels, settings.families)
-        self._activity.take(window, channels.auxiliary, self._copies.safe(channels.auxiliary, settings.families))
+        safety = families(tuple(settings.safe), tuple(settings.unsafe))
+        self._copies.take(channels, safety)
+        self._activity.take(window, channels.auxiliary, self._copies.safe(channels.auxiliary, safety))
         now = intersection(self._science.judged, within(window))
         self._gather(channels, now)
         science = duration(self._block.science)

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from opintel.detector import Closing, Judge, Most
 from opintel.evidence import Evidence, Table
 from opintel.finding import NS, Effect, Finding
+from opintel.gw.judging.copies import StrainCopyWatch
 from opintel.gw.judging.interferometer import ScienceMode, channels_of, families, finding_of
 from opintel.gw.judging.picture_pairs import PicturePairs
 from opintel.gw.records import ChannelWindow
-from opintel.gw.safety import Safety
 from opintel.gw.segments import NONE, Segments, coalesce, contains, duration, intersection
 from opintel.gw.vetoes import THRESHOLDS, WINDOWS, VetoRound, rank
 
@@ -77,7 +77,7 @@ class WitnessJudge(Judge):
         self._live: Segments = NONE
         self._fresh = 0.0
         """s of science time since the last ranking."""
-        self._pairs = PicturePairs()
+        self._pairs, self._copies = PicturePairs(), StrainCopyWatch()
 
     def judge(self, closing: Closing) -> list[Finding]:
         """The findings of a ranking, where one is due."""
@@ -91,8 +91,10 @@ class WitnessJudge(Judge):
             added = duration(live) / NS
             self._live = coalesce(np.concatenate([self._live, live]))
             self._take(self._strain, channels.strain[name], 0.0)
-            for other, said in channels.auxiliary.items():
-                if (said.triggers or said.fringes) and safety.judge(other) is Safety.SAFE:
+            self._copies.take(channels, safety)
+            for other in self._copies.safe(channels.auxiliary, safety):
+                said = channels.auxiliary[other]
+                if said.triggers or said.fringes:
                     self._take(self._auxiliary.setdefault(other, _Heard()), said, float(THRESHOLDS[0]))
                     self._pairs.take(other, channels.strain[name], said)
         self._fresh += added
@@ -129,7 +131,8 @@ class WitnessJudge(Judge):
         self._strain.forget(start)
         for heard in self._auxiliary.values():
             heard.forget(start)
-        self._auxiliary = {name: heard for name, heard in self._auxiliary.items() if heard.times}
+        copies = self._copies.copies
+        self._auxiliary = {name: one for name, one in self._auxiliary.items() if one.times and name not in copies}
 
     def _ranked(self, closing: Closing, strain: str) -> list[Finding]:
         if not len(self._live) or not self._auxiliary or not self._strain.times:
@@ -178,14 +181,16 @@ class WitnessJudge(Judge):
             [name, np.array(one.times, dtype="<i8").tobytes(), np.array(one.snrs, dtype="<f8").tobytes()]
             for name, one in heard
         ]
-        return [self._science.state(), triggers, self._live.tolist(), self._fresh, self._pairs.state()]
+        parts = [self._pairs.state(), self._copies.state()]
+        return [self._science.state(), triggers, self._live.tolist(), self._fresh, *parts]
 
     def restore(self, state: Any) -> None:
         """The inverse of `state`."""
-        science, triggers, live, self._fresh, pairs = state
+        science, triggers, live, self._fresh, pairs, copies = state
         self._science.restore(science)
         self._live = coalesce(live)
         self._pairs.restore(pairs)
+        self._copies.restore(copies)
         for name, times, snrs in triggers:
             heard = _Heard(np.frombuffer(times, dtype="<i8").tolist(), np.frombuffer(snrs, dtype="<f8").tolist())
             if name:
