@@ -21,9 +21,9 @@ from starlette.staticfiles import StaticFiles
 
 from opintel.alerts.settings import Grouping
 from opintel.console.api import Api, metrics_endpoint, probe
+from opintel.console.interferometers import InterferometerPages
 from opintel.console.limits import BoundedHttp
 from opintel.console.names import Names
-from opintel.console.interferometers import InterferometerPages
 from opintel.console.operate import acting, logging_in, logging_out, naming
 from opintel.console.pages import Pages
 from opintel.console.render import Renderer
