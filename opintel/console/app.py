@@ -57,8 +57,8 @@ def create_app(
     """The application. `grouping` says which labels of a finding name a thing, `names` what each stream's subjects are
     called; `trouble` says in a sentence what makes its pages old news, if anything; `shifts` are the streams
     with findings of kind `quality`, for whose shifters there are pages, `interferometers` those with findings of kind
-    `observing`; `now` in ns UTC dates what operators do; with `token` every page wants it, without one only this machine is served. Raises ValueError for an
-    empty token.
+    `observing`; `now` in ns UTC dates what operators do; with `token` every page wants it, without one only this
+    machine is served. Raises ValueError for an empty token.
     """
     keys = Credentials(token)
     words = Names(names)
