@@ -274,7 +274,7 @@ def _told(
         shift = int(offset[channel])
         figures = (float(getattr(of, name)[n]) for name in ("frequency", "low", "high", "q", "snr"))
         times = (int(getattr(of, name)[n]) + shift for name in ("time", "start", "end"))
-        triggers[channel].append(TriggerSaid(*times, *figures))  # type: ignore[arg-type]
+        triggers[channel].append(TriggerSaid(*times, *figures))
     told = []
     for n, key in enumerate(keys):
         pictures: tuple[Evidence, ...] = ()

@@ -61,6 +61,19 @@ class GlitchRateJudge(Judge):
 
     The variance of a count of mean m is m + d m²; d has what the past's blocks vary beyond Poisson and the error of its
     rate, one over its count. The least p of the thresholds counts three times (Bonferroni).
+
+    >>> from opintel.detector import Controls, Record
+    >>> from opintel.finding import Window
+    >>> from opintel.gw.records import ChannelWindow, TriggerSaid
+    >>> judge, found = GlitchRateJudge(), []
+    >>> for n in range(210):
+    ...     window = Window(2 * n * NS, 2 * (n + 1) * NS)
+    ...     heard = [TriggerSaid(window.start, 0, 0, 80.0, 70.0, 90.0, 8.0, 9.0)] if n % 30 == 0 or n > 180 else []
+    ...     strain = ChannelWindow("good", 4096.0, True, [(window.start, window.end)], heard)
+    ...     records = [Record(window, "channel", "L1:GDS-CALIB_STRAIN", "L1", strain)]
+    ...     found += judge.judge(Closing(window, "L1", records, Controls(), GlitchRateSettings(), "", complete=True))
+    >>> [finding.summary for finding in found]
+    ['L1:GDS-CALIB_STRAIN: 30 triggers a minute of SNR 6 and more, usually 1.1']
     """
 
     name, version = "gw.rate", 1

@@ -80,6 +80,18 @@ class RangeJudge(Judge):
     """Findings of kind `range`: a block's median range against the median of the blocks before.
 
     It has no p-value: the range wanders, and how far it may is no statistic of its last hours. A drop is a fact.
+
+    >>> from opintel.detector import Controls, Record
+    >>> from opintel.finding import Window
+    >>> judge, found = RangeJudge(), []
+    >>> for n in range(150):
+    ...     window = Window(2 * n * NS, 2 * (n + 1) * NS)
+    ...     reach = 150.0 if n < 120 else 90.0
+    ...     strain = ChannelWindow("good", 4096.0, True, [(window.start, window.end)], range=reach)
+    ...     records = [Record(window, "channel", "L1:GDS-CALIB_STRAIN", "L1", strain)]
+    ...     found += judge.judge(Closing(window, "L1", records, Controls(), RangeSettings(), "", complete=True))
+    >>> [finding.summary for finding in found]
+    ['L1:GDS-CALIB_STRAIN: the range is 90 Mpc, usually 150']
     """
 
     name, version = "gw.range", 1

@@ -33,6 +33,17 @@ class LockJudge(Judge):
     """Findings of kind `lock-loss`: when it was lost, and a notice when science mode is back.
 
     A state is known from its flag; what is not known changes nothing, so a gap in the flags is no loss of lock.
+
+    >>> from opintel.detector import Controls, Record
+    >>> from opintel.finding import Window
+    >>> judge, found = LockJudge(), []
+    >>> for n in range(20):
+    ...     window, span = Window(2 * n * NS, 2 * (n + 1) * NS), (2 * n * NS, 2 * (n + 1) * NS)
+    ...     flag = FlagWindow([span] if n < 15 else [], [span])
+    ...     records = [Record(window, "flag", f"L1:~{name}", "L1", flag) for name in (SCIENCE, LOCKED)]
+    ...     found += judge.judge(Closing(window, "L1", records, Controls(), LockSettings(), "", complete=True))
+    >>> [finding.summary for finding in found]
+    ['L1 lost lock after 30 s']
     """
 
     name, version = "gw.lock", 1

@@ -64,6 +64,19 @@ class WitnessJudge(Judge):
     The p-value is that of the round's coincidences by chance, times the channels, thresholds and windows among which it
     is the least (Bonferroni). It holds where triggers of witness and strain come independently and at a constant rate;
     bursts make it too small: the basis is `extrapolated`.
+
+    >>> from opintel.detector import Controls, Record
+    >>> from opintel.finding import Window
+    >>> from opintel.gw.records import TriggerSaid
+    >>> judge, found, names = WitnessJudge(), [], ("GDS-CALIB_STRAIN", "OMC-DCPD_SUM_OUT_DQ", "PEM-EY_MIC_VEA_DQ")
+    >>> for n in range(150):
+    ...     window = Window(2 * n * NS, 2 * (n + 1) * NS)
+    ...     heard = [TriggerSaid(window.start, 0, 0, 80.0, 70.0, 90.0, 8.0, 9.0)] if n % 15 == 0 else []
+    ...     said = [ChannelWindow("good", 4096.0, k == 0, [(window.start, window.end)], heard) for k in range(3)]
+    ...     records = [Record(window, "channel", f"L1:{name}", "L1", one) for name, one in zip(names, said)]
+    ...     found += judge.judge(Closing(window, "L1", records, Controls(), WitnessSettings(), "", complete=True))
+    >>> [(finding.subject["witness"], finding.effect.value) for finding in found]
+    [('L1:PEM-EY_MIC_VEA_DQ', 100.0)]
     """
 
     name, version = "gw.witnesses", 1
