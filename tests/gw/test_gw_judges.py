@@ -179,6 +179,26 @@ def test_a_signal_in_the_strain_and_its_copies_changes_no_witness_and_nothing_th
     assert flagged([101.3, 333.25, 590.75]) == flagged([])
 
 
+def test_a_copy_without_a_telling_name_is_known_by_its_phases() -> None:
+    """A spare input of a safe family holds the strain, delayed; the microphone's phases are its own."""
+    rng, spare = np.random.default_rng(3), "L1:PEM-CS_ADC_5_31_2K_OUT_DQ"
+    windows = []
+    for n, said in enumerate(witnessed()):
+        own, other = rng.integers(0, 256, (2, 30)).astype(np.uint8)
+        shifted = (own + 7 * np.arange(30) + rng.integers(-20, 21, 30)).astype(np.uint8)
+        held = said[STRAIN]
+        windows.append(
+            {
+                STRAIN: channel(n, held.triggers, strain=True, phases=own.tobytes()),
+                spare: channel(n, held.triggers, phases=shifted.tobytes()),
+                MICROPHONE: channel(n, said[MICROPHONE].triggers, phases=other.tobytes()),
+            }
+        )
+    assert {f.subject["witness"] for f in judged(WitnessJudge, windows)} == {MICROPHONE}
+    unnoticed = [{**said, spare: channel(n, said[spare].triggers)} for n, said in enumerate(windows)]
+    assert spare in {f.subject["witness"] for f in judged(WitnessJudge, unnoticed)}
+
+
 def test_a_slow_sensor_witnesses_by_its_fringe_frequency() -> None:
     rng = np.random.default_rng(2)
     times = np.sort(rng.uniform(5, 295, 20))

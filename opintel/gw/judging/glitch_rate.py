@@ -102,6 +102,8 @@ class GlitchRateJudge(Judge):
                 times = np.array([one.time for one in said.triggers], dtype=np.int64)
                 for one, good in zip(said.triggers, contains(live, times), strict=True):
                     counts = [n + (good and one.snr >= least) for n, least in zip(counts, THRESHOLDS, strict=True)]
+            if added and _known(self._past.get(channel, ())):
+                self.tests["glitch-rate"] = 1  # part of a minute's test: windows without one would clear no alarm
             seconds += added
             if seconds >= BLOCK or (added == 0.0 and seconds >= SHORTEST):
                 block = RateBlock(closing.window.end, seconds, tuple(int(n) for n in counts))
@@ -119,8 +121,8 @@ class GlitchRateJudge(Judge):
         if 2 * len(calm) < len(past):
             calm = past
         found: list[Finding] = []
-        if sum(one.seconds for one in calm) >= LEAST_PAST:
-            self.tests["glitch-rate"] = self.tests.get("glitch-rate", 0) + 1
+        if _known(calm):
+            self.tests["glitch-rate"] = 1
             tails = [log10_mid_p(block, calm, n) for n in range(len(THRESHOLDS))]
             best = min(range(len(tails)), key=lambda n: tails[n][0])
             log10_p, usual = tails[best]
@@ -184,6 +186,11 @@ class GlitchRateJudge(Judge):
             name: [RateBlock(end, seconds, tuple(counts), strange) for end, seconds, counts, strange in blocks]
             for name, blocks in past
         }
+
+
+def _known(past: Sequence[RateBlock]) -> bool:
+    """Whether there is enough of it."""
+    return sum(one.seconds for one in past) >= LEAST_PAST
 
 
 def _rate(calm: Sequence[RateBlock], n: int) -> float:

@@ -1,8 +1,8 @@
 """Which safe channels witness the strain's glitches: hveto's rounds over the last hour of science time.
 
-A channel that carries the signal predicts every glitch and every event, so families of such channels, and what is not
-known to be safe, never enter (`opintel.gw.safety`). Data are flagged, never removed: a finding says what a veto would
-take away, and of which triggers of the witness it is made.
+A channel that carries the signal predicts every glitch and every event, so families of such channels, what is not known
+to be safe (`opintel.gw.safety`), and copies without a telling name (`copies`) never enter. Data are flagged, never
+removed: a finding says what a veto would take away, and of which triggers of the witness it is made.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from opintel.detector import Closing, Judge, Most
 from opintel.evidence import Evidence, Table
 from opintel.finding import NS, Effect, Finding
+from opintel.gw.judging.copies import StrainCopies
 from opintel.gw.judging.interferometer import ScienceMode, channels_of, families, finding_of
 from opintel.gw.judging.picture_pairs import PicturePairs
 from opintel.gw.records import ChannelWindow
@@ -91,6 +92,7 @@ class WitnessJudge(Judge):
         self._fresh = 0.0
         """s of science time since the last ranking."""
         self._pairs = PicturePairs()
+        self._copies = StrainCopies()
 
     def judge(self, closing: Closing) -> list[Finding]:
         """The findings of a ranking, where one is due."""
@@ -103,6 +105,8 @@ class WitnessJudge(Judge):
             live = intersection(self._science.judged, coalesce(channels.strain[name].live))
             added = duration(live) / NS
             self._live = coalesce(np.concatenate([self._live, live]))
+            if added:
+                self._copies.take(channels.strain[name], channels.auxiliary)
             self._take(self._strain, channels.strain[name], 0.0)
             for other, said in channels.auxiliary.items():
                 if (said.triggers or said.fringes) and safety.judge(other) is Safety.SAFE:
@@ -145,16 +149,17 @@ class WitnessJudge(Judge):
         self._auxiliary = {name: heard for name, heard in self._auxiliary.items() if heard.times}
 
     def _ranked(self, closing: Closing, strain: str) -> list[Finding]:
-        if not len(self._live) or not self._auxiliary or not self._strain.times:
+        heard = {name: one for name, one in self._auxiliary.items() if self._copies.is_none(name)}
+        if not len(self._live) or not heard or not self._strain.times:
             return []
         start = int(self._live[0, 0])
         rounds = rank(
             _table(start, {strain: self._strain}),
-            _table(start, self._auxiliary),
+            _table(start, heard),
             (0.0, (int(self._live[-1, 1]) - start) / NS),
             live=(self._live - start) / NS,
         )
-        log_trials = math.log10(len(self._auxiliary) * len(THRESHOLDS) * len(WINDOWS))
+        log_trials = math.log10(len(heard) * len(THRESHOLDS) * len(WINDOWS))
         listed = Table("Rounds", ["witness", "SNR at least", "window, s", "significance", "use %", "efficiency %",
                                   "deadtime %"], [_row(one) for one in rounds[:20]])  # fmt: skip
         return [
@@ -191,11 +196,13 @@ class WitnessJudge(Judge):
             [name, np.array(one.times, dtype="<i8").tobytes(), np.array(one.snrs, dtype="<f8").tobytes()]
             for name, one in heard
         ]
-        return [self._science.state(), triggers, self._live.tolist(), self._fresh, self._pairs.state()]
+        kept = [self._live.tolist(), self._fresh, self._pairs.state(), self._copies.state()]
+        return [self._science.state(), triggers, *kept]
 
     def restore(self, state: Any) -> None:
         """The inverse of `state`."""
-        science, triggers, live, self._fresh, pairs = state
+        science, triggers, live, self._fresh, pairs, copies = state
+        self._copies.restore(copies)
         self._science.restore(science)
         self._live = coalesce(live)
         self._pairs.restore(pairs)
