@@ -44,7 +44,7 @@ PIPELINE = Pipeline(
     context=(BEFORE, AFTER),
     kinds={
         "lock-loss": ("scope", "state"),
-        "glitch-rate": _CHANNEL,
+        "glitch-rate": ("scope", "channel", "witness"),
         "range": ("scope", "quantity"),
         "missing": _CHANNEL,
         "stuck": _CHANNEL,

@@ -98,6 +98,21 @@ def test_more_glitches_than_usual_are_found_and_the_usual_ones_are_not() -> None
     assert found[0].subject == {"scope": "L1", "channel": STRAIN}
 
 
+def test_glitches_that_a_safe_channel_witnesses_are_named_with_it() -> None:
+    usual = np.sort(np.random.default_rng(4).uniform(0, 600, 15)).tolist()
+    burst = (540.5 + 3.9 * np.arange(15)).tolist()
+    windows = [
+        {
+            **said,
+            MICROPHONE: channel(n, [trigger(t, 12.0) for t in burst if 2 * n <= t < 2 * n + 2]),
+            COPY: channel(n, said[STRAIN].triggers),
+        }
+        for n, said in enumerate(glitching(600, sorted([*usual, *burst])))
+    ]
+    (found,) = judged(GlitchRateJudge, windows)
+    assert found.subject == {"scope": "L1", "channel": STRAIN, "witness": MICROPHONE}
+
+
 def test_the_rate_of_a_minute_is_calibrated_on_over_dispersed_glitches() -> None:
     """Rates vary from minute to minute as a gamma variable of variance .1. Of 2000 tests about 20 are below .01: more
     than 40 are, and less than 2, in one of a million repetitions."""
