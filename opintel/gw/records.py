@@ -48,12 +48,12 @@ class ChannelWindow(msgspec.Struct, array_like=True, frozen=True, tag="channel",
     """(ns UTC, Hz) of the highest fringe frequency 2 |v| / λ of each half second, of a slow position sensor."""
     range: float | None = None
     """Mpc, of the strain: how far a binary neutron star of 1.4 + 1.4 solar masses would be heard."""
-    pictures: tuple[Evidence, ...] = ()
-    """A Q-scan of its loudest trigger, where that is loud."""
     phases: bytes = b""
-    """By which a copy of the strain is known (`opintel.gw.channels.phases`)."""
+    """Of its samples at some frequencies: see `opintel.gw.channels.features.phases`."""
     lines: list[tuple[float, float, float]] = []
     """Of the strain: (Hz, RMS amplitude, sides), see `opintel.gw.channels.lines`."""
+    pictures: tuple[Evidence, ...] = ()
+    """A Q-scan of its loudest trigger, where that is loud."""
 
 
 class FlagWindow(msgspec.Struct, array_like=True, frozen=True, tag="flag", gc=False):

@@ -142,7 +142,9 @@ def test_a_finding_comes_every_five_minutes_of_event_time_and_at_the_end_of_scie
     found = judged(ObservingJudge, said)
     assert [f.window.end // NS for f in found] == [300, 502]
     assert all(
-        (f.kind, f.severity, f.basis, f.subject) == ("observing", "info", "none", {"scope": "L1"}) for f in found
+        (f.kind, f.severity, f.basis, f.subject)
+        == ("observing", "info", "none", {"scope": "L1", "quantity": "last minutes"})
+        for f in found
     )
     first, last = found
     # science begins at 40 s; its first second is not judged, as nothing is whole there
@@ -150,7 +152,8 @@ def test_a_finding_comes_every_five_minutes_of_event_time_and_at_the_end_of_scie
     assert [row[:2] for row in table(first, observing.CHANNELS)] == [
         ["constant", 1],
         ["good", 1],
-        ["hold the strain, unsafe", 0],
+        ["looked at", 1],
+        ["safe by name, but not known to be no copy of the strain", 0],
     ]
     assert table(first, observing.CHANNELS)[0][2] == MICROPHONE
     assert {row[0]: row[1] for row in table(first, observing.SNRS)}["8 to 10"] == 4

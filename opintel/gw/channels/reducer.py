@@ -20,7 +20,6 @@ from opintel.finding import NS
 from opintel.gw.channels import features, known
 from opintel.gw.channels.known import KnownChannel
 from opintel.gw.channels.lines import lines
-from opintel.gw.channels.phases import phases
 from opintel.gw.channels.pieces import RateGroup, groups_of
 from opintel.gw.channels.qscan import qscan
 from opintel.gw.engine import EngineState, EngineWindow, TriggerEngine
@@ -84,10 +83,15 @@ class GwReducer(Reducer[Pieces]):
         states[there & features.constant(own, good)] = "constant"
         states[(states == "good") & features.saturated(own, good)] = "saturated"
         strain = [features.is_strain(key, unit) for key, unit in zip(group.keys, group.units, strict=True)]
-        sketch = phases(group.data, first, group.rate)
+        phases = features.phases(own, group.rate) if own.shape[1] > 1 else [b""] * len(own)
         said = {
             key: ChannelWindow(
-                states[n], group.rate, strain[n], [], fringes=_fringes(group, n, first, end), phases=sketch[n]
+                states[n],
+                group.rate,
+                strain[n],
+                [],
+                fringes=_fringes(group, n, first, end),
+                phases=b"" if states[n] == "constant" else phases[n],
             )
             for n, key in enumerate(group.keys)
         }
@@ -133,7 +137,6 @@ class GwReducer(Reducer[Pieces]):
             engine, keys, data, closing.window.start, group.offset[rows], found, after, closing.settings.picture
         )
         ranges = {key: _range(said[key], channel) for key, channel in zip(keys, channels, strict=True)}
-        strain = [said[key].strain for key in keys]
         return {
             key: msgspec.structs.replace(
                 said[key],
@@ -142,7 +145,7 @@ class GwReducer(Reducer[Pieces]):
                 pictures=pictures,
                 bands=channel.louder(found.band_rms[n]),
                 range=ranges[key],
-                lines=lines(channel.centre, engine.band[1]) if strain[n] else [],
+                lines=lines(channel.centre, engine.band[1]) if said[key].strain else [],
             )
             for n, (key, channel, (live, triggers, pictures)) in enumerate(zip(keys, channels, told, strict=True))
         }

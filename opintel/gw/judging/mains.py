@@ -67,7 +67,7 @@ class MainsJudge(Judge):
             (self.name, self.version),
             closing,
             "mains-sidebands",
-            {"channel": channel},
+            {"quantity": "mains"},
             f"{channel}: the noise beside {line.frequency:.4g} Hz is {decibels:.1f} dB above its usual level",
             Effect(decibels, "dB"),
             evidence=[table],

@@ -19,7 +19,7 @@ from opintel.finding import NS, Effect, Finding
 from opintel.gw.glitch_probability import LEAST_SNR
 from opintel.gw.gps import gps_from_utc
 from opintel.gw.judging.activity import Activity
-from opintel.gw.judging.copies import StrainCopyWatch
+from opintel.gw.judging.copies import StrainCopies
 from opintel.gw.judging.flags import Calibration, Floats, GlitchFlags, SecondFlagged
 from opintel.gw.judging.interferometer import (
     Interferometer,
@@ -31,6 +31,7 @@ from opintel.gw.judging.interferometer import (
 )
 from opintel.gw.judging.line_history import LineHistory, LineMinute
 from opintel.gw.records import TriggerSaid
+from opintel.gw.safety import Safety
 from opintel.gw.segments import NONE, Segments, coalesce, contains, duration, intersection, inward
 
 TIME, CHANNELS, LINES = "Time and range", "Channels", "Lines"
@@ -100,7 +101,7 @@ class ObservingJudge(Judge):
 
     def __init__(self) -> None:
         self.tests: dict[str, int] = {}
-        self._science, self._copies = ScienceMode(), StrainCopyWatch()
+        self._science, self._copies = ScienceMode(), StrainCopies()
         self._activity, self._flags, self._lines = Activity(), GlitchFlags(), LineHistory()
         self._block = _Block()
         self._minutes: list[ObservedMinute] = []
@@ -115,9 +116,12 @@ class ObservingJudge(Judge):
         self._science.take(closing)
         window, settings, channels = closing.window, closing.settings, channels_of(closing)
         safety = families(tuple(settings.safe), tuple(settings.unsafe))
-        self._copies.take(channels, safety)
-        self._activity.take(window, channels.auxiliary, self._copies.safe(channels.auxiliary, safety))
         now = intersection(self._science.judged, within(window))
+        if len(now) and channels.main is not None:
+            self._copies.take(channels.strain[channels.main], channels.auxiliary)
+        named = [name for name in channels.auxiliary if safety.judge(name) is Safety.SAFE]
+        looked_at = [name for name in named if self._copies.is_none(name)]
+        self._activity.take(window, channels.auxiliary, looked_at)
         self._gather(channels, now)
         science = duration(self._block.science)
         if window.end // MINUTE > window.start // MINUTE or not len(now):
@@ -127,7 +131,8 @@ class ObservingJudge(Judge):
         if not (due or (not len(now) and science >= SHORTEST)):
             return []
         self._end_minute(window.end)
-        return [self._finding(closing, channels)]
+        unclear = sorted(set(named) - set(looked_at))
+        return [self._finding(closing, _channel_rows(channels, looked_at, unclear))]
 
     def _gather(self, channels: Interferometer, now: Segments) -> None:
         block = self._block
@@ -157,7 +162,7 @@ class ObservingJudge(Judge):
         self._said_lines = self._lines.minute()
         self._ranges, self._minute_from, self._live_from = [], len(self._block.triggers), live
 
-    def _finding(self, closing: Closing, channels: Interferometer) -> Finding:
+    def _finding(self, closing: Closing, channel_rows: Rows) -> Finding:
         block, self._block = self._block, _Block()
         self._minute_from = self._live_from = 0
         seconds = _seconds(block.science)
@@ -178,7 +183,7 @@ class ObservingJudge(Judge):
             Table(TIME, ["", "value"], _time_rows(block, last, science, live)),
             *_history(self._minutes),
             Table(SNRS, ["SNR", "triggers"], _by_snr(block.triggers)),
-            Table(CHANNELS, ["state", "channels", "names"], self._channel_rows(channels)),
+            Table(CHANNELS, ["state", "channels", "names"], channel_rows),
             Table(LINES, ["Hz", "RMS amplitude", "times the usual", "Hz moved", "what"], _line_rows(self._said_lines)),
             *_probabilities(seconds, probability, flagged),
             Table(CALIBRATION, ["", "value"], _calibration_rows(self._flags.calibration)),
@@ -190,18 +195,9 @@ class ObservingJudge(Judge):
         ]
         effect = Effect(science, "s of science time")
         about = (self.name, self.version)
-        return finding_of(about, closing, "observing", {}, text, effect, severity="info", evidence=blocks)
-
-    def _channel_rows(self, channels: Interferometer) -> Rows:
-        by_state: dict[str, list[str]] = {}
-        for name, said in {**channels.strain, **channels.auxiliary}.items():
-            by_state.setdefault(said.state, []).append(name)
-        rows: Rows = [
-            [state, len(names), "" if state == "good" else ", ".join(sorted(names)[:NAMED])]
-            for state, names in sorted(by_state.items())
-        ]
-        copies = self._copies.copies
-        return [*rows, ["hold the strain, unsafe", len(copies), ", ".join(copies[:NAMED])]]
+        return finding_of(
+            about, closing, "observing", {"quantity": "last minutes"}, text, effect, severity="info", evidence=blocks
+        )
 
     def state(self) -> Any:
         """Plain values."""
@@ -240,6 +236,19 @@ class ObservingJudge(Judge):
 def _seconds(segments: Segments) -> list[int]:
     """Whole seconds (ns UTC / 1e9) inside, in order."""
     return [second for begin, end in inward(segments).tolist() for second in range(begin // NS, end // NS)]
+
+
+def _channel_rows(channels: Interferometer, looked_at: Sequence[str], unclear: Sequence[str]) -> Rows:
+    by_state: dict[str, list[str]] = {}
+    for name, said in {**channels.strain, **channels.auxiliary}.items():
+        by_state.setdefault(said.state, []).append(name)
+    rows: Rows = [
+        [state, len(names), "" if state == "good" else ", ".join(sorted(names)[:NAMED])]
+        for state, names in sorted(by_state.items())
+    ]
+    rows.append(["looked at", len(looked_at), ""])
+    rows.append(["safe by name, but not known to be no copy of the strain", len(unclear), ", ".join(unclear[:NAMED])])
+    return rows
 
 
 def _time_rows(block: _Block, last: ObservedMinute | None, science: float, live: float) -> Rows:
