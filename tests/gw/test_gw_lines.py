@@ -11,7 +11,7 @@ from opintel.gw.channels.reducer import engine_of
 from opintel.gw.judging.line_history import LineHistory
 from opintel.gw.judging.mains import MainsJudge
 
-from .judged import DATA, STRAIN, channel, flag, judged
+from .judged import DATA, STRAIN, Said, channel, flag, judged
 
 RATE = 512
 
@@ -64,7 +64,7 @@ def test_a_line_that_grows_moves_or_has_sidebands_is_said_once_its_past_is_known
 
 
 def test_sidebands_of_the_mains_are_a_finding_and_those_of_other_lines_are_not() -> None:
-    rng, said = np.random.default_rng(4), []
+    rng, said = np.random.default_rng(4), list[Said]()
     for n in range(180):
         sides = 0.7 if 120 <= n < 150 else 0.0
         there = [(f, 1e-22, sides + 0.05 * rng.normal()) for f in (36.7, 59.99, 120.02)]

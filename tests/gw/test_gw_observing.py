@@ -15,11 +15,11 @@ from opintel.gw.judging.activity import FEATURES, Activity
 from opintel.gw.judging.flags import GlitchFlags
 from opintel.gw.judging.observing import ObservingJudge
 from opintel.gw.judging.witnesses import WitnessJudge
+from opintel.gw.simulated import windows
 from opintel.gw.simulated.model import SMALL
 from opintel.gw.simulated.simulate import GwSimulator
 
-from . import windows
-from .judged import DATA, STRAIN, channel, flag, judged, trigger
+from .judged import DATA, STRAIN, Said, channel, flag, judged, trigger
 
 COPY = "L1:PEM-CS_ADC_5_31_2K_OUT_DQ"
 MICROPHONE, SEISMOMETER, UNSAFE = "L1:PEM-EY_MIC_VEA_DQ", "L1:PEM-EX_SEIS_VEA_FLOOR_Z_DQ", "L1:OMC-DCPD_SUM_OUT_DQ"
@@ -116,7 +116,7 @@ def test_activity_is_triggers_noise_and_fringes_second_by_second() -> None:
         "B": channel(1, bands=[1.0, 1.0, 6.0, float("nan")], fringes=[(3 * NS, 40.0), (3 * NS + 1, 5.0)]),
         "C": channel(1, [trigger(2.5, 99.0)]),
     }
-    activity.take(Window(2 * NS, 4 * NS), said, ["A", "B"])
+    activity.take(Window(2 * NS, 4 * NS), said, {"A", "B"}.__contains__)
     seen = activity.until(10)
     ln2 = np.log(2.0)
     assert sorted(seen) == [2, 3]
@@ -128,14 +128,13 @@ def test_activity_is_triggers_noise_and_fringes_second_by_second() -> None:
 
 
 def test_a_finding_comes_every_five_minutes_of_event_time_and_at_the_end_of_science_time() -> None:
-    said = []
+    said = list[Said]()
     for n in range(310):
         strain = [trigger(2 * n + 0.5, 9.0)] if n % 30 == 10 else [trigger(2 * n + 0.5, 5.6)] if n % 30 == 20 else []
-        states = {"state": "constant"} if n >= 100 else {}
         said.append(
             {
                 STRAIN: channel(n, strain, strain=True, range=100.0 + n // 150),
-                MICROPHONE: channel(n, **states),
+                MICROPHONE: channel(n, state="constant" if n >= 100 else "good"),
                 DATA: flag(n, 20 <= n < 250),
             }
         )
@@ -166,7 +165,7 @@ def test_a_finding_comes_every_five_minutes_of_event_time_and_at_the_end_of_scie
 
 def test_seconds_beside_a_known_witness_are_flagged() -> None:
     rng = np.random.default_rng(5)
-    said = []
+    said = list[Said]()
     for n in range(600):
         time, seen = 2 * n + 0.5, rng.random() < 0.2
         said.append(

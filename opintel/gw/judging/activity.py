@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -32,24 +32,24 @@ class Activity:
     def __init__(self) -> None:
         self._seconds: ActiveSeconds = {}
 
-    def take(self, window: Window, channels: Mapping[str, ChannelWindow], names: Iterable[str]) -> None:
-        """A window of the channels of these names."""
+    def take(self, window: Window, channels: Mapping[str, ChannelWindow], is_safe: Callable[[str], bool]) -> None:
+        """A window of those channels that are safe."""
         beside = round(BESIDE * NS)
-        own = range(window.start // NS, -(-window.end // NS))
-        for name in names:
-            said = channels[name]
-            for one in said.triggers:
-                if one.snr >= LEAST_SNR:
-                    for second in {(one.time + shift) // NS for shift in (-beside, 0, beside)}:
-                        self._put(second, name, 0, 1.0)
-                        self._put(second, name, 1, math.log(one.snr / LEAST_SNR))
+        for name, said in channels.items():
+            loud = [one for one in said.triggers if one.snr >= LEAST_SNR]
             loudest = max((times for times in said.bands[LOWEST_BAND:] if math.isfinite(times)), default=0.0)
+            moved = [one for one in said.fringes if one[1] > FRINGE]
+            if not (loud or loudest > LOUDER or moved) or not is_safe(name):
+                continue
+            for one in loud:
+                for second in {(one.time + shift) // NS for shift in (-beside, 0, beside)}:
+                    self._put(second, name, 0, 1.0)
+                    self._put(second, name, 1, math.log(one.snr / LEAST_SNR))
             if loudest > LOUDER:
-                for second in own:
+                for second in range(window.start // NS, -(-window.end // NS)):
                     self._put(second, name, 2, math.log(loudest / LOUDER))
-            for time, frequency in said.fringes:
-                if frequency > FRINGE:
-                    self._put(time // NS, name, 3, math.log(frequency / FRINGE))
+            for time, frequency in moved:
+                self._put(time // NS, name, 3, math.log(frequency / FRINGE))
 
     def _put(self, second: int, name: str, which: int, value: float) -> None:
         features = self._seconds.setdefault(second, {}).setdefault(name, [0.0] * FEATURES)

@@ -119,9 +119,9 @@ class ObservingJudge(Judge):
         now = intersection(self._science.judged, within(window))
         if len(now) and channels.main is not None:
             self._copies.take(channels.strain[channels.main], channels.auxiliary)
-        named = [name for name in channels.auxiliary if safety.judge(name) is Safety.SAFE]
-        looked_at = [name for name in named if self._copies.is_none(name)]
-        self._activity.take(window, channels.auxiliary, looked_at)
+        self._activity.take(
+            window, channels.auxiliary, lambda name: safety.judge(name) is Safety.SAFE and self._copies.is_none(name)
+        )
         self._gather(channels, now)
         science = duration(self._block.science)
         if window.end // MINUTE > window.start // MINUTE or not len(now):
@@ -131,8 +131,9 @@ class ObservingJudge(Judge):
         if not (due or (not len(now) and science >= SHORTEST)):
             return []
         self._end_minute(window.end)
-        unclear = sorted(set(named) - set(looked_at))
-        return [self._finding(closing, _channel_rows(channels, looked_at, unclear))]
+        named = [name for name in channels.auxiliary if safety.judge(name) is Safety.SAFE]
+        unclear = [name for name in named if not self._copies.is_none(name)]
+        return [self._finding(closing, _channel_rows(channels, len(named) - len(unclear), unclear))]
 
     def _gather(self, channels: Interferometer, now: Segments) -> None:
         block = self._block
@@ -238,7 +239,7 @@ def _seconds(segments: Segments) -> list[int]:
     return [second for begin, end in inward(segments).tolist() for second in range(begin // NS, end // NS)]
 
 
-def _channel_rows(channels: Interferometer, looked_at: Sequence[str], unclear: Sequence[str]) -> Rows:
+def _channel_rows(channels: Interferometer, looked_at: int, unclear: Sequence[str]) -> Rows:
     by_state: dict[str, list[str]] = {}
     for name, said in {**channels.strain, **channels.auxiliary}.items():
         by_state.setdefault(said.state, []).append(name)
@@ -246,7 +247,7 @@ def _channel_rows(channels: Interferometer, looked_at: Sequence[str], unclear: S
         [state, len(names), "" if state == "good" else ", ".join(sorted(names)[:NAMED])]
         for state, names in sorted(by_state.items())
     ]
-    rows.append(["looked at", len(looked_at), ""])
+    rows.append(["looked at", looked_at, ""])
     rows.append(["safe by name, but not known to be no copy of the strain", len(unclear), ", ".join(unclear[:NAMED])])
     return rows
 

@@ -1,4 +1,4 @@
-"""The windows of a simulated interferometer as its judges see them, without log and services, for tests."""
+"""The windows of a simulated interferometer as judges see them, without log and services: for tests and benchmarks."""
 
 from __future__ import annotations
 
