@@ -19,8 +19,8 @@ from opintel.site.settings import Site
 from opintel.streams.ingest import CHUNK, Ingester
 
 PAUSE = 30 * NS
-"""While nothing arrives, time comes in steps of so long at least: a stream that ticks each second has 480 of them in one
-of the demo's."""
+"""While nothing arrives, time comes in steps of so long at least: of a stream that ticks each second, a second of the
+demo's would be 480 ticks."""
 EARLY, AFTERWARDS = 60 * NS, 3 * 3600 * NS
 """An incident belongs to a fault if it began at most so long before it, and at most so long after its end."""
 
