@@ -93,6 +93,18 @@ class ObservingJudge(Judge):
 
     What is said of probabilities and flags does not depend on the strain of the block, nor on that of the one before
     (`opintel.gw.judging.flags`).
+
+    >>> from opintel.detector import Controls, Record
+    >>> from opintel.finding import Window
+    >>> from opintel.gw.records import ChannelWindow
+    >>> judge, found = ObservingJudge(), []
+    >>> for n in range(151):
+    ...     window = Window(2 * n * NS, 2 * (n + 1) * NS)
+    ...     strain = ChannelWindow("good", 4096.0, True, [(window.start, window.end)], range=130.0)
+    ...     records = [Record(window, "channel", "L1:GDS-CALIB_STRAIN", "L1", strain)]
+    ...     found += judge.judge(Closing(window, "L1", records, Controls(), ObservingSettings(), "", complete=True))
+    >>> [(finding.kind, finding.evidence[0].title) for finding in found]
+    [('observing', 'Time and range')]
     """
 
     name, version = "gw.observing", 1
