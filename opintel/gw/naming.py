@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from opintel.finding import NS, Finding
 from opintel.gw.gps import gps_from_utc
-from opintel.naming import Naming
+from opintel.naming import Naming, TimeScale
 
 
 def subject_of(subject: Mapping[str, str]) -> str:
@@ -36,4 +36,10 @@ def times_of(finding: Finding) -> dict[str, str]:
     return {"GPS": span if finding.onset is None else f"{gps_seconds(finding.onset):.3f}"}
 
 
-NAMING = Naming(entities=("channel", "witness"), between=", witness ", subject=subject_of, times=times_of)
+NAMING = Naming(
+    entities=("channel", "witness"),
+    between=", witness ",
+    subject=subject_of,
+    times=times_of,
+    scale=TimeScale("gps", gps_seconds),
+)

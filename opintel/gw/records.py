@@ -31,8 +31,8 @@ class ChannelWindow(msgspec.Struct, array_like=True, frozen=True, tag="channel",
     """One channel in one window. The record's key is the channel's name."""
 
     state: str
-    """`good`; `learning`: its spectrum is not known yet, or no more; `absent`: no good sample; `constant`: its samples are
-    all alike; `saturated`: it stands at its ends; `slow`: sampled too rarely to have a spectrum."""
+    """`good`; `learning`: its spectrum is not known yet, or no more; `absent`: no good sample; `constant`: its samples
+    are all alike; `saturated`: it stands at its ends; `slow`: sampled too rarely to have a spectrum."""
     rate: float
     """Hz, of its last samples."""
     strain: bool

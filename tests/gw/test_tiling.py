@@ -64,7 +64,7 @@ def test_planes_and_frequencies() -> None:
         frequencies = [row.frequency for row in tiling.rows if row.q == q]
         assert frequencies == sorted(set(frequencies))
         assert np.allclose(np.array(frequencies) * 4.0 % 1.0, 0.0)
-        assert 20.0 <= frequencies[0]
+        assert frequencies[0] >= 20.0
         assert frequencies[-1] <= 2048 / (1 + sqrt(11) / planes[0])
 
 

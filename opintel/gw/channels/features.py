@@ -72,8 +72,8 @@ def fringes(
 ) -> list[tuple[int, float]]:
     """(ns UTC, Hz) of the highest fringe frequency of each half second, where it is above `LEAST_FRINGE`.
 
-    f = 2 |v| / λ of light that a moving surface scatters back (Accadia et al. 2010, Class. Quantum Grav. 27, 194011, eq.
-    4), v by central differences over an eighth of a second. `position` (n,) in `unit` from `start` (ns) on; those
+    f = 2 |v| / λ of light that a moving surface scatters back (Accadia et al. 2010, Class. Quantum Grav. 27, 194011,
+    eq. 4), v by central differences over an eighth of a second. `position` (n,) in `unit` from `start` (ns) on; those
     between the samples `first` and `end` are looked at.
     """
     step = max(1, round(rate / 16))

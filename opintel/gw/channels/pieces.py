@@ -12,8 +12,6 @@ from opintel.detector import WindowRows
 from opintel.finding import NS
 from opintel.gw.samples import SAMPLES, Pieces
 
-"""Hz: channels that are sampled more rarely have no spectrum."""
-
 
 class RateGroup(NamedTuple):
     """C channels of one rate, in order of their names."""

@@ -29,8 +29,8 @@ BRIGHTEST = 25.0
 def qscan(
     engine: TriggerEngine, channel: str, data: NDArray[np.float32], start: int, state: EngineState, peak: TriggerSaid
 ) -> Image:
-    """The picture of `peak`, a trigger in the window that begins at `start` (ns); `data` (1, samples) and `state` as the
-    engine had them."""
+    """The picture of `peak`, a trigger in the window that begins at `start` (ns); `data` (1, samples) and `state` as
+    the engine had them."""
     block = conditioned(data, engine.sample_rate)
     response = filters(state.spectrum, engine.sample_rate, block.log_scale, engine.band).response
     white, _ = whiten(block.data, block.good, engine.sample_rate, response)

@@ -48,8 +48,8 @@ class _Past(NamedTuple):
 class ChannelJudge(Judge):
     """Findings of kinds `stuck` and `missing`. They have no p-value: they are facts.
 
-    Time counts in science mode only: out of it many channels are switched off. In a window that the end of the input cut
-    short, and where no channel of the interferometer came at all, none is missing.
+    Time counts in science mode only: out of it many channels are switched off. In a window that the end of the input
+    cut short, and where no channel of the interferometer came at all, none is missing.
     """
 
     name, version = "gw.channels", 1

@@ -167,7 +167,7 @@ class WitnessJudge(Judge):
 
     def state(self) -> Any:
         """Plain values; triggers as bytes."""
-        heard = [["", self._strain], *sorted(self._auxiliary.items())]
+        heard = [("", self._strain), *sorted(self._auxiliary.items())]
         triggers = [
             [name, np.array(one.times, dtype="<i8").tobytes(), np.array(one.snrs, dtype="<f8").tobytes()]
             for name, one in heard
