@@ -17,6 +17,7 @@ Triggers:
 * `spectrum`: the running spectrum of each channel, robust to glitches, and the RMS in bands
 * `whitening`: a short filter, and what is sound behind it
 * `clusters`: loud tiles of one event become one trigger, its peak interpolated
+* `search`: loud tiles in whitened data
 * `engine`: all of these for one window of many channels, with state that a stream carries
 * `triggers`: the engine over an array of samples
 

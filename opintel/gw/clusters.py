@@ -42,17 +42,19 @@ class LoudTiles:
 
 
 @dataclass(frozen=True)
-class Clusters:
-    """Events: the loudest tile of each, and what all its tiles cover."""
+class TileClusters:
+    """Events: the loudest tile of each in each plane, and what all its tiles cover."""
 
-    peak: LoudTiles
+    loudest: LoudTiles
+    event: NDArray[np.int64]
+    """The event of each of the `loudest`, which are sorted by event and from loud to soft. Below is a row an event."""
     start: NDArray[np.float64]
     end: NDArray[np.float64]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
 
 
-def clusters(tiles: LoudTiles) -> Clusters:
+def clusters(tiles: LoudTiles) -> TileClusters:
     """By channel and time: tiles less than `GAP` apart belong together. Times in s, frequencies in Hz."""
     half = tiles.q / tiles.frequency / (4.0 * sqrt(pi))
     start, end = tiles.time - half, tiles.time + half
@@ -60,26 +62,33 @@ def clusters(tiles: LoudTiles) -> Clusters:
     tiles, start, end = tiles.take(order), start[order], end[order]
     reach = np.empty_like(end)
     first = np.zeros(len(end), np.bool_)
-    for rows in _groups(tiles.channel):
+    for rows in _runs(tiles.channel):
         reach[rows] = np.maximum.accumulate(end[rows])
         first[rows] = np.concatenate([[True], start[rows][1:] > reach[rows][:-1] + GAP])
-    if not len(end):
-        return Clusters(tiles, start, end, start, end)
     begins = np.flatnonzero(first)
     number = np.cumsum(first) - 1
-    loudest = np.lexsort((-tiles.energy, number))[begins]
     width = sqrt(pi) * tiles.frequency / tiles.q
-    return Clusters(
-        tiles.take(loudest),
-        np.minimum.reduceat(start, begins),
-        np.maximum.reduceat(end, begins),
-        np.minimum.reduceat(tiles.frequency - width, begins),
-        np.maximum.reduceat(tiles.frequency + width, begins),
+    best = np.lexsort((-tiles.energy, tiles.q, number))
+    plane = np.flatnonzero(np.diff(number[best], prepend=-1) | np.diff(tiles.q[best], prepend=0.0).astype(bool))
+    best = best[plane]
+    best = best[np.lexsort((-tiles.energy[best], number[best]))]
+    return TileClusters(
+        tiles.take(best),
+        number[best],
+        *(
+            reduced(column, begins) if len(begins) else column
+            for reduced, column in (
+                (np.minimum.reduceat, start),
+                (np.maximum.reduceat, end),
+                (np.minimum.reduceat, tiles.frequency - width),
+                (np.maximum.reduceat, tiles.frequency + width),
+            )
+        ),
     )
 
 
 @dataclass(frozen=True)
-class Peak:
+class TilePeak:
     """Where an event is loudest."""
 
     time: float
@@ -89,7 +98,9 @@ class Peak:
     """Of mean 1 in noise."""
 
 
-def interpolated(spectrum: NDArray[np.complex64], duration: float, tile: Peak, q_range: tuple[float, float]) -> Peak:
+def interpolated(
+    spectrum: NDArray[np.complex64], duration: float, tile: TilePeak, q_range: tuple[float, float]
+) -> TilePeak:
     """The peak near `tile` in the `spectrum` (F,) of one channel, of mean square 1 in noise.
 
     The energy is computed at neighbours on each side in time, frequency and Q, whose distance is that of mismatch
@@ -105,17 +116,17 @@ def interpolated(spectrum: NDArray[np.complex64], duration: float, tile: Peak, q
         if not here > 0.0:
             break
         at = _moved(best, steps[1] * _vertex(frequency[0], here, frequency[1]), steps[2] * _vertex(q[0], here, q[1]))
-        at = Peak(at.time + steps[0] * _vertex(before, here, after), at.frequency, _clipped(at.q, q_range), 0.0)
+        at = TilePeak(at.time + steps[0] * _vertex(before, here, after), at.frequency, _clipped(at.q, q_range), 0.0)
         ratio = _energies(spectrum, duration, at, 0.0)[0] / here
         if not ratio > 1.0:
             break
-        best = Peak(at.time, at.frequency, at.q, best.energy * ratio)
+        best = TilePeak(at.time, at.frequency, at.q, best.energy * ratio)
     return best
 
 
-def _moved(peak: Peak, frequency: float, q: float) -> Peak:
+def _moved(peak: TilePeak, frequency: float, q: float) -> TilePeak:
     """By relative steps."""
-    return Peak(peak.time, peak.frequency * (1.0 + frequency), peak.q * (1.0 + q), peak.energy)
+    return TilePeak(peak.time, peak.frequency * (1.0 + frequency), peak.q * (1.0 + q), peak.energy)
 
 
 def _clipped(value: float, bounds: tuple[float, float]) -> float:
@@ -130,7 +141,9 @@ def _vertex(left: float, middle: float, right: float) -> float:
     return float(np.clip(-rise / bend, -1.0, 1.0)) if bend < 0.0 else float(np.sign(rise))
 
 
-def _energies(spectrum: NDArray[np.complex64], duration: float, tile: Peak, step: float) -> tuple[float, float, float]:
+def _energies(
+    spectrum: NDArray[np.complex64], duration: float, tile: TilePeak, step: float
+) -> tuple[float, float, float]:
     """At the tile's time and, where `step` (s) is not 0, before and after it; the window centred on its frequency."""
     half = tile.frequency * ROOT_11 / tile.q
     bins = np.arange(
@@ -148,6 +161,6 @@ def _energies(spectrum: NDArray[np.complex64], duration: float, tile: Peak, step
     return here, float(abs((terms * turn.conj()).sum()) ** 2 / norm), float(abs((terms * turn).sum()) ** 2 / norm)
 
 
-def _groups(channel: NDArray[np.int64]) -> list[slice]:
+def _runs(channel: NDArray[np.int64]) -> list[slice]:
     edges = np.flatnonzero(np.diff(channel, prepend=-1, append=-1)) if len(channel) else np.zeros(0, np.int64)
     return [slice(int(a), int(b)) for a, b in pairwise(edges)]

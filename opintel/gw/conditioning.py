@@ -13,8 +13,6 @@ ZEROS, HELD = 0.25, 1.0
 """Seconds from which exact zeros, or any one value, are a gap: a frame that was filled, a sensor that is stuck."""
 FEW = 8
 """Zeros at an end of the data that are a gap: they may go on beyond it."""
-ALIKE = 1e-12
-"""Of the largest sample: less than this around the mean is rounding."""
 
 
 @dataclass(frozen=True)
@@ -31,31 +29,34 @@ class Conditioned:
 
 def conditioned(data: NDArray[np.generic], sample_rate: float) -> Conditioned:
     """`data` (C, n) of any real type; NaN, infinities, zeros that last and a value that is held are gaps."""
-    samples = data.astype(np.float64)
+    samples: NDArray[np.floating] = data.astype(np.float32 if data.dtype == np.float32 else np.float64)
     good = np.isfinite(samples)
     good &= ~_held(samples, HELD * sample_rate)
-    zero = samples == 0.0
-    good &= ~(zero & _held(samples, ZEROS * sample_rate))
+    good &= (samples != 0.0) | ~_held(samples, ZEROS * sample_rate)
     for ends in (slice(None, FEW), slice(-FEW, None)):
-        good[:, ends] &= ~zero[:, ends].all(axis=1)[:, None]
-    samples[~good] = 0.0
+        good[:, ends] &= (samples[:, ends] != 0.0).any(axis=1)[:, None]
+    whole = bool(good.all())
+    if not whole:
+        samples[~good] = 0.0
     first = _exponents(samples)
     samples = np.ldexp(samples, -first[:, None])
     counts = np.maximum(good.sum(axis=1), 1)
-    samples -= (samples.sum(axis=1) / counts)[:, None]
-    samples[~good] = 0.0
-    constant = np.abs(samples).max(axis=1, initial=0.0) < ALIKE
+    samples -= (samples.sum(axis=1, dtype=np.float64) / counts)[:, None].astype(samples.dtype)
+    if not whole:
+        samples[~good] = 0.0
+    constant = np.abs(samples).max(axis=1, initial=0.0) < (1e-6 if samples.dtype == np.float32 else 1e-12)
     good[constant], samples[constant] = False, 0.0
     second = _exponents(samples)
     small = np.ldexp(samples, -second[:, None]).astype(np.float32)
     return Conditioned(small, good, (first + second).astype(np.float64) * log(2.0))
 
 
-def _exponents(samples: NDArray[np.float64]) -> NDArray[np.int32]:
-    return np.asarray(np.frexp(np.abs(samples).max(axis=1, initial=0.0))[1], np.int32)
+def _exponents(samples: NDArray[np.floating]) -> NDArray[np.int32]:
+    largest = np.maximum(samples.max(axis=1, initial=0.0), -samples.min(axis=1, initial=0.0))
+    return np.asarray(np.frexp(largest)[1], np.int32)
 
 
-def _held(samples: NDArray[np.float64], least: float) -> NDArray[np.bool_]:
+def _held(samples: NDArray[np.floating], least: float) -> NDArray[np.bool_]:
     """Samples (C, n) that belong to a run of at least `least` equal ones."""
     held = np.zeros(samples.shape, np.bool_)
     length = max(2, ceil(least))

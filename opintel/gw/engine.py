@@ -7,32 +7,33 @@ row a channel. A channel's result depends on its own samples and state only, bit
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
+from math import ceil, gcd, pi, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
-from opintel.gw.clusters import GAP, LoudTiles, Peak, clusters, interpolated
+from opintel.gw.clusters import GAP, LoudTiles, TilePeak, clusters, interpolated
 from opintel.gw.conditioning import Conditioned, conditioned
-from opintel.gw.spectrum import RunningSpectrum, Segments, band_rms, periodograms, segment_samples
-from opintel.gw.tiling import QTiling, TileRow
-from opintel.gw.whitening import eroded, filters, whiten
+from opintel.gw.search import TileSearch
+from opintel.gw.spectrum import Periodograms, RunningSpectrum, band_rms, periodograms, segment_samples
+from opintel.gw.whitening import SURROUNDINGS, eroded, filters, whiten
 
-Q_RANGE = 5.5, 96.0
-"""In four planes, of Q 8 to 67. A sine-Gaussian exp(-t^2 / tau^2) with tau = Q / (sqrt(2) pi f) is sqrt(2) Q here."""
 Q_LIMITS = 4.0, 140.0
 """Of a peak between and beyond the planes."""
 MARGIN = 0.25
 """Seconds next to what whitening spoiled, where a peak is not trusted."""
-NEAR = 0.95
-"""Of the least SNR: a tile this loud may have a peak beside it that is loud enough."""
-KEPT = 0.25
-"""Least power behind the whitening filter that tiles are normalised by."""
+HOP = 0.5
+"""Seconds between segments of the spectrum, which are a second long."""
 LEARNT = 8
 """Segments from which a spectrum is known."""
-BLOCK = 32
-"""Channels that are worked on together."""
+BLOCK = 655_360
+"""Samples that are worked on together, of at least 16 channels."""
+RIVAL = 0.6
+"""Of an event's greatest energy: a tile of another plane with less is not where its peak is."""
+BESIDE = 0.5
+"""Seconds beside a window in which loud tiles are sought as well: an event may begin there."""
 EDGES = np.array([1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0])
 """Hz, of the bands of `band_rms`, as far as a rate allows."""
 NEVER = np.iinfo(np.int64).min
@@ -61,7 +62,7 @@ class EngineState:
 
 
 @dataclass(frozen=True)
-class Found:
+class TriggersFound:
     """The triggers of a window, sorted by channel and time; a column each."""
 
     channel: NDArray[np.int64]
@@ -83,7 +84,7 @@ class Found:
 class EngineWindow:
     """What is said of a window of C channels."""
 
-    found: Found
+    found: TriggersFound
     live: NDArray[np.bool_]
     """(C, n): whether the sample was judged, of the window's n samples."""
     band_rms: NDArray[np.float32]
@@ -118,16 +119,26 @@ class TriggerEngine:
         self.samples = round((before + window + after) * sample_rate)
         self.bands = np.append(EDGES[self.band[1] > EDGES], self.band[1])
         self._half = (segment_samples(sample_rate) + 1) // 2
-        inner = (self.samples - 2 * self._half) / sample_rate
-        self._tiling = QTiling(sample_rate, inner, Q_RANGE, (self.band[0], self.band[1] * 0.9))
-        self._white_start = self._half / sample_rate - before
-        self._rows = [
-            _SearchedRow.of(row, self._tiling, sample_rate, self._white_start, window) for row in self._tiling.rows
-        ]
+        self._decimation = self._decimated()
+        self._rate = sample_rate / self._decimation
+        self._bins = min(segment_samples(sample_rate) // 2 + 1, ceil(self.band[1]) + SURROUNDINGS + 1)
+        self._offset = before - self._half / sample_rate
+        """Seconds of whitened samples before the window."""
+        duration = (self.samples - 2 * self._half) / sample_rate
+        span = self._offset - BESIDE, self._offset + window + BESIDE
+        self._search = TileSearch(self._rate, duration, (self.band[0], 0.9 * self.band[1]), span, snr)
+        self._block = max(16, BLOCK // self.samples)
+
+    def _decimated(self) -> int:
+        """One sample in how many is enough for the band."""
+        lengths = gcd(self.samples, segment_samples(self.sample_rate), self._half)
+        return max(
+            n for n in range(1, 65) if n == 1 or (lengths % n == 0 and self.sample_rate / n >= 2.2 * self.band[1])
+        )
 
     def fresh(self, channels: int) -> EngineState:
         """The state of channels of which nothing is known."""
-        return EngineState(RunningSpectrum.unknown(channels, self.sample_rate), np.full(channels, NEVER, np.int64))
+        return EngineState(RunningSpectrum.unknown(channels, self._bins), np.full(channels, NEVER, np.int64))
 
     def process(self, data: NDArray[np.generic], start: int, state: EngineState) -> tuple[EngineWindow, EngineState]:
         """The window that starts at `start` ns, and the state for the next one.
@@ -140,52 +151,59 @@ class TriggerEngine:
                 f"expected data of shape ({len(state.last)}, {self.samples}), a row a channel of the state, "
                 f"got {data.shape}"
             )
+        if not len(data):
+            raise ValueError("expected at least one channel, got 0")
         windows, states = [], []
-        for first in range(0, len(data), BLOCK):
-            rows = slice(first, first + BLOCK)
-            window, after = self._block(conditioned(data[rows], self.sample_rate), start, state.take(rows))
+        for first in range(0, len(data), self._block):
+            rows = slice(first, first + self._block)
+            block = conditioned(data[rows], self.sample_rate)
+            window, after = self._processed(block, start, state.take(rows))
             windows.append(window)
             states.append(after)
-        if not windows:
-            raise ValueError("expected at least one channel, got 0")
-        return _joined(windows), EngineState.joined(states)
+        return _joined(windows, self._block), EngineState.joined(states)
 
     def learnt(self, data: NDArray[np.generic], state: EngineState) -> EngineState:
         """The state after all whole seconds of `data` (C, any number of samples) as well, without a search."""
-        block = conditioned(data, self.sample_rate)
-        hop = self.sample_rate / 2.0
-        starts = range(int((data.shape[1] - segment_samples(self.sample_rate)) / hop) + 1)
-        segments = self._periodograms(block, [round(i * hop) for i in starts])
-        return EngineState(state.spectrum.updated(segments), state.last)
+        states = []
+        for first in range(0, len(data), self._block):
+            rows = slice(first, first + self._block)
+            block, known = conditioned(data[rows], self.sample_rate), state.take(rows)
+            count = int((data.shape[1] - segment_samples(self.sample_rate)) / (HOP * self.sample_rate)) + 1
+            segments = self._periodograms(block, HOP * np.arange(count))
+            states.append(EngineState(known.spectrum.updated(segments), known.last))
+        return EngineState.joined(states)
 
-    def _periodograms(self, block: Conditioned, starts: list[int]) -> Segments:
-        return periodograms(block.data, block.good, self.sample_rate, block.log_scale, starts)
+    def _periodograms(self, block: Conditioned, begin: NDArray[np.floating]) -> Periodograms:
+        starts = [round(t * self.sample_rate) for t in begin]
+        return periodograms(block.data, block.good, self.sample_rate, block.log_scale, starts, self._bins)
 
-    def _block(self, block: Conditioned, start: int, state: EngineState) -> tuple[EngineWindow, EngineState]:
-        segments, own, new = self._segments(block)
-        known = state.spectrum.weight > 0
-        fresh = Segments(segments.log_power, segments.whole & (known[:, None] <= new[None, :]))
-        spectrum = state.spectrum.updated(fresh)
-        features = band_rms(Segments(segments.log_power[:, own], segments.whole[:, own]), self.bands)
-        whitening = filters(spectrum, self.sample_rate, block.log_scale, self.band)
-        white, sound = whiten(block.data, block.good, self.sample_rate, whitening.response)
-        live = eroded(sound, round(MARGIN * self.sample_rate)) & (spectrum.weight >= LEARNT)[:, None]
+    def _processed(self, block: Conditioned, start: int, state: EngineState) -> tuple[EngineWindow, EngineState]:
+        spectrum, features = self._followed(block, state.spectrum)
+        whitening = filters(spectrum, self._rate, block.log_scale, self.band)
+        white, sound = whiten(block.data, block.good, self.sample_rate, whitening.response, self._decimation)
+        live = eroded(sound, round(MARGIN * self._rate)) & (spectrum.weight >= LEARNT)[:, None]
         found = self._found(white, live, whitening.kept, start, state.last)
         last = state.last.copy()
         np.maximum.at(last, found.channel, found.time)
-        a = round((self.before) * self.sample_rate) - self._half
-        b = a + round(self.window * self.sample_rate)
-        return EngineWindow(found, live[:, a:b], features), EngineState(spectrum, last)
+        first = round(self._offset * self._rate)
+        own = live[:, first : first + round(self.window * self._rate)]
+        return EngineWindow(found, own, features), EngineState(spectrum, last)
 
-    def _segments(self, block: Conditioned) -> tuple[Segments, NDArray[np.bool_], NDArray[np.bool_]]:
-        """Periodograms on a grid of half seconds; which lie in the window; which end in what the last one had not."""
-        size, hop = 1.0, 0.5
+    def _followed(self, block: Conditioned, spectrum: RunningSpectrum) -> tuple[RunningSpectrum, NDArray[np.float32]]:
+        """The spectrum after the half seconds that the last window had not seen, and the RMS in bands of this window.
+
+        Of a channel that is not known yet all seconds count.
+        """
         total = self.before + self.window + self.after
-        count = int((total - size) / hop + 1e-9) + 1
-        begin = total - size - hop * np.arange(count)[::-1]
-        own = (begin >= self.before - 1e-9) & (begin + size <= self.before + self.window + 1e-9)
-        new = begin + size > total - self.window + 1e-9
-        return self._periodograms(block, [round(t * self.sample_rate) for t in begin]), own, new
+        begin = total - 1.0 - HOP * np.arange(int((total - 1.0) / HOP + 1e-9) + 1)[::-1]
+        new = begin + 1.0 > total - self.window + 1e-9
+        own = (begin >= self.before - 1e-9) & (begin + 1.0 <= self.before + self.window + 1e-9)
+        unknown = spectrum.weight == 0
+        needed = new | own | bool(unknown.any())
+        segments, new, own = self._periodograms(block, begin[needed]), new[needed], own[needed]
+        learnt = Periodograms(segments.log_power, segments.whole & (unknown[:, None] | new[None, :]))
+        inside = Periodograms(segments.log_power[:, own], segments.whole[:, own])
+        return spectrum.updated(learnt), band_rms(inside, self.bands)
 
     def _found(
         self,
@@ -194,101 +212,61 @@ class TriggerEngine:
         kept: NDArray[np.float32],
         start: int,
         last: NDArray[np.int64],
-    ) -> Found:
+    ) -> TriggersFound:
         searched = np.flatnonzero(live.any(axis=1))
-        spectrum = self._tiling.spectrum(white[searched])
-        tiles = LoudTiles.joined(list(self._loud(spectrum, kept[searched], searched)))
-        events = clusters(tiles)
-        place = {int(channel): i for i, channel in enumerate(searched)}
-        columns: list[tuple[int, float, float, float, float, float, float, float, float]] = []
-        for i in range(len(events.start)):
-            channel = int(events.peak.channel[i])
-            tile = Peak(*(float(getattr(events.peak, n)[i]) for n in ("time", "frequency", "q", "energy")))
-            peak = interpolated(spectrum[place[channel]], self._tiling.duration, tile, Q_LIMITS)
-            snr = (2.0 * peak.energy) ** 0.5
-            at = min(max(round(peak.time * self.sample_rate), 0), white.shape[1] - 1)
-            time = peak.time + self._white_start
-            if snr < self.snr or not live[channel, at] or not -GAP <= time < self.window:
+        tiling = self._search.tiling
+        spectrum = tiling.spectrum(white[searched])
+        events = clusters(self._search.loud(spectrum, kept[searched]))
+        columns: list[tuple[float, ...]] = []
+        for i, (first, end) in enumerate(pairwise(np.searchsorted(events.event, np.arange(len(events.start) + 1)))):
+            row = int(events.loudest.channel[first])
+            channel = int(searched[row])
+            if not -2 * GAP < events.loudest.time[first] - self._offset < self.window + GAP:
                 continue
-            if last[channel] != NEVER and abs(start + time * 1e9 - float(last[channel])) < 2e9 * GAP and time < GAP:
+            peak = self._peak(spectrum[row], events.loudest.take(np.arange(first, end)))
+            snr = sqrt(2.0 * peak.energy)
+            at = min(max(round(peak.time * self._rate), 0), white.shape[1] - 1)
+            time = peak.time - self._offset
+            if snr < self.snr or not live[channel, at] or not self._is_new(peak, start, int(last[channel])):
                 continue
-            columns.append(
-                (
-                    channel,
-                    max(time, 0.0),
-                    events.start[i] + self._white_start,
-                    events.end[i] + self._white_start,
-                    peak.frequency,
-                    events.low[i],
-                    events.high[i],
-                    peak.q,
-                    snr,
-                )
-            )
+            reach = min(events.start[i], peak.time) - self._offset, max(events.end[i], peak.time) - self._offset
+            bounds = min(events.low[i], peak.frequency), max(events.high[i], peak.frequency)
+            columns.append((channel, max(time, 0.0), *reach, peak.frequency, *bounds, peak.q, snr))
         table = np.array(columns, np.float64).reshape(-1, 9).T
         ns = [start + np.rint(column * 1e9).astype(np.int64) for column in table[1:4]]
-        return Found(table[0].astype(np.int64), *ns, *table[4:])
+        return TriggersFound(table[0].astype(np.int64), *ns, *table[4:])
 
-    def _loud(
-        self, spectrum: NDArray[np.complex64], kept: NDArray[np.float32], channels: NDArray[np.int64]
-    ) -> Iterator[LoudTiles]:
-        least = (NEAR * self.snr) ** 2 / 2.0
-        for row in self._rows:
-            energy = self._tiling.row_energies(row.row, spectrum)[:, row.first : row.end]
-            norm = np.maximum((kept[:, row.low : row.low + len(row.share)] * row.share).sum(axis=1), KEPT)
-            threshold = norm * np.float32(least)
-            some = np.flatnonzero(energy.max(axis=1) > threshold)
-            if not len(some):
-                continue
-            channel, tile = np.nonzero(energy[some] > threshold[some, None])
-            level = energy[some[channel], tile].astype(np.float64) / norm[some[channel]].astype(np.float64)
-            number = len(channel)
-            yield LoudTiles(
-                channels[some[channel]],
-                np.multiply(tile + row.first, self._tiling.duration / row.row.tiles),
-                np.full(number, row.row.frequency + 1.0 / self._tiling.duration),
-                np.full(number, row.row.q),
-                level,
-            )
+    def _peak(self, spectrum: NDArray[np.complex64], tiles: LoudTiles) -> TilePeak:
+        """The loudest peak near one of an event's `tiles`, the loudest of each plane, loudest first."""
+        near = tiles.energy >= RIVAL * tiles.energy[0]
+        starts = zip(tiles.time[near], tiles.frequency[near], tiles.q[near], tiles.energy[near], strict=True)
+        duration = self._search.tiling.duration
+        peaks = [interpolated(spectrum, duration, TilePeak(*map(float, at)), Q_LIMITS) for at in starts]
+        return max(peaks, key=lambda peak: peak.energy)
 
+    def _is_new(self, peak: TilePeak, start: int, last: int) -> bool:
+        """Whether `peak` is one of the window that starts at `start`, whose channel's `last` trigger is known.
 
-@dataclass(frozen=True)
-class _SearchedRow:
-    row: TileRow
-    first: int
-    end: int
-    """Tiles that are looked at: of the window, and as much beside it as clusters need."""
-    low: int
-    share: NDArray[np.float32]
-    """Of the row's energy that comes from the hertz `low`, `low` + 1, …"""
-
-    @classmethod
-    def of(cls, row: TileRow, tiling: QTiling, sample_rate: float, white_start: float, window: float) -> _SearchedRow:
-        spacing = tiling.duration / row.tiles
-        beside = 0.5
-        first = max(0, int((-beside - white_start) / spacing))
-        end = min(row.tiles, int((window + beside - white_start) / spacing) + 1)
-        hertz = (np.arange(len(row.window)) + row.first) / tiling.duration
-        low = int(hertz[0])
-        width = sample_rate / segment_samples(sample_rate)
-        share = np.zeros(int(hertz[-1] / width) + 2 - low)
-        part = hertz / width - np.floor(hertz / width)
-        place = np.floor(hertz / width).astype(int) - low
-        np.add.at(share, place, np.square(row.window) * (1.0 - part))
-        np.add.at(share, place + 1, np.square(row.window) * part)
-        last = segment_samples(sample_rate) // 2 + 1 - low
-        return cls(row, first, end, low, share[:last].astype(np.float32))
+        What the next window sees of the same event may peak a little earlier or later, across its edge. So a peak a
+        little before the window counts, unless the last window has said it. An event that lasts long may be cut by
+        the end of what the last window saw, and its peak moves by as much as a tile is long.
+        """
+        time = peak.time - self._offset
+        if time < -GAP or time >= self.window:
+            return False
+        same = min(max(GAP, peak.q / (2.0 * pi * peak.frequency)), BESIDE)
+        return time >= same or last == NEVER or start + round(time * 1e9) - last > round(2e9 * same)
 
 
-def _joined(windows: list[EngineWindow]) -> EngineWindow:
+def _joined(windows: list[EngineWindow], block: int) -> EngineWindow:
     columns = {
         name: np.concatenate(
-            [getattr(w.found, name) + (i * BLOCK if name == "channel" else 0) for i, w in enumerate(windows)]
+            [getattr(w.found, name) + (i * block if name == "channel" else 0) for i, w in enumerate(windows)]
         )
-        for name in Found.__dataclass_fields__
+        for name in TriggersFound.__dataclass_fields__
     }
     return EngineWindow(
-        Found(**columns),
+        TriggersFound(**columns),
         np.concatenate([w.live for w in windows]),
         np.concatenate([w.band_rms for w in windows]),
     )

@@ -11,12 +11,14 @@ STEP / `memory` a segment, and what it is in noise is known: ln S of noise is th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from math import log
 
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
+from scipy.stats import beta
 
 DOWN, STEP = -2.0, 1.2
 """Of ln S from its centre: what is further away counts as that far."""
@@ -42,21 +44,20 @@ class RunningSpectrum:
     """(C,): segments it stands on, at most `MEMORY`; 0: nothing is known."""
 
     @classmethod
-    def unknown(cls, channels: int, sample_rate: float) -> RunningSpectrum:
-        bins = segment_samples(sample_rate) // 2 + 1
+    def unknown(cls, channels: int, bins: int) -> RunningSpectrum:
         return cls(np.full((channels, bins), SILENT, np.float32), np.zeros(channels, np.int32))
 
     def log_psd(self) -> NDArray[np.float32]:
         """ln of the one-sided power spectral density (C, F) in units² / Hz: the mean that noise of this centre has."""
         return self.centre - np.float32(CENTRE)
 
-    def updated(self, segments: Segments) -> RunningSpectrum:
+    def updated(self, segments: Periodograms) -> RunningSpectrum:
         """After `segments` as well, of which those that are not whole are passed over."""
         centre, weight = self.centre.copy(), self.weight.copy()
         fresh = np.flatnonzero((weight == 0) & segments.whole.any(axis=1))
         for channel in fresh:
             power = segments.log_power[channel, segments.whole[channel]]
-            centre[channel] = np.median(power, axis=0) - np.float32(_log_median(len(power)) - CENTRE)
+            centre[channel] = np.median(power, axis=0) + np.float32(CENTRE - _log_median(len(power)))
             weight[channel] = min(len(power), MEMORY)
         known = np.flatnonzero((self.weight > 0) & segments.whole.any(axis=1))
         if len(known):
@@ -67,7 +68,7 @@ class RunningSpectrum:
 
 
 @dataclass(frozen=True)
-class Segments:
+class Periodograms:
     """Periodograms of C channels."""
 
     log_power: NDArray[np.float32]
@@ -87,31 +88,32 @@ def periodograms(
     sample_rate: float,
     log_scale: NDArray[np.float64],
     starts: list[int],
-) -> Segments:
-    """Of the seconds of `data` (C, n) that begin at the samples `starts`; `good` (C, n): the sample is there.
+    bins: int,
+) -> Periodograms:
+    """Of the seconds of `data` (C, n) that begin at the samples `starts`, their first `bins`; `good` (C, n): is there.
 
     `log_scale` (C,): ln of what `data` were divided by.
     """
     size = segment_samples(sample_rate)
     window = np.hanning(size + 1)[:-1].astype(np.float32)
     density = log(2.0 / (sample_rate * float(np.square(window, dtype=np.float64).sum())))
-    log_power = np.empty((len(data), len(starts), size // 2 + 1), np.float32)
+    log_power = np.empty((len(data), len(starts), bins), np.float32)
     whole = np.empty((len(data), len(starts)), np.bool_)
     absolute = (2.0 * log_scale + density).astype(np.float32)
     for i, start in enumerate(starts):
         part = data[:, start : start + size]
         whole[:, i] = good[:, start : start + size].all(axis=1)
         tapered = (part - part.mean(axis=1, keepdims=True)) * window
-        bins = scipy.fft.rfft(tapered, axis=1, workers=1)
-        power = bins.real * bins.real
-        power += bins.imag * bins.imag
+        amplitude = scipy.fft.rfft(tapered, axis=1, workers=1)[:, :bins]
+        power = amplitude.real * amplitude.real
+        power += amplitude.imag * amplitude.imag
         with np.errstate(divide="ignore"):
             np.maximum(np.log(power), SILENT, out=log_power[:, i])
         log_power[:, i] += absolute[:, None]
-    return Segments(log_power, whole)
+    return Periodograms(log_power, whole)
 
 
-def band_rms(segments: Segments, edges: NDArray[np.float64]) -> NDArray[np.float32]:
+def band_rms(segments: Periodograms, edges: NDArray[np.float64]) -> NDArray[np.float32]:
     """RMS (C, B) in the bands between the B + 1 `edges` (Hz), in the channel's unit, over the whole ones of `segments`.
 
     NaN where there is none.
@@ -120,9 +122,9 @@ def band_rms(segments: Segments, edges: NDArray[np.float64]) -> NDArray[np.float
     power = np.exp(segments.log_power, dtype=np.float64)
     power *= segments.whole[:, :, None]
     total = power.sum(axis=1)
-    bins = np.clip(np.rint(edges).astype(int), 0, total.shape[1])
+    places = np.clip(np.rint(edges).astype(int), 0, total.shape[1])
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.stack([np.sqrt(total[:, a:b].sum(axis=1) / counts) for a, b in pairwise(bins)], axis=1).astype(
+        return np.stack([np.sqrt(total[:, a:b].sum(axis=1) / counts) for a, b in pairwise(places)], axis=1).astype(
             np.float32
         )
 
@@ -146,7 +148,12 @@ def _followed(
     return centre, weight
 
 
+@cache
 def _log_median(number: int) -> float:
-    """ln of the mean of the median of `number` exponentials of mean 1 (B. Allen et al., arXiv:gr-qc/0509116, B12)."""
-    lower, upper = (number - 1) // 2, number // 2
-    return log(sum(sum(1.0 / i for i in range(number - k, number + 1)) for k in (lower, upper)) / 2.0)
+    """The mean of the median of ln E of `number` variables E, exponential of mean 1: the k-th least of them is at a
+    probability that is Beta(k, number + 1 - k) distributed.
+    """
+    middle = {(number + 1) // 2, number // 2 + 1}
+    probability = (np.arange(20_000) + 0.5) / 20_000
+    level = np.log(-np.log1p(-probability))
+    return float(np.mean([np.average(level, weights=beta(k, number + 1 - k).pdf(probability)) for k in middle]))

@@ -2,8 +2,8 @@
 
 A plane has one Q, a row of it one frequency, and a row's tiles follow each other in time. Planes, frequencies and
 windows are those of S. Chatterji's thesis (MIT, 2005, chapter 5), which Omicron and gwpy follow: neighbouring tiles
-lose at most `mismatch` of a burst's energy. In one thing rows differ from gwpy's: theirs hold 2^m tiles, these the
-least 2^a 3^b 5^c that is enough, which is 1.4 times fewer on average. The same row at the same time has the same
+lose at most `mismatch` of a burst's energy. In one thing rows differ from gwpy's: theirs hold 2^m tiles, these a
+length of factors 2, 3 and 5 that is just enough, which is a quarter fewer. The same row at the same time has the same
 energy.
 """
 
@@ -11,13 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import ceil, exp, inf, log, pi, sqrt
+from itertools import groupby
+from math import ceil, exp, inf, log, log2, pi, sqrt
 
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
 ROOT_11 = sqrt(11.0)
+LENGTHS = 32, 36, 40, 45, 48, 54, 60, 64
+"""32nds of a power of two, with no prime factor above 5."""
 BLOCK = 65_536
 """Tiles transformed at once: what fits a core's cache with its result."""
 
@@ -35,6 +38,16 @@ class TileRow:
     """The first bin of the spectrum, of width 1 / duration, under the window."""
     window: NDArray[np.float32]
     """(K,), one a bin; its squares sum to 1."""
+
+
+@dataclass(frozen=True)
+class TileGroup:
+    """Neighbouring rows of one plane that have the same number of tiles: they are transformed together."""
+
+    rows: tuple[TileRow, ...]
+    tiles: int
+    pairs: tuple[NDArray[np.float32], ...]
+    """Of each row its window, each value twice: for the real and the imaginary part."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +98,17 @@ class QTiling:
         self.rows = tuple(
             self._row(q, frequency, step) for q in qs for frequency in _frequencies(q, low, high, duration, step)
         )
+        self.groups = tuple(
+            TileGroup(tuple(rows), tiles, tuple(np.repeat(row.window, 2) for row in rows))
+            for (_, tiles), rows in ((key, list(rows)) for key, rows in groupby(self.rows, lambda r: (r.q, r.tiles)))
+        )
 
     def _row(self, q: float, frequency: float, step: float) -> TileRow:
         half = int(frequency * ROOT_11 / q * self.duration)
         offsets = np.arange(-half, half + 1)
         first = round(frequency * self.duration) + 1 - half
         window = bisquare(offsets / self.duration, q, frequency)[: self.samples // 2 + 1 - first]
-        tiles = scipy.fft.next_fast_len(ceil(2.0 * pi * frequency * self.duration / q / step), real=True)
+        tiles = _length(2.0 * pi * frequency * self.duration / q / step)
         return TileRow(q, frequency, tiles, first, (window / sqrt(np.square(window).sum())).astype(np.float32))
 
     def spectrum(self, data: NDArray[np.floating]) -> NDArray[np.complex64]:
@@ -101,28 +118,26 @@ class QTiling:
         bins = scipy.fft.rfft(data.astype(np.float32), axis=1, norm="ortho", workers=1)
         return bins.astype(np.complex64, copy=False)
 
-    def row_energies(self, row: TileRow, spectrum: NDArray[np.complex64]) -> NDArray[np.float32]:
-        """The energies (C, tiles) of one row in `spectrum` (C, samples // 2 + 1)."""
-        channels, width = len(spectrum), len(row.window)
-        pairs = np.repeat(row.window, 2)
-        energy = np.empty((channels, row.tiles), np.float32)
-        size = max(1, BLOCK // row.tiles)
-        padded = np.empty((min(size, channels), row.tiles), np.complex64)
+    def group_energies(self, group: TileGroup, spectrum: NDArray[np.complex64]) -> NDArray[np.float32]:
+        """The energies (R, C, tiles) of a group's R rows in `spectrum` (C, samples // 2 + 1)."""
+        rows, channels = len(group.rows), len(spectrum)
+        pairs = spectrum.view(np.float32)
+        energy = np.empty((rows, channels, group.tiles), np.float32)
+        size = max(1, BLOCK // (rows * group.tiles))
+        padded = np.empty((rows, min(size, channels), group.tiles), np.complex64)
         for start in range(0, channels, size):
-            part = spectrum[start : start + size, row.first : row.first + width]
-            block = padded[: len(part)]
-            # as pairs of reals: numpy's complex product may differ in its last bit with a row's place in memory
-            np.multiply(
-                part.view(np.float32) if part.flags.c_contiguous else np.ascontiguousarray(part).view(np.float32),
-                pairs,
-                out=block.view(np.float32)[:, : 2 * width],
-            )
-            block[:, width:] = 0.0
+            block = padded[:, : channels - start]
+            reals = block.view(np.float32)
+            for i, row in enumerate(group.rows):
+                # as pairs of reals: numpy's complex product may differ in its last bit with a number's place in memory
+                first, width = 2 * row.first, 2 * len(row.window)
+                part = pairs[start : start + size, first : first + width]
+                np.multiply(part, group.pairs[i], out=reals[i, :, :width])
+                reals[i, :, width:] = 0.0
             # a shift of the spectrum turns phases, no energies: the window's bins need no place of their own
-            tiles = scipy.fft.ifft(block, axis=1, norm="forward", overwrite_x=True, workers=1)
-            into = energy[start : start + len(part)]
-            np.multiply(tiles.real, tiles.real, out=into)
-            into += tiles.imag * tiles.imag
+            tiles = scipy.fft.ifft(block, axis=2, norm="forward", overwrite_x=True, workers=1).view(np.float32)
+            np.multiply(tiles, tiles, out=tiles)
+            np.add(tiles[..., ::2], tiles[..., 1::2], out=energy[:, start : start + size])
         return energy
 
     def energies(self, data: NDArray[np.floating]) -> Iterator[RowEnergies]:
@@ -132,14 +147,21 @@ class QTiling:
         neighbours, and the mean, not the median, of noise is 1.
         """
         spectrum = self.spectrum(data)
-        for row in self.rows:
-            yield RowEnergies(row.q, row.frequency, self.row_energies(row, spectrum))
+        for group in self.groups:
+            for row, energy in zip(group.rows, self.group_energies(group, spectrum), strict=True):
+                yield RowEnergies(row.q, row.frequency, energy)
 
 
 def bisquare(offset: NDArray[np.floating], q: float, frequency: float) -> NDArray[np.float64]:
     """(1 - x^2)^2, x = offset q / (frequency sqrt(11)): the window at `offset` Hz from its centre (thesis, 5.52)."""
     x = np.asarray(offset, np.float64) * (q / ROOT_11 / frequency)
     return np.square(np.maximum(1.0 - x * x, 0.0))
+
+
+def _length(least: float) -> int:
+    """The least of 2^m times 1, 9/8, 5/4, 45/32, 3/2, 27/16, 15/8 that is enough: rows share few lengths."""
+    octave: int = 2 ** max(5, ceil(log2(least)) - 1)
+    return next(octave * part // 32 for part in LENGTHS if octave * part >= 32 * least)
 
 
 def _qs(q_range: tuple[float, float], step: float) -> list[float]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from opintel.gw.engine import Found, TriggerEngine
+from opintel.gw.engine import TriggerEngine, TriggersFound
 
 WINDOW, BESIDE = 8.0, 1.0
 """Seconds of a window, and of what is seen before and after it."""
@@ -41,9 +42,10 @@ def find_triggers(
     if data.ndim != 2 or (channels is not None and len(channels) != len(data)):
         raise ValueError(f"expected data (channels, samples) and a name a channel, got {data.shape} and {channels!r}")
     names = list(channels) if channels is not None else [str(i) for i in range(len(data))]
-    found = list(_found(data, TriggerEngine(sample_rate, WINDOW, BESIDE, BESIDE, snr=snr))) if data.size else []
+    found = _found(data, _engine(float(sample_rate), float(snr))) if data.size else []
     columns = {
-        name: np.concatenate([np.zeros(0), *(getattr(f, name) for f in found)]) for name in Found.__annotations__
+        name: np.concatenate([np.zeros(0), *(getattr(f, name) for f in found)])
+        for name in TriggersFound.__annotations__
     }
     order = np.lexsort((columns["time"], columns["channel"]))
     arrays = [pa.array([names[int(i)] for i in columns["channel"][order]], pa.string())]
@@ -52,7 +54,13 @@ def find_triggers(
     return pa.Table.from_arrays(arrays, schema=SCHEMA)
 
 
-def _found(data: NDArray[np.generic], engine: TriggerEngine) -> list[Found]:
+@lru_cache(maxsize=8)
+def _engine(sample_rate: float, snr: float) -> TriggerEngine:
+    """Its windows are computed once: a fifth of the time of a call with one channel."""
+    return TriggerEngine(sample_rate, WINDOW, BESIDE, BESIDE, snr=snr)
+
+
+def _found(data: NDArray[np.generic], engine: TriggerEngine) -> list[TriggersFound]:
     rate = engine.sample_rate
     state = engine.learnt(data[:, : round(FIRST * rate)], engine.fresh(len(data)))
     found = []

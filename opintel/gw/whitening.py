@@ -36,9 +36,9 @@ class WhiteningFilter:
 
 
 def filters(
-    spectrum: RunningSpectrum, sample_rate: float, log_scale: NDArray[np.float64], band: tuple[float, float]
+    spectrum: RunningSpectrum, rate: float, log_scale: NDArray[np.float64], band: tuple[float, float]
 ) -> WhiteningFilter:
-    """Of each channel's spectrum; what is outside of `band` (Hz) is taken away.
+    """Of each channel's spectrum, for samples that come out at `rate` Hz; what is outside of `band` (Hz) is taken away.
 
     `log_scale` (C,): ln of what the data are divided by before.
     """
@@ -49,7 +49,7 @@ def filters(
     bins = np.arange(centre.shape[1])
     inside = ((bins >= band[0]) & (bins <= band[1]))[None, :] & (spectrum.weight > 0)[:, None]
     # ln of units² / Hz of the scaled data; unit variance a sample is a density of 2 / rate
-    ln_density = model - (2.0 * log_scale + np.log(2.0 / sample_rate)).astype(np.float32)[:, None]
+    ln_density = model - (2.0 * log_scale + np.log(2.0 / rate)).astype(np.float32)[:, None]
     ln_density[spectrum.weight == 0] = 0.0
     amplitude = np.exp(0.5 * ln_density)
     wanted = np.exp(-0.5 * (ln_density + excess)) * inside.astype(np.float32)
@@ -61,26 +61,37 @@ def filters(
 
 
 def whiten(
-    data: NDArray[np.float32], good: NDArray[np.bool_], sample_rate: float, response: NDArray[np.float32]
+    data: NDArray[np.float32],
+    good: NDArray[np.bool_],
+    sample_rate: float,
+    response: NDArray[np.float32],
+    decimation: int = 1,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """`data` (C, n), finite, behind the filter, less half a second at both ends, and where that is sound.
 
-    Samples that are not `good`, or have one less than half a second away, are 0 and not sound.
+    Samples that are not `good`, or have one less than half a second away, are 0 and not sound. One sample in
+    `decimation` comes out, where that divides n and a second's samples; the filter lets nothing pass above half the
+    new rate.
     """
     size = segment_samples(sample_rate)
     half = (size + 1) // 2
-    samples = data.shape[1]
-    impulse = np.zeros((len(data), samples), np.float32)
-    taps = scipy.fft.irfft(response, n=size, axis=1, workers=1)
-    impulse[:, : size // 2] = taps[:, : size // 2]
-    impulse[:, samples - size // 2 :] = taps[:, size - size // 2 :]
+    samples, few, taps = data.shape[1], data.shape[1] // decimation, size // decimation
+    impulse = np.zeros((len(data), few), np.float32)
+    # of the impulse response the second around 0; the taper is in `response`
+    around = scipy.fft.irfft(response[:, : taps // 2 + 1], n=taps, axis=1, workers=1)
+    impulse[:, : taps // 2] = around[:, : taps // 2]
+    impulse[:, few - taps // 2 :] = around[:, taps - taps // 2 :]
     kernel = scipy.fft.rfft(impulse, axis=1, workers=1).real
-    bins = scipy.fft.rfft(data, axis=1, workers=1)
-    product = bins.view(np.float32).reshape(*bins.shape, 2) * kernel[:, :, None]
-    white = scipy.fft.irfft(product.view(np.complex64)[:, :, 0], n=samples, axis=1, workers=1)[:, half : samples - half]
-    sound = eroded(good, half)[:, half : samples - half]
-    white[~sound] = 0.0
-    return white, sound
+    kernel /= decimation
+    bins = np.ascontiguousarray(scipy.fft.rfft(data, axis=1, workers=1)[:, : few // 2 + 1])
+    pairs = bins.view(np.float32).reshape(*bins.shape, 2)
+    pairs *= kernel[:, :, None]
+    inside = slice(-(-half // decimation), -(-half // decimation) + (samples - 2 * half) // decimation)
+    white = scipy.fft.irfft(bins, n=few, axis=1, workers=1)[:, inside]
+    if good.all():
+        return white, np.ones(white.shape, np.bool_)
+    sound = eroded(good, half)[:, ::decimation][:, inside]
+    return np.where(sound, white, np.float32(0.0)), sound
 
 
 def eroded(good: NDArray[np.bool_], by: int) -> NDArray[np.bool_]:

@@ -10,6 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from gw.messages import GPS
 from opintel.detector import Decoded, Message
 from opintel.gw.files import PARSERS
 from opintel.gw.files.messages import messages
@@ -18,7 +19,6 @@ from opintel.gw.wire import GwWire
 from opintel.rows import Batch
 from opintel.streams.connectors.framing import FileForms
 from opintel.streams.connectors.merged import MergedFiles
-from tests.gw.messages import GPS
 
 FLAGS = ("DATA", "CBC_CAT1", "CBC_CAT2")
 

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 import opintel
+from gw.messages import GPS, NS, UTC
+from gw.sample_files import auxiliary, bodies, gwosc, merged, noise, read, series
 from opintel.detector import Message
 from opintel.gw.files import PARSERS
 from opintel.gw.wire import GwWire
 from opintel.rows import Batch
 from opintel.streams.connectors.parsed import parsed
-from tests.gw.messages import GPS, NS, UTC
-from tests.gw.sample_files import auxiliary, bodies, gwosc, merged, noise, read, series
 
 STRAIN = "H1:GWOSC-STRAIN"
 
@@ -156,6 +156,24 @@ def test_what_the_settings_call_a_state_vector_is_one_in_files_too(tmp_path: Pat
     assert series(found.rows, "L1:~DATA")[1].tolist() == [1, 0, 1, 1] * 4
     assert series(found.rows, "L1:~HIGH")[1].tolist() == [1, 1, 0, 0] * 4
     assert np.isnan(series(found.rows, "L1:Z-STRAIN")[1][:16]).tolist() == [False] * 4 + [True] * 4 + [False] * 8
+
+
+def test_samples_that_were_never_written_are_not_made_up(tmp_path: Path) -> None:
+    path = auxiliary(tmp_path / "f.h5", {"B/L1:GOOD": (np.zeros(16, dtype=np.int16), {})})
+    with h5py.File(path, "a") as file:
+        group = file.create_group("A/L1:EMPTY")
+        group.attrs.update({"gps_start": GPS, "fs": 16384})
+        group.create_dataset("data", (1 << 34,), "f4", chunks=(1 << 20,))
+    every, unread = bodies(path)
+    assert (len(every), len(unread)) == (1, 1)
+    assert "expected data in the file, got 0 bytes" in unread[0]
+
+
+def test_rows_of_a_message_of_several_seconds_are_in_order_of_time(tmp_path: Path) -> None:
+    path = gwosc(tmp_path / "f.hdf5", noise(2099 * 4), 4, mask=[7] * 2103)
+    times = [GwWire().decode([Message(body)]).rows.time for body in bodies(path)[0]]
+    assert max(len(set(one.tolist())) for one in times) == 3
+    assert np.diff(np.concatenate(times)).min() == 0
 
 
 def test_a_file_across_a_leap_second(tmp_path: Path) -> None:
@@ -301,3 +319,17 @@ def test_what_is_under_the_gpl_is_imported_in_one_file_only() -> None:
     package = Path(opintel.__file__).parent
     found = [path.name for path in package.rglob("*.py") if re.search(r"(import|from) +gwframe", path.read_text())]
     assert found == ["gwf.py"]
+
+
+def test_bits_and_times_that_no_message_can_hold_are_said_once(tmp_path: Path) -> None:
+    path = auxiliary(
+        tmp_path / "f.h5",
+        {
+            "A/L1:EARLY": (np.ones(64), {"gps_start": 1}),
+            "A/L1:BITS": (np.ones(64, dtype=np.uint32), {"bits": [f"B{n}" for n in range(40)]}),
+            "B/L1:GOOD": (np.ones(64), {}),
+        },
+    )
+    early, bits = sorted(bodies(path)[1], key=lambda text: "BITS" in text)
+    assert "expected samples of 2000 to 2100, got GPS 1" in early
+    assert "expected at most 32 bits, got 40" in bits

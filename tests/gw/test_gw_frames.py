@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gw.messages import GPS, NS, UTC
+from gw.sample_files import merged, read, series
 from opintel.detector import Message
 from opintel.gw.wire import GwWire, frames
-from tests.gw.messages import GPS, NS, UTC
-from tests.gw.sample_files import merged, read, series
 
 gwframe = pytest.importorskip("gwframe", reason="gwframe is not installed: pip install -e '.[gwf]'")
 

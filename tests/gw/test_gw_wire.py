@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from gw.messages import GPS, NS, UTC, decoded, entry, message, pieces, reasons
 from opintel.detector import Message
 from opintel.gw.files.series import nanoseconds
 from opintel.gw.samples import FLAG, SAMPLES, Pieces
 from opintel.gw.wire import GwWire
 from opintel.rows import Batch
-from tests.gw.messages import GPS, NS, UTC, decoded, entry, message, pieces, reasons
 
 CHANNEL = "L1:PEM-EY_MIC_DQ"
 ONE = [entry(7, CHANNEL, 16, unit="ct", dtype="float32")]

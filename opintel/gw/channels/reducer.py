@@ -49,7 +49,7 @@ class GwReducerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 class GwReducer(Reducer[Pieces]):
     """Rows of a window → what is said of each channel and flag."""
 
-    name = "gw.channels"
+    name = "gw.samples"
     version = 1
     Settings = GwReducerSettings
 

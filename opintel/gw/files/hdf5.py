@@ -24,6 +24,9 @@ from opintel.gw.wire.channels import wrong_channel
 BEGIN = b"\x89HDF\r\n"
 MAX_OBJECTS = 100_000
 """Groups and datasets of a file that are looked at."""
+MAX_INFLATED, MAX_SMALL = 2000, 1 << 20
+"""How often its bytes in the file a dataset may have, gzip reaching half of that, and bytes that any may have: one that
+was never written to is as long as its header says."""
 _START = ("Xstart", "x0", "t0", "gps_start")
 _SPACING = ("Xspacing", "dx", "dt")
 _RATE = ("fs", "sample_rate")
@@ -150,6 +153,9 @@ def _inside(group: Any, *path: str) -> Any:
 def _require_inside(dataset: Any) -> None:
     if dataset.external or dataset.is_virtual:
         raise ValueError("expected data inside the file")
+    size, stored = dataset.size * dataset.dtype.itemsize, dataset.id.get_storage_size()
+    if size > MAX_INFLATED * stored + MAX_SMALL:
+        raise ValueError(f"expected data in the file, got {stored} bytes of them for {size}")
 
 
 def _first(attributes: Mapping[str, Any], names: tuple[str, ...]) -> Any:

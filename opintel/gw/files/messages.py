@@ -18,7 +18,8 @@ from opintel.finding import NS
 from opintel.gw.files import gwf, hdf5
 from opintel.gw.files.series import FileSeries
 from opintel.gw.wire.arrow_rows import MAX_SECONDS, STRAIN
-from opintel.gw.wire.channels import KEY, MAX_CHANNELS, SentChannel
+from opintel.gw.wire.channels import MAX_CHANNELS, SentChannel
+from opintel.gw.wire.encoder import message_in, schema_of
 
 AIM = 4 << 20
 """Bytes of a message, about."""
@@ -31,14 +32,6 @@ MAX_UNREAD = 1000
 """Series of a file of which it is said why they are not read."""
 _EXACT = 1 << 24
 """Up to here an integer is one in single precision."""
-
-
-class _Row(NamedTuple):
-    """Some samples of a series."""
-
-    number: int
-    time: int
-    samples: NDArray[Any]
 
 
 def messages(file: BinaryIO, parsing: dict[str, Any]) -> Iterator[bytes | str]:
@@ -113,7 +106,8 @@ class _Table(NamedTuple):
     """Series that come in one message."""
 
     numbers: range
-    said: bytes
+    single: pa.Schema
+    double: pa.Schema
 
 
 def _tables(series: Sequence[FileSeries], length: int) -> list[_Table]:
@@ -124,13 +118,14 @@ def _tables(series: Sequence[FileSeries], length: int) -> list[_Table]:
             found.append(range(begin, n))
             begin, room = n, AIM
         room -= size
-    return [_Table(numbers, _table(series, numbers)) for numbers in (*found, range(begin, len(series)))]
+    return [_table(series, numbers) for numbers in (*found, range(begin, len(series)))]
 
 
-def _table(series: Sequence[FileSeries], numbers: range) -> bytes:
+def _table(series: Sequence[FileSeries], numbers: range) -> _Table:
     every = [(n, series[n]) for n in numbers]
     sent = [SentChannel(n, one.name, one.rate, one.unit, one.dtype, list(one.bits)) for n, one in every]
-    return msgspec.json.encode(sent)
+    said = msgspec.json.encode(sent)
+    return _Table(numbers, schema_of(said), schema_of(said, pa.float64()))
 
 
 def _block(
@@ -142,28 +137,13 @@ def _block(
 ) -> Iterator[bytes]:
     for table in tables:
         rows = []
-        for n in table.numbers:
-            one, (base, samples) = series[n], held[n]
-            first, last = one.first(begin), one.first(end)
-            if last > first:
-                rows.append(_Row(n, one.time(first), samples[first - base : last - base]))
+        # second by second, so that no row of a file is dated far ahead of those that follow it
+        for time in range(begin, end, NS):
+            for n in table.numbers:
+                one, (base, samples) = series[n], held[n]
+                first, last = one.first(time), one.first(time + NS)
+                if last > first:
+                    rows.append((one.time(first), n, samples[first - base : last - base]))
         if rows:
-            exact = all(not series[row.number].is_state or row.samples.max() < _EXACT for row in rows)
-            yield _message(table.said, rows, np.float32 if exact else np.float64)
-
-
-def _message(table: bytes, rows: Sequence[_Row], dtype: Any) -> bytes:
-    start = np.zeros(len(rows) + 1, dtype=np.int32)
-    np.cumsum([len(row.samples) for row in rows], out=start[1:])
-    values = np.concatenate([row.samples for row in rows]).astype(dtype, copy=False)
-    columns = {
-        "time": pa.array([row.time for row in rows], pa.int64()),
-        "id": pa.array([row.number for row in rows], pa.uint32()),
-        "data": pa.ListArray.from_arrays(pa.array(start), pa.array(values)),
-    }
-    batch = pa.RecordBatch.from_pydict(columns, metadata={KEY: table})
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    found: bytes = sink.getvalue().to_pybytes()
-    return found
+            exact = all(not series[number].is_state or samples.max() < _EXACT for _, number, samples in rows)
+            yield message_in(table.single if exact else table.double, rows)

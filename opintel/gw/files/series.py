@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from opintel.finding import NS
 from opintel.gw.samples import MAX_RATE
-from opintel.gw.wire.channels import MAX_UNIT, MIN_RATE, rate_of
+from opintel.gw.wire.arrow_rows import EARLIEST, LATEST
+from opintel.gw.wire.channels import MAX_UNIT, MIN_RATE, flags_of_bits, rate_of
 from opintel.gw.wire.seconds import on_grid
 
 Read = Callable[[int, int], NDArray[Any]]
@@ -50,9 +51,7 @@ class FileSeries(NamedTuple):
         return self.time(self.size)
 
 
-def series_of(
-    name: str, start: Any, rate: Any, data: Any, unit: str = "", bits: tuple[str, ...] = (), read: Read | None = None
-) -> FileSeries:
+def series_of(name: str, start: Any, rate: Any, data: Any, unit: str = "", bits: tuple[str, ...] = ()) -> FileSeries:
     """A series; `start` in GPS s, `rate` in Hz, `data` an array or a dataset. Raises ValueError that says what is
     wrong with it.
     """
@@ -66,8 +65,13 @@ def series_of(
         raise ValueError(f"expected a rate of {MIN_RATE} to {MAX_RATE} Hz, got {rate}")
     rate = rate_of(float(rate))
     begin = int(on_grid(np.array([nanoseconds(start)]), np.array([rate]))[0])
+    series = FileSeries(name, begin, rate, data.shape[0], _reader(data), "", data.dtype.name, bits)
+    if not EARLIEST <= begin < series.end < LATEST:
+        raise ValueError(f"expected samples of 2000 to 2100, got GPS {start}")
+    if wrong := flags_of_bits(bits)[1]:
+        raise ValueError(wrong)
     unit = unit if unit.isprintable() and len(unit.encode()) <= MAX_UNIT else ""
-    return FileSeries(name, begin, rate, data.shape[0], read or _reader(data), unit, data.dtype.name, bits)
+    return series._replace(unit=unit)
 
 
 def nanoseconds(seconds: Any) -> int:

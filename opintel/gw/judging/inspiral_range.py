@@ -13,9 +13,9 @@ from opintel.detector import Closing, Judge
 from opintel.evidence import Evidence, Series, Table
 from opintel.finding import NS, Effect, Finding
 from opintel.gw.engine import EDGES
-from opintel.gw.judging.interferometer import ScienceMode, channels_of, finding_of
+from opintel.gw.judging.interferometer import ScienceMode, channels_of, families, finding_of
 from opintel.gw.records import ChannelWindow
-from opintel.gw.safety import FAMILIES, Safety, SafetyFamilies
+from opintel.gw.safety import Safety
 from opintel.gw.segments import coalesce, duration, intersection
 
 BLOCK, SHORTEST, KEPT, LEAST_PAST = 60.0, 20.0, 120, 3
@@ -33,8 +33,10 @@ class RangeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     drop: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.15
     """A range that is lower by less than this share is no finding."""
-    families: SafetyFamilies = FAMILIES
-    """Which channels may explain a drop: those that are safe."""
+    safe: list[str] = []
+    """Channels that may explain a drop besides those of safe families; patterns without the interferometer."""
+    unsafe: list[str] = []
+    """Channels that may not."""
 
 
 class RangeBlock(NamedTuple):
@@ -122,11 +124,11 @@ class RangeJudge(Judge):
         return found
 
     def _finding(self, closing: Closing, name: str, block: RangeBlock, usual: float, gathered: _Gathered) -> Finding:
-        families = closing.settings.families
+        safety = families(tuple(closing.settings.safe), tuple(closing.settings.unsafe))
         own = gathered.louder(name)
         louder = []
         for other in sorted(gathered.bands):
-            if other != name and families.judge(other) is Safety.SAFE:
+            if other != name and safety.judge(other) is Safety.SAFE:
                 bands = gathered.louder(other)[: len(own)]
                 at = int(np.argmax(bands)) if len(bands) else 0
                 if len(bands) and bands[at] >= LOUDER:

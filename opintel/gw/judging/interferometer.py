@@ -7,6 +7,7 @@ the auxiliary releases have no flags.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from opintel.detector import Closing
 from opintel.evidence import Evidence, capped
 from opintel.finding import NS, Basis, Effect, Finding, Severity, Window, finding_id
 from opintel.gw.records import ChannelWindow, FlagWindow
+from opintel.gw.safety import FAMILIES, SafetyFamilies
 from opintel.gw.samples import flag_key
 from opintel.gw.segments import NONE, Segments, coalesce, intersection
 
@@ -24,6 +26,20 @@ EDGE = NS
 """So far, ns, whitening carries what was outside science mode into it: nothing is judged there."""
 REMEMBERED = 64 * NS
 """A channel that learns its spectrum holds its samples back for less than so long."""
+
+
+Patterns = tuple[str, ...]
+"""Of names of channels: see `opintel.gw.safety`."""
+
+
+@lru_cache(maxsize=64)
+def families(safe: Patterns, unsafe: Patterns) -> SafetyFamilies:
+    """The families of channels, and those that a site names besides; unsafe wins.
+
+    >>> families(("LSC-MICH*",), ()).judge("L1:LSC-MICH_OUT_DQ").value
+    'safe'
+    """
+    return SafetyFamilies(unsafe=(*FAMILIES.unsafe, *unsafe), safe=(*FAMILIES.safe, *safe))
 
 
 class ScienceMode:

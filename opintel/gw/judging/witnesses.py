@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from opintel.detector import Closing, Judge, Most
 from opintel.evidence import Evidence, Table
 from opintel.finding import NS, Effect, Finding
-from opintel.gw.judging.interferometer import ScienceMode, channels_of, finding_of
+from opintel.gw.judging.interferometer import ScienceMode, channels_of, families, finding_of
 from opintel.gw.judging.picture_pairs import PicturePairs
 from opintel.gw.records import ChannelWindow
-from opintel.gw.safety import FAMILIES, Safety, SafetyFamilies
+from opintel.gw.safety import Safety
 from opintel.gw.segments import NONE, Segments, coalesce, contains, duration, intersection
 from opintel.gw.vetoes import THRESHOLDS, WINDOWS, VetoRound, rank
 
@@ -41,8 +41,10 @@ class WitnessSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """s from one ranking to the next."""
     max_findings: Most = 5
     """Rounds that become findings, the most significant first."""
-    families: SafetyFamilies = FAMILIES
-    """Which channels may be witnesses: those that are safe."""
+    safe: list[str] = []
+    """Channels that may be witnesses besides those of safe families; patterns without the interferometer."""
+    unsafe: list[str] = []
+    """Channels that may not."""
 
 
 class _Heard:
@@ -82,6 +84,7 @@ class WitnessJudge(Judge):
         self._science.take(closing)
         self.tests = {}
         channels, window, settings = channels_of(closing), closing.window, closing.settings
+        safety = families(tuple(settings.safe), tuple(settings.unsafe))
         name, added = channels.main, 0.0
         if name is not None:
             live = intersection(self._science.judged, coalesce(channels.strain[name].live))
@@ -89,7 +92,7 @@ class WitnessJudge(Judge):
             self._live = coalesce(np.concatenate([self._live, live]))
             self._take(self._strain, channels.strain[name], 0.0)
             for other, said in channels.auxiliary.items():
-                if said.triggers and settings.families.judge(other) is Safety.SAFE:
+                if (said.triggers or said.fringes) and safety.judge(other) is Safety.SAFE:
                     self._take(self._auxiliary.setdefault(other, _Heard()), said, float(THRESHOLDS[0]))
                     self._pairs.take(other, channels.strain[name], said)
         self._fresh += added
@@ -103,11 +106,14 @@ class WitnessJudge(Judge):
         return self._ranked(closing, name)
 
     def _take(self, heard: _Heard, said: ChannelWindow, least: float) -> None:
-        times = np.array([one.time for one in said.triggers], dtype=np.int64)
-        for one, good in zip(said.triggers, contains(self._science.judged, times), strict=True):
-            if good and one.snr >= least:
-                heard.times.append(one.time)
-                heard.snrs.append(one.snr)
+        """Takes a channel's triggers; those of a slow position sensor are the maxima of its fringe frequency, and Hz
+        stand for SNR: light that it scatters shows in the strain at that frequency, and nothing in its own Q-scan."""
+        loud = [(one.time, one.snr) for one in said.triggers] if not said.fringes else said.fringes
+        times = np.array([time for time, _ in loud], dtype=np.int64)
+        for (time, snr), good in zip(loud, contains(self._science.judged, times), strict=True):
+            if good and snr >= least:
+                heard.times.append(time)
+                heard.snrs.append(snr)
 
     def _forget(self, span: int) -> None:
         """Keeps the last `span` ns of science time."""

@@ -84,6 +84,8 @@ def _auxiliary_file(folder: Path, name: str, start: int, seconds: Sequence[Secon
             group.create_dataset("data", data=samples.astype(dtype))
             group.attrs.update(gps_start=start, duration=length, fs=entry.rate, fs0=entry.rate)
             group.attrs.update(valid=int(not missing.all()), unit=entry.unit, cal=1.0, note="")
+            if entry.bits:
+                group.attrs["bits"] = list(entry.bits)
     return path
 
 

@@ -20,7 +20,7 @@ from opintel.detector import Decoded
 from opintel.finding import NS, parse_rfc3339
 from opintel.gw.gps import gps_from_utc, utc_from_gps
 from opintel.gw.samples import FLAG, SAMPLES, PieceRow, Pieces, flag_key, scope_of
-from opintel.gw.wire.channels import Channel, ChannelTable, ChannelTables, Output
+from opintel.gw.wire.channels import Channel, ChannelOutput, ChannelTable, ChannelTables
 from opintel.gw.wire.gaps import Held, lasting_zeros, sample_times
 from opintel.gw.wire.seconds import cut, spans
 from opintel.ids import hashed
@@ -220,7 +220,7 @@ class _Outputs:
 
     def __init__(self, channels: _Channels) -> None:
         every = [(channel, output) for channel in channels.known for output in channel.outputs]
-        self.every: list[Output] = [output for _, output in every]
+        self.every: list[ChannelOutput] = [output for _, output in every]
         self.number = channels.outputs()
         self.first = np.cumsum(self.number) - self.number
         """Of each channel."""
@@ -254,15 +254,17 @@ def _values(
     sent, sizes = data.values, data.sizes
     floating = sent.dtype.kind == "f"
     with np.errstate(over="ignore"):
-        values = sent.astype("<f4")
+        values = sent.astype("<f4", copy=False)
     if floating:
         none = ~np.isfinite(values)
         real = outputs.real[which]
-        if real.any():
-            none |= lasting_zeros(values, data.start) & np.repeat(real, sizes)
-        values[none] = np.nan
+        if real.any() and (zeros := lasting_zeros(values, data.start)).any():
+            none |= zeros & np.repeat(real, sizes)
+        if none.any():
+            values = np.where(none, np.float32(np.nan), values)
     flags = np.flatnonzero(outputs.kind[which] == FLAG)
     if len(flags):
+        values = values if values.flags.writeable else values.copy()
         here = np.repeat(outputs.kind[which] == FLAG, sizes)
         bits = sent[here]
         known = np.abs(bits) < MAX_STATE if floating else np.ones(len(bits), dtype=np.bool_)

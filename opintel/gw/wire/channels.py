@@ -7,7 +7,7 @@ a row names it, so that a list of 10^5 channels costs what its JSON does. What i
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -48,7 +48,7 @@ class SentChannel(msgspec.Struct, gc=False):
     """Of a state vector: the flags that its bits stand for, the lowest first; empty ones are unused."""
 
 
-class Output(NamedTuple):
+class ChannelOutput(NamedTuple):
     """What the rows of a channel become: its samples, or one flag of its state vector."""
 
     key: str
@@ -66,7 +66,7 @@ class Channel(NamedTuple):
     unit: str
     real: bool
     """Whether its samples are no integers, of which a long run of zeros may be the truth."""
-    outputs: list[Output]
+    outputs: list[ChannelOutput]
 
 
 class ChannelTable:
@@ -106,7 +106,7 @@ class ChannelTable:
             return f"{sent.name}: expected a rate of {MIN_RATE} to {MAX_RATE} Hz, got {sent.rate:g}"
         flags = self._state.get(sent.name)
         if flags is None:
-            flags, wrong = _flags(sent.bits)
+            flags, wrong = flags_of_bits(sent.bits)
             if wrong:
                 return f"{sent.name}: {wrong}"
         outputs = [_output(sent.name, SAMPLES, 0)]
@@ -170,8 +170,12 @@ def _wrong_name(name: str) -> str:
     return ""
 
 
-def _flags(bits: list[str]) -> tuple[dict[str, int], str]:
-    """The flags of a state vector, or what is wrong with them."""
+def flags_of_bits(bits: Sequence[str]) -> tuple[dict[str, int], str]:
+    """Flag → mask of a state vector whose bits have these names, the lowest first, and what is wrong with them.
+
+    >>> flags_of_bits(["DATA", "", "LOCKED"])
+    ({'DATA': 1, 'LOCKED': 4}, '')
+    """
     if len(bits) > MAX_BITS:
         return {}, f"expected at most {MAX_BITS} bits, got {len(bits)}"
     named = [(name, bit) for bit, name in enumerate(bits) if name]
@@ -201,5 +205,5 @@ def flags_of_settings(state: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[
     return found
 
 
-def _output(key: str, kind: int, mask: int) -> Output:
-    return Output(key, kind, mask, natural_id(key, kind))
+def _output(key: str, kind: int, mask: int) -> ChannelOutput:
+    return ChannelOutput(key, kind, mask, natural_id(key, kind))

@@ -12,10 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from opintel.finding import NS
-
-KEY = b"opintel.gw"
-"""Of the schema's metadata that holds the channel table."""
-DATA = pa.list_(pa.field("item", pa.float32()))
+from opintel.gw.wire.channels import KEY
 
 
 class TableEntry(NamedTuple):
@@ -39,14 +36,21 @@ class TableEntry(NamedTuple):
 
 def message_of(table: tuple[TableEntry, ...], gps: int, rows: Sequence[tuple[int, NDArray[np.float32]]]) -> bytes:
     """The message of the second that begins at GPS `gps` s, of (id, samples) rows."""
-    schema = _schema(table)
+    return message_in(_schema(table), [(gps * NS, number, samples) for number, samples in rows])
+
+
+def message_in(schema: pa.Schema, rows: Sequence[tuple[int, int, NDArray[Any]]]) -> bytes:
+    """The message of (time of the first sample in ns GPS, id, samples) rows in a schema of `schema_of`."""
     start = np.zeros(len(rows) + 1, dtype=np.int32)
-    np.cumsum([len(samples) for _, samples in rows], out=start[1:])
-    values = pa.array(np.concatenate([np.empty(0, np.float32), *(samples for _, samples in rows)]))
+    np.cumsum([len(samples) for _, _, samples in rows], out=start[1:])
+    kind = schema.field("data").type
+    values = np.concatenate([np.empty(0, np.int8), *(samples for _, _, samples in rows)])
     columns = [
-        pa.array(np.full(len(rows), gps * NS, dtype=np.int64)),
-        pa.array(np.array([number for number, _ in rows], dtype=np.uint32)),
-        pa.ListArray.from_arrays(pa.array(start), values, type=DATA),
+        pa.array(np.array([time for time, _, _ in rows], dtype=np.int64)),
+        pa.array(np.array([number for _, number, _ in rows], dtype=np.uint32)),
+        pa.ListArray.from_arrays(
+            pa.array(start), pa.array(values.astype(kind.value_type.to_pandas_dtype(), copy=False)), type=kind
+        ),
     ]
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, schema) as writer:
@@ -55,8 +59,13 @@ def message_of(table: tuple[TableEntry, ...], gps: int, rows: Sequence[tuple[int
     return found
 
 
+def schema_of(table: bytes, kind: Any = None) -> pa.Schema:
+    """The schema with a channel table (JSON) in its metadata; `kind`: Arrow type of the samples, float32 where None."""
+    data = pa.list_(pa.field("item", kind or pa.float32()))
+    return pa.schema([("time", pa.int64()), ("id", pa.uint32()), ("data", data)], metadata={KEY: table})
+
+
 @lru_cache(maxsize=64)
-def _schema(table: tuple[TableEntry, ...]) -> Any:
+def _schema(table: tuple[TableEntry, ...]) -> pa.Schema:
     """Remembered: an interferometer has the same channels for hours."""
-    fields = [("time", pa.int64()), ("id", pa.uint32()), ("data", DATA)]
-    return pa.schema(fields, metadata={KEY: msgspec.json.encode([entry.plain() for entry in table])})
+    return schema_of(msgspec.json.encode([entry.plain() for entry in table]))

@@ -18,7 +18,7 @@ OFF_GRID = 250
 _Ints = NDArray[np.int64]
 
 
-class Cut(NamedTuple):
+class CutPieces(NamedTuple):
     """Pieces of rows, in order of the rows and of time."""
 
     row: _Ints
@@ -48,7 +48,7 @@ def spans(time: _Ints, rate: NDArray[np.float64], sizes: _Ints) -> _Ints:
     return np.where(rate <= 1, sizes, np.minimum(sizes, last // NS + 1))
 
 
-def cut(time: _Ints, rate: NDArray[np.float64], sizes: _Ints) -> Cut:
+def cut(time: _Ints, rate: NDArray[np.float64], sizes: _Ints) -> CutPieces:
     """The rows (times in ns GPS, rates in Hz, at least one sample each) cut at whole GPS seconds; below 1 Hz every
     sample is a piece.
     """
@@ -58,10 +58,10 @@ def cut(time: _Ints, rate: NDArray[np.float64], sizes: _Ints) -> Cut:
     slow = rate <= 1
     number = np.where(slow, sizes, last // NS + 1)
     if (number == 1).all():
-        return Cut(np.arange(len(time)), np.zeros(len(time), dtype=np.int64), time)
+        return CutPieces(np.arange(len(time)), np.zeros(len(time), dtype=np.int64), time)
     row = np.repeat(np.arange(len(time)), number)
     nth = np.arange(len(row)) - np.repeat(np.cumsum(number) - number, number)
     # the first sample whose time, rounded to ns, is not before the second
     begin = np.ceil((nth * NS - offset[row] - 0.5) * rate[row] / NS).astype(np.int64)
     first = np.where(slow[row], nth, np.maximum(begin, 0))
-    return Cut(row, first, time[row] + np.rint(first * (NS / rate[row])).astype(np.int64))
+    return CutPieces(row, first, time[row] + np.rint(first * (NS / rate[row])).astype(np.int64))
