@@ -23,7 +23,6 @@ SHOWN, SAID = 100, 10
 """Rows of the table, and things that are named as unread."""
 NEAR = 300
 """s around an event from which findings of the store are taken into its report."""
-files_argument = click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 
 
 @click.group(short_help="Triggers of files, and a report for an event's time.")
@@ -32,7 +31,7 @@ def command() -> None:
 
 
 @command.command()
-@files_argument
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--channel", "patterns", multiple=True, help="Name or pattern (`L1:PEM-*`) of channels; repeatable.")
 @click.option("--snr", default=5.5, show_default=True, type=click.FloatRange(4.0, 1e6), help="The least SNR.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="LIGO_LW (.xml, .xml.gz) or HDF5 (.h5).")
@@ -66,7 +65,7 @@ def triggers(files: tuple[Path, ...], patterns: tuple[str, ...], snr: float, out
 
 @command.command()
 @click.argument("gps", type=float)
-@files_argument
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="Folder whose store has findings too.")
 @config_option
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The page; default report-GPS.html.")
@@ -94,8 +93,6 @@ def report(gps: float, files: tuple[Path, ...], data: Path | None, config: Path 
 def _opened(files: Sequence[Path]) -> OpenedFiles:
     from opintel.gw.files.opened import FileRefused, opened
 
-    if not files:
-        raise UserError("expected at least one file")
     try:
         found = opened(files)
     except FileRefused as problem:

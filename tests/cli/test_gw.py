@@ -106,7 +106,7 @@ def test_a_report_where_nothing_happened(
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (["triggers"], "expected at least one file"),
+        (["triggers"], "Missing argument 'FILES...'"),
         (["triggers", "nothing.h5"], "nothing.h5: No such file"),
         (["triggers", "{strain}", "--channel", "H1:NO*"], "no channel H1:NO* in the files; there are H1:GWOSC-STRAIN"),
         (["triggers", "{strain}", "--out", "x.txt"], "expected a name that ends in .xml, .xml.gz, .h5, .hdf5"),
