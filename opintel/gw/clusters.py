@@ -17,6 +17,11 @@ MISMATCH = 0.08
 """Energy lost at the neighbours from which the peak is interpolated."""
 
 
+GAINED = 1.5
+"""Energy that a peak has above that of its true place on average, as noise moves it there: 1/2 for each of the three
+coordinates that are sought (twice the energy gains a chi-squared of one degree of freedom each: S. Wilks, 1938)."""
+
+
 @dataclass(frozen=True)
 class LoudTiles:
     """Tiles above a threshold."""

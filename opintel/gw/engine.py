@@ -14,7 +14,7 @@ from math import ceil, gcd, pi, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from opintel.gw.clusters import GAP, LoudTiles, TilePeak, clusters, interpolated
+from opintel.gw.clusters import GAINED, GAP, LoudTiles, TilePeak, clusters, interpolated
 from opintel.gw.conditioning import Conditioned, conditioned
 from opintel.gw.search import TileSearch
 from opintel.gw.spectrum import Periodograms, RunningSpectrum, band_rms, periodograms, segment_samples
@@ -77,7 +77,7 @@ class TriggersFound:
     high: NDArray[np.float64]
     q: NDArray[np.float64]
     snr: NDArray[np.float64]
-    """sqrt(2 E), E the energy of the peak, of mean 1 in noise."""
+    """sqrt(2 E), E the energy of the peak, of mean 1 in noise, less what noise adds by moving the peak."""
 
 
 @dataclass(frozen=True)
@@ -224,7 +224,7 @@ class TriggerEngine:
             if not -2 * GAP < events.loudest.time[first] - self._offset < self.window + GAP:
                 continue
             peak = self._peak(spectrum[row], events.loudest.take(np.arange(first, end)))
-            snr = sqrt(2.0 * peak.energy)
+            snr = sqrt(2.0 * max(peak.energy - GAINED, 0.0))
             at = min(max(round(peak.time * self._rate), 0), white.shape[1] - 1)
             time = peak.time - self._offset
             if snr < self.snr or not live[channel, at] or not self._is_new(peak, start, int(last[channel])):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from opintel.gw.clusters import LoudTiles
+from opintel.gw.clusters import GAINED, LoudTiles
 from opintel.gw.tiling import QTiling, TileGroup, TileRow
 
 Q_RANGE = 5.0, 90.0
@@ -27,7 +27,7 @@ class TileSearch:
         self, rate: float, duration: float, band: tuple[float, float], span: tuple[float, float], snr: float
     ) -> None:
         self.tiling = QTiling(rate, duration, Q_RANGE, band, MISMATCH)
-        self._least = np.float32((NEAR * snr) ** 2 / 2.0)
+        self._least = np.float32(NEAR**2 * (snr**2 / 2.0 + GAINED))
         self._groups = [_SearchedGroup.of(group, duration, span) for group in self.tiling.groups]
 
     def loud(self, spectrum: NDArray[np.complex64], kept: NDArray[np.float32]) -> LoudTiles:

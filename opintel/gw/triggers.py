@@ -35,9 +35,9 @@ def find_triggers(
     """The triggers of `data` (C, N) that begin at `start` (GPS seconds), sorted by channel and time.
 
     NaN is a gap. Times are GPS seconds, frequencies Hz; `t_start` to `f_high` is what the loud tiles of an event
-    cover; `snr` is sqrt(2 E), E the energy of the peak, of mean 1 in noise. `channel` is the row's number as text
-    where no names are given. Not judged are .75 s at both ends and beside a gap, and stretches of less than 5 s in
-    all.
+    cover. `snr` is sqrt(2 E), E the energy of the peak, of mean 1 in noise, less what noise adds by moving it.
+    `channel` is the row's number as text where no names are given. Not judged are .75 s at both ends and beside a gap,
+    and channels with less than 5 s of good data.
     """
     if data.ndim != 2 or (channels is not None and len(channels) != len(data)):
         raise ValueError(f"expected data (channels, samples) and a name a channel, got {data.shape} and {channels!r}")

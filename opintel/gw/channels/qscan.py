@@ -35,7 +35,6 @@ def qscan(
     response = filters(state.spectrum, engine.sample_rate, block.log_scale, engine.band).response
     white, _ = whiten(block.data, block.good, engine.sample_rate, response)
     tiling = _tiling(engine.sample_rate, white.shape[1], engine.band, min(QS, key=lambda q: abs(np.log(q / peak.q))))
-    spectrum = tiling.spectrum(white)
     low, high = tiling.rows[0].frequency, tiling.rows[-1].frequency
     frequencies = np.geomspace(low, high, ROWS)
     at = np.array([row.frequency for row in tiling.rows])
@@ -44,12 +43,10 @@ def qscan(
     middle = (peak.time - start) / 1e9 + engine.before - skipped
     times = middle + np.linspace(-REACH, REACH, COLUMNS)
     energies = np.full((ROWS, COLUMNS), np.nan)
-    for number in np.unique(nearest).tolist():
-        row = tiling.rows[number]
-        tiles = np.rint(times / tiling.duration * row.tiles).astype(int)
-        inside = (tiles >= 0) & (tiles < row.tiles)
-        energy = tiling.row_energies(row, spectrum)[0]
-        energies[np.ix_(nearest == number, inside)] = energy[tiles[inside]]
+    for number, row in enumerate(tiling.energies(white)):
+        tiles = np.rint(times / tiling.duration * row.energy.shape[1]).astype(int)
+        inside = (tiles >= 0) & (tiles < row.energy.shape[1])
+        energies[np.ix_(nearest == number, inside)] = row.energy[0, tiles[inside]]
     gps = gps_from_utc(peak.time)
     title = f"{channel}: Q-scan, Q {tiling.rows[0].q:.0f}, GPS {gps // 10**9}.{gps % 10**9 // 10**6:03d}"
     return image(

@@ -31,7 +31,7 @@ Floats = NDArray[np.float64]
 class RangeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Settings of `RangeJudge`."""
 
-    drop: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.15
+    drop: Annotated[float, msgspec.Meta(gt=0, le=0.999)] = 0.15
     """A range that is lower by less than this share is no finding."""
     safe: list[str] = []
     """Channels that may explain a drop besides those of safe families; patterns without the interferometer."""

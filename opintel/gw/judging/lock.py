@@ -1,7 +1,8 @@
-"""The loss of lock: a change of state that is said once, and the return of it.
+"""The loss of lock: a change of state that is said once, and the return of science mode.
 
-The flag `LOCKED` says that the interferometer is locked, `DATA` that it is in science mode. Where `LOCKED` is not sent,
-the end of science mode is said as such, as a notice: it may have been meant.
+The flag `LOCKED` says that the interferometer is locked, `DATA` that it is in science mode. Lock that is lost out of
+science mode is nobody's loss. Where `LOCKED` is not sent, the end of science mode is said as such, as a notice: it may
+have been meant.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
+import numpy as np
 
 from opintel.detector import Closing, Judge
 from opintel.finding import NS, Effect, Finding
@@ -50,12 +52,11 @@ class LockJudge(Judge):
         self._strain = channels_of(closing).main or self._strain
         science, lock = (self._changes(closing, name) for name in (SCIENCE, LOCKED))
         findings: list[Finding] = []
-        losses = lock if LOCKED in self._since else science
-        for active, at, held in losses:
-            if active or held < closing.settings.least * NS or self._lost is not None:
+        known = LOCKED in self._since
+        for active, at, held in lock if known else science:
+            if active or held < closing.settings.least * NS or (known and not self._in_science(at)):
                 continue
             self._lost = at
-            known = LOCKED in self._since
             text = f"{closing.scope} lost lock" if known else f"science mode of {closing.scope} ended"
             findings.append(self._finding(closing, f"{text} after {_for(held)}", at, held, warning=known))
         for active, at, _ in science:
@@ -66,6 +67,11 @@ class LockJudge(Judge):
                     self._finding(closing, f"{closing.scope} is in science mode again after {_for(away)}", at, away)
                 )
         return findings
+
+    def _in_science(self, at: int) -> bool:
+        """Whether there was science mode until then, or a second before: the flags need not change together."""
+        active, since = self._since.get(SCIENCE, (False, 0))
+        return active or since >= at - NS
 
     def _changes(self, closing: Closing, name: str) -> list[tuple[bool, int, int]]:
         """(active now, when, for how long the state before had held) of a flag in the window."""
@@ -79,9 +85,9 @@ class LockJudge(Judge):
         edges = sorted({int(t) for t in (*known[:, 0], *active.ravel()) if window.start <= t < window.end})
         found = []
         for at in edges:
-            if not contains(known, known[:1, 0] * 0 + at).all():
+            there, now = (bool(contains(spans, np.array([at]))[0]) for spans in (known, active))
+            if not there:
                 continue
-            now = bool(contains(active, known[:1, 0] * 0 + at).all())
             before = self._since.get(name)
             if before is None or before[0] != now:
                 if before is not None:
