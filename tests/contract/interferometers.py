@@ -1,5 +1,5 @@
-"""A minute and a half of the shipped GW stream for the contract tests: two small interferometers, of few channels at low
-rates, in which all goes wrong that a stream of samples can suffer; and controls.
+"""A minute and a half of the shipped GW stream for the contract tests: two small interferometers, of few channels at
+low rates, in which all goes wrong that a stream of samples can suffer; and controls.
 
 A second may come late or twice, out of order, be missing, hold NaN, have another rate or no channel; lock is lost, a
 channel stands still, and settings of both stages change.

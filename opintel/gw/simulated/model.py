@@ -186,9 +186,9 @@ _QUIET = (
     SimulatedChannel("LSC-PRCL_OUT_DQ", 1024, "counts", 5.0, 0.3),
 )
 SMALL = InterferometerModel(
-    1024, (*_named(1024), *_QUIET), _COPIES, _COUPLINGS, _POPULATIONS, _LINES, science=160, every=2400
+    1024, (*_named(1024), *_QUIET), _COPIES, _COUPLINGS, _POPULATIONS, _LINES, science=160, every=3600
 )
-"""Strain and sixteen auxiliary channels at 16 to 1024 Hz, three of them copies; 160 s of science data every 40 min."""
+"""Strain and sixteen auxiliary channels at 16 to 1024 Hz, three of them copies; 160 s of science data every hour."""
 
 
 def _many() -> tuple[SimulatedChannel, ...]:

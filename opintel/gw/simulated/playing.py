@@ -33,7 +33,7 @@ from opintel.gw.wire.encoder import TableEntry
 
 MARGIN = 2
 """s of samples before and after science data."""
-IDLE = 60
+IDLE = 600
 """s between messages that say nothing but that there are no science data."""
 AFTER_LOSS = 6
 """s of samples after a lock loss: a ring that dies away, then zeros."""
