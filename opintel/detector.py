@@ -341,6 +341,9 @@ class Pipeline(NamedTuple):
     what the wire has as `parsing`, plain data, None where it has none."""
     naming: Naming = Naming()
     """What its subjects and times are called where people read them."""
+    feedback: Callable[[Mapping[str, str]], str | None] | None = None
+    """Subject of a finding → subject of the control `feedback`, by which its judges learn of operators' answers to
+    incidents; None where they are about nothing that a judge retunes. None: its judges do not listen."""
     stories: Callable[[], Stories] | None = None
     """Its simulator's stories. A function, so that no service that runs imports a simulator."""
 

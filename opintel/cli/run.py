@@ -78,7 +78,6 @@ def command(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for name, level in CHATTY.items():
         logging.getLogger(name).setLevel(level)
-    from opintel.console.running import View
     from opintel.site.check import require
     from opintel.site.load import read_site
     from opintel.site.parts import Part
@@ -113,15 +112,19 @@ def command(
         # what reads to an end must not wait for what fails: there an error ends all
         parts = [] if until_idle else [Part(name, make, watchdog, stop) for name, make in made.items()]
         members: Sequence[Service] = parts or [make() for make in made.values()]
-        view = View(system, watchdog, played.clock().now if played else time.time_ns, parts=parts, stored=stored)
-        if "console" in chosen and not until_idle:
-            console = _console(view, host, port, token_file)
-            leaving.callback(console.stop)
-            click.echo(f"console: {console.url}", err=True)
-        if metrics_port is not None:
-            probes = _probes(view, host, metrics_port)
-            leaving.callback(probes.stop)
-            click.echo(f"metrics: {probes.url}/metrics", err=True)
+        pages = "console" in chosen and not until_idle
+        if pages or metrics_port is not None:
+            from opintel.console.running import View  # a second of CPU time that other services need not spend
+
+            view = View(system, watchdog, played.clock().now if played else time.time_ns, parts=parts, stored=stored)
+            if pages:
+                console = _console(view, host, port, token_file)
+                leaving.callback(console.stop)
+                click.echo(f"console: {console.url}", err=True)
+            if metrics_port is not None:
+                probes = _probes(view, host, metrics_port)
+                leaving.callback(probes.stop)
+                click.echo(f"metrics: {probes.url}/metrics", err=True)
         run(members, stop, until_idle=until_idle, watchdog=watchdog)
         if until_idle:
             _sum_up(system, stored=stored)

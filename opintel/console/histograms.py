@@ -12,7 +12,8 @@ from opintel.console import drawing
 from opintel.console.lumisections import COLUMNS, RunView, span
 from opintel.console.mapping import step
 from opintel.console.words import odds
-from opintel.dqm.quality.findings import PLACE
+from opintel.dqm.quality.advice import TEST
+from opintel.dqm.quality.findings import PLACE, SPOKE
 from opintel.evidence import Band, Histogram, block_json
 from opintel.finding import finding_json
 from opintel.store import Store
@@ -42,13 +43,21 @@ def blocks(finding: Json) -> list[Json]:
     """Its evidence ready to draw, and behind each histogram its ratio to what was expected."""
     with_ratios = []
     for block in finding["evidence"]:
-        if block["title"] == PLACE:
+        if block["title"] in (PLACE, SPOKE):
             continue  # the page says it
         with_ratios.append(block)
         ratio = _ratio(msgspec.convert(block, Histogram)) if block["type"] == "histogram" else None
         if ratio is not None:
             with_ratios.append(block_json(ratio))
     return drawing.blocks(finding | {"evidence": with_ratios})
+
+
+def spoke(finding: Json) -> str:
+    """Which test spoke, in words: as stage 1 found it, else (of emptiness, manifests, trends) what its kind says."""
+    for block in finding["evidence"]:
+        if block["title"] == SPOKE and block["type"] == "table":
+            return str(block["rows"][0][0])
+    return TEST.get(finding["kind"], "")
 
 
 def history(views: Sequence[RunView], subsystem: str, path: str) -> list[Json]:

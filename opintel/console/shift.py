@@ -24,8 +24,10 @@ from opintel.console.operate import Endpoint, read_form
 from opintel.console.pages import Pages
 from opintel.console.render import Renderer, operator
 from opintel.console.security import Credentials
-from opintel.dqm.quality.advice import FIRST_ACTION, TEST
+from opintel.dqm.quality.advice import FIRST_ACTION
 from opintel.dqm.quality.certify import FLAGGED
+from opintel.dqm.quality.findings import TREE
+from opintel.dqm.quality.tree import Folder
 from opintel.finding import parse_rfc3339, rfc3339
 from opintel.site.certification import sign_off
 from opintel.store import Store, queries
@@ -36,7 +38,6 @@ INCIDENTS_SHOWN = 10
 DEFECTS_SHOWN = 100
 HOURS = {"8": "8 hours", "24": "24 hours", "168": "7 days"}
 """What a summary may span."""
-TREE = "Status tree"
 _PLACE = re.compile(r"run \d+ lumisection \d+: ")
 SEVERITIES = {"critical": 0, "warning": 1, "info": 2}
 
@@ -101,7 +102,7 @@ class ShiftPages:
             histogram=path,
             newest=newest,
             blocks=[] if newest is None else histograms.blocks(newest),
-            spoke="" if newest is None else TEST.get(newest["kind"], ""),
+            spoke="" if newest is None else histograms.spoke(newest),
             first="" if newest is None else FIRST_ACTION.get(newest["kind"], ""),
             rows=rows,
             matters=reading.matters(found, "stream"),
@@ -173,7 +174,7 @@ class ShiftPages:
                     "signed": one.signed if one else None,
                     "summary": found["summary"].rpartition(": ")[2] if found else "nothing came",
                     "finding": found["id"] if found else "",
-                    "folders": tables.get(TREE, []),
+                    "folders": [_branch(row) for row in tables.get(TREE, [])],
                     "flags": tables.get(FLAGGED, []),
                 }
             )
@@ -219,6 +220,13 @@ def _near(run: JudgedRun, chosen: int | None) -> tuple[int | None, int | None]:
         return numbers[-1], None
     at = numbers.index(chosen)
     return (numbers[at - 1] if at else None), (numbers[at + 1] if at + 1 < len(numbers) else None)
+
+
+def _branch(row: Sequence[Any]) -> Json:
+    """A row of the status tree as it is drawn: its name below the folder above it, and how deep that is."""
+    folder = Folder(*row)
+    depth = folder.path.count("/") + 1 if folder.path else 0
+    return {"name": folder.path.rpartition("/")[2], "depth": min(depth, 8), **folder._asdict()}
 
 
 def _worst(view: RunView) -> list[Any]:

@@ -31,8 +31,10 @@ from opintel.site.system import System
 from opintel.store.queries import outbox_empty
 from opintel.streams.log import LogUnavailable
 from opintel.streams.loop import Stop, stop_on_signals
+from opintel.streams.records import NEVER
 from opintel.streams.stream import Stream
-from opintel.streams.vitals import stream_status
+from opintel.streams.tail import tail_of
+from opintel.streams.vitals import lag, stream_status
 
 if TYPE_CHECKING:
     from opintel.site.story import Story
@@ -44,6 +46,8 @@ KILL_LATEST = 25.0
 VICTIMS = ("ingest", "stage1 a", "stage1 b", "stage2", "alerts")
 START = 120.0
 """Seconds that services and history may take."""
+LOOK = 0.5
+"""Seconds between two looks at how far the services are: each is some dozen questions to the broker."""
 SETTLE = 14.0
 """Seconds that the last windows and tickets may take after the end."""
 CONSOLE_PORT = 8095
@@ -123,19 +127,20 @@ def _history(system: System, story: Story, fleet: Fleet, stop: Stop, progress: P
             share(min(done))
             if min(done) >= 1.0:
                 return
-            stop.wait(0.25)
+            stop.wait(LOOK)
 
 
 def _done(system: System, stream: Stream, begin: int, end: int) -> float:
     """Share of a stream's history that is ingested; 1 only when it has been processed too."""
     try:
-        status = stream_status(system.log, stream)
+        # a tick is in every partition, so that one is enough to ask for how far the ingest is
+        stamp = tail_of(system.log, stream, 0).stamp
+        if stamp is None or stamp.wm == NEVER:
+            return 0.0
+        share = (stamp.wm + stream.lateness - begin) / (end - begin)
+        return share if share < 1.0 else 1.0 if lag(system.log, stream) == 0 else 0.99
     except LogUnavailable:
         return 0.0
-    if status.watermark is None:
-        return 0.0
-    share = (status.watermark + stream.lateness - begin) / (end - begin)
-    return share if share < 1.0 else 1.0 if status.lag == 0 else 0.99
 
 
 def _live(story: Story, length: float | None, fleet: Fleet, stop: Stop) -> None:
@@ -174,10 +179,9 @@ def _settle(system: System, story: Story, fleet: Fleet) -> None:
     deadline = time.monotonic() + SETTLE
     while time.monotonic() < deadline:
         fleet.look()
-        time.sleep(0.3)
+        time.sleep(LOOK)
         try:
-            lags = [stream_status(system.log, stream).lag for stream in _streams(system, story)]
-            behind = sum(lags) + system.undecided()
+            behind = sum(lag(system.log, stream) for stream in _streams(system, story)) + system.undecided()
         except LogUnavailable:
             continue
         if behind == 0 and outbox_empty(system.store):

@@ -28,8 +28,8 @@ def play(
     """Runs the demo in this process; the report. `tell` gives the story of the demo's site."""
     from opintel.console.app import serve
     from opintel.console.running import View
+    from opintel.site.delivery import Delivery
     from opintel.site.load import load_site
-    from opintel.site.services import Delivery
     from opintel.site.story import StoryFeed
     from opintel.site.system import System, drain
     from opintel.streams.loop import Service, Stop, Watchdog, run, stop_on_signals

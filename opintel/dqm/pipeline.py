@@ -1,7 +1,7 @@
 """The two stages of the DQM stream, on one page.
 
 Histograms of a lumisection → (by histogram) how each compares with its references → (by subsystem) those that stand
-out, are empty or are missing, and the state of the subsystem.
+out, are empty or are missing, or drift, and the state of the subsystem.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 from opintel.detector import Pipeline
 from opintel.dqm.files import PARSERS
 from opintel.dqm.histograms import Histograms
+from opintel.dqm.quality.feedback import feedback_subject
 from opintel.dqm.quality.findings import place_of
 from opintel.dqm.quality.judge import DqmJudge
+from opintel.dqm.quality.trends import TrendJudge
 from opintel.dqm.records import HistogramOutcome, ManifestListed, ReferencePublished
 from opintel.dqm.rolling.reducer import DqmReducer
 from opintel.dqm.wire import DqmWire, ends
@@ -33,7 +35,7 @@ PIPELINE = Pipeline(
     record=HistogramOutcome | ManifestListed | ReferencePublished,
     wire=DqmWire,
     reducer=DqmReducer,
-    judges=(DqmJudge,),
+    judges=(DqmJudge, TrendJudge),
     ends=ends,
     files=PARSERS,
     kinds={
@@ -46,9 +48,11 @@ PIPELINE = Pipeline(
         "high": _HISTOGRAM,
         "shifted": _HISTOGRAM,
         "changed": _HISTOGRAM,
+        "trend": _HISTOGRAM,
         "insufficient": ("scope",),
         "quality": ("scope", "run", "lumisection"),
     },
     naming=Naming(entities=("histogram",), times=place_of),
     stories=stories,
+    feedback=feedback_subject,
 )

@@ -39,6 +39,12 @@ class HistogramOutcome(msgspec.Struct, array_like=True, frozen=True, tag="outcom
     """Of a histogram whose p is at most the emission level."""
     superseded: int = 0
     """Revisions that a higher one replaced."""
+    test: str = ""
+    """Which test had the smallest p, as `Comparison.test` has it: of a histogram whose p is at most the emission
+    level."""
+    tracked: tuple[float | None, float | None, float | None] = (None, None, None)
+    """What trends are looked for in: mean and width along x in the units of the axis (of a profile: the mean of what it
+    shows, and no width), share of bins that are empty; None where there is none."""
 
 
 class ManifestListed(msgspec.Struct, array_like=True, frozen=True, tag="listed"):

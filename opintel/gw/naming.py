@@ -14,8 +14,11 @@ def subject_of(subject: Mapping[str, str]) -> str:
 
     >>> subject_of({"scope": "L1", "channel": "L1:GDS-CALIB_STRAIN", "witness": "L1:PEM-EY_MIC_VEA_DQ"})
     'L1:GDS-CALIB_STRAIN, witnessed by L1:PEM-EY_MIC_VEA_DQ'
+    >>> subject_of({"scope": "L1", "quantity": "range"})
+    'range of L1'
     """
-    channel, witness = subject.get("channel", subject.get("scope", "")), subject.get("witness")
+    whole = " ".join(subject[label] for label in ("state", "quantity") if label in subject)
+    channel, witness = subject.get("channel", f"{whole} of {subject.get('scope')}"), subject.get("witness")
     return f"{channel}, witnessed by {witness}" if witness else channel
 
 
@@ -37,7 +40,7 @@ def times_of(finding: Finding) -> dict[str, str]:
 
 
 NAMING = Naming(
-    entities=("channel", "witness"),
+    entities=("state", "quantity", "channel", "witness"),
     between=", witness ",
     subject=subject_of,
     times=times_of,

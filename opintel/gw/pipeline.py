@@ -43,9 +43,9 @@ PIPELINE = Pipeline(
     judges=(StrainTriggerJudge, LockJudge, GlitchRateJudge, RangeJudge, WitnessJudge, ChannelJudge),
     context=(BEFORE, AFTER),
     kinds={
-        "lock-loss": _CHANNEL,
-        "glitch-rate": _CHANNEL,
-        "range": _CHANNEL,
+        "lock-loss": ("scope", "state"),
+        "glitch-rate": ("scope", "channel", "witness"),
+        "range": ("scope", "quantity"),
         "missing": _CHANNEL,
         "stuck": _CHANNEL,
         "witness": ("scope", "channel", "witness"),

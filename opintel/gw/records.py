@@ -48,6 +48,8 @@ class ChannelWindow(msgspec.Struct, array_like=True, frozen=True, tag="channel",
     """(ns UTC, Hz) of the highest fringe frequency 2 |v| / λ of each half second, of a slow position sensor."""
     range: float | None = None
     """Mpc, of the strain: how far a binary neutron star of 1.4 + 1.4 solar masses would be heard."""
+    phases: bytes = b""
+    """Of its samples at some frequencies: see `opintel.gw.channels.features.phases`."""
     pictures: tuple[Evidence, ...] = ()
     """A Q-scan of its loudest trigger, where that is loud."""
 

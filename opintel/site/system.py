@@ -1,5 +1,6 @@
 """Puts the services of a site together over one log and one store: what `run`, `replay` and `demo` have in
-common."""
+common. What needs the store, and SQLAlchemy with it, is imported where it is asked for: ingest and the two stages do
+without."""
 
 from __future__ import annotations
 
@@ -8,12 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from sqlalchemy import make_url
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-
-from opintel.alerts.service import AlertService
 from opintel.alerts.settings import Declared
 from opintel.finding import Origin
 from opintel.site.errors import UserError
@@ -21,9 +18,8 @@ from opintel.site.gate import PATIENCE, Gate
 from opintel.site.load import load_site
 from opintel.site.secrets import opened
 from opintel.site.settings import Site
-from opintel.site.turns import Alerting, Lineage, WorkerTurn
+from opintel.site.turns import Lineage, WorkerTurn
 from opintel.site.watched import Watched, watch
-from opintel.store.database import Store, open_store, sqlite_url
 from opintel.streams.artefacts import Artefacts
 from opintel.streams.controls import SETTINGS
 from opintel.streams.ingest import Ingester
@@ -37,6 +33,9 @@ from opintel.streams.sequencer import CopiedControls, Sequencer, control_topic, 
 from opintel.streams.stage import Stage
 from opintel.streams.stream import FINDINGS, Stream
 from opintel.streams.worker import BATCH, Worker
+
+if TYPE_CHECKING:
+    from opintel.store import Store
 
 
 class Feed(Service, Protocol):
@@ -88,34 +87,16 @@ class System:
         """Findings, alerts, incidents; reached when it is first asked for something. UserError where it cannot be used,
         whether it is there or not.
         """
-        url = self.site.settings.store
-        try:
-            return open_store(url or sqlite_url(self.data / "store.db"), now=False)
-        except ImportError as error:
-            raise UserError(f"store: {error}; `pip install {error.name or 'the driver that its URL names'}`") from error
-        except (OSError, SQLAlchemyError, RuntimeError, ValueError) as error:
-            try:
-                where = self._store_shown()
-            except (SQLAlchemyError, ValueError):
-                raise UserError("store: no URL of a database in site.yaml; `opintel check` says where") from None
-            raise UserError(f"{where} cannot be used: {' '.join(str(error).split())}") from error
+        from opintel.site.storage import store_of
+
+        return store_of(self.site, self.data)
 
     def reach_store(self) -> None:
         """Brings the store's schema up to date; where it is away for now, that is a warning. Raises UserError."""
-        try:
-            self.store.prepare()
-        except DBAPIError as error:
-            lasting = self.store.engine.dialect.name == "sqlite" and "locked" not in str(error.orig)
-            if lasting:
-                raise UserError(f"{self._store_shown()} cannot be used: {error.orig}") from error
-            self.warnings.append(f"the store cannot be reached, beginning when it can: {error.orig}")
-        except (SQLAlchemyError, RuntimeError) as error:
-            raise UserError(f"{self._store_shown()} cannot be used: {' '.join(str(error).split())}") from error
+        from opintel.site.storage import prepare
 
-    def _store_shown(self) -> str:
-        """Where the store is, without a password."""
-        url = self.site.settings.store
-        return make_url(url).render_as_string(hide_password=True) if url else str(self.data)
+        if warning := prepare(self.store, self.site, self.data):
+            self.warnings.append(warning)
 
     def stream(self, name: str) -> Watched:
         """A configured stream; UserError names those there are."""
@@ -179,6 +160,8 @@ class System:
 
     def alerting(self, *, warm_until: int = 0) -> Owned:
         """The alert service over the findings topic."""
+        from opintel.alerts.service import AlertService
+        from opintel.site.alerting import Alerting
 
         def epoch() -> str:
             with self._gate.look():
@@ -198,6 +181,8 @@ class System:
 
     def undecided(self) -> int:
         """Records of the findings topic that the alert service has not seen yet."""
+        from opintel.alerts.service import AlertService
+
         service = AlertService(self.store, self.alerts, epoch=self.log.create(FINDINGS, 1).epoch)
         return self.log.end(FINDINGS, 0) - service.position()
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from opintel.site import sources
-from opintel.site.services import Delivery, Look, Retention
+from opintel.site.services import Look, Retention
 from opintel.site.story import Story
 from opintel.site.system import Feed, System
 from opintel.site.watched import Watched
+
+if TYPE_CHECKING:
+    from opintel.site.answers import AnswersTo
 from opintel.streams.loop import Service
 
 
@@ -38,13 +42,27 @@ def team(
             made[f"stage2 {name}"] = partial(system.stage2, watched)
     if "alerts" in chosen:
         made["alerts"] = partial(system.alerting, warm_until=story.live_from if story else 0)
+    if {"ingest", "alerts"} <= {*chosen}:
+        from opintel.site.answers import Answers
+
+        made["answers"] = lambda: Answers(system.store, system.log, _listeners(system))
     if "delivery" in chosen:
+        from opintel.site.delivery import Delivery
+
         made["delivery"] = partial(Delivery, system)
     if system.site.settings.bus is not None:
         made["topics"] = partial(Look, system)
     elif "ingest" in chosen:
         made["retention"] = partial(Retention, system)  # a cluster's topics have their own
     return made
+
+
+def _listeners(system: System) -> list[AnswersTo]:
+    """The streams whose judges learn of answers."""
+    from opintel.site.answers import AnswersTo
+
+    asked = [(watched.stream, watched.pipeline.feedback) for watched in system.streams.values()]
+    return [AnswersTo(stream, subjects) for stream, subjects in asked if subjects is not None]
 
 
 def _feed(

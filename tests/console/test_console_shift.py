@@ -98,7 +98,7 @@ def test_a_lumisection_by_subsystem(shifter: TestClient) -> None:
     words = read(shifter, "/dqm?run=381103&ls=13")
     assert f"bad Calo 2 of 2 judged, 1 bad Flagged As By chance Spoils it {DEAD} dead" in words
     assert "insufficient Muon 0 of 3 judged" in words
-    assert "Muon/Hits 2 0 0" in words
+    assert "Hits insufficient 1 2 0 0" in words
 
 
 def test_a_page_that_has_not_changed_is_not_sent_again(shifter: TestClient) -> None:

@@ -381,3 +381,28 @@ def test_what_follows_the_pileup_is_no_fault() -> None:
     found = stages.play(5, range(1, 61), vertices, **conditions)
     assert [k for f in found.values() for k in kinds(f)] == []
     assert kinds(stages.play(5, [61], lambda n: vertices(n, dead=True), **conditions)[61]) == [("dead", "T/vertices")]
+
+
+def test_operators_answers_make_a_histogram_less_surprising_and_no_other(detector: Detector) -> None:
+    """A bin at six tenths in two lumisections: found, and with three decades of feedback found with a larger p."""
+
+    def low(number: int, path: str, contents: Any) -> Any:
+        if path in ("T/h3", "T/h4"):
+            contents[13] = np.floor(0.4 * contents[13])
+        return contents
+
+    said = {("feedback", "Calo||T/h3"): (1, {"decades": 3})}
+    p: list[dict[str, float]] = []
+    for controls in (None, said):
+        stages = Stages()
+        same = Detector()
+        stages.play(5, range(1, 11), same)
+        for n in (11, 12):
+            found = stages.close(list(parts_of(head(5, n), same(n, low))), controls)
+        p.append({f.subject["histogram"]: f.log10_p for f in found if "histogram" in f.subject and f.log10_p})
+        last = [f for f in found if f.subject.get("histogram") == "T/h3"]
+    assert p[0]["T/h4"] == p[1]["T/h4"]
+    assert p[1]["T/h3"] == pytest.approx(p[0]["T/h3"] + 3.0)
+    titles = [block.title for f in last for block in f.evidence]
+    assert "Feedback" in titles
+    assert "Which test spoke" in titles

@@ -98,6 +98,21 @@ def test_more_glitches_than_usual_are_found_and_the_usual_ones_are_not() -> None
     assert found[0].subject == {"scope": "L1", "channel": STRAIN}
 
 
+def test_glitches_that_a_safe_channel_witnesses_are_named_with_it() -> None:
+    usual = np.sort(np.random.default_rng(4).uniform(0, 600, 15)).tolist()
+    burst = (540.5 + 3.9 * np.arange(15)).tolist()
+    windows = [
+        {
+            **said,
+            MICROPHONE: channel(n, [trigger(t, 12.0) for t in burst if 2 * n <= t < 2 * n + 2]),
+            COPY: channel(n, said[STRAIN].triggers),
+        }
+        for n, said in enumerate(glitching(600, sorted([*usual, *burst])))
+    ]
+    (found,) = judged(GlitchRateJudge, windows)
+    assert found.subject == {"scope": "L1", "channel": STRAIN, "witness": MICROPHONE}
+
+
 def test_the_rate_of_a_minute_is_calibrated_on_over_dispersed_glitches() -> None:
     """Rates vary from minute to minute as a gamma variable of variance .1. Of 2000 tests about 20 are below .01: more
     than 40 are, and less than 2, in one of a million repetitions."""
@@ -177,6 +192,26 @@ def test_a_signal_in_the_strain_and_its_copies_changes_no_witness_and_nothing_th
         return [(row[0], row[1], row[2], row[4], row[6]) for row in rounds]
 
     assert flagged([101.3, 333.25, 590.75]) == flagged([])
+
+
+def test_a_copy_without_a_telling_name_is_known_by_its_phases() -> None:
+    """A spare input of a safe family holds the strain, delayed; the microphone's phases are its own."""
+    rng, spare = np.random.default_rng(3), "L1:PEM-CS_ADC_5_31_2K_OUT_DQ"
+    windows = []
+    for n, said in enumerate(witnessed()):
+        own, other = rng.integers(0, 256, (2, 30)).astype(np.uint8)
+        shifted = (own + 7 * np.arange(30) + rng.integers(-20, 21, 30)).astype(np.uint8)
+        held = said[STRAIN]
+        windows.append(
+            {
+                STRAIN: channel(n, held.triggers, strain=True, phases=own.tobytes()),
+                spare: channel(n, held.triggers, phases=shifted.tobytes()),
+                MICROPHONE: channel(n, said[MICROPHONE].triggers, phases=other.tobytes()),
+            }
+        )
+    assert {f.subject["witness"] for f in judged(WitnessJudge, windows)} == {MICROPHONE}
+    unnoticed = [{**said, spare: channel(n, said[spare].triggers)} for n, said in enumerate(windows)]
+    assert spare in {f.subject["witness"] for f in judged(WitnessJudge, unnoticed)}
 
 
 def test_a_slow_sensor_witnesses_by_its_fringe_frequency() -> None:

@@ -15,8 +15,8 @@ import yaml
 
 from opintel.alerts.delivery import Deliverer
 from opintel.finding import NS
+from opintel.site.delivery import Delivery
 from opintel.site.load import load_site
-from opintel.site.services import Delivery
 from opintel.site.shipped import copy_shipped
 from opintel.site.system import System
 from opintel.store import schema as t
@@ -35,7 +35,7 @@ def hanging() -> Iterator[str]:
 
 @pytest.fixture
 def system(tmp_path: Path, hanging: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[System]:
-    monkeypatch.setattr("opintel.site.services.LEAVE_WITHIN", 0.1)
+    monkeypatch.setattr("opintel.site.delivery.LEAVE_WITHIN", 0.1)
     copy_shipped(tmp_path / "etc")
     (tmp_path / "secret").write_text("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
     webhook = {"type": "webhook", "url": hanging, "secret_file": str(tmp_path / "secret"), "timeout": "10m"}

@@ -15,7 +15,7 @@ from contract.toy import TOY, ToyWire, Value
 from opintel.detector import Message, Record
 from opintel.finding import NS, Window, parse_rfc3339
 from opintel.rows import Batch, Row
-from opintel.site.turns import Alerting
+from opintel.site.alerting import Alerting
 from opintel.streams import records
 from opintel.streams.findings import Judged, encode
 from opintel.streams.ingest import Ingester

@@ -21,6 +21,7 @@ from slow_way import SlowWay
 from stored import read
 
 from opintel.demo.broker import Broker, free_port
+from opintel.streams.kafka.fetcher import Fetcher
 from opintel.streams.kafka.reader import Reader
 from opintel.streams.kafka.settings import KafkaSettings
 from opintel.streams.kafka.topics import TopicSpec
@@ -252,6 +253,30 @@ def test_what_others_append_reaches_an_idle_reader(kafka: Broker, log: KafkaLog,
         assert seen(log, topic, n) == [(n, b"%d" % n)]
     assert read(log, topic, 0, other.end(topic, 0), 10) == []
     other.close()
+
+
+def test_what_comes_soon_after_news_travels_together(
+    kafka: Broker, log: KafkaLog, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wait between two standing requests is held open here: nothing of what comes meanwhile is read alone."""
+    held, pause = threading.Event(), Fetcher.sleep
+
+    async def wait(fetcher: Fetcher, seconds: float) -> None:
+        while not held.is_set():
+            await pause(fetcher, 0.01)
+
+    monkeypatch.setattr(Fetcher, "sleep", wait)
+    monkeypatch.setattr("opintel.streams.kafka.reader.FRESH", 60.0)
+    assert not read(log, topic, 0, 0, 100)
+    with closing(KafkaLog(KafkaSettings(bootstrap=[kafka.bootstrap]))) as other:
+        other.append([Entry(topic, 0, b"first")])
+        assert seen(log, topic, 0) == [(0, b"first")]
+        assert not read(log, topic, 0, 1, 100)
+        for value in (b"second", b"third"):
+            other.append([Entry(topic, 0, value)])
+            assert not read(log, topic, 0, 1, 100)
+    held.set()
+    assert seen(log, topic, 1) == [(1, b"second"), (2, b"third")]
 
 
 def test_readers_at_different_places_do_not_disturb_each_other(log: KafkaLog, topic: str) -> None:

@@ -14,6 +14,7 @@ TEST: Mapping[str, str] = {
     "high": "means above their references",
     "shifted": "the shape: cumulative distribution and Wasserstein distance",
     "changed": "all bins together: deviance and the largest pull",
+    "trend": "a slow drift, against the histogram's own scatter over lumisections or runs",
 }
 """Kind of finding → the test that spoke, in words."""
 FIRST_ACTION: Mapping[str, str] = {
@@ -25,6 +26,7 @@ FIRST_ACTION: Mapping[str, str] = {
     "low": "Compare gain, calibration and high voltage with those of the references.",
     "high": "Compare gain, calibration and high voltage with those of the references.",
     "shifted": "Compare timing, alignment and calibration with those of the references.",
+    "trend": "Compare gain, calibration and the number of dead channels with those of the first points.",
     "changed": "Look whether trigger menu, beam or configuration changed; if they did, references follow.",
 }
 """Kind of finding → the first action."""

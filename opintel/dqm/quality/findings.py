@@ -9,7 +9,7 @@ from opintel.detector import Closing
 from opintel.dqm.histograms import HistogramKey, Listing
 from opintel.dqm.quality.certify import FLAGGED
 from opintel.dqm.quality.occupancy import Predicted
-from opintel.dqm.quality.status import folder_of, is_minor, status_of
+from opintel.dqm.quality.tree import Folder, Leaf, TreeRules, most_telling, status_tree
 from opintel.dqm.records import HistogramOutcome
 from opintel.evidence import Evidence, Table, capped
 from opintel.finding import Basis, Effect, Finding, Severity, finding_id
@@ -19,6 +19,17 @@ LISTED = 50
 """Histograms that a finding about many of them names."""
 MANY = 10
 """Empty, or missing, histograms of a subsystem in one lumisection from which on they are one finding."""
+SPOKE = "Which test spoke"
+"""Title of the table that says it, in one cell."""
+TESTED = {
+    "deviance": "all bins together: deviance",
+    "pull": "the largest pull of a bin",
+    "window": "neighbouring bins together",
+    "shape": "the shape: cumulative distribution and Wasserstein distance",
+}
+"""Test of a comparison → in words."""
+TREE = "States of folders"
+"""Title of the table of a subsystem's `tree.Folder`s."""
 PLACE = "Lumisection"
 """Title of the table in every finding that says where it belongs."""
 WORDS = {
@@ -66,7 +77,13 @@ def contents(here: JudgedLumisection, key: str, one: HistogramOutcome, p: float)
     kind = one.kind or "changed"  # where stage 1 explains less than is emitted here
     text = f"{HistogramKey.of(key).path} is {WORDS[kind]}{place}{together}"
     basis: Basis = "exact" if one.exact else "extrapolated"
-    return finding_of(here, kind, key, text, p, basis, one.effect, "standard deviations", one.evidence)
+    blocks: list[Evidence] = [*one.evidence]
+    if one.test:
+        blocks.append(Table(SPOKE, ["test"], [[TESTED.get(one.test, "")]]))
+    if one.log10_p is not None and p > one.log10_p:
+        basis = "extrapolated"
+        blocks.append(Table("Feedback", ["log10 p", "after operators' answers"], [[one.log10_p, p]]))
+    return finding_of(here, kind, key, text, p, basis, one.effect, "standard deviations", blocks)
 
 
 def dead_ones(
@@ -125,27 +142,21 @@ def unjudged(here: JudgedLumisection, why: Mapping[str, str], expected: Predicte
 
 def state_of(here: JudgedLumisection, bad: Mapping[str, BadHistogram], expected: Predicted) -> Finding:
     """The state of the subsystem, with its tree of folders."""
-    closing, minor = here.closing, here.closing.settings.minor
+    closing, settings = here.closing, here.closing.settings
     paths = {key: HistogramKey.of(key).path for key in (*here.outcomes, *bad)}
-    judged = sum(one.state == "judged" for one in here.outcomes.values())
-    status = status_of(judged, [paths[key] for key in bad], minor)
+    judged = {key for key, one in here.outcomes.items() if one.state == "judged"}
+    rules = TreeRules(settings.minor, settings.critical, settings.weights, settings.tolerated)
+    tree = status_tree((Leaf(path, key in judged, key in bad) for key, path in paths.items()), rules)
     rows: list[list[str | float | int | None]] = [
-        [paths[key], one.kind, one.log10_p, "no" if is_minor(paths[key], minor) else "yes"]
+        [paths[key], one.kind, one.log10_p, "yes" if paths[key] in tree.spoiling else "no"]
         for key, one in sorted(bad.items(), key=lambda item: (item[1].log10_p or -1e9, item[0]))[: 4 * LISTED]
     ]
-    folders: dict[str, list[int]] = {}
-    for key, path in paths.items():
-        folder = folders.setdefault(folder_of(path), [0, 0, 0])
-        folder[0] += 1
-        folder[1] += key in here.outcomes and here.outcomes[key].state == "judged"
-        folder[2] += key in bad
-    tree: list[list[str | float | int | None]] = [[name, *numbers] for name, numbers in sorted(folders.items())]
     blocks = [
         Table(FLAGGED, ["histogram", "kind", "log10 p", "critical"], rows),
-        Table("Status tree", ["folder", "histograms", "judged", "bad"], tree[: 4 * LISTED]),
+        Table(TREE, list(Folder._fields), [[*one] for one in most_telling(tree.folders, 4 * LISTED)]),
     ]
-    counts = f"{judged} of {len(here.outcomes)} judged, {len(bad)} bad"
-    text = f"run {here.run} lumisection {here.number}: {status}, {counts}"
+    counts = f"{len(judged)} of {len(here.outcomes)} judged, {len(bad)} bad"
+    text = f"run {here.run} lumisection {here.number}: {tree.folders[0].status}, {counts}"
     subject = {"scope": closing.scope, "run": str(here.run), "lumisection": str(here.number)}
     share = 1.0 - len(bad) / max(1, len(paths))
     return Finding(
@@ -206,7 +217,7 @@ def place_of(finding: Finding) -> dict[str, str]:
     """Run and lumisection of a finding, for people."""
     for block in finding.evidence:
         if isinstance(block, Table) and block.title == PLACE:
-            run, number, _ = block.rows[0]
+            run, number = block.rows[0][:2]
             return {"run": str(run), "lumisection": str(number)}
     subject = finding.subject
     return {name: subject[name] for name in ("run", "lumisection") if name in subject}

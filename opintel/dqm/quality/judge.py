@@ -17,6 +17,7 @@ import numpy as np
 from opintel.detector import QUARANTINED, Closing, Emit, Judge, Most
 from opintel.dqm.histograms import HistogramKey, Listing
 from opintel.dqm.quality.certify import NEAR
+from opintel.dqm.quality.feedback import FEEDBACK, feedback_decades, less_surprising
 from opintel.dqm.quality.findings import (
     DETECTOR,
     UNJUDGED,
@@ -56,6 +57,13 @@ class DqmJudgeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Relative error of that expectation."""
     minor: list[str] = []
     """Patterns of paths (`*/Errors/*`) of histograms that do not spoil a lumisection."""
+    critical: list[str] = []
+    """Patterns of paths of histograms and folders that spoil all folders above them, whatever is tolerated."""
+    weights: dict[str, float] = {}
+    """Pattern of paths of histograms and folders → how much they weigh among the children of their folder; 1 where none
+    matches."""
+    tolerated: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    """Share of the weight of a folder's children that may be bad before the folder is."""
     at_once: Emit = -12.0
     """A histogram whose log10 p is at most this makes a finding at once; else it takes two of three lumisections."""
     max_findings: Most = 200
@@ -76,7 +84,7 @@ class DqmJudge(Judge):
     """
 
     name, version = DETECTOR, VERSION
-    controls: tuple[str, ...] = ("reference", "run")
+    controls: tuple[str, ...] = ("reference", "run", FEEDBACK)
     Settings = DqmJudgeSettings
 
     def __init__(self) -> None:
@@ -127,9 +135,10 @@ class DqmJudge(Judge):
         bad: dict[str, BadHistogram] = {}
         found: list[Finding] = []
         tested: dict[str, float] = {}
+        decades = feedback_decades(here.closing.controls)
         for key, one in here.outcomes.items():
             if one.log10_p is not None:
-                tested[key] = one.log10_p
+                tested[key] = less_surprising(one.log10_p, key, decades)
         for key in flagged(tested, settings.fdr):
             bad[key] = BadHistogram(here.outcomes[key].kind or "changed", tested[key])
         empty, silent = self._empty(here, expected)

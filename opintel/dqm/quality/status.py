@@ -1,4 +1,4 @@
-"""Which histograms of a lumisection count as bad, and what state their subsystem is in.
+"""Which histograms of a lumisection count as bad; what state that puts their folders and subsystem in says `tree`.
 
 The false discovery rate is kept on two levels (Benjamini and Bogomolov, J. R. Stat. Soc. B 76 (2014) 297): folders are
 chosen by the Simes p-value of their histograms, and inside the chosen ones histograms at a level that is lower by the
@@ -55,19 +55,10 @@ def _simes(p: NDArray[np.float64]) -> float:
     return float(min(1.0, (np.sort(p) * len(p) / np.arange(1, len(p) + 1)).min()))
 
 
-def is_minor(path: str, patterns: Sequence[str]) -> bool:
-    """Whether a histogram is one of those that do not spoil a lumisection.
+def matches(path: str, patterns: Sequence[str]) -> bool:
+    """Whether a path matches one of the patterns.
 
-    >>> is_minor("Pixel/Errors/fed", ["*/Errors/*"])
+    >>> matches("Pixel/Errors/fed", ["*/Errors/*"])
     True
     """
     return any(fnmatchcase(path, pattern) for pattern in patterns)
-
-
-def status_of(judged: int, bad: Sequence[str], minor: Sequence[str]) -> Status:
-    """The state of a subsystem: `bad` are the paths of its bad and missing histograms, `minor` patterns of paths."""
-    if any(not is_minor(path, minor) for path in bad):
-        return "bad"
-    if bad:
-        return "minor"
-    return "good" if judged else "insufficient"

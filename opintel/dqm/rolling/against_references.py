@@ -29,9 +29,11 @@ class Remark(NamedTuple):
     kind: str
     place: str
     evidence: tuple[Evidence, ...]
+    test: str
+    """As `Comparison.test` has it."""
 
 
-NOTHING = Remark("", "", ())
+NOTHING = Remark("", "", (), "")
 """Where nothing does."""
 
 
@@ -160,12 +162,13 @@ def _answer(one: ToCompare, rows: Ints, found: Comparison, begin: int, explain: 
     for at in np.flatnonzero(found.log10_p[here] <= explain).tolist():
         row, n = begin + at, int(rows[at])
         regions = _regions(found, row)
-        kind = regions[0][4] if regions else "shifted" if found.test(row) == "shape" else "changed"
+        test = found.test(row)
+        kind = regions[0][4] if regions else "shifted" if test == "shape" else "changed"
         flat = (part[row] for part in (found.observed, found.expected, found.error, found.pull))
         arrays = [np.asarray(part, dtype=np.float64).reshape(-1)[:size].reshape(-1, one.x) for part in flat]
         what = Explained(arrays[0], arrays[1], arrays[2], arrays[3], regions)
         shown = pictures(one.paths[n], one.axes, one.storage, what)
-        answer.remarks[n] = Remark(kind, placed(one.axes, regions), shown)
+        answer.remarks[n] = Remark(kind, placed(one.axes, regions), shown, test)
 
 
 def _comparison(

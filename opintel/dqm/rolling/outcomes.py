@@ -12,6 +12,7 @@ from opintel.dqm.records import HistogramOutcome
 from opintel.dqm.rolling.against_references import NOTHING, Compared, ToCompare
 from opintel.dqm.rolling.groups import HistogramGroup
 from opintel.dqm.rolling.histories import BlockMarks, Floats, Histories, Ints
+from opintel.dqm.rolling.tracked import tracked
 
 
 class Lot(NamedTuple):
@@ -51,17 +52,28 @@ def outcomes(lot: Lot, found: Compared, seconds: float) -> list[HistogramOutcome
         lot.group.superseded.tolist(),
         strict=True,
     )
+    numbers = list(zip(*map(_known, tracked(lot.group, lot.sums, lot.ready)), strict=True))
     place = dict(zip(lot.judged.tolist(), range(len(lot.judged)), strict=True))
     log10_p, effect, exact = found.log10_p.tolist(), found.effect.tolist(), (lot.floor == 0.0).tolist()
     said = []
     for n, (run, lumisection, entries, expected, first, superseded) in enumerate(about):
         at = place.get(n)
         if at is None or isnan(log10_p[at]):
-            one = HistogramOutcome(run, lumisection, _state(lot, n), entries, expected, first, superseded=superseded)
+            one = HistogramOutcome(
+                run,
+                lumisection,
+                _state(lot, n),
+                entries,
+                expected,
+                first,
+                superseded=superseded,
+                tracked=numbers[n],
+            )
         else:
-            kind, where, evidence = found.remarks.get(at, NOTHING)
+            kind, where, evidence, spoke = found.remarks.get(at, NOTHING)
             test = (log10_p[at], exact[n], effect[at], kind, where, evidence)
-            one = HistogramOutcome(run, lumisection, "judged", entries, expected, first, *test, superseded)
+            more = (superseded, spoke, numbers[n])
+            one = HistogramOutcome(run, lumisection, "judged", entries, expected, first, *test, *more)
         said.append(one)
     return said
 

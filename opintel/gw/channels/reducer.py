@@ -82,8 +82,16 @@ class GwReducer(Reducer[Pieces]):
         states[there & features.constant(own, good)] = "constant"
         states[(states == "good") & features.saturated(own, good)] = "saturated"
         strain = [features.is_strain(key, unit) for key, unit in zip(group.keys, group.units, strict=True)]
+        phases = features.phases(own, group.rate) if own.shape[1] > 1 else [b""] * len(own)
         said = {
-            key: ChannelWindow(states[n], group.rate, strain[n], [], fringes=_fringes(group, n, first, end))
+            key: ChannelWindow(
+                states[n],
+                group.rate,
+                strain[n],
+                [],
+                fringes=_fringes(group, n, first, end),
+                phases=b"" if states[n] == "constant" else phases[n],
+            )
             for n, key in enumerate(group.keys)
         }
         if group.rate < SLOWEST or end - first < 1:
@@ -274,7 +282,7 @@ def _told(
         shift = int(offset[channel])
         figures = (float(getattr(of, name)[n]) for name in ("frequency", "low", "high", "q", "snr"))
         times = (int(getattr(of, name)[n]) + shift for name in ("time", "start", "end"))
-        triggers[channel].append(TriggerSaid(*times, *figures))  # type: ignore[arg-type]
+        triggers[channel].append(TriggerSaid(*times, *figures))
     told = []
     for n, key in enumerate(keys):
         pictures: tuple[Evidence, ...] = ()

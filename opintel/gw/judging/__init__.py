@@ -2,5 +2,7 @@
 
 * `interferometer`: a window as the judges see it, and when the interferometer was in science mode
 * `strain_triggers`, `lock`, `glitch_rate`, `inspiral_range`, `witnesses`, `channels`: the judges
-* `minutes`: what several of them gather before they judge
+* `hearing`: what is heard in some science time, ready to be ranked
+* `copies`: channels that hold the strain, whatever they are called
+* `picture_pairs`: Q-scans of a glitch and of its witness
 """

@@ -50,6 +50,17 @@ class ChannelJudge(Judge):
 
     Time counts in science mode only: out of it many channels are switched off. In a window that the end of the input
     cut short, and where no channel of the interferometer came at all, none is missing.
+
+    >>> from opintel.detector import Controls, Record
+    >>> from opintel.finding import Window
+    >>> judge, found = ChannelJudge(), []
+    >>> for n in range(60):
+    ...     window = Window(2 * n * NS, 2 * (n + 1) * NS)
+    ...     said = ChannelWindow("good" if n < 40 else "constant", 256.0, False, [])
+    ...     records = [Record(window, "channel", "L1:PEM-EY_MIC_VEA_DQ", "L1", said)]
+    ...     found += judge.judge(Closing(window, "L1", records, Controls(), ChannelSettings(), "", complete=True))
+    >>> [finding.summary for finding in found]
+    ['L1:PEM-EY_MIC_VEA_DQ has not moved for 30 s']
     """
 
     name, version = "gw.channels", 1

@@ -13,6 +13,7 @@ from opintel.detector import Closing, Judge
 from opintel.evidence import Evidence, Series, Table
 from opintel.finding import NS, Effect, Finding
 from opintel.gw.engine import EDGES
+from opintel.gw.judging.copies import StrainCopies
 from opintel.gw.judging.interferometer import ScienceMode, channels_of, families, finding_of
 from opintel.gw.records import ChannelWindow
 from opintel.gw.safety import Safety
@@ -80,6 +81,18 @@ class RangeJudge(Judge):
     """Findings of kind `range`: a block's median range against the median of the blocks before.
 
     It has no p-value: the range wanders, and how far it may is no statistic of its last hours. A drop is a fact.
+
+    >>> from opintel.detector import Controls, Record
+    >>> from opintel.finding import Window
+    >>> judge, found = RangeJudge(), []
+    >>> for n in range(150):
+    ...     window = Window(2 * n * NS, 2 * (n + 1) * NS)
+    ...     reach = 150.0 if n < 120 else 90.0
+    ...     strain = ChannelWindow("good", 4096.0, True, [(window.start, window.end)], range=reach)
+    ...     records = [Record(window, "channel", "L1:GDS-CALIB_STRAIN", "L1", strain)]
+    ...     found += judge.judge(Closing(window, "L1", records, Controls(), RangeSettings(), "", complete=True))
+    >>> [finding.summary for finding in found]
+    ['L1:GDS-CALIB_STRAIN: the range is 90 Mpc, usually 150']
     """
 
     name, version = "gw.range", 1
@@ -91,6 +104,7 @@ class RangeJudge(Judge):
         self._science = ScienceMode()
         self._open = _Gathered()
         self._past: list[RangeBlock] = []
+        self._copies = StrainCopies()
 
     def judge(self, closing: Closing) -> list[Finding]:
         """The finding, if any, where a block is full or science mode ends."""
@@ -102,6 +116,7 @@ class RangeJudge(Judge):
             added = duration(intersection(self._science.judged, coalesce(said.live))) / NS
             if added:
                 self._open.add(added, said, {name: said, **channels.auxiliary})
+                self._copies.take(said, channels.auxiliary)
         if not (self._open.seconds >= BLOCK or (added == 0.0 and self._open.seconds >= SHORTEST)):
             return []
         gathered, self._open = self._open, _Gathered()
@@ -128,7 +143,7 @@ class RangeJudge(Judge):
         own = gathered.louder(name)
         louder = []
         for other in sorted(gathered.bands):
-            if other != name and safety.judge(other) is Safety.SAFE:
+            if other != name and safety.judge(other) is Safety.SAFE and self._copies.is_none(other):
                 bands = gathered.louder(other)[: len(own)]
                 at = int(np.argmax(bands)) if len(bands) else 0
                 if len(bands) and bands[at] >= LOUDER:
@@ -154,7 +169,7 @@ class RangeJudge(Judge):
             (self.name, self.version),
             closing,
             "range",
-            {"channel": name},
+            {"quantity": "range"},
             f"{name}: the range is {block.range:.3g} Mpc, usually {usual:.3g}{why}",
             Effect(block.range - usual, "Mpc"),
             evidence=blocks,
@@ -164,11 +179,12 @@ class RangeJudge(Judge):
         """Plain values."""
         opened, bands = self._open, sorted(self._open.bands.items())
         gathered = [opened.seconds, opened.ranges, [[name, n, sums] for name, (n, sums) in bands]]
-        return [self._science.state(), gathered, [list(one) for one in self._past]]
+        return [self._science.state(), gathered, [list(one) for one in self._past], self._copies.state()]
 
     def restore(self, state: Any) -> None:
         """The inverse of `state`."""
-        science, (seconds, ranges, bands), past = state
+        science, (seconds, ranges, bands), past, copies = state
+        self._copies.restore(copies)
         self._science.restore(science)
         self._open.seconds, self._open.ranges = seconds, list(ranges)
         self._open.bands = {name: (n, list(sums)) for name, n, sums in bands}

@@ -14,7 +14,7 @@ import numpy as np
 
 from opintel.detector import Closing, Judge
 from opintel.finding import NS, Effect, Finding
-from opintel.gw.judging.interferometer import SCIENCE, channels_of, finding_of
+from opintel.gw.judging.interferometer import SCIENCE, finding_of
 from opintel.gw.records import FlagWindow
 from opintel.gw.samples import flag_key
 from opintel.gw.segments import coalesce, contains, intersection
@@ -33,6 +33,17 @@ class LockJudge(Judge):
     """Findings of kind `lock-loss`: when it was lost, and a notice when science mode is back.
 
     A state is known from its flag; what is not known changes nothing, so a gap in the flags is no loss of lock.
+
+    >>> from opintel.detector import Controls, Record
+    >>> from opintel.finding import Window
+    >>> judge, found = LockJudge(), []
+    >>> for n in range(20):
+    ...     window, span = Window(2 * n * NS, 2 * (n + 1) * NS), (2 * n * NS, 2 * (n + 1) * NS)
+    ...     flag = FlagWindow([span] if n < 15 else [], [span])
+    ...     records = [Record(window, "flag", f"L1:~{name}", "L1", flag) for name in (SCIENCE, LOCKED)]
+    ...     found += judge.judge(Closing(window, "L1", records, Controls(), LockSettings(), "", complete=True))
+    >>> [finding.summary for finding in found]
+    ['L1 lost lock after 30 s']
     """
 
     name, version = "gw.lock", 1
@@ -45,11 +56,9 @@ class LockJudge(Judge):
         """Flag → whether it is active, and since when, ns."""
         self._lost: int | None = None
         """When science mode or lock was lost that is not back."""
-        self._strain = ""
 
     def judge(self, closing: Closing) -> list[Finding]:
         """The findings of a window."""
-        self._strain = channels_of(closing).main or self._strain
         science, lock = (self._changes(closing, name) for name in (SCIENCE, LOCKED))
         findings: list[Finding] = []
         known = LOCKED in self._since
@@ -100,7 +109,7 @@ class LockJudge(Judge):
             (self.name, self.version),
             closing,
             "lock-loss",
-            {"channel": self._strain} if self._strain else {},
+            {"state": "lock"},
             text,
             Effect(held / NS, "s"),
             severity="warning" if warning else "info",
@@ -109,11 +118,11 @@ class LockJudge(Judge):
 
     def state(self) -> Any:
         """Plain values."""
-        return [sorted([name, *both] for name, both in self._since.items()), self._lost, self._strain]
+        return [sorted([name, *both] for name, both in self._since.items()), self._lost]
 
     def restore(self, state: Any) -> None:
         """The inverse of `state`."""
-        since, self._lost, self._strain = state
+        since, self._lost = state
         self._since = {name: (active, at) for name, active, at in since}
 
 

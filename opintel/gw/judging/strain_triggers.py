@@ -44,6 +44,14 @@ class StrainTriggerJudge(Judge):
     (Chatterji et al. 2004, Class. Quantum Grav. 21, S1809, eq. 12, with ρ² = 2 E). The rate at `FAINTEST` is measured:
     so many triggers in so much science time. What is far in the tail of real noise is no Gaussian's: hence the basis
     `extrapolated`.
+
+    >>> from opintel.detector import Controls, Record
+    >>> heard = TriggerSaid(NS, NS, NS, 140.0, 100.0, 200.0, 8.0, 12.5)
+    >>> strain, window = ChannelWindow("good", 4096.0, True, [(0, 2 * NS)], [heard]), Window(0, 2 * NS)
+    >>> records = [Record(window, "channel", "H1:GDS-CALIB_STRAIN", "H1", strain)]
+    >>> closing = Closing(window, "H1", records, Controls(), StrainTriggerSettings(), "", complete=True)
+    >>> [finding.summary for finding in StrainTriggerJudge().judge(closing)]
+    ['H1:GDS-CALIB_STRAIN: SNR 12.5 at 140 Hz, Q 8']
     """
 
     name, version = "gw.triggers", 1

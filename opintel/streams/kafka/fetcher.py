@@ -121,6 +121,10 @@ class Fetcher:
         except FutureTimeout:
             raise LogUnavailable("the connection to Kafka does not answer") from None
 
+    async def sleep(self, seconds: float) -> None:
+        """Lets other coroutines go on meanwhile."""
+        await self._net.sleep(seconds)
+
     async def patiently(self, once: Callable[[], Awaitable[T]], doing: str) -> T:
         """Tries until it works; LogUnavailable, saying why, when the patience ends."""
         began = time.monotonic()

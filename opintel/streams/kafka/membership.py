@@ -34,7 +34,8 @@ REJOIN = 60.0
 """Seconds that the others wait for one who is alive and does not join again."""
 LOOK = 0.5
 """Seconds between two looks whether we are to leave. Nothing may come between two polls: kafka-python throws away a
-share that was agreed on while it was not polled, and asks for another round."""
+share that was agreed on while it was not polled, and asks for another round. Inside a poll that has nothing to fetch,
+kafka-python goes round by its retry_backoff_ms; each round of each member costs a millisecond."""
 LEAVE = 1.0
 """Seconds that the broker may take to hear that we leave; then it finds out by itself."""
 CLOSE = 2.5
@@ -115,6 +116,7 @@ class GroupMembership:
             auto_offset_reset="earliest",
             allow_auto_create_topics=False,
             bootstrap_timeout_ms=int(1000 * LEAVE),
+            retry_backoff_ms=int(1000 * LOOK),
             reconnect_backoff_max_ms=1000,
             metadata_max_age_ms=int(1000 * REJOIN),
             metrics_enabled=False,

@@ -38,7 +38,10 @@ READ_BYTES = 16 << 20
 """A read stops behind the record that crosses this, whatever its limit."""
 STANDING_MS = 500
 """How long a broker holds a request while there is no news."""
-FRESH = 0.05
+GATHER = 0.2
+"""Seconds between news of a broker and the next standing request: under a steady flow what has come meanwhile travels
+together, and a record waits so long at most. After a silence news comes at once; a backlog is read without waiting."""
+FRESH = GATHER + 0.05
 """Seconds for which 'nothing there' is believed without a standing request."""
 ASKED = 2.0
 """Seconds after its last idle read that a partition is still listened to."""
@@ -355,7 +358,8 @@ class Reader:
                     news = await self._fetcher.news(positions, STANDING_MS)
                 except (KafkaError, LogUnavailable, LogError):
                     news = {}  # the next read asks for itself and says what is wrong
-                self._hear(positions, news)
+                if self._hear(positions, news):
+                    await self._fetcher.sleep(GATHER)
                 if not news:
                     return
         finally:
@@ -374,7 +378,8 @@ class Reader:
                 wanted[place] = end.position
         return wanted
 
-    def _hear(self, asked: Mapping[TopicPartition, int], news: Mapping[TopicPartition, Fetched]) -> None:
+    def _hear(self, asked: Mapping[TopicPartition, int], news: Mapping[TopicPartition, Fetched]) -> bool:
+        """Keeps what a broker answered; whether there was anything."""
         now = time.monotonic()
         with self._lock:
             for place, position in asked.items():
@@ -391,3 +396,4 @@ class Reader:
                         self._put((place, position), batches)
                 else:
                     end.empty = now
+        return any(answer.data for answer in news.values())
