@@ -32,9 +32,9 @@ DELAY = 0.03
 """… of which filters of four poles have so much, s."""
 AFTERWARDS = 400 * NS
 """A witness is ranked so long after its fault began or later, ns: each 300 s of event time."""
-INJECTIONS = 24
+INJECTIONS = 16
 """Chirps of the pair of stories that are alike but for them."""
-_PAIR_HOURS, _PAIR_STRETCH = 0.36, 560
+_PAIR_HOURS, _PAIR_STRETCH = 0.18, 560
 _WITNESSED = ("glitchy-channel", "whistles", "scattered-light")
 
 

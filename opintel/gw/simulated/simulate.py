@@ -108,7 +108,7 @@ def _figures() -> Figures:
 STORIES = Stories(
     GwSimulator,
     FAULT_KINDS,
-    6.0,
+    4.0,
     2.0,
     "stretches of strain and auxiliary channels of an interferometer",
     suffix=".arrow",
