@@ -14,6 +14,7 @@ import cProfile
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -37,8 +38,8 @@ from opintel.streams.reduce import ReduceStage
 from opintel.streams.stream import FINDINGS
 from opintel.streams.worker import Worker
 
-WARM, MARGIN = 20, 2
-"""s in which spectra are learnt; s of samples before science data."""
+WARM = 20
+"""s in which spectra are learnt."""
 GPS = 1_264_316_100
 RATES = {16384: 100, 4096: 300, 256: 600}
 
@@ -50,21 +51,19 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true", help="Also print where the time goes.")
     given = parser.parse_args()
     for which in given.which:
-        messages = list(islice(story(which), WARM + given.seconds))
-        channels = max(len(second.rows) for second in messages)
+        messages = story(which)
         with tempfile.TemporaryDirectory() as name, made(Path(name)) as system:
             live = Live(system)
-            warm = sum(live.take(second) for second in messages[:WARM])
+            warm = [live.take(second) for second in islice(messages, WARM)]
             profile = cProfile.Profile()
-            if given.profile:
-                profile.enable()
-            took = np.array([live.take(second) for second in messages[WARM:]])
-            profile.disable()
+            take = partial(profile.runcall, live.take) if given.profile else live.take
+            took = np.array([take(second) for second in islice(messages, given.seconds)])
             size, restored = live.state()
             windows = took[took > np.median(took)]  # a window lasts two seconds: every other message closes one
-            print(f"{which}: {channels} channels")
-            print(f"  channel-seconds a CPU-second   {channels * len(took) / took.sum():10,.0f}")
-            print(f"  CPU-s a second of data         {took.mean():10.3f}   ({warm / WARM:.3f} in the first {WARM} s)")
+            learning = sum(warm) / WARM
+            print(f"{which}: {live.channels} channels")
+            print(f"  channel-seconds a CPU-second   {live.channels * len(took) / took.sum():10,.0f}")
+            print(f"  CPU-s a second of data         {took.mean():10.3f}   ({learning:.3f} in the first {WARM} s)")
             print(f"  window, CPU-s: p50, p99        {np.median(windows):10.3f} {np.quantile(windows, 0.99):10.3f}")
             print(f"  state of stage 1, MB           {size / 1e6:10.1f}   restored in {restored:.2f} CPU-s")
             if given.profile:
@@ -82,22 +81,21 @@ def story(which: str) -> Iterator[Second]:
 
 
 def thousand() -> Iterator[Second]:
-    """Of 1000 channels, the first of them strain; 4 s of noise over and over, with another one's order each time."""
+    """Of 1000 channels, the first of them strain: noise without a seam."""
     table: list[TableEntry] = []
-    noise: dict[int, list[np.ndarray]] = {}
-    rng = np.random.default_rng(1)
     for rate, count in RATES.items():
-        made = Colouring([power_law(1.0, 0.5)] * count, rate)
-        noise[rate] = [made.next(rng.standard_normal((count, rate), dtype=np.float32)) for _ in range(4)]
         for n in range(count):
-            unit = "strain" if not table else "ct"
-            table.append(TableEntry(len(table) + 1, f"H1:PEM-{rate}_{n}_DQ", rate, unit))
+            number = len(table) + 1
+            table.append(TableEntry(number, f"H1:PEM-{rate}_{n}_DQ", rate, "ct" if table else "strain"))
+    noise = {rate: Colouring([power_law(1.0, 0.5)] * count, rate) for rate, count in RATES.items()}
+    rng = np.random.default_rng(1)
     for gps in range(GPS, GPS + 10_000):
-        rows = []
-        for rate, count in RATES.items():
-            shift = (gps // 4) * 7 % count
-            rows += [(len(rows) + 1 + n, noise[rate][gps % 4][(n + shift) % count]) for n in range(count)]
-        yield Second(gps, tuple(table), [(n + 1, samples) for n, (_, samples) in enumerate(rows)])
+        samples = [
+            one
+            for rate, count in RATES.items()
+            for one in noise[rate].next(rng.standard_normal((count, rate), dtype=np.float32))
+        ]
+        yield Second(gps, tuple(table), list(enumerate(samples, 1)))
 
 
 class Live:
@@ -115,11 +113,12 @@ class Live:
         )
         judging = lambda: JudgeStage(stream, pipeline, 0, derived, "live", door)  # noqa: E731
         self.stage2 = Worker(log, stream.derived, 0, judging, system.checkpoints)
-        self.sent = 0
+        self.sent = self.channels = 0
 
     def take(self, second: Second) -> float:
         """CPU-s from the message to what follows from it."""
         body, now = message_of(second.table, second.gps, second.rows), utc_from_gps((second.gps + 1) * NS)
+        self.channels = len(second.rows)
         before = time.process_time()
         self.sequencer.step()
         self.ingester.take([Message(body, "topic", self.sent, self.sent)], self.sent + 1, now)
