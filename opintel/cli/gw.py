@@ -91,11 +91,11 @@ def report(gps: float, files: tuple[Path, ...], data: Path | None, config: Path 
 
 
 def _opened(files: Sequence[Path]) -> OpenedFiles:
-    from opintel.gw.files.opened import FileRefused, opened
+    from opintel.gw.files.opened import SamplesRefused, opened
 
     try:
         found = opened(files)
-    except FileRefused as problem:
+    except SamplesRefused as problem:
         raise UserError(str(problem)) from problem
     for reason in found.unread[:SAID]:
         click.echo(f"opintel: {reason}", err=True)

@@ -31,4 +31,8 @@ Data quality:
 * `vetoes`: hveto's rounds: which auxiliary channels witness the glitches of the strain
 * `glitch_probability`: how probable a glitch is in a second, from what auxiliary channels saw
 * `glitch_class`: what kind of glitch a trigger is, with "unknown" of a stated error
+
+Files, for people:
+* `file_triggers`: triggers of what files hold
+* `event_report`: a data-quality report for the time of an event
 """

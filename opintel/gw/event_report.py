@@ -3,7 +3,8 @@ channels saw something then, and what was not checked.
 
 How likely a channel's trigger near the event is by chance: with n triggers of that SNR or more in T seconds, and the
 nearest of them d seconds away, 1 − exp(−2 n d / T) (a Poisson process; d counts as at least the length of its loudest
-tile, Q / (√2 π f)). Each channel's smallest is taken as often as it was asked, and all channels share a false discovery rate.
+tile, Q / (√2 π f)). Each channel's smallest is taken as often as it was asked, and all channels share a false
+discovery rate.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from opintel.finding import NS, rfc3339
 from opintel.gw.channels.qscan import qscan
 from opintel.gw.engine import TriggerEngine
 from opintel.gw.file_triggers import LOWEST, is_strain, triggers_of
-from opintel.gw.files.opened import OpenedFiles, Stretch
+from opintel.gw.files.opened import FileStretch, OpenedFiles
 from opintel.gw.gps import utc_from_gps
 from opintel.gw.records import TriggerSaid
 from opintel.gw.safety import FAMILIES, Safety
@@ -110,7 +111,7 @@ def _seconds(active: np.ndarray[Any, Any], moment: int) -> str:
     return f"{(here[0] - moment) / NS:+.1f} to {(here[1] - moment) / NS:+.1f}"
 
 
-def _cut(stretch: Stretch, moment: int) -> Stretch:
+def _cut(stretch: FileStretch, moment: int) -> FileStretch:
     """What lies within `SPAN` of the event."""
     step = NS / stretch.rate
     first = max(0, int((moment - stretch.start - SPAN * NS) / step))
@@ -118,7 +119,7 @@ def _cut(stretch: Stretch, moment: int) -> Stretch:
     return stretch._replace(start=stretch.start + round(first * step), samples=stretch.samples[first:last])
 
 
-def _strain(gps: float, near: Sequence[Stretch], verdicts: list[str], unchecked: list[str]) -> list[ReportSection]:
+def _strain(gps: float, near: Sequence[FileStretch], verdicts: list[str], unchecked: list[str]) -> list[ReportSection]:
     sections: list[ReportSection] = []
     strain = [one for one in near if is_strain(one.channel, one.unit)]
     if not strain:
@@ -144,7 +145,9 @@ def _strain(gps: float, near: Sequence[Stretch], verdicts: list[str], unchecked:
     return sections
 
 
-def _witnesses(gps: float, near: Sequence[Stretch], verdicts: list[str], unchecked: list[str]) -> list[ReportSection]:
+def _witnesses(
+    gps: float, near: Sequence[FileStretch], verdicts: list[str], unchecked: list[str]
+) -> list[ReportSection]:
     others = [one for one in near if not is_strain(one.channel, one.unit)]
     slow = sorted(one.channel for one in others if one.rate < LOWEST)
     searched = [one for one in others if one.rate >= LOWEST]
@@ -213,7 +216,7 @@ def _seen(gps: float, channel: str, table: pa.Table, span: float) -> list[_Seen]
     return [_Seen(channel, FAMILIES.judge(channel), min(1.0, p * len(near)), row["t_peak"] - gps, row)]
 
 
-def _scan(stretch: Stretch, gps: float, trigger: Mapping[str, Any] | None) -> Image | None:
+def _scan(stretch: FileStretch, gps: float, trigger: Mapping[str, Any] | None) -> Image | None:
     """The Q-scan of a channel around an event; None where it cannot be had."""
     engine = TriggerEngine(stretch.rate, 2.0, BEFORE, AFTER)
     at = gps if trigger is None else trigger["t_peak"]
@@ -244,7 +247,7 @@ def _found(findings: Sequence[Mapping[str, Any]]) -> ReportSection:
     return ("Findings of the stream", lead, [Table("Findings", ["window", "kind", "severity", "what"], rows)])
 
 
-def _span(stretch: Stretch) -> float:
+def _span(stretch: FileStretch) -> float:
     """s of good samples."""
     return float(np.isfinite(stretch.samples).sum()) / stretch.rate
 

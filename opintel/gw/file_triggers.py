@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from opintel.finding import NS
 from opintel.gw.channels.features import is_strain
-from opintel.gw.files.opened import Stretch
+from opintel.gw.files.opened import FileStretch
 from opintel.gw.triggers import SCHEMA, find_triggers
 
 __all__ = ["is_strain", "triggers_of"]
@@ -17,9 +17,9 @@ LOWEST = 16.0
 """Hz: channels that are sampled more rarely have no spectrum, and no triggers."""
 
 
-def triggers_of(stretches: Sequence[Stretch], *, snr: float = 5.5) -> pa.Table:
+def triggers_of(stretches: Sequence[FileStretch], *, snr: float = 5.5) -> pa.Table:
     """The triggers of some stretches (columns of `find_triggers`), by channel and time."""
-    alike: dict[tuple[float, int, int], list[Stretch]] = {}
+    alike: dict[tuple[float, int, int], list[FileStretch]] = {}
     for one in stretches:
         if one.rate >= LOWEST:
             alike.setdefault((one.rate, one.start, len(one.samples)), []).append(one)

@@ -1,4 +1,4 @@
-"""`opintel gw`: triggers of files and the report on an event's time, on strain with a glitch and a channel that saw it."""
+"""`opintel gw`: triggers of files, and the report on an event: strain with a glitch, and a channel that saw it."""
 
 from __future__ import annotations
 

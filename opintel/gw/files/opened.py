@@ -28,11 +28,11 @@ BRIDGED = 60 * NS
 """A longer gap ends a stretch; a shorter one is NaN in it."""
 
 
-class FileRefused(ValueError):
+class SamplesRefused(ValueError):
     """Nothing in a file can be read; the message names it."""
 
 
-class Stretch(NamedTuple):
+class FileStretch(NamedTuple):
     """A channel over some time without a long gap."""
 
     channel: str
@@ -53,7 +53,7 @@ class Stretch(NamedTuple):
 class OpenedFiles(NamedTuple):
     """What files hold together."""
 
-    stretches: list[Stretch]
+    stretches: list[FileStretch]
     """By channel and time."""
     flags: list[SegmentFlag]
     """Of detectors' states, in ns GPS, by name: `L1:DATA`."""
@@ -69,7 +69,7 @@ class _Piece(NamedTuple):
 
 
 def opened(paths: Sequence[Path]) -> OpenedFiles:
-    """The channels of some files, what several of them have counted once. Raises FileRefused, with one line."""
+    """The channels of some files, what several of them have counted once. Raises SamplesRefused, with one line."""
     wire, unread, held = GwWire(), list[str](), 0
     pieces: dict[str, list[_Piece]] = {}
     active: dict[str, list[tuple[int, int]]] = {}
@@ -84,7 +84,7 @@ def opened(paths: Sequence[Path]) -> OpenedFiles:
             rows = decoded.rows
             held += len(rows.payload.values.values)
             if held > MAX_SAMPLES:
-                raise FileRefused(f"{path}: expected at most {MAX_SAMPLES >> 20} Mi samples in all files together")
+                raise SamplesRefused(f"{path}: expected at most {MAX_SAMPLES >> 20} Mi samples in all files together")
             starts = gps_from_utc(rows.time).tolist()
             for n, start in enumerate(starts):
                 key, row = rows.key.values[rows.key.code[n]], rows.payload
@@ -105,16 +105,16 @@ def _messages(path: Path, wire: GwWire) -> Iterator[tuple[bytes, bool]]:
     try:
         with path.open("rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise FileRefused(f"{path}: expected a file")
+                raise SamplesRefused(f"{path}: expected a file")
             if not (size := os.fstat(file.fileno()).st_size):
-                raise FileRefused(f"{path}: the file is empty")
+                raise SamplesRefused(f"{path}: the file is empty")
             for body, _, damaged in parsed("opintel.gw.files.messages:messages", wire.parsing, file, 0, size):
                 yield body, damaged
     except OSError as error:
-        raise FileRefused(f"{path}: {error.strerror or error}") from error
+        raise SamplesRefused(f"{path}: {error.strerror or error}") from error
 
 
-def _stretches(channel: str, pieces: list[_Piece]) -> Iterator[Stretch]:
+def _stretches(channel: str, pieces: list[_Piece]) -> Iterator[FileStretch]:
     """The pieces of a channel, put together: of times that two files have the first one counts."""
     pieces.sort(key=lambda one: (one.start, -len(one.values)))
     together: list[_Piece] = []
@@ -129,11 +129,11 @@ def _stretches(channel: str, pieces: list[_Piece]) -> Iterator[Stretch]:
     yield _together(channel, together)
 
 
-def _together(channel: str, pieces: Sequence[_Piece]) -> Stretch:
+def _together(channel: str, pieces: Sequence[_Piece]) -> FileStretch:
     first, last = pieces[0], pieces[-1]
     rate = first.rate
     places = [round((one.start - first.start) * rate / NS) for one in pieces]
     samples = np.full(places[-1] + len(last.values), np.nan, dtype=np.float32)
     for place, one in zip(places, pieces, strict=True):
         samples[place : place + len(one.values)] = one.values
-    return Stretch(channel, last.unit, rate, first.start, samples)
+    return FileStretch(channel, last.unit, rate, first.start, samples)
