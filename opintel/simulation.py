@@ -89,7 +89,7 @@ class Stories(NamedTuple):
     suffix: str = ".jsonl"
     """Of the files that hold its messages: in `.jsonl` each is a line, in `.arrow` an IPC stream behind the last one;
     in a file of another suffix is one message."""
-    figures: Callable[[], Figures] | None = None
+    figures: Figures | None = None
     """What else `opintel evaluate` says of the stories that it tells."""
 
 

@@ -111,7 +111,7 @@ def _stories(stream: str, folders: tuple[Path, ...]) -> dict[str, Any]:
             ]
         )
         if stories.figures:
-            document["figures"] = stories.figures()(played, play)
+            document["figures"] = stories.figures(played, play)
         return document
 
 
@@ -136,9 +136,9 @@ def _records(site: Site, stream: str, data: Path) -> list[Record[Any]]:
         watched = system.stream(stream)
         codec = derived_codec(watched.pipeline.record)
         while stored := system.log.read(watched.stream.derived, 0, position, 100):
-            position = stored[-1].position + 1
-            for one in stored:
-                if isinstance(said := codec.decode(one.value), Derived):
+            position = stored[-1][0] + 1
+            for _, value, _ in stored:
+                if isinstance(said := codec.decode(value), Derived):
                     found += said.records
     finally:
         system.close()

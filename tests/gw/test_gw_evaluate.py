@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
+from opintel.cli import invoke
 from opintel.detector import Record
 from opintel.finding import NS, Window, rfc3339
 from opintel.gw.gps import utc_from_gps
 from opintel.gw.records import ChannelWindow, TriggerSaid
-from opintel.gw.simulated.evaluate import INJECTIONS, figures
-from opintel.gw.simulated.model import STRAIN
-from opintel.gw.simulated.simulate import GwSimulator
+from opintel.gw.segments import duration
+from opintel.gw.simulated.evaluate import INJECTIONS, figures, heard
+from opintel.gw.simulated.model import SMALL, STRAIN
+from opintel.gw.simulated.simulate import STORIES, GwSimulator
 from opintel.simulation import Played, Simulation
 
 MICROPHONE = "L1:PEM-EY_MIC_VEA_MINUSX_DQ"
@@ -29,7 +32,7 @@ def played(
     louder: float = 1.0,
     late: float = 0.0,
     more: Sequence[tuple[str, int, float]] = (),
-    heard: Callable[[str], bool] = lambda kind: True,
+    hears: Callable[[str], bool] = lambda kind: True,
     rounds: Sequence[tuple[str, int, float]] = (),
 ) -> Played:
     """A pipeline that hears each glitch of some kinds in the strain, this much louder and later (s), and `more`
@@ -37,7 +40,7 @@ def played(
     """
     triggers: dict[str, list[TriggerSaid]] = {f"L1:{STRAIN}": [], MICROPHONE: []}
     for one in simulation.glitches["L1"]:
-        if one.kind != "innocent" and heard(one.kind):
+        if one.kind != "innocent" and hears(one.kind):
             triggers[f"L1:{STRAIN}"].append(said(utc_from_gps(one.time) + int(late * NS), louder * one.snr))
     for channel, time, snr in more:
         triggers[channel].append(said(time, snr))
@@ -83,7 +86,7 @@ def test_what_is_missed_or_said_twice_shows(story: GwSimulator) -> None:
         for one in story.glitches["L1"]
         if one.kind == "blip"
     ]
-    tables = figures([played(story, more=blips, heard=lambda kind: kind == "blip")], again)
+    tables = figures([played(story, more=blips, hears=lambda kind: kind == "blip")], again)
     found = {row["kind"]: row for row in rows("Strain", tables)}
     assert found["blip"]["twice"] == found["blip"]["found"] == found["blip"]["injected"] > 0
     assert found["witnessed"]["found"] == 0 < found["witnessed"]["injected"]
@@ -135,3 +138,23 @@ def test_a_signal_that_reaches_another_channel_shows(story: GwSimulator) -> None
 
     (row,) = rows("A signal", figures([], leaking))
     assert (row["changed"], row["changed_witnesses"]) == (1, 1)
+
+
+def test_the_command_plays_stories_through_the_pipeline(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Half a minute of science data, of which the figures are how much of the strain was judged."""
+
+    def simulator(*, hours: float, seed: int) -> GwSimulator:
+        return GwSimulator(seed=seed, hours=hours, faults=(), model=SMALL._replace(science=30))
+
+    def judged(stories: Sequence[Played], play: Callable[[Simulation], Played]) -> dict[str, list[dict[str, Any]]]:
+        return {"Judged": [{"s": duration(heard(one)[f"L1:{STRAIN}"].live) / NS} for one in stories]}
+
+    its = STORIES._replace(simulator=simulator, hours=0.03, figures=judged)
+    monkeypatch.setattr("opintel.site.story.stories_for", lambda site, stream: its)
+    monkeypatch.setattr("opintel.cli.evaluate.SEEDS", (1,))
+    assert invoke(["evaluate", "gw", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["stories"] == 1
+    assert 20 < said["figures"]["Judged"][0]["s"] <= 30

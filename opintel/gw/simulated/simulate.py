@@ -27,7 +27,7 @@ from opintel.gw.simulated.story import (
     troubles_of,
 )
 from opintel.gw.wire.encoder import message_of
-from opintel.simulation import DEFAULT_START, HOUR, Fault, Figures, Stories
+from opintel.simulation import DEFAULT_START, HOUR, Fault, Stories
 
 __all__ = ["DEFAULT_START", "FAULT_KINDS", "Fault", "GwSimulator"]
 
@@ -99,12 +99,6 @@ class GwSimulator:
             yield arrival, message_of(second.table, second.gps, second.rows)
 
 
-def _figures() -> Figures:
-    from opintel.gw.simulated.evaluate import figures
-
-    return figures
-
-
 STORIES = Stories(
     GwSimulator,
     FAULT_KINDS,
@@ -112,5 +106,4 @@ STORIES = Stories(
     2.0,
     "stretches of strain and auxiliary channels of an interferometer",
     suffix=".arrow",
-    figures=_figures,
 )
