@@ -94,7 +94,7 @@ def _stories(stream: str, folders: tuple[Path, ...]) -> dict[str, Any]:
         if folders:
             return _judged([_told(stream, folder, Path(name) / f"run{n}") for n, folder in enumerate(folders)])
         played: list[Played] = []
-        documents = []
+        documents: list[dict[str, Any]] = []
 
         def play(simulation: Simulation) -> Played:
             folder = Path(name) / f"run{len(documents)}"

@@ -148,7 +148,7 @@ def _group(simulation: GwSimulator, channel: str) -> str:
 
 def _around(simulation: GwSimulator, name: str) -> Segments:
     """Where something happens in an interferometer, and its faults, with a margin."""
-    events = [one.time for one in (*simulation.glitches[name], *simulation.injections[name])]
+    events = [one.time for one in simulation.glitches[name]] + [one.time for one in simulation.injections[name]]
     spans = [(utc_from_gps(time) - ALONE, utc_from_gps(time) + ALONE) for time in events]
     faults = _faults(simulation, name) + np.array([-ALONE, ALONE])
     return coalesce(np.concatenate([np.array(spans, dtype=np.int64).reshape(-1, 2), faults]))
@@ -170,7 +170,7 @@ def _witnesses(told: _Told) -> Iterable[dict[str, Any]]:
             after = [one for one in rounds if one["subject"]["scope"] == fault.subject["scope"]]
             after = [one for one in after if 0 <= parse_rfc3339(one["window"]["end"]) - fault.start <= AFTERWARDS]
             its = [one for one in after if one["subject"]["witness"] == fault.subject["witness"]]
-            least = {one["window"]["end"]: [] for one in its}
+            least: dict[str, list[float]] = {one["window"]["end"]: [] for one in its}
             for one in after:
                 if one["window"]["end"] in least:
                     least[one["window"]["end"]].append(one["log10_p"])
