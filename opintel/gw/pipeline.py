@@ -27,9 +27,10 @@ from opintel.simulation import Stories
 
 def stories() -> Stories:
     """What the simulator tells."""
+    from opintel.gw.simulated.evaluate import figures
     from opintel.gw.simulated.simulate import STORIES
 
-    return STORIES
+    return STORIES._replace(figures=figures)
 
 
 BEFORE, AFTER = 2 * NS, NS

@@ -102,7 +102,7 @@ class GwSimulator:
 STORIES = Stories(
     GwSimulator,
     FAULT_KINDS,
-    6.0,
+    4.0,
     2.0,
     "stretches of strain and auxiliary channels of an interferometer",
     suffix=".arrow",
