@@ -25,6 +25,19 @@ class MainsJudge(Judge):
     """Findings of kind `mains-sidebands`: the density beside a line of the mains in a minute, against that line's past.
 
     It has no p-value: how the sides of a line wander is learnt from too few minutes for a tail.
+
+    >>> from opintel.detector import Controls, NoSettings, Record
+    >>> from opintel.finding import NS, Window
+    >>> from opintel.gw.records import ChannelWindow
+    >>> judge, found = MainsJudge(), []
+    >>> for n in range(601):
+    ...     window = Window(2 * n * NS, 2 * (n + 1) * NS)
+    ...     lines = [(60.0, 1e-22, -100.0 if n < 540 else -98.0)]
+    ...     strain = ChannelWindow("good", 4096.0, True, [(window.start, window.end)], lines=lines)
+    ...     records = [Record(window, "channel", "L1:GDS-CALIB_STRAIN", "L1", strain)]
+    ...     found += judge.judge(Closing(window, "L1", records, Controls(), NoSettings(), "", complete=True))
+    >>> found[0].summary
+    'L1:GDS-CALIB_STRAIN: the noise beside 60 Hz is 8.7 dB above its usual level'
     """
 
     name, version = "gw.mains", 1
