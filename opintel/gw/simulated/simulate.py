@@ -31,7 +31,7 @@ from opintel.simulation import DEFAULT_START, HOUR, Fault, Stories
 
 __all__ = ["DEFAULT_START", "FAULT_KINDS", "Fault", "GwSimulator"]
 
-LATENCY = NS
+LATENCY = NS // 2
 """From the end of a second to the arrival of its message, ns."""
 
 
