@@ -107,7 +107,7 @@ def memory(system: System, messages: list[bytes], chunk: int = CHUNK, stream: st
     """The pipeline in one process, from messages in memory to the store."""
     watched = system.stream(stream)
     given = Given(system.ingester(watched, "given", live=False), messages, chunk)
-    team = [system.sequencer(given.ingester), given, *system.stage1(watched), *system.stage2(watched)]
+    team = [system.sequencer(given.ingester), given, system.stage1(watched), system.stage2(watched)]
     drain([*team, system.alerting()])
 
 
@@ -115,7 +115,7 @@ def whole(system: System, messages: list[Path]) -> None:
     """The pipeline in one process, from files to the store."""
     watched = system.stream("fts")
     feed = file_feed(lambda source: system.ingester(watched, source, live=False), messages, final=True)
-    team = [system.sequencer(feed.ingester), feed, *system.stage1(watched), *system.stage2(watched), system.alerting()]
+    team = [system.sequencer(feed.ingester), feed, system.stage1(watched), system.stage2(watched), system.alerting()]
     drain(team)
 
 

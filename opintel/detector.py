@@ -330,6 +330,8 @@ class Pipeline(NamedTuple):
     adapting: tuple[str, ...] = ()
     """Kinds whose findings may end though what they found has not: the detector gets used to it, or gives it up. It is
     over when a finding of severity `info` about the subject says so; of other kinds, when no more come."""
+    explaining: tuple[str, ...] = ()
+    """Kinds whose findings raise no alarm, however surprising: they explain the incidents of others."""
     csv: CsvForm = "text"
     """The form in which the wire takes the rows of CSV files: `text` (their column `message` or `content`, else the
     first), `table`, or what a function says of a file's first rows."""

@@ -7,9 +7,9 @@ tells stories live, `opintel simulate` writes them down, `opintel evaluate` meas
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -58,6 +58,20 @@ class Simulator(Protocol):
     ) -> Simulation: ...
 
 
+class Played(NamedTuple):
+    """A simulation and what the pipeline made of it."""
+
+    simulation: Simulation
+    records: Sequence[Any]
+    """`opintel.detector.Record`s of stage 1, in order."""
+    findings: Sequence[dict[str, Any]]
+    """As `finding_json` has them."""
+
+
+Figures = Callable[[Sequence[Played], Callable[[Simulation], Played]], Mapping[str, list[dict[str, Any]]]]
+"""(stories that were played, what plays another one) → tables by title, each of rows of measures."""
+
+
 class Stories(NamedTuple):
     """What a domain's simulator tells (`Pipeline.stories`)."""
 
@@ -75,6 +89,8 @@ class Stories(NamedTuple):
     suffix: str = ".jsonl"
     """Of the files that hold its messages: in `.jsonl` each is a line, in `.arrow` an IPC stream behind the last one;
     in a file of another suffix is one message."""
+    figures: Figures | None = None
+    """What else `opintel evaluate` says of the stories that it tells."""
 
 
 def write(

@@ -87,15 +87,17 @@ class Round:
 
     def _decide(self, found: Sequence[Finding]) -> budget.BudgetVerdict:
         judged, budgets = self.judged, self.settings.budgets
-        return budget.decide(
+        explaining = self.settings.explaining(judged.stream)
+        verdict = budget.decide(
             judged,
-            found,
+            [f for f in found if f.kind not in explaining],
             budgets,
             budget.load_factors(self.connection, judged.stream, judged.scope),
             {a.fingerprint for a in self._alerts.values() if a.state in ALARMING},
             budget.unranked_left(judged.stream, self._spent, budgets),
             self.settings.lifecycle.rules(judged.stream),
         )
+        return verdict._replace(others=[*verdict.others, *(f for f in found if f.kind in explaining)])
 
     def _recall(self, signals: Iterable[str]) -> None:
         """Loads alerts that had been quiet for long and have a sign again."""

@@ -223,6 +223,8 @@ class Declared(NamedTuple):
     """The worst first."""
     adapting: Sequence[str] = ()
     """Kinds that the detector gets used to: a finding says that it is over, not their silence."""
+    explaining: Sequence[str] = ()
+    """Kinds that raise no alarm, however surprising: they explain others."""
 
 
 class AlertSettings(StrictSettings, frozen=True, kw_only=True):
@@ -251,6 +253,10 @@ class AlertSettings(StrictSettings, frozen=True, kw_only=True):
     def adapting(self, stream: str) -> Sequence[str]:
         """The kinds of a stream whose silence does not mean that it is over."""
         return self.declared.get(stream, Declared()).adapting
+
+    def explaining(self, stream: str) -> Sequence[str]:
+        """The kinds of a stream that raise no alarm."""
+        return self.declared.get(stream, Declared()).explaining
 
 
 def moment(given: object) -> Timestamp:

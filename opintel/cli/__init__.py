@@ -32,6 +32,7 @@ COMMANDS = {
     "incidents": "Print the incidents in the store.",
     "certify": "Print which lumisections of a run are good.",
     "dqm": "Compare histograms of files.",
+    "gw": "Find triggers in files; report on the time of an event.",
     "tickets": "Send tickets again that did not reach their sink.",
 }
 """Command → its line in the help; the order is that of the help."""

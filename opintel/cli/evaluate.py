@@ -5,12 +5,17 @@ from __future__ import annotations
 import statistics
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from opintel.cli.stored import json_option, print_json
 from opintel.site.errors import UserError
+
+if TYPE_CHECKING:
+    from opintel.detector import Record
+    from opintel.simulation import Simulation, Stories
+    from opintel.site.settings import Site
 
 SEEDS = (1, 2, 3)
 """Of the stories that are simulated where no folders are given."""
@@ -46,6 +51,9 @@ def command(what: str, paths: tuple[Path, ...], as_json: bool) -> None:
         print_table([{"kind": kind, **row} for kind, row in document["kinds"].items()])
         incidents, false, stories = (document[key] for key in ("incidents", "false_incidents", "stories"))
         click.echo(f"{incidents} incidents, {false} false, in {stories} {'story' if stories == 1 else 'stories'}")
+        for title, rows in document.get("figures", {}).items():
+            click.echo(f"\n{title}")
+            print_table(rows)
 
 
 def _templates(paths: tuple[Path, ...]) -> dict[str, Any]:
@@ -76,32 +84,85 @@ def _flat(document: dict[str, Any], before: str = "") -> list[tuple[str, Any]]:
 
 
 def _stories(stream: str, folders: tuple[Path, ...]) -> dict[str, Any]:
-    from opintel.simulation import write
+    from opintel.simulation import Played
     from opintel.site.load import load_site
-    from opintel.site.story import stories_for
+    from opintel.site.story import injected, stories_for
 
-    stories = stories_for(load_site(), stream)
+    site = load_site()
+    stories = stories_for(site, stream)
     with tempfile.TemporaryDirectory(prefix="opintel-evaluate-") as name:
-        if not folders:
-            folders = tuple(Path(name) / f"seed{seed}" for seed in SEEDS)
-            for seed, folder in zip(SEEDS, folders, strict=True):
-                write(folder, stories.simulator(hours=stories.hours, seed=seed), suffix=stories.suffix)
-        return _judged([_story(stream, folder, Path(name) / f"run{n}") for n, folder in enumerate(folders)])
+        if folders:
+            return _judged([_told(stream, folder, Path(name) / f"run{n}") for n, folder in enumerate(folders)])
+        played: list[Played] = []
+        documents: list[dict[str, Any]] = []
+
+        def play(simulation: Simulation) -> Played:
+            folder = Path(name) / f"run{len(documents)}"
+            documents.append(_replayed(stream, stories, simulation, folder))
+            records = _records(site, stream, folder / "data") if stories.figures else []
+            return Played(simulation, records, documents[-1]["findings"])
+
+        for seed in SEEDS:
+            played.append(play(stories.simulator(hours=stories.hours, seed=seed)))
+        document = _judged(
+            [
+                _matched(injected(stream, one.simulation.truth), said["incidents"])
+                for one, said in zip(played, documents, strict=True)
+            ]
+        )
+        if stories.figures:
+            document["figures"] = stories.figures(played, play)
+        return document
 
 
-def _story(stream: str, folder: Path, data: Path) -> dict[str, Any]:
+def _replayed(stream: str, stories: Stories, simulation: Simulation, folder: Path) -> dict[str, Any]:
+    """What `replay` says of a simulation's messages."""
+    from opintel.cli.progress import share_progress
+    from opintel.cli.replay import replay
+    from opintel.simulation import write
+
+    with share_progress(f"simulate {stream}") as tell:
+        write(folder / "story", simulation, tell, suffix=stories.suffix)
+    return replay(stream, (folder / "story",), folder / "data", None, 64, warn=lambda _: None)
+
+
+def _records(site: Site, stream: str, data: Path) -> list[Record[Any]]:
+    """What stage 1 said in a replay."""
+    from opintel.site.system import System
+    from opintel.streams.records import Derived, derived_codec
+
+    system, found, position = System(data, site, replayed=True), list[Any](), 0
+    try:
+        watched = system.stream(stream)
+        codec = derived_codec(watched.pipeline.record)
+        while stored := system.log.read(watched.stream.derived, 0, position, 100):
+            position = stored[-1][0] + 1
+            for _, value, _ in stored:
+                if isinstance(said := codec.decode(value), Derived):
+                    found += said.records
+    finally:
+        system.close()
+    return found
+
+
+def _told(stream: str, folder: Path, data: Path) -> dict[str, Any]:
     """One simulated folder through the pipeline: its faults and what was made of them."""
     import msgspec
 
     from opintel.cli.replay import replay
-    from opintel.finding import parse_rfc3339
-    from opintel.site.story import match
 
     truth = folder / "truth.json"
     if not truth.exists():
         raise UserError(f"{folder}: no truth.json there; `opintel simulate {stream} --out DIR` writes one")
     faults = [{"stream": stream, **fault} for fault in msgspec.json.decode(truth.read_bytes())]
-    incidents = replay(stream, (folder,), data, None, 64, warn=lambda _: None)["incidents"]
+    return _matched(faults, replay(stream, (folder,), data, None, 64, warn=lambda _: None)["incidents"])
+
+
+def _matched(faults: list[dict[str, Any]], incidents: list[dict[str, Any]]) -> dict[str, Any]:
+    """A story's faults with their incidents, and how many are none's."""
+    from opintel.finding import parse_rfc3339
+    from opintel.site.story import match
+
     matches = match(faults, incidents)
     opened = {i["id"]: parse_rfc3339(i["opened"]) for i in incidents}
     for fault in faults:

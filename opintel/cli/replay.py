@@ -104,7 +104,7 @@ def replay(
             "late": sum(n for (_, kind), n in counts.items() if kind == "late"),
             "input": _input(system, feed.ingester),
             "set_aside": {kind: n for kind in KINDS if (n := sum(c for (_, k), c in counts.items() if k == kind))},
-            "findings": findings(system.store),
+            "findings": findings(system.store, naming={stream: watched.pipeline.naming}),
             "incidents": incidents(system.store),
         }
     finally:

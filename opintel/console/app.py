@@ -21,6 +21,7 @@ from starlette.staticfiles import StaticFiles
 
 from opintel.alerts.settings import Grouping
 from opintel.console.api import Api, metrics_endpoint, probe
+from opintel.console.interferometers import InterferometerPages
 from opintel.console.limits import BoundedHttp
 from opintel.console.names import Names
 from opintel.console.operate import acting, logging_in, logging_out, naming
@@ -50,17 +51,18 @@ def create_app(
     now: Callable[[], int],
     trouble: Callable[[], str] = lambda: "",
     shifts: Sequence[str] = (),
+    interferometers: Sequence[str] = (),
     token: str | None = None,
 ) -> Starlette:
     """The application. `grouping` says which labels of a finding name a thing, `names` what each stream's subjects are
     called; `trouble` says in a sentence what makes its pages old news, if anything; `shifts` are the streams
-    with findings of kind `quality`, for whose shifters there are pages; `now` in ns UTC dates what
-    operators do; with `token` every page wants it, without one only this machine is served. Raises ValueError for an
-    empty token.
+    with findings of kind `quality`, for whose shifters there are pages, `interferometers` those with findings of kind
+    `observing`; `now` in ns UTC dates what operators do; with `token` every page wants it, without one only this
+    machine is served. Raises ValueError for an empty token.
     """
     keys = Credentials(token)
     words = Names(names)
-    renderer = Renderer(keys, words, shifts=bool(shifts))
+    renderer = Renderer(keys, words, shifts=bool(shifts), interferometers=bool(interferometers))
     pages = Pages(store, grouping, words, renderer, streams, now, trouble)
     api = Api(store, streams)
     routes = [
@@ -93,6 +95,8 @@ def create_app(
             Route("/dqm/summary", shift.summary),
             Route("/dqm/sign-off", shift.signing(), methods=["POST"]),
         ]
+    if interferometers:
+        routes.append(Route("/gw", InterferometerPages(store, interferometers, pages).page))
     app = Starlette(
         routes=routes,
         middleware=[Middleware(Guard, keys=keys)],

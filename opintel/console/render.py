@@ -42,7 +42,7 @@ def environment() -> Environment:
 class Renderer:
     """Renders the templates of `templates/`."""
 
-    def __init__(self, keys: Credentials, names: Names, *, shifts: bool = False) -> None:
+    def __init__(self, keys: Credentials, names: Names, *, shifts: bool = False, interferometers: bool = False) -> None:
         self._keys = keys
         self._environment = environment()
         self._environment.filters |= {one.__name__: one for one in (names.subject, names.called)}
@@ -52,6 +52,7 @@ class Renderer:
             "scale_steps": mapping.STEPS,
             "unranked": past.UNRANKED,
             "shifts": shifts,
+            "interferometers": interferometers,
             "version": __version__,
         }
 

@@ -67,9 +67,14 @@ class View:
             trouble=self.trouble,
             grouping=self._system.alerts.lifecycle.grouping,
             names={name: watched.pipeline.naming for name, watched in self._system.streams.items()},
-            shifts=sorted(name for name, w in self._system.streams.items() if "quality" in w.pipeline.kinds),
+            shifts=self._with_findings("quality"),
+            interferometers=self._with_findings("observing"),
             token=token,
         )
+
+    def _with_findings(self, kind: str) -> list[str]:
+        """The streams whose domains have findings of a kind."""
+        return sorted(name for name, w in self._system.streams.items() if kind in w.pipeline.kinds)
 
     def probes(self) -> Starlette:
         """Only what machines ask for: metrics and the two probes."""

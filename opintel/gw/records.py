@@ -10,7 +10,7 @@ from opintel.evidence import Evidence
 
 
 class TriggerSaid(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """One clustered trigger, whose peak lies in the record's window."""
+    """One clustered trigger."""
 
     time: int
     """Of its peak, ns UTC."""
@@ -31,19 +31,27 @@ class ChannelWindow(msgspec.Struct, array_like=True, frozen=True, tag="channel",
     """One channel in one window. The record's key is the channel's name."""
 
     state: str
-    """`good`; `learning`: its spectrum is not known yet; `absent`: no good sample; `constant`: its samples are all
-    alike; `saturated`: it stands at its ends."""
+    """`good`; `learning`: its spectrum is not known yet, or no more; `absent`: no good sample; `constant`: its samples
+    are all alike; `saturated`: it stands at its ends; `slow`: sampled too rarely to have a spectrum."""
     rate: float
     """Hz, of its last samples."""
+    strain: bool
+    """Whether it is h(t), by its unit or its name."""
     live: list[tuple[int, int]]
-    """Spans of the window that were judged, ns UTC, in order."""
+    """Spans that were judged now, ns UTC, in order: of the window and, where the channel has just learned its spectrum,
+    of those before it that it had held back."""
     triggers: list[TriggerSaid] = []
+    """Whose peaks lie in `live`, in order of time."""
     bands: list[float] = []
-    """RMS in bands (`opintel.gw.features`), relative to what is usual."""
-    fringe: float | None = None
-    """Largest fringe frequency 2 |v| / λ, Hz, of a slow position sensor."""
+    """RMS between `opintel.gw.engine.EDGES`, as far as its rate goes, over what is usual; NaN where there is none."""
+    fringes: list[tuple[int, float]] = []
+    """(ns UTC, Hz) of the highest fringe frequency 2 |v| / λ of each half second, of a slow position sensor."""
     range: float | None = None
     """Mpc, of the strain: how far a binary neutron star of 1.4 + 1.4 solar masses would be heard."""
+    phases: bytes = b""
+    """Of its samples at some frequencies: see `opintel.gw.channels.features.phases`."""
+    lines: list[tuple[float, float, float]] = []
+    """Of the strain: (Hz, RMS amplitude, sides), see `opintel.gw.channels.lines`."""
     pictures: tuple[Evidence, ...] = ()
     """A Q-scan of its loudest trigger, where that is loud."""
 
@@ -53,7 +61,7 @@ class FlagWindow(msgspec.Struct, array_like=True, frozen=True, tag="flag", gc=Fa
 
     active: list[tuple[int, int]]
     known: list[tuple[int, int]]
-    """Spans in ns UTC, in order."""
+    """Spans in ns UTC, in order, as far beyond the window as its context reaches."""
 
 
 GwRecord = ChannelWindow | FlagWindow

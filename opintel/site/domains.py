@@ -11,6 +11,7 @@ from opintel.site.yaml_places import did_you_mean
 DOMAINS = {
     "dqm": "opintel.dqm.pipeline",
     "fts": "opintel.fts.pipeline",
+    "gw": "opintel.gw.pipeline",
     "health": "opintel.health.pipeline",
 }
 """Domain → the module of its `PIPELINE`, imported only when a stream needs it."""

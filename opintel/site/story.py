@@ -18,6 +18,9 @@ from opintel.site.errors import UserError
 from opintel.site.settings import Site
 from opintel.streams.ingest import CHUNK, Ingester
 
+PAUSE = 30 * NS
+"""While nothing arrives, time comes in steps of so long at least: of a stream that ticks each second, a second of the
+demo's would be 480 ticks."""
 EARLY, AFTERWARDS = 60 * NS, 3 * 3600 * NS
 """An incident belongs to a fault if it began at most so long before it, and at most so long after its end."""
 
@@ -52,14 +55,17 @@ class Story(msgspec.Struct, frozen=True):
         return next((c for c in self.chapters if c.stream == stream), None)
 
     def simulation(self, chapter: Chapter) -> Simulation:
-        """A chapter's messages and its truth."""
-        return stories_of(chapter.domain).simulator(
-            seed=self.seed,
-            hours=chapter.quiet_hours + self.hours,
-            start=self.live_from - int(chapter.quiet_hours * HOUR),
-            faults=chapter.faults,
-            quiet_hours=chapter.quiet_hours,
-        )
+        """A chapter's messages and its truth. Raises UserError where the story is too short for its faults."""
+        try:
+            return stories_of(chapter.domain).simulator(
+                seed=self.seed,
+                hours=chapter.quiet_hours + self.hours,
+                start=self.live_from - int(chapter.quiet_hours * HOUR),
+                faults=chapter.faults,
+                quiet_hours=chapter.quiet_hours,
+            )
+        except ValueError as problem:
+            raise UserError(f"the story of {chapter.stream} is too short or cannot be: {problem}") from problem
 
     @property
     def source(self) -> str:
@@ -130,11 +136,12 @@ class StoryFeed:
     def _cut(self, simulation: Simulation) -> Iterator[tuple[int, int, list[bytes]]]:
         """(due, messages sent before, messages), a tick interval each."""
         interval, start = self.ingester.stream.interval, simulation.start
+        pause = -(-PAUSE // interval) * interval
         at, sent = start, 0
         for number, group in groupby(simulation.messages(), lambda item: (item[0] - start) // interval):
             due = start + (number + 1) * interval
-            while at + interval < due:  # nothing arrived, but it was listened to
-                at += interval
+            while at + pause < due:  # nothing arrived, but it was listened to
+                at += pause
                 yield at, sent, []
             at = due
             bodies = [body for _, body in group]

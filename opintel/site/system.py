@@ -59,7 +59,9 @@ class System:
             self.streams = {name: watched.bounded() for name, watched in self.streams.items()}
         self._door = Artefacts([self.site.settings.models or str(self.site.folder / "models")])
         domains = {name: watched.pipeline for name, watched in self.streams.items()}
-        declared = {name: Declared(d.naming.entities, tuple(d.kinds), d.adapting) for name, d in domains.items()}
+        declared = {
+            name: Declared(d.naming.entities, tuple(d.kinds), d.adapting, d.explaining) for name, d in domains.items()
+        }
         self.alerts = self.site.alerts.over(declared)
         self.warnings: list[str] = []
         """What an operator should know of what cannot be reached yet."""

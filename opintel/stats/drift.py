@@ -83,7 +83,15 @@ class Points(NamedTuple):
 
 
 class DriftTest:
-    """The test of series of the same points. ValueError for fewer than `FEWEST`."""
+    """The test of series of the same points. ValueError for fewer than `FEWEST`.
+
+    >>> times = np.arange(40.0)
+    >>> points = Points(times, np.zeros((40, 0)), np.zeros(40))
+    >>> noise = np.random.default_rng(1).standard_normal(40)
+    >>> drift, calm = (DriftTest(points).test(noise + slope * times) for slope in (0.3, 0.0))
+    >>> isinstance(drift, Drift), drift.log10_p < -3, calm.log10_p > -2
+    (True, True, True)
+    """
 
     def __init__(self, points: Points) -> None:
         self.points = points

@@ -5,13 +5,14 @@ All texts in what comes back may have been sent by anyone: they are escaped wher
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
 
 from opintel.finding import NS, Finding, finding_json, rfc3339
+from opintel.naming import Naming, named_json
 from opintel.store import schema as t
 from opintel.store.database import Store
 
@@ -25,15 +26,19 @@ FINDINGS_SHOWN = 60
 """Findings that `incident` returns in full; `findings` in it counts all of them."""
 
 
-def findings(store: Store, *, stream: str | None = None, limit: int | None = None) -> list[Json]:
-    """Findings in JSON form, sorted by window end, then id; with `limit`, the newest so many."""
-    query = sa.select(t.finding.c.content)
+def findings(
+    store: Store, *, stream: str | None = None, limit: int | None = None, naming: Mapping[str, Naming] | None = None
+) -> list[Json]:
+    """Findings in JSON form, sorted by window end, then id; with `limit`, the newest so many. `naming`: of streams
+    whose times are given in a scale of their own too."""
+    query = sa.select(t.finding.c.stream, t.finding.c.content)
     if stream is not None:
         query = query.where(t.finding.c.stream == stream)
     query = query.order_by(t.finding.c.window_end.desc(), t.finding.c.id.desc()).limit(limit)
     with store.read() as connection:
-        contents = connection.execute(query).scalars().all()
-    return [finding_json(read_finding(content)) for content in reversed(contents)]
+        rows = connection.execute(query).all()
+    names = naming or {}
+    return [named_json(read_finding(row.content), names.get(row.stream, Naming())) for row in reversed(rows)]
 
 
 def finding_places(store: Store, *, stream: str | None, limit: int, before: Place | None) -> list[Place]:
@@ -47,6 +52,17 @@ def finding_places(store: Store, *, stream: str | None, limit: int, before: Plac
     query = query.order_by(t.finding.c.window_end.desc(), t.finding.c.id.desc()).limit(limit)
     with store.read() as connection:
         return [(end, id) for end, id in reversed(connection.execute(query).all())]
+
+
+def findings_between(store: Store, start: int, end: int, *, detectors: str) -> list[Json]:
+    """Findings in JSON form whose windows meet [start, end), ns UTC, of detectors whose names begin so; by window end,
+    then id."""
+    f = t.finding
+    near = (f.c.window_end > start) & (f.c.window_start < end) & f.c.detector.startswith(detectors, autoescape=True)
+    query = sa.select(f.c.content).where(near).order_by(f.c.window_end, f.c.id)
+    with store.read() as connection:
+        contents = connection.execute(query).scalars().all()
+    return [finding_json(read_finding(content)) for content in contents]
 
 
 def findings_of(store: Store, ids: Sequence[str]) -> list[Json]:

@@ -25,7 +25,7 @@ def test_the_shipped_configuration_is_in_order(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.delenv("OPINTEL_CONFIG", raising=False)
     assert invoke(["check"]) == 0
     said = capsys.readouterr()
-    assert "in order; 3 stream(s): dqm, fts, health" in said.out
+    assert "in order; 4 stream(s): dqm, fts, gw, health" in said.out
     assert "shipped public key" in said.err
 
 
@@ -58,7 +58,7 @@ def test_every_problem_is_printed(site: Path, capsys: pytest.CaptureFixture) -> 
         "streams/fts.yaml:5: wire.instnace: unknown key; did you mean `instance`?",
         "streams/fts.yaml:7: detectors.fts.silense: unknown detector; did you mean `fts.silence`?",
         "streams/broker.yaml:7: stomp.password_file: streams/nowhere cannot be read",
-        "streams/other.yaml:2: domain: no domain 'otherworld'; known here: dqm, fts, health",
+        "streams/other.yaml:2: domain: no domain 'otherworld'; known here: dqm, fts, gw, health",
         "alerts/budgets.yaml:2: streams.fst: no stream 'fst'; did you mean `fts`?",
         "alerts/routes.yaml:2: sinks.a.secret_file: alerts/nowhere cannot be read: No such file or directory",
     ]

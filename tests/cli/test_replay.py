@@ -157,7 +157,7 @@ def test_many_late_rows_are_a_loud_warning(tmp_path: Path, caplog: pytest.LogCap
             ("simulate", "fts", "--hours", "-1", "--seed", "1", "--out", "o"),
             "--hours: expected above 0 and at most 8784",
         ),
-        (("replay", "nosuch", "junk.jsonl"), "no stream 'nosuch' is configured; there are: dqm, fts, health"),
+        (("replay", "nosuch", "junk.jsonl"), "no stream 'nosuch' is configured; there are: dqm, fts, gw, health"),
         (("replay", "fts"), "Missing argument"),
         (("run", "nosuch"), "no service 'nosuch'; there are: ingest"),
         (("run", "--ingest", "fts"), "write STREAM=PATH"),

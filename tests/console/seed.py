@@ -273,7 +273,13 @@ def stream_views() -> list[StreamView]:
     ]
 
 
-def make_app(store: Store, token: str | None = None, naming: Naming = NAMING, shifts: Sequence[str] = ()) -> Starlette:
+def make_app(
+    store: Store,
+    token: str | None = None,
+    naming: Naming = NAMING,
+    shifts: Sequence[str] = (),
+    interferometers: Sequence[str] = (),
+) -> Starlette:
     """The console of a store."""
     return create_app(
         store,
@@ -286,4 +292,5 @@ def make_app(store: Store, token: str | None = None, naming: Naming = NAMING, sh
         now=lambda: NOW,
         token=token,
         shifts=shifts,
+        interferometers=interferometers,
     )

@@ -15,12 +15,15 @@ from opintel.fts.arrow import packed
 from opintel.fts.pipeline import PIPELINE as FTS
 from opintel.fts.simulate import FtsSimulator
 from opintel.fts.wire import FtsWire
+from opintel.gw.pipeline import PIPELINE as GW
+from opintel.gw.wire import GwWire
 from opintel.health.pipeline import PIPELINE as HEALTH
 from opintel.health.wire import HealthWire
 from opintel.streams.stream import Stream
 
 from .harness import Case
 from .histograms import HISTOGRAM_STREAM, HISTOGRAMS, HistogramWire, histogram_controls, histogram_messages
+from .interferometers import GW_STREAM, gw_controls, gw_messages
 from .lumisections import DQM_STREAM, dqm_controls, dqm_messages
 from .samples import LEVEL, NEW_TAPS, SAMPLE_STREAM, SAMPLES, SampleWire, sample_controls, sample_messages
 from .toy import COLUMN_TOY, TOY, ColumnWire, ToyWire
@@ -114,6 +117,7 @@ HISTOGRAM_CASE = Case(
 )
 SAMPLE_CASE = Case("samples", SAMPLE_STREAM, SAMPLES, SampleWire(), sample_messages, sample_controls, (NEW_TAPS, LEVEL))
 DQM_CASE = Case("dqm", DQM_STREAM, DQM, DqmWire(), dqm_messages, dqm_controls)
+GW_CASE = Case("gw", GW_STREAM, GW, GwWire(), gw_messages, gw_controls)
 CASES = [
     TOY_CASE,
     FAILING,
@@ -121,6 +125,7 @@ CASES = [
     HISTOGRAM_CASE,
     SAMPLE_CASE,
     DQM_CASE,
+    GW_CASE,
     Case("health", HEALTH_STREAM, HEALTH, HealthWire(), health_messages),
     Case("fts", Stream("fts", "fts.transfers"), FTS, FtsWire(), fts_messages),
     Case("fts-batched", Stream("fts", "fts.transfers"), FTS, FtsWire(), batched_messages),

@@ -59,7 +59,7 @@ def test_a_second_stream_of_a_domain_is_simulated_and_evaluated(
 def test_a_second_stream_of_a_domain_is_in_the_demo(folder: Path, tmp_path: Path) -> None:
     site = load_site(folder)
     story = tell(tmp_path, site, length=None, seed=1, clean=False)
-    domains = {"dqm": "dqm", "fts": "fts", "health": "health", "second": "fts"}
+    domains = {"dqm": "dqm", "fts": "fts", "gw": "gw", "health": "health", "second": "fts"}
     assert {c.stream: c.domain for c in story.chapters} == domains
     assert {c.stream: c.quiet_hours for c in story.chapters} == {
         n: s.quiet_hours for n, s in stories_by_stream(site).items()
@@ -114,5 +114,5 @@ def test_a_new_domain_is_simulated_without_an_edit_elsewhere(
     assert "mine" in stories_by_stream(load_site(folder))
     page.PIPELINE = TOY
     assert invoke([*arguments, str(tmp_path / "no")]) == 1
-    assert "the domain 'toy' has no simulator; those that have one: dqm, fts, health" in capsys.readouterr().err
+    assert "the domain 'toy' has no simulator; those that have one: dqm, fts, gw, health" in capsys.readouterr().err
     assert "mine" not in stories_by_stream(load_site(folder))

@@ -119,7 +119,7 @@ def test_settings_of_a_stream_that_is_not_there_are_a_note(folder: Path) -> None
     site = load_site(folder)
     require(site)
     assert [note.removeprefix(f"{folder}/alerts/") for note in notes(site)] == [
-        "budgets.yaml:20: streams.fts: no stream 'fts'; known here: dqm, health",
+        "budgets.yaml:20: streams.fts: no stream 'fts'; known here: dqm, gw, health",
     ]
 
 

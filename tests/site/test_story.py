@@ -10,6 +10,8 @@ import pytest
 
 from opintel.finding import rfc3339
 from opintel.simulation import HOUR
+from opintel.site.domains import stories_of
+from opintel.site.errors import UserError
 from opintel.site.story import Chapter, Story, match
 
 START = 1_772_445_600_000_000_000
@@ -64,3 +66,9 @@ def test_chapters_end_their_quiet_hours_together(tmp_path: Path) -> None:
         assert all(story.live_from <= f.start < f.end <= told.end for f in told.truth)
         assert len(told.truth) == 1
     assert story.chapter("dqm") is None
+
+
+def test_a_story_that_is_too_short_for_its_faults_says_so(tmp_path: Path) -> None:
+    story = Story(1, 0.2, (Chapter("dqm", "dqm", 0.1, stories_of("dqm").faults),), 480.0, str(tmp_path / "live"))
+    with pytest.raises(UserError, match="the story of dqm is too short or cannot be: expected 14 lumisections or more"):
+        story.simulation(story.chapters[0])

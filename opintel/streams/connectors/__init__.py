@@ -18,6 +18,7 @@ MAX_BODY = 1 << 20
 SOURCES = {
     "stomp": "opintel.streams.connectors.stomp:StompSettings",
     "kafka": "opintel.streams.connectors.kafka:KafkaSourceSettings",
+    "lldd": "opintel.streams.connectors.lldd:LlddSettings",
     "prometheus": "opintel.streams.connectors.prometheus:PrometheusSettings",
     "arrow_dir": "opintel.streams.connectors.arrow_dir:ArrowDirSettings",
 }

@@ -18,7 +18,7 @@ MAX_MEMORY = 1 << 30
 """Bytes that reading may take."""
 MAX_SECONDS = 300
 """Of CPU time, for what is read at once."""
-_FRUGAL = {
+FRUGAL = {
     "ARROW_DEFAULT_MEMORY_POOL": "system",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -46,7 +46,7 @@ def pieces(
         stdin=file,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, **_FRUGAL},
+        env={**os.environ, **FRUGAL},
     )
     assert reader.stdout is not None
     try:
