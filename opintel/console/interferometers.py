@@ -6,6 +6,7 @@ It is there where a stream has findings of kind `observing`; all of it is read f
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 from urllib.parse import urlencode
 
@@ -26,6 +27,8 @@ from opintel.store.queries import read_finding
 Json = dict[str, Any]
 HOURS = {"1": "1 hour", "6": "6 hours", "24": "24 hours"}
 INCIDENTS_SHOWN, FINDINGS_READ, ROUNDS_SHOWN = 10, 20_000, 5
+APART = 600 * NS
+"""Points of a series that are farther apart are not joined by a line."""
 COLUMNS, ROWS = 160, 48
 """Cells of the picture of triggers, over time and over the logarithm of frequency."""
 FREQUENCY = "frequency of its peak"
@@ -74,7 +77,7 @@ class InterferometerPages:
             newest=finding_json(here[-1]) if here else None,
             newest_blocks=_drawn(here[-1:], without=(Series,)),
             witnesses=[finding_json(one) for one in _latest(witnesses)],
-            witness_blocks=_drawn(_latest(witnesses)[:2]),
+            witness_blocks=_drawn(_latest(witnesses)[:1]),
             incidents=self._ranked(stream, scope, begin),
         )
 
@@ -94,9 +97,10 @@ class InterferometerPages:
 
 
 def _latest(witnesses: Sequence[Finding]) -> list[Finding]:
-    """Of the last ranking with a witness, its rounds in order."""
+    """Of the last ranking with a witness, its rounds, the most significant first."""
     last = witnesses[-1].window if witnesses else None
-    return [one for one in witnesses if one.window == last][:ROUNDS_SHOWN]
+    rounds = [one for one in witnesses if one.window == last]
+    return sorted(rounds, key=lambda one: (one.log10_p or 0.0, one.id))[:ROUNDS_SHOWN]
 
 
 def _drawn(findings: Sequence[Finding], without: tuple[type, ...] = ()) -> list[Json]:
@@ -118,6 +122,8 @@ def _history(observed: Sequence[Finding], triggers: Sequence[Finding], begin: in
         joined: dict[int, float | None] = {}
         for part in parts:
             joined |= dict(zip(part.times, part.values, strict=True))
+        times = sorted(time for time in joined if time > begin)
+        joined |= {time + 1: None for time, later in pairwise(times) if later - time > APART}
         times = sorted(time for time in joined if time > begin)
         blocks.append(Series(title, times, [joined[time] for time in times], parts[-1].unit))
     return blocks
