@@ -209,6 +209,8 @@ def match(faults: Sequence[dict[str, Any]], incidents: Sequence[dict[str, Any]])
 
 
 def _is_about(subject: Mapping[str, str], fault: Mapping[str, str]) -> bool:
-    """Whether both name a thing, under whatever label, and no label of both has two values."""
+    """Whether both name a thing, under whatever label, and no label of both has two values. A scope is a thing only
+    where a fault names nothing else."""
     same = all(subject[label] == text for label, text in fault.items() if label in subject)
-    return same and not set(subject.values()).isdisjoint(fault.values())
+    things = {text for label, text in fault.items() if label != "scope"} or set(fault.values())
+    return same and not things.isdisjoint(subject.values())

@@ -46,6 +46,8 @@ def incident(stream: str, *subjects: dict[str, str], start: int = START + HOUR /
             True,
         ),
         (fault("health", instance="h"), incident("fts", {"endpoint": "h"}), False),
+        (fault("gw", scope="L1", witness="L1:A"), incident("gw", {"scope": "L1", "channel": "L1:B"}), False),
+        (fault("gw", scope="L1"), incident("gw", {"scope": "L1", "channel": "L1:B"}), True),
         (fault("fts", endpoint="a"), incident("fts", {"endpoint": "a"}, start=START - HOUR), False),
         (fault("fts", endpoint="a"), incident("fts", {"endpoint": "a"}, start=START + 5 * HOUR), False),
     ],

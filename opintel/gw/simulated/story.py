@@ -49,6 +49,14 @@ _WITNESSED = frozenset(
 )
 
 
+_NAMED: dict[str, dict[str, str]] = {
+    **{kind: {"quantity": "range"} for kind in ("range-drop", "coupling-step", "slow-drift")},
+    "mains-sidebands": {"quantity": "mains"},
+    "lock-loss": {"state": "lock"},
+}
+"""What findings about a fault name beside its channel; where it is glitches, the strain."""
+
+
 class Stretch(NamedTuple):
     """Science data in [begin, end), GPS s."""
 
@@ -73,6 +81,10 @@ class Trouble(NamedTuple):
         if self.channel:
             label = "witness" if self.kind in _WITNESSED else "channel"
             subject[label] = f"{self.interferometer}:{self.channel}"
+        if self.kind in _NAMED:
+            subject |= _NAMED[self.kind]
+        elif self.kind in _WITNESSED:
+            subject["channel"] = f"{self.interferometer}:{STRAIN}"
         return Fault("", self.kind, subject, utc_from_gps(self.begin * NS), utc_from_gps(self.end * NS))
 
 
