@@ -34,8 +34,8 @@ def compare(a: str, b: str, report: Path | None, as_json: bool) -> None:
     Parquet; `FILE:PATH` is one object or folder in a file. p-values say how likely a difference like that is if both
     have one shape; several are not corrected for their number."""
     from opintel.dqm.comparing.element_comparison import compare_pairs
-    from opintel.dqm.files.opened import FileRefused
     from opintel.dqm.files.sides import pairs, side
+    from opintel.streams.connectors.parsed import FileRefused
 
     if report is not None and not report.resolve().parent.is_dir():
         raise UserError(f"--report {report}: no such folder {report.resolve().parent}")

@@ -91,11 +91,12 @@ def report(gps: float, files: tuple[Path, ...], data: Path | None, config: Path 
 
 
 def _opened(files: Sequence[Path]) -> OpenedFiles:
-    from opintel.gw.files.opened import SamplesRefused, opened
+    from opintel.gw.files.opened import opened
+    from opintel.streams.connectors.parsed import FileRefused
 
     try:
         found = opened(files)
-    except SamplesRefused as problem:
+    except FileRefused as problem:
         raise UserError(str(problem)) from problem
     for reason in found.unread[:SAID]:
         click.echo(f"opintel: {reason}", err=True)

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from opintel.dqm.elements import BinAxis, MonitorElement
 from opintel.dqm.files import reading, root_histograms, root_trees
 from opintel.dqm.files.found import FileElement, Unread
-from opintel.dqm.files.opened import FileRefused, Opened, opened
+from opintel.dqm.files.opened import Opened, opened
 from opintel.dqm.files.root_file import RootBytes
 from opintel.dqm.files.root_histograms import histogram
+from opintel.streams.connectors.parsed import FileRefused
 
 from .root_files import axis, profile, profile2d, th1, th2, th3, write
 

@@ -22,7 +22,8 @@ import uproot
 from opintel.dqm.elements import BinAxis
 from opintel.dqm.files import reading
 from opintel.dqm.files.found import FileElement, Unread
-from opintel.dqm.files.opened import FileRefused, opened
+from opintel.dqm.files.opened import opened
+from opintel.streams.connectors.parsed import FileRefused
 
 REGULAR = {
     "type": "regular",

@@ -14,7 +14,8 @@ from typing import NamedTuple
 from opintel.dqm.comparing.element_comparison import NamedPair
 from opintel.dqm.files import PARSERS
 from opintel.dqm.files.found import FileElement, Unread
-from opintel.dqm.files.opened import FileRefused, Opened, opened
+from opintel.dqm.files.opened import Opened, opened
+from opintel.streams.connectors.parsed import FileRefused
 
 SUFFIXES = tuple(PARSERS)
 """Of the files of a folder."""

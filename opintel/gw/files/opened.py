@@ -5,8 +5,6 @@ They are read as the stream reads them: strain is NaN where its detector gave no
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -20,16 +18,13 @@ from opintel.gw.gps import gps_from_utc
 from opintel.gw.samples import FLAG, FLAG_MARK
 from opintel.gw.segments import SegmentFlag, coalesce
 from opintel.gw.wire import GwWire
-from opintel.streams.connectors.parsed import parsed
+from opintel.streams.connectors.parsed import FileRefused, parsed_file
 
+PARSER = "opintel.gw.files.messages:messages"
 MAX_SAMPLES = 1 << 29
 """Of all that is held: 2 GiB."""
 BRIDGED = 60 * NS
 """A longer gap ends a stretch; a shorter one is NaN in it."""
-
-
-class SamplesRefused(ValueError):
-    """Nothing in a file can be read; the message names it."""
 
 
 class FileStretch(NamedTuple):
@@ -69,13 +64,13 @@ class _Piece(NamedTuple):
 
 
 def opened(paths: Sequence[Path]) -> OpenedFiles:
-    """The channels of some files, what several of them have counted once. Raises SamplesRefused, with one line."""
+    """The channels of some files, what several of them have counted once. Raises FileRefused, with one line."""
     wire, unread, held = GwWire(), list[str](), 0
     pieces: dict[str, list[_Piece]] = {}
     active: dict[str, list[tuple[int, int]]] = {}
     known: dict[str, list[tuple[int, int]]] = {}
     for path in paths:
-        for body, damaged in _messages(path, wire):
+        for body, damaged in parsed_file(PARSER, wire.parsing, path):
             if damaged:
                 unread.append(f"{path}: {body.decode('utf-8', 'replace')}")
                 continue
@@ -84,7 +79,7 @@ def opened(paths: Sequence[Path]) -> OpenedFiles:
             rows = decoded.rows
             held += len(rows.payload.values.values)
             if held > MAX_SAMPLES:
-                raise SamplesRefused(f"{path}: expected at most {MAX_SAMPLES >> 20} Mi samples in all files together")
+                raise FileRefused(f"{path}: expected at most {MAX_SAMPLES >> 20} Mi samples in all files together")
             starts = gps_from_utc(rows.time).tolist()
             for n, start in enumerate(starts):
                 key, row = rows.key.values[rows.key.code[n]], rows.payload
@@ -99,19 +94,6 @@ def opened(paths: Sequence[Path]) -> OpenedFiles:
                 active.setdefault(name, []).extend(s for s, value in zip(spans, values, strict=True) if value == 1)
     flags = [SegmentFlag(name, coalesce(active.get(name, ())), coalesce(known[name])) for name in sorted(known)]
     return OpenedFiles([one for key in sorted(pieces) for one in _stretches(key, pieces[key])], flags, unread)
-
-
-def _messages(path: Path, wire: GwWire) -> Iterator[tuple[bytes, bool]]:
-    try:
-        with path.open("rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise SamplesRefused(f"{path}: expected a file")
-            if not (size := os.fstat(file.fileno()).st_size):
-                raise SamplesRefused(f"{path}: the file is empty")
-            for body, _, damaged in parsed("opintel.gw.files.messages:messages", wire.parsing, file, 0, size):
-                yield body, damaged
-    except OSError as error:
-        raise SamplesRefused(f"{path}: {error.strerror or error}") from error
 
 
 def _stretches(channel: str, pieces: list[_Piece]) -> Iterator[FileStretch]:

@@ -8,12 +8,20 @@ time.
 from __future__ import annotations
 
 import json
+import os
+import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from opintel.streams.connectors.child import ChildOutput, pieces, said, serve
+
+
+class FileRefused(ValueError):
+    """Nothing in a file can be read; the message names it."""
+
 
 Parser = Callable[[BinaryIO, Any], Iterable[bytes | str]]
 """A complete file, and the plain data that its domain's wire has as `parsing` → its messages in order of
@@ -26,6 +34,22 @@ def parsed(parser: str, parsing: Any, file: BinaryIO, offset: int, end: int) -> 
     `parser`: `module:function`, a `Parser`, imported only in the process that runs it.
     """
     return pieces(f"{__package__}.parsed", "such", file, offset, end, [parser, json.dumps(parsing)])
+
+
+def parsed_file(parser: str, parsing: Any, path: Path) -> Iterator[tuple[bytes, bool]]:
+    """(body, whether it says what is damaged instead) of each message of a whole file, for those who look at files by
+    hand. Raises FileRefused, with one line."""
+    try:
+        with path.open("rb") as file:
+            about = os.fstat(file.fileno())
+            if not stat.S_ISREG(about.st_mode):
+                raise FileRefused(f"{path}: expected a file")
+            if not about.st_size:
+                raise FileRefused(f"{path}: the file is empty")
+            for body, _, damaged in parsed(parser, parsing, file, 0, about.st_size):
+                yield body, damaged
+    except OSError as error:
+        raise FileRefused(f"{path}: {error.strerror or error}") from error
 
 
 def read(file: BinaryIO, size: int, sink: ChildOutput) -> None:
