@@ -107,7 +107,7 @@ class _Bad(Exception):
 
 
 class Messages:
-    """Reads messages; `instance` is the scope of those that do not name their FTS (state, optimiser).
+    """Reads messages; `instance` is the scope of those that do not name their FTS.
 
     `pseudonyms` hide people's names; None leaves them.
     """
@@ -186,9 +186,7 @@ class Messages:
 
     def _complete(self, data: _Data, meta: _Metadata) -> Row[Transfer]:
         source, destination = _link(data)
-        scope = self._instance if data.endpnt is None or data.endpnt == "" else host(data.endpnt)
-        if not scope:
-            raise _Bad(f"endpnt: expected the host name of the FTS instance, got {shown(data.endpnt)}")
+        scope = self._scope(data)
         time = _time("tr_timestamp_complete", data.tr_timestamp_complete)
         outcome = _outcome(data)
         row_id = _message_id(meta)
@@ -222,13 +220,14 @@ class Messages:
         if outcome is None:
             return None
         source, destination = _link(data)
+        scope = self._scope(data)
         time = _time("timestamp", data.timestamp)
         row_id = _message_id(meta)
         if row_id is None:
             row_id = natural_id(label(data.job_id), label(data.file_id), data.file_state, time)
         transfer = Transfer(
             "state",
-            self._instance,
+            scope,
             source,
             destination,
             _file(data, row_id),
@@ -236,16 +235,17 @@ class Messages:
             "" if outcome == OK else self.error(data.reason),
             count(data.user_filesize),
         )
-        return Row(f"{self._instance}|{source}|{destination}", time, row_id, transfer)
+        return Row(f"{scope}|{source}|{destination}", time, row_id, transfer)
 
     def _queue(self, data: _Data, meta: _Metadata) -> Row[Transfer]:
         source, destination = _link(data)
+        scope = self._scope(data)
         time = _time("timestamp", data.timestamp)
-        key = f"{self._instance}|{source}|{destination}"
+        key = f"{scope}|{source}|{destination}"
         row_id = _message_id(meta)
         transfer = Transfer(
             "queue",
-            self._instance,
+            scope,
             source,
             destination,
             file=0,
@@ -254,6 +254,13 @@ class Messages:
             active=count(data.active_count),
         )
         return Row(key, time, natural_id(key, time) if row_id is None else row_id, transfer)
+
+    def _scope(self, data: _Data) -> str:
+        """The FTS that sent it: brokers' messages of all kinds name it since 2017."""
+        scope = self._instance if data.endpnt is None or data.endpnt == "" else host(data.endpnt)
+        if not scope:
+            raise _Bad(f"endpnt: expected the host name of the FTS instance, got {shown(data.endpnt)}")
+        return scope
 
     def _bare_text(self, message: Message) -> Row[Transfer]:
         text = message.body[: 4 * MAX_ERROR].decode("utf-8", "replace")

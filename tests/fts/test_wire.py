@@ -127,6 +127,43 @@ def test_state_message_names_the_same_file_as_the_complete_one() -> None:
 
 
 @pytest.mark.parametrize(
+    "spelling", ["fts-a.example.net", "FTS-A.Example.net", "https://fts-a.example.net:8446/", "fts-a.example.net."]
+)
+def test_every_message_belongs_to_the_fts_that_it_names(spelling: str) -> None:
+    wire = FtsWire(instance="fts.example.org")
+    for base in (COMPLETE, STATE, QUEUE):
+        named = row({**base, "endpnt": spelling, "fqdn": "node-003.example.net", "vo": "vo1"}, wire)
+        assert named.payload.scope == "fts-a.example.net"
+        assert named.key == "fts-a.example.net|se01.a.example|se02.b.example"
+        unnamed = {k: v for k, v in base.items() if k != "endpnt"}
+        assert row({**unnamed, "fqdn": "node-003.example.net"}, wire).payload.scope == "fts.example.org"
+        (refused,) = decode({**base, "endpnt": "no host|"}, wire)
+        assert isinstance(refused, str)
+        assert refused.startswith("endpnt: ")
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "2001:db8::10",
+        "[2001:db8::10]",
+        "[2001:db8::10]:1094",
+        "[2001:DB8:0:0:0:0:0:10]:1094",
+        "2001:0db8:00::0:10",
+        "davs://[2001:db8:0::10]:443/data",
+        "[2001:db8::10%eth0]",
+    ],
+)
+def test_an_ipv6_address_has_one_spelling(spelling: str) -> None:
+    assert row({**COMPLETE, "src_hostname": spelling}).payload.source == "2001:db8::10"
+
+
+@pytest.mark.parametrize("spelling", ["[2001:db8::10", "2001:db8::10]", "[2001:db8::g]", "a:b:c", "[]", "[::1]x"])
+def test_what_looks_like_an_ipv6_address_and_is_none_is_no_host(spelling: str) -> None:
+    assert host(spelling) == ""
+
+
+@pytest.mark.parametrize(
     ("state", "outcome"),
     [("FINISHED", OK), ("FAILED", FAILED), ("CANCELED", ABORTED), ("ACTIVE", None), ("STAGING", None)],
 )
@@ -226,7 +263,7 @@ def test_hosts_come_from_urls_where_they_must() -> None:
     bare = {k: v for k, v in COMPLETE.items() if not k.endswith("_hostname")}
     urls = {"src_se": "gsiftp://SE01.a.example:2811", "dst_url": "srm://u@se02.b.example:8443/srm?SFN=/x"}
     assert row({**bare, **urls}).key == row(COMPLETE).key
-    assert host("[2001:DB8::1]:1094") == "[2001:db8::1]"
+    assert host("[2001:DB8::1]:1094") == "2001:db8::1"
     assert host("2001:db8::1") == "2001:db8::1"
 
 
