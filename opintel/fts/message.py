@@ -16,6 +16,7 @@ from opintel.finding import NS
 from opintel.fts import tables
 from opintel.fts.fields import MAX_ERROR, count, host, instant, label, number, printable, shown, whole
 from opintel.fts.personal import Pseudonyms
+from opintel.fts.reasons import canceled_by_fts, without_heading
 from opintel.fts.transfers import ABORTED, FAILED, OK, Transfer
 from opintel.ids import natural_id
 from opintel.rows import Row
@@ -225,6 +226,9 @@ class Messages:
         row_id = _message_id(meta)
         if row_id is None:
             row_id = natural_id(label(data.job_id), label(data.file_id), data.file_state, time)
+        reason = data.reason if isinstance(data.reason, str) else ""
+        if outcome == ABORTED and canceled_by_fts(reason[:MAX_ERROR]):
+            outcome = FAILED
         transfer = Transfer(
             "state",
             scope,
@@ -232,7 +236,7 @@ class Messages:
             destination,
             _file(data, row_id),
             outcome,
-            "" if outcome == OK else self.error(data.reason),
+            "" if outcome == OK else self.error(without_heading(reason)),
             count(data.user_filesize),
         )
         return Row(f"{scope}|{source}|{destination}", time, row_id, transfer)

@@ -168,7 +168,57 @@ def test_what_looks_like_an_ipv6_address_and_is_none_is_no_host(spelling: str) -
     [("FINISHED", OK), ("FAILED", FAILED), ("CANCELED", ABORTED), ("ACTIVE", None), ("STAGING", None)],
 )
 def test_only_final_states_are_outcomes(state: str, outcome: int | None) -> None:
-    assert [r.payload.outcome for r in decode({**STATE, "file_state": state})] == ([] if outcome is None else [outcome])  # type: ignore[union-attr]
+    assert [r.payload.outcome for r in decode({**STATE, "reason": "", "file_state": state})] == (
+        [] if outcome is None else [outcome]
+    )  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "Job has been canceled because it stayed in the queue for too long (global timeout)",
+        "Job has been canceled because it stayed in the queue for too long (max-time-in-queue timeout)",
+        "Transfer has been forced-canceled because host fts-01.example.org is offline and the transfer is"
+        " still assigned to it",
+        "Transfer has been forced-canceled because it has been in staging started state beyond its bringonline timeout",
+        "Transfer has been forced-canceled because it has been in ARCHIVING state beyond its archive timeout",
+        "STAGING [110] bring-online timed out",
+    ],
+)
+def test_what_fts_cancels_by_itself_has_failed(reason: str) -> None:
+    found = row({**STATE, "file_state": "CANCELED", "reason": reason}).payload
+    assert (found.outcome, found.error) == (FAILED, reason)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        *("", "Transfer canceled by the user", "job canceled by the user jdoe", "Canceled by user, it took too long"),
+        *(
+            "Operation canceled from gfal2_cancel",
+            "canceled on request of the owner",
+            "stopped by the VO manager",
+            None,
+        ),
+    ],
+)
+def test_what_somebody_cancels_has_not_failed(reason: str | None) -> None:
+    assert row({**STATE, "file_state": "CANCELED", "reason": reason}).payload.outcome == ABORTED
+
+
+@pytest.mark.parametrize(
+    ("reason", "error"),
+    [
+        ("TRANSFER [5] no space left", "no space left"),
+        ("DESTINATION [13] HTTP 403 : refused", "HTTP 403 : refused"),
+        ("GENERAL_FAILURE [70] stale", "stale"),
+        ("STAGING [110] no answer", "STAGING [110] no answer"),
+        ("ARCHIVING [5] no answer", "ARCHIVING [5] no answer"),
+        ("TRANSFER failed [5] here", "TRANSFER failed [5] here"),
+    ],
+)
+def test_the_error_of_a_state_is_that_of_its_completion(reason: str, error: str) -> None:
+    assert row({**STATE, "reason": reason}).payload.error == error
 
 
 def test_queue_message() -> None:
