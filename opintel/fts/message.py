@@ -78,7 +78,6 @@ class _Data(msgspec.Struct, gc=False):
     tr_timestamp_start: Any = None
     transfer_id: Any = None
     transfer_time: Any = None
-    user_filesize: Any = None
 
 
 class _Metadata(msgspec.Struct, gc=False):
@@ -237,7 +236,6 @@ class Messages:
             _file(data, row_id),
             outcome,
             "" if outcome == OK else self.error(without_heading(reason)),
-            count(data.user_filesize),
         )
         return Row(f"{scope}|{source}|{destination}", time, row_id, transfer)
 
