@@ -78,7 +78,7 @@ class SilentLinkJudge(Judge):
     ...     closing = Closing(window, "fts1", records, Controls(), SilentLinkSettings(), "", complete=True)
     ...     found += judge.judge(closing)
     >>> found[0].summary
-    'f as destination is silent since 09:20: no file where about 201 were usual'
+    'f as destination is silent since 09:20: no file where about 202 were usual'
     """
 
     name = "fts.silence"

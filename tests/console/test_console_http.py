@@ -397,6 +397,15 @@ def test_silence_of_a_source_is_not_called_quiet(tmp_path: Path, monkeypatch: py
     assert "All is quiet" not in text
 
 
+def test_a_finding_in_a_downtime_says_so(client: TestClient, store: Store) -> None:
+    id = queries.findings(store)[-1]["id"]
+    assert "in a downtime" not in client.get(f"/findings/{id}").text + client.get("/findings").text
+    with store.write() as connection:
+        connection.execute(sa.update(t.finding).where(t.finding.c.id == id).values(downtime="new <disks>"))
+    for path in (f"/findings/{id}", "/findings"):
+        assert client.get(path).text.count("in a downtime: <bdi>new &lt;disks&gt;</bdi>") == 1
+
+
 @pytest.mark.parametrize("path", ["/incidents/none", "/findings/none", "/nowhere"])
 def test_what_is_not_there_is_404_in_words(client: TestClient, path: str) -> None:
     answer = client.get(path)
