@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 import seed
+import sqlalchemy as sa
 from seed import HOSTILE, SITES, endpoint, judge, make_app
 from starlette.testclient import TestClient
 
@@ -21,6 +22,7 @@ from opintel.console.app import serve
 from opintel.console.security import LOOPBACK
 from opintel.finding import rfc3339
 from opintel.store import Store, open_store, queries, sqlite_url
+from opintel.store import schema as t
 
 PAGES = (
     "/",
