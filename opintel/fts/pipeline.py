@@ -39,7 +39,7 @@ PIPELINE = Pipeline(
         "endpoint": ("scope", "endpoint", "role"),
         "link": ("scope", "source", "destination"),
         "silent": ("scope", "endpoint", "role", "source", "destination"),
-        "slow": ("scope", "source", "destination"),
+        "slow": ("scope", "endpoint", "role", "source", "destination"),
         "new-template": ("scope", "template"),
     },
     naming=NAMING,

@@ -18,7 +18,7 @@ from opintel.detector import QUARANTINED, Closing, Emit, Judge, Most
 from opintel.evidence import Band, Series, capped
 from opintel.finding import Effect, Finding, Window, clock, finding_id
 from opintel.fts.activity import DRAWN, ActiveLinks, Quiet
-from opintel.fts.link_windows import LinkWindow, link_windows
+from opintel.fts.link_windows import WITHIN, LinkWindow, link_windows
 from opintel.stats.counts import Floats, Ints, log_zero
 from opintel.stats.habits import Habits
 
@@ -101,7 +101,9 @@ class SilentLinkJudge(Judge):
         window, settings = closing.window, closing.settings
         links = link_windows(list(closing.records))
         counts, unknown = _counts(links), _unknown(closing)
-        active = sum(key.startswith(LINK_PREFIX) for key in counts.keys() | unknown)
+        active = sum(w.ok + w.failed + w.aborted > 0 for w in links) + sum(
+            r.kind == QUARANTINED for r in closing.records
+        )
         usual = self._active.usual
         quiet = self._active.judge(active, window, settings.emit)
         level = 0.0 if quiet is not None else min(1.0, active / usual) if usual else 1.0
@@ -221,6 +223,10 @@ class SilentLinkJudge(Judge):
                     continue
                 subject = {"scope": closing.scope, "source": hosts[0], "destination": hosts[1]}
                 what = f"{hosts[0]} to {hosts[1]}"
+            elif role == "both":
+                if hit.keys() & set(map(SEPARATOR.join, (["source", hosts[0]], ["destination", hosts[0]]))):
+                    continue
+                subject, what = {"scope": closing.scope, "endpoint": hosts[0], "role": role}, f"{hosts[0]} {WITHIN}"
             else:
                 other = SEPARATOR.join(["destination" if role == "source" else "source", hosts[0]])
                 if other in hit:
@@ -298,7 +304,7 @@ def _counts(links: Sequence[LinkWindow]) -> dict[str, int]:
     for link in links:
         files = link.ok + link.failed + link.aborted
         if files:
-            for key in _subjects(link):
+            for key in _subjects(link.source, link.destination):
                 counts[key] = counts.get(key, 0) + files
     return counts
 
@@ -309,8 +315,7 @@ def _unknown(closing: Closing) -> set[str]:
     for record in closing.records:
         _, source, destination = ("||" + record.key).rsplit("|", 2)
         if record.kind == QUARANTINED:
-            for role, *hosts in (("link", source, destination), ("source", source), ("destination", destination)):
-                unknown.add(SEPARATOR.join([role, *hosts]))
+            unknown.update(_subjects(source, destination))
     return unknown
 
 
@@ -319,17 +324,17 @@ def _queued(links: Sequence[LinkWindow]) -> dict[str, int]:
     queued: dict[str, int] = {}
     for link in links:
         if link.submitted > 0:
-            for key in _subjects(link):
+            for key in _subjects(link.source, link.destination):
                 queued[key] = queued.get(key, 0) + link.submitted
     return queued
 
 
-def _subjects(link: LinkWindow) -> tuple[str, str, str]:
-    return (
-        SEPARATOR.join(["link", link.source, link.destination]),
-        SEPARATOR.join(["source", link.source]),
-        SEPARATOR.join(["destination", link.destination]),
-    )
+def _subjects(source: str, destination: str) -> tuple[str, ...]:
+    """The link and its endpoints in their roles; an endpoint that stages has one of its own for it."""
+    if source == destination:
+        return (SEPARATOR.join(["both", source]),)
+    roles = (["link", source, destination], ["source", source], ["destination", destination])
+    return tuple(map(SEPARATOR.join, roles))
 
 
 def _keep(window: Window) -> float:

@@ -90,6 +90,16 @@ def test_where_most_links_stop_it_is_the_instance_and_no_link(left: int) -> None
     assert not any(play(judged, 55 + i, [link(20), *rest(i)]) for i in range(30))  # nor is a link made to answer for it
 
 
+def test_an_endpoint_that_stages_is_no_link_to_itself() -> None:
+    judged = SilentLinkJudge()
+    for w in range(100):
+        assert play(judged, w, [link(20 + w % 7, source="b"), *rest(w)]) == []
+    found = [play(judged, 100 + i, rest(i)) for i in range(18)]
+    subjects = {tuple(sorted(f.subject.items())) for findings in found for f in findings}
+    assert subjects == {(("endpoint", "b"), ("role", "both"), ("scope", "fts.example"))}
+    assert found[-1][0].summary.startswith("b within itself (staging) is silent since ")
+
+
 def test_a_small_or_a_young_instance_may_rest() -> None:
     small = SilentLinkJudge()
     for w in range(300):
