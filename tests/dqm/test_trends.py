@@ -20,6 +20,8 @@ from opintel.evidence import Series, Table
 from opintel.finding import NS, Finding, Window
 from opintel.stats.drift import DriftTest, Points
 
+from .lumisections import Stages, element
+
 LENGTH = 23 * NS
 ENTRIES = 5000.0
 Told = Callable[[int, np.random.Generator], float]
@@ -196,3 +198,13 @@ def test_the_simulated_detectors_ageing_is_found_before_it_ends() -> None:
     assert found
     assert all(one.subject == fault.subject for one in found)
     assert fault.start < found[0].window.end < fault.end
+
+
+def test_empty_bins_are_followed_where_entries_do_not_decide_them() -> None:
+    """A tail has fewer of them the more entries there are; a filled histogram with dead channels as many as these."""
+    rng, stages = np.random.default_rng(8), Stages()
+    tail, filled = 400.0 * np.exp(-np.arange(40) / 5.0), np.full(40, 60.0)
+    filled[[3, 17]] = 0.0
+    stages.play(5, [1], lambda _: [element("T/tail", rng.poisson(tail)), element("T/filled", rng.poisson(filled))])
+    empty = {r.key.rpartition("/")[2]: r.payload.tracked[2] for r in stages.records if r.kind == "outcome"}
+    assert empty == {"tail": None, "filled": pytest.approx(2 / 40)}

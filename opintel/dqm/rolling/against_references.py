@@ -12,9 +12,10 @@ from opintel.dqm.comparing.compare import compare_with_floor
 from opintel.dqm.comparing.comparison import Comparison
 from opintel.dqm.comparing.means import compare_means
 from opintel.dqm.elements import Storage
-from opintel.dqm.rolling.histories import Floats, Ints
+from opintel.dqm.rolling.histories import SHARED, Floats, Ints
 from opintel.dqm.rolling.pictures import Explained, Place, pictures, placed
 from opintel.dqm.rolling.quick_look import COUNTED, quick_look
+from opintel.dqm.rolling.shared_scatter import carried
 from opintel.evidence import Evidence
 
 BINS = 65_536
@@ -49,6 +50,8 @@ class Compared(NamedTuple):
     """(n,) the largest pull, with its sign; 0 of those that are calm."""
     excess: NDArray[np.float64]
     """(n,) an estimate of the squared relative error of a bin beyond statistics; NaN where there is none."""
+    shared: NDArray[np.float64]
+    """(n, SHARED) estimates of the variance of the smooth components beyond statistics and floor; NaN likewise."""
     remarks: dict[int, Remark]
     """Which → what stands out."""
 
@@ -67,6 +70,8 @@ class ToCompare(NamedTuple):
     """(R, planes, some, size) of some of them."""
     floor: NDArray[np.float64]
     """(n,) relative systematic errors."""
+    shared: NDArray[np.float64]
+    """(n, SHARED) variance of the smooth components beyond statistics and floor."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -83,7 +88,7 @@ def compared(asked: Sequence[ToCompare], *, explain: float) -> list[Compared]:
     There histograms of one dimension are filled up with empty bins to one of a few sizes, which says nothing of them,
     and compared together: a detector has hundreds of different axes.
     """
-    answers = [Compared(np.zeros(n), np.zeros(n), np.full(n, np.nan), {}) for n in (len(one.paths) for one in asked)]
+    answers = [_nothing_odd(len(one.paths)) for one in asked]
     rest = _not_calm(asked, answers)
     alike: dict[tuple[Storage, tuple[int, ...]], list[int]] = {}
     for at, one in enumerate(asked):
@@ -94,6 +99,10 @@ def compared(asked: Sequence[ToCompare], *, explain: float) -> list[Compared]:
         sums = np.concatenate([_filled(asked[at].sums[:, rest[at]], size) for at in places], axis=1)
         references = np.concatenate([_filled(asked[at].references(rest[at]), size) for at in places], axis=2)
         floor = np.concatenate([asked[at].floor[rest[at]] for at in places])
+        shared = np.full((len(floor), SHARED), np.nan)
+        if storage != "mean":
+            usual = np.concatenate([asked[at].shared[rest[at]] for at in places])
+            references, shared = carried(sums, references, floor, usual, room)
         found = _comparison(storage, sums, references, floor, (sums.shape[1], *room))
         excess = _excess(storage, found, sums, references)
         drawn = np.zeros(len(found.log10_p), dtype=np.bool_)
@@ -101,13 +110,18 @@ def compared(asked: Sequence[ToCompare], *, explain: float) -> list[Compared]:
         begin = 0
         for at in places:
             _answer(asked[at], rest[at], found, begin, explain, drawn, answers[at])
-            answers[at].excess[rest[at]] = excess[begin : begin + len(rest[at])]
+            here = slice(begin, begin + len(rest[at]))
+            answers[at].excess[rest[at]], answers[at].shared[rest[at]] = excess[here], shared[here]
             begin += len(rest[at])
     return answers
 
 
+def _nothing_odd(n: int) -> Compared:
+    return Compared(np.zeros(n), np.zeros(n), np.full(n, np.nan), np.full((n, SHARED), np.nan), {})
+
+
 def _not_calm(asked: Sequence[ToCompare], answers: Sequence[Compared]) -> list[Ints]:
-    """Which histograms of each are not calm; of those that are `excess` is written into the answers."""
+    """Which histograms of each are not calm; how those that are scatter is written into the answers."""
     rest = [np.arange(len(one.paths)) for one in asked]
     alike: dict[tuple[int, ...], list[int]] = {}
     for at, one in enumerate(asked):
@@ -123,6 +137,7 @@ def _not_calm(asked: Sequence[ToCompare], answers: Sequence[Compared]) -> list[I
             for at, some in parts:
                 here = slice(begin, begin + len(some))
                 calm[at][some], answers[at].excess[some] = look.calm[here], look.excess[here]
+                answers[at].shared[some] = look.shared[here]
                 begin += len(some)
         for at in places:
             rest[at] = np.flatnonzero(~calm[at])

@@ -73,7 +73,7 @@ class DqmReducer(Reducer[Histograms]):
     """Rows of a lumisection → what is said of each histogram."""
 
     name = "dqm.histograms"
-    version = 2
+    version = 3
     controls: tuple[str, ...] = ("reference", "run")
     Settings = DqmReducerSettings
 
