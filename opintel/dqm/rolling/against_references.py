@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from opintel.dqm.comparing.comparison import Comparison
 from opintel.dqm.comparing.means import compare_means
 from opintel.dqm.elements import Storage
 from opintel.dqm.rolling.histories import SHARED, Floats, Ints
-from opintel.dqm.rolling.pictures import Explained, Place, pictures, placed
+from opintel.dqm.rolling.pictures import NOTHING_NAMED, Explained, Place, pictures, placed
 from opintel.dqm.rolling.quick_look import COUNTED, quick_look
 from opintel.dqm.rolling.shared_scatter import carried
 from opintel.evidence import Evidence
@@ -80,9 +81,21 @@ class ToCompare(NamedTuple):
         return (size,) if self.x == size else (size // self.x, self.x)
 
 
-def compared(asked: Sequence[ToCompare], *, explain: float) -> list[Compared]:
-    """Compares each with its references. Of those with log10 p at most `explain` is said what stands out, and the
-    most surprising get pictures.
+class Explain(NamedTuple):
+    """What is explained, and how."""
+
+    log10_p: float
+    """Histograms at most this get words on what stands out, and the most surprising get pictures."""
+    elements: Mapping[str, Mapping[str, Sequence[float]]] = {}
+    """Pattern of paths → name of a detector element → where it lies, as `placed` has it."""
+
+    def named(self, path: str) -> Mapping[str, Sequence[float]]:
+        """The elements that a histogram shows."""
+        return next((its for pattern, its in self.elements.items() if fnmatchcase(path, pattern)), NOTHING_NAMED)
+
+
+def compared(asked: Sequence[ToCompare], explain: Explain) -> list[Compared]:
+    """Compares each with its references.
 
     Counts are looked at quickly first; what is not plainly calm, and what is weighted or a mean, is compared in full.
     There histograms of one dimension are filled up with empty bins to one of a few sizes, which says nothing of them,
@@ -180,7 +193,7 @@ def _answer(
     rows: Ints,
     found: Comparison,
     begin: int,
-    explain: float,
+    explain: Explain,
     drawn: NDArray[np.bool_],
     answer: Compared,
 ) -> None:
@@ -188,19 +201,20 @@ def _answer(
     size, here = one.sums.shape[2], slice(begin, begin + len(rows))
     answer.log10_p[rows] = np.minimum(found.log10_p[here], 0.0)
     answer.effect[rows] = np.clip(np.nan_to_num(found.effect[here]), -LARGEST, LARGEST)
-    for at in np.flatnonzero(found.log10_p[here] <= explain).tolist():
+    for at in np.flatnonzero(found.log10_p[here] <= explain.log10_p).tolist():
         row, n = begin + at, int(rows[at])
         regions = _regions(found, row)
         test = found.test(row)
         kind = regions[0][4] if regions else "shifted" if test == "shape" else "changed"
+        place = placed(one.axes, regions, explain.named(one.paths[n]))
         if not drawn[row]:
-            answer.remarks[n] = Remark(kind, placed(one.axes, regions), (), test)
+            answer.remarks[n] = Remark(kind, place, (), test)
             continue
         flat = (part[row] for part in (found.observed, found.expected, found.error, found.pull))
         arrays = [np.asarray(part, dtype=np.float64).reshape(-1)[:size].reshape(-1, one.x) for part in flat]
         what = Explained(arrays[0], arrays[1], arrays[2], arrays[3], regions)
         shown = pictures(one.paths[n], one.axes, one.storage, what)
-        answer.remarks[n] = Remark(kind, placed(one.axes, regions), shown, test)
+        answer.remarks[n] = Remark(kind, place, shown, test)
 
 
 def _comparison(

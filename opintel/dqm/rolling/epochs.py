@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opintel.detector import Controls
-from opintel.dqm.rolling.against_references import Compared, Remark, compared
+from opintel.dqm.rolling.against_references import Compared, Explain, Remark, compared
 from opintel.dqm.rolling.histories import SHARED, Bools, Histories, Ints
 from opintel.dqm.rolling.lots import Lot, UsableReferences, in_force, some_sums, to_compare
 
@@ -123,7 +123,7 @@ def _changed(lot: Lot, histories: Histories, some: Bools, settings: Any, control
 
 
 def _compared(parts: Sequence[_Part], settings: Any) -> list[Compared]:
-    return compared([to_compare(*part) for part in parts], explain=settings.emit)
+    return compared([to_compare(*part) for part in parts], Explain(settings.emit, settings.elements))
 
 
 def _learn(lot: Lot, said: LotVerdicts, adopt: float) -> None:
@@ -149,7 +149,7 @@ def _stood_out(lots: Sequence[Lot], said: Sequence[LotVerdicts], settings: Any, 
     out = [one.stands_out(slice(None), settings.adopt) & ~lot.pinned.there for lot, one in zip(lots, said, strict=True)]
     parts = [_changed(lot, lot.changes.candidates, its, settings, controls) for lot, its in zip(lots, out, strict=True)]
     asked = [to_compare(*part)._replace(shared=np.zeros((len(part.which), SHARED))) for part in parts]
-    found = compared(asked, explain=UNEXPLAINED)
+    found = compared(asked, Explain(UNEXPLAINED))
     for part, one, its, about in zip(parts, found, out, said, strict=True):
         lot, keys = part.lot, part.lot.group.keys
         alike = ~(one.log10_p <= settings.adopt)
