@@ -140,14 +140,13 @@ class DqmJudge(Judge):
             here = here._replace(outcomes=_not_judged(here.outcomes))
         bad: dict[str, BadHistogram] = {}
         found: list[Finding] = []
-        tested: dict[str, float] = {}
         decades = feedback_decades(here.closing.controls)
         its = {key: of for key, of in decades.items() if key.partition("|")[0] == here.closing.scope}
         self._false_alarms.hear(its, here.run, here.number)
         here = here._replace(outcomes=self._as_answered(here.outcomes))
-        for key, one in here.outcomes.items():
-            if one.log10_p is not None:
-                tested[key] = less_surprising(one.log10_p, key, decades)
+        tested = {key: one.log10_p for key, one in here.outcomes.items() if one.log10_p is not None}
+        for key in decades.keys() & tested.keys():
+            tested[key] = less_surprising(tested[key], key, decades)
         for key in flagged(tested, settings.fdr):
             bad[key] = BadHistogram(here.outcomes[key].kind or "changed", tested[key])
         empty, silent = self._empty(here, expected)
