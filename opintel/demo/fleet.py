@@ -177,6 +177,8 @@ def _serve(invoke: Invoke, orders: int) -> None:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
+        if (title := Path("/proc/self/comm")).exists():  # what `top` shows, on Linux
+            title.write_text(Path(file).stem[:15])
         logging.getLogger().handlers.clear()  # the command has a way of its own to log
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         signal.signal(signal.SIGINT, signal.default_int_handler)
