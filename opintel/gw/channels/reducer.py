@@ -170,7 +170,8 @@ class GwReducer(Reducer[Pieces]):
             goes_on = bool(np.isfinite(after).any()) and bool(np.isfinite(channel.held[-1]))
             state = "learning" if said[key].state in ("good", "saturated") else said[key].state
             found[key] = msgspec.structs.replace(said[key], state=state)
-            if seconds >= ENOUGH[said[key].strain] or (seconds >= LEAST and not goes_on):
+            enough = seconds >= ENOUGH[said[key].strain] or (seconds >= LEAST and not goes_on)
+            if enough and _varies(channel.held, after):
                 ready.setdefault((channel.since, len(channel.held)), []).append(n)
         for together in ready.values():
             keys = [group.keys[n] for n in together]
@@ -250,6 +251,14 @@ def engine_of(rate: float, size: int) -> TriggerEngine:
 def _unknown(engine: TriggerEngine) -> KnownChannel:
     fresh = engine.fresh(1)
     return KnownChannel(engine.sample_rate, fresh.spectrum.centre[0], 0)
+
+
+def _varies(*parts: NDArray[np.float32]) -> bool:
+    """Whether samples, NaN where there is none, have more than one value: a constant channel, as a sensor that is off,
+    has no spectrum, and to find that out in every window would cost as much as to judge it."""
+    samples = np.concatenate(parts)
+    there = samples[np.isfinite(samples)]
+    return bool((there != there[:1]).any())
 
 
 def _hold(channel: KnownChannel, samples: NDArray[np.float32], start: int) -> None:
