@@ -92,6 +92,8 @@ def play(
         site, receiver = make_site(data, headless=headless, bus=bootstrap)
         leaving.callback(receiver.close)
         story = tell(load_site(site))
+        for chapter in story.chapters:
+            story.simulation(chapter)  # a story that is too short for its faults ends the demo here, not a service
         write_topology(site, places(story))
         system = System(data, load_site(site))
         leaving.callback(system.close)
