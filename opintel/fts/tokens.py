@@ -64,6 +64,7 @@ _PSEUDONYM = expression(r"user-[0-9a-f]{6}")
 _END: Final = ":.,;!?)'\""
 _DELIMITERS: Final = frozenset("=,;()[]{}\"'`|<>\x00")
 _SPLIT: Final = str.maketrans({c: f"\x00{c}\x00" for c in _DELIMITERS} | {"\x00": "\x00"})
+_RUNS: Final = re.compile(r"[\x00-\x7f]+|[^\x00-\x7f]+")
 _URL_ENDS: Final = "\"'<>)]}|"
 _SCHEME: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+")
 
@@ -98,6 +99,12 @@ def _end_of_url(token: str, start: int) -> int:
 
 
 def _mask_pieces(token: str) -> str:
+    if not token.isascii():  # where words need no blanks, hosts stand between letters of other scripts
+        return "".join([_mask_ascii(run) if run.isascii() else run for run in _RUNS.findall(token)])
+    return _mask_ascii(token)
+
+
+def _mask_ascii(token: str) -> str:
     if _DELIMITERS.isdisjoint(token):
         return _mask_piece(token)
     return "".join([_mask_piece(piece) for piece in token.translate(_SPLIT).split("\x00")])
