@@ -14,6 +14,7 @@ import msgspec
 from opintel.detector import Message
 from opintel.finding import NS
 from opintel.fts import tables
+from opintel.fts.credentials import redact
 from opintel.fts.fields import MAX_ERROR, count, host, instant, label, number, printable, shown, whole
 from opintel.fts.personal import Pseudonyms
 from opintel.fts.transfers import ABORTED, FAILED, OK, Transfer
@@ -262,11 +263,13 @@ class Messages:
         return Row(f"{BARE_SCOPE}||", BARE_EPOCH + message.index * NS, row_id, transfer)
 
     def error(self, text: Any) -> str:
-        """An error text as it may be kept: one line, cut, without people's names; empty if it is no text."""
-        if not isinstance(text, str):
-            return ""
-        text = printable(text[:MAX_ERROR])
-        return text if self._pseudonyms is None else self._pseudonyms.scrub(text)[:MAX_ERROR]
+        """An error text as it may be kept: one line, cut, without secrets and names; empty if it is no text."""
+        return self.clean(text[:MAX_ERROR])[:MAX_ERROR] if isinstance(text, str) else ""
+
+    def clean(self, text: str) -> str:
+        """A text (bounded by the caller) on one line, without secrets and people's names."""
+        text = redact(printable(text))
+        return text if self._pseudonyms is None else self._pseudonyms.scrub(text)
 
 
 def _kind(meta: _Metadata, prefix: str, data: _Data) -> str:

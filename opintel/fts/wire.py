@@ -19,6 +19,7 @@ from opintel.arrow_ipc import is_arrow
 from opintel.detector import Decoded, Message, each
 from opintel.finding import NS, Int64
 from opintel.fts import arrow, tables
+from opintel.fts.credentials import redact
 from opintel.fts.fields import MAX_MS, MIN_MS, host
 from opintel.fts.message import FIELDS, MAX_BYTES, Messages
 from opintel.fts.personal import PUBLIC_KEY, Pseudonyms
@@ -129,11 +130,13 @@ class FtsWire:
             others.sort()
             one_by_one = each(self._messages.read, [messages[at] for at in others], Transfers)
             batches.append(_placed(one_by_one, others))
-        return _in_order(batches)._replace(columns=tables.columns_read(messages, FIELDS))
+        decoded = _in_order(batches)
+        rejects = [reject._replace(reason=self._messages.clean(reject.reason)) for reject in decoded.rejects]
+        return decoded._replace(rejects=rejects, columns=tables.columns_read(messages, FIELDS))
 
     def redacted(self, body: bytes) -> bytes:
-        """The start of a message for the dead letters, without people's names."""
-        text = body[:EXCERPT].decode("utf-8", "backslashreplace")
+        """The start of a message for the dead letters, without secrets and people's names."""
+        text = redact(body[:EXCERPT].decode("utf-8", "backslashreplace").replace("\\/", "/"))
         return (text if self._pseudonyms is None else self._pseudonyms.scrub_record(text)).encode()
 
     def _columns(self, found: Sequence[_Complete], places: Any) -> tuple[Decoded[Transfer], list[int]]:

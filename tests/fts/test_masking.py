@@ -45,6 +45,10 @@ texts = st.one_of(
         ("after 3 attempts, 12 s", "after <NUM> attempts, <TIME>"),
         ("Mapped user jdoe is invalid, jane@cern.ch", "Mapped user <USER> is invalid, <USER>"),
         ("subject: /DC=ch/DC=cern/OU=Users/CN=jdoe/CN=John Doe: expired", "subject: <DN>: expired"),
+        (
+            "open /eos/home-j/user-97aa30/f, owner=user-97aa30 (uid uid-97aa30)",
+            "open <PATH>, owner=<USER> (uid <USER>)",
+        ),
         ("quota of user-97aa30 exceeded", "quota of <USER> exceeded"),
         ("error 550 550-Errno: 2 550-Reason: stat 550- 550 End.", "error 550 Errno: 2 Reason: stat"),
         ("[gfalt_copy_file][perform_copy] Result timed out", "Result timed out"),
