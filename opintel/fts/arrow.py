@@ -20,7 +20,7 @@ from opintel.detector import Decoded
 from opintel.fts.fields import MAX_ERROR, MAX_MS, MIN_MS, host, shown
 from opintel.fts.transfers import ABORTED, OK, Transfer, Transfers
 from opintel.ids import MAX_BYTES as MAX_ID
-from opintel.ids import hashed
+from opintel.ids import hashed, natural_ids
 from opintel.rejects import Rejects
 from opintel.rows import Batch, TextColumn
 
@@ -202,9 +202,11 @@ def _ids(batch: pa.RecordBatch, whole: Mapping[str, _Ints]) -> _Ints:
 
 
 def _files(batch: pa.RecordBatch, row_id: _Ints) -> _Ints:
-    """A hash of job and file id; without a file id the row's own, so that strangers do not pass for retries."""
-    job, file = _text(batch.column("job_id")), _text(batch.column("file_id"))
-    return np.where(_lengths(file) > 0, _hashed(file, _hashed(job)), row_id)
+    """A hash of job and file id, that of other messages about the file; without a file id the row's own, so that
+    strangers do not pass for retries."""
+    jobs, files = _text(batch.column("job_id")).to_pylist(), _text(batch.column("file_id")).to_pylist()
+    ids = natural_ids([f"{job.strip()}\x1f{file.strip()}" for job, file in zip(jobs, files, strict=True)])
+    return np.where(np.array([bool(file.strip()) for file in files], dtype=np.bool_), ids, row_id)
 
 
 def _keys(hosts: _Hosts) -> TextColumn:

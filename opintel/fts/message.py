@@ -17,6 +17,7 @@ from opintel.fts import tables
 from opintel.fts.credentials import redact
 from opintel.fts.fields import MAX_ERROR, count, host, instant, label, number, printable, shown, whole
 from opintel.fts.personal import Pseudonyms
+from opintel.fts.reasons import canceled_by_fts, without_heading
 from opintel.fts.transfers import ABORTED, FAILED, OK, Transfer
 from opintel.ids import natural_id
 from opintel.rows import Row
@@ -78,7 +79,6 @@ class _Data(msgspec.Struct, gc=False):
     tr_timestamp_start: Any = None
     transfer_id: Any = None
     transfer_time: Any = None
-    user_filesize: Any = None
 
 
 class _Metadata(msgspec.Struct, gc=False):
@@ -108,7 +108,7 @@ class _Bad(Exception):
 
 
 class Messages:
-    """Reads messages; `instance` is the scope of those that do not name their FTS (state, optimiser).
+    """Reads messages; `instance` is the scope of those that do not name their FTS.
 
     `pseudonyms` hide people's names; None leaves them.
     """
@@ -187,9 +187,7 @@ class Messages:
 
     def _complete(self, data: _Data, meta: _Metadata) -> Row[Transfer]:
         source, destination = _link(data)
-        scope = self._instance if data.endpnt is None or data.endpnt == "" else host(data.endpnt)
-        if not scope:
-            raise _Bad(f"endpnt: expected the host name of the FTS instance, got {shown(data.endpnt)}")
+        scope = self._scope(data)
         time = _time("tr_timestamp_complete", data.tr_timestamp_complete)
         outcome = _outcome(data)
         row_id = _message_id(meta)
@@ -223,30 +221,34 @@ class Messages:
         if outcome is None:
             return None
         source, destination = _link(data)
+        scope = self._scope(data)
         time = _time("timestamp", data.timestamp)
         row_id = _message_id(meta)
         if row_id is None:
             row_id = natural_id(label(data.job_id), label(data.file_id), data.file_state, time)
+        reason = data.reason if isinstance(data.reason, str) else ""
+        if outcome == ABORTED and canceled_by_fts(reason[:MAX_ERROR]):
+            outcome = FAILED
         transfer = Transfer(
             "state",
-            self._instance,
+            scope,
             source,
             destination,
             _file(data, row_id),
             outcome,
-            "" if outcome == OK else self.error(data.reason),
-            count(data.user_filesize),
+            "" if outcome == OK else self.error(without_heading(reason)),
         )
-        return Row(f"{self._instance}|{source}|{destination}", time, row_id, transfer)
+        return Row(f"{scope}|{source}|{destination}", time, row_id, transfer)
 
     def _queue(self, data: _Data, meta: _Metadata) -> Row[Transfer]:
         source, destination = _link(data)
+        scope = self._scope(data)
         time = _time("timestamp", data.timestamp)
-        key = f"{self._instance}|{source}|{destination}"
+        key = f"{scope}|{source}|{destination}"
         row_id = _message_id(meta)
         transfer = Transfer(
             "queue",
-            self._instance,
+            scope,
             source,
             destination,
             file=0,
@@ -255,6 +257,13 @@ class Messages:
             active=count(data.active_count),
         )
         return Row(key, time, natural_id(key, time) if row_id is None else row_id, transfer)
+
+    def _scope(self, data: _Data) -> str:
+        """The FTS that sent it: brokers' messages of all kinds name it since 2017."""
+        scope = self._instance if data.endpnt is None or data.endpnt == "" else host(data.endpnt)
+        if not scope:
+            raise _Bad(f"endpnt: expected the host name of the FTS instance, got {shown(data.endpnt)}")
+        return scope
 
     def _bare_text(self, message: Message) -> Row[Transfer]:
         text = message.body[: 4 * MAX_ERROR].decode("utf-8", "replace")

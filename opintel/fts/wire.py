@@ -74,7 +74,7 @@ _places = attrgetter("endpnt", "src_hostname", "dst_hostname")
 
 
 class FtsWire:
-    """Decodes FTS messages; `instance` is the scope of those that do not name their FTS (state, optimiser).
+    """Decodes FTS messages; `instance` is the scope of those that do not name their FTS (`endpnt`).
 
     `pseudonym_key` hides people's names, unless `keep_personal`. ValueError if `instance` is no host name.
     """
