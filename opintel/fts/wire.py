@@ -52,6 +52,10 @@ class _Data(msgspec.Struct, gc=False):
     throughput: float
     tr_timestamp_complete: Int64
     tr_timestamp_start: Int64
+    t_error_code: Int64 | str = 0
+    t_failure_phase: str = ""
+    tr_error_category: str = ""
+    tr_error_scope: str = ""
 
 
 class _Metadata(msgspec.Struct, gc=False):
@@ -71,6 +75,7 @@ _numbers = attrgetter(
 _WHOLE = 5
 _throughput = attrgetter("throughput")
 _places = attrgetter("endpnt", "src_hostname", "dst_hostname")
+_error = attrgetter("t__error_message", "tr_error_scope", "t_failure_phase", "t_error_code", "tr_error_category")
 
 
 class FtsWire:
@@ -163,7 +168,7 @@ class FtsWire:
         nameless = [n for n, (_, file_id) in enumerate(labels) if not file_id]
         file[nameless] = row_id[nameless]
         failed = np.flatnonzero(~good)
-        errors = [self._messages.error(data[n].t__error_message) for n in failed.tolist()]
+        errors = [self._messages.error(*_error(data[n])) for n in failed.tolist()]
         known = (start >= MIN_MS) & (start < end)
         none = np.zeros(len(data), dtype=np.int64)
         transfers = Transfers(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from opintel.detector import Message
 from opintel.finding import NS, parse_rfc3339
+from opintel.fts.arrow import packed
 from opintel.fts.fields import host, number, whole
 from opintel.fts.message import MAX_BYTES, Messages
 from opintel.fts.personal import PUBLIC_KEY, Pseudonyms
@@ -210,7 +211,7 @@ def test_what_somebody_cancels_has_not_failed(reason: str | None) -> None:
     ("reason", "error"),
     [
         ("TRANSFER [5] no space left", "no space left"),
-        ("DESTINATION [13] HTTP 403 : refused", "HTTP 403 : refused"),
+        ("DESTINATION [13] HTTP 403 : refused", "DESTINATION HTTP 403 : refused"),
         ("GENERAL_FAILURE [70] stale", "stale"),
         ("STAGING [110] no answer", "STAGING [110] no answer"),
         ("ARCHIVING [5] no answer", "ARCHIVING [5] no answer"),
@@ -219,6 +220,22 @@ def test_what_somebody_cancels_has_not_failed(reason: str | None) -> None:
 )
 def test_the_error_of_a_state_is_that_of_its_completion(reason: str, error: str) -> None:
     assert row({**STATE, "reason": reason}).payload.error == error
+
+
+def test_an_error_says_the_side_that_fts_blames() -> None:
+    """JSON of today and of other years, and Arrow alike; without a text, what scope, phase, code and category say."""
+    said = {
+        "tr_error_scope": "SOURCE",
+        "t_failure_phase": "TRANSFER",
+        "t_error_code": 13,
+        "tr_error_category": "DENIED",
+    }
+    failed = {**COMPLETE, "t_final_transfer_state_flag": 0, "t__error_message": "no", **said}
+    silent = {**failed, "t__error_message": ""}
+    for kind, words in ((failed, "SOURCE no"), (silent, "SOURCE [13] DENIED in TRANSFER")):
+        monit = {"data": kind, "metadata": {"type": "complete", "_id": "m-1"}}
+        for content in (kind, {**kind, "t_error_code": "13"}, monit, packed([{**kind, "retry": 0}])):
+            assert row(content).payload.error == words
 
 
 def test_queue_message() -> None:
@@ -501,7 +518,7 @@ def test_real_messages(shared_data: Path) -> None:
     first, again = (row(line) for line in lines)
     assert first == again
     assert first.key == "fts-mit|se01.cmsaf.mit.edu|t3serv010.mit.edu"
-    assert first.payload.error.startswith("globus_ftp_control: gss_init_sec_context failed")
+    assert first.payload.error.startswith("SOURCE globus_ftp_control: gss_init_sec_context failed")
     old = row((shared_data / "fts" / "monit_fts_example_2017_ok.json").read_bytes())
     assert (old.payload.outcome, old.payload.bytes) == (OK, 10_556_847)
     assert old.payload.throughput == pytest.approx(10_556_847 / 2.308)
