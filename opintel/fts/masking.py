@@ -122,11 +122,26 @@ def _is_reply_code(word: str) -> bool:
 
 _WORD = re.compile(r"[A-Za-z0-9]+")
 _NAMES_A_CODE = re.compile(
-    r"(?:(?:^|[^a-z])(?:error|errno|err|code|status|http|response|result|exit|signal|rc|ret|curl|libcurl|reply|srm_ifce"
-    r"|http/[0-9.]+)[ \"']*[:=#]?[ \"'(\[]*-?|\[(?:error|fatal)\] *\[?|(?:transfer|source|destination|checksum) \[)\Z"
+    r"(?:(?:^|[^a-z])(?:error|errno|err|(?:ret|status_?|error_?|err_?|http_?)?code|status|http|response|result|exit"
+    r"|signal|rc|ret|curl|libcurl|reply|srm_ifce|http/[0-9.]+)[ \"']*[:=#]?[ \"'(\[]*-?"
+    r"|\[(?:error|fatal)\] *\[?|(?:transfer|source|destination|checksum|staging|archiving) \[)\Z"
 )
-"""Looked for in `_LOOK_BACK` characters."""
+_STEP = re.compile(r"\b[A-Z][A-Z_]{2,} \[\Z")
+"""A step of FTS and its errno: `STAGING [13]`."""
+_ANSWERED = re.compile(
+    r"\b(?:(?:GET|PUT|POST|HEAD|COPY|MOVE|DELETE|PROPFIND|MKCOL|OPTIONS|PATCH)\b[\"']?[:=]*"
+    r"|(?:[Gg]ot|[Ss]ays|[Ss]aid|[Aa]nswer(?:ed|s)?|[Rr]eceived|[Rr]epli(?:ed|es)|[Rr]eturn(?:ed|s)|[Rr]esponded|[Rr]ejected|[Ww]ith|[Gg]ave)"
+    r"(?: (?:an?|the|with))?:?) [\"'(]?\Z"
+)
+_COUNTS = re.compile(
+    r" ?%| ?(?:[KMGTP]i?)?B\b| (?!(?:after|and|at|because|but|by|for|from|in|instead|on|or|to|when|while)\b)[a-z]"
+)
+"""After a number: what is counted or measured."""
+_REASON = re.compile(r"(?: :)? (?:[A-Z][a-z]|[A-Z]+_[A-Z]|[A-Z]{4})")
+_ORDINAL = re.compile(r"[1-9](?:st|nd|rd|th)|[1-5]xx")
+"""Words that begin with a digit: third-party copies are `3rd pull`."""
 _LOOK_BACK: Final = 24
+"""Characters before a number in which its meaning is looked for."""
 
 
 def _with_numbers_masked(form: str) -> str:
@@ -137,7 +152,7 @@ def _with_numbers_masked(form: str) -> str:
         word = found.group()
         if word.isdigit():
             masked = word if _is_code(word, form, found.start(), found.end()) else "<NUM>"
-        elif word[0].isdigit():
+        elif word[0].isdigit() and not _ORDINAL.fullmatch(word):
             unit = word.lstrip("0123456789")
             masked = "<NUM>" + unit if unit.isalpha() and len(unit) <= 3 else word
         else:
@@ -149,19 +164,23 @@ def _with_numbers_masked(form: str) -> str:
 
 
 def _is_code(word: str, form: str, start: int, end: int) -> bool:
-    """Whether a number says what went wrong: after a word like `error` or `status`, or 4xx/5xx before its reason.
+    """Whether a number says what went wrong: after a word like `error` or `status`, or 4xx/5xx as an answer.
 
     A 2xx reply is no error, so it is masked like any other number.
     """
     if len(word) > 4 or (len(word) == 3 and word[0] == "2"):
         return False
-    before = form[max(0, start - _LOOK_BACK) : start].lower()
-    if len(word) == 3 and word[0] in "45" and before[-1:] in ("", " ", "(") and _REASON.match(form, end):
+    before = form[max(0, start - _LOOK_BACK) : start]
+    if len(word) == 3 and word[0] in "45":
+        if before[-1:] in ("", " ", "(") and _REASON.match(form, end):
+            return True
+        if _ANSWERED.search(before) and not _COUNTS.match(form, end):
+            return True
+    if form[end : end + 1] == "]" and _STEP.search(before):
         return True
+    before = before.lower()
     return before.endswith("http/") or _NAMES_A_CODE.search(before) is not None
 
-
-_REASON = re.compile(r"(?: :)? [A-Z][a-z]")
 
 _MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*"
 _DAY = r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*"
