@@ -54,7 +54,11 @@ def _settled(roughly: str) -> str:
     """`_form` until it changes nothing more, which makes `mask` idempotent; two rounds for nearly all texts."""
     form = _form(roughly)
     for _ in range(8):
-        again = _form(" ".join(map(_masked_token, form.split())))
+        masked = " ".join(map(_masked_token, form.split()))
+        if masked == roughly:
+            break
+        roughly = masked
+        again = _form(masked)
         if again == form:
             break
         form = again

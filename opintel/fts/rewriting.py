@@ -24,7 +24,8 @@ def rewritten(roughly: str) -> str:
     for mark, pattern, replacement in _REWRITES:
         if mark in form:
             form = pattern.sub(replacement, form)
-    return " ".join(_without_repeats(form.split()))
+    tokens = form.split()
+    return " ".join(_without_repeats(tokens) if form.count("<") > 1 else tokens)
 
 
 def _without_repeats(tokens: list[str]) -> list[str]:
@@ -122,15 +123,21 @@ def _is_code(word: str, form: str, start: int, end: int) -> bool:
     return before.endswith("http/") or _NAMES_A_CODE.search(before) is not None
 
 
-_MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*"
-_DAY = r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*"
+_MONTHS: Final = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
+_MONTH = rf"(?:{_MONTHS})[a-z]*"
+_DATE = (
+    rf"(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,? )?\b(?:{_MONTH} <NUM>|<NUM> {_MONTH}),?(?: <NUM>\b)?(?: <TIME>)?"
+    r"(?: [A-Z]{3,4})?( <NUM>)?"
+)
 _SAYS_WHY = "".join(f"(?<!{key})" for key in ("error", "reason", "cause", "message", "msg", "status", "description"))
+_VALUE = r"['\"]?)(?:<[A-Z]+>|[^\s'\"<>,;:)(]+)"
 _REWRITES: Final = [
     (mark, re.compile(pattern, re.ASCII), replacement)
     for mark, pattern, replacement in (
         ("HTTP/<NUM>", r"HTTP/<NUM>(?:\.<NUM>)?", "HTTP"),
-        ("<NUM>", r"[-+]?<NUM>(?:[._,+-]<NUM>)+", "<NUM>"),
-        ("<NUM>", r"([ (=:_]|^)[-+]<NUM>", r"\1<NUM>"),
+        ("<NUM>", r"<NUM>(?:[._,+-]<NUM>)+", "<NUM>"),
+        ("-<NUM>", r"(?<![^ (=:_])-<NUM>", "<NUM>"),
+        ("+<NUM>", r"(?<![^ (=:_])\+<NUM>", "<NUM>"),
         ("HTTP/", r"(HTTP/\d\.\d\" (?:status:? )?)\d{3}\b", r"\1<NUM>"),
         ("<NUM>", r"<?<NUM> ?(?:ms|s|sec|secs|seconds?|min|minutes?|h|hours?)\b", "<TIME>"),
         ("<NUM>", r"<NUM> ?[KMGTP]?i?B\b", "<SIZE>"),
@@ -138,11 +145,7 @@ _REWRITES: Final = [
         ("[<HOST>]", r"\[<HOST>\](?::(?:<NUM>|\d+))?", "<HOST>"),
         ("<HOST>:", r"<HOST>:(?:<NUM>|\d+)", "<HOST>"),
         ("<TIME>", r"<TIME>[.,]<NUM>", "<TIME>"),
-        (
-            "<NUM>",
-            rf"(?:{_DAY},? )?\b(?:{_MONTH} <NUM>|<NUM> {_MONTH}),?(?: <NUM>\b)?(?: <TIME>)?(?: [A-Z]{{3,4}})?( <NUM>)?",
-            "<TIME>",
-        ),
+        *((month, _DATE, "<TIME>") for month in _MONTHS.split("|")),
         ("<TIME>", r"<TIME>(?:[ T]<TIME>)+", "<TIME>"),
         ("<HOST>,", r"<HOST>(?:, ?<HOST>)+", "<HOST>"),
         ("host", r"(host(?:name)?=)[^\s'\"<>,;]+", r"\1<HOST>"),
@@ -151,16 +154,13 @@ _REWRITES: Final = [
         ("<DN>", r"<DN> [A-Z][^\W\d_]+([:,;'\")]|$)", r"<DN>\1"),
         (
             " user",
-            r"(\b(?:(?:[Ii]nvalid|[Ii]llegal|[Mm]apped|for) user(?:name)? |password for (?:invalid user )?)['\"]?)"
-            r"(?:<[A-Z]+>|[^\s'\"<>,;:)(]+)",
+            rf"(\b(?:(?:[Ii]nvalid|[Ii]llegal|[Mm]apped|for) user(?:name)? |password for (?:invalid user )?){_VALUE}",
             r"\1<USER>",
         ),
-        ("password for ", r"(\bpassword for (?:invalid user )?['\"]?)(?:<[A-Z]+>|[^\s'\"<>,;:)(]+)", r"\1<USER>"),
-        (
-            "=",
-            r"(\b(?:user|username|login|logname|ruser|owner)=['\"]?)(?:<[A-Z]+>|[^\s'\"<>,;:)(]+)",
-            r"\1<USER>",
-        ),
+        ("password for ", rf"(\bpassword for (?:invalid user )?{_VALUE}", r"\1<USER>"),
+        ("er=", rf"(\b(?:user|ruser|owner)={_VALUE}", r"\1<USER>"),
+        ("name=", rf"(\b(?:username|logname)={_VALUE}", r"\1<USER>"),
+        ("login=", rf"(\blogin={_VALUE}", r"\1<USER>"),
         ("=", r"(= ?)(?:[Tt]rue|[Ff]alse|TRUE|FALSE)\b", r"\1<BOOL>"),
         ('="', rf'{_SAYS_WHY}="[^"]*"', '="<TEXT>"'),
         ("hecksum", r"([Cc]hecksum[^<]{0,60})<NUM>", r"\1<HEX>"),
