@@ -21,10 +21,19 @@ def redact(text: str) -> str:
     >>> redact("open https://u:pw@se1.example.org/f?authz=Bearer%20eyJhbGci.eyJz.c2ln&oss.asize=5: 403")
     'open https://u:REDACTED@se1.example.org/f?authz=Bearer%20REDACTED&oss.asize=5: 403'
     """
-    lower = text.lower()
-    for marks, pattern, replacement in _RULES:
-        if any(mark in (lower if mark.islower() else text) for mark in marks):
+    for mark, pattern, replacement in _RULES:
+        if mark in text:
             text = pattern.sub(replacement, text)
+    lower = text.lower()
+    for mark, pattern, rewritten in _RULES_IN_ANY_CASE:
+        if mark in lower:
+            text = pattern.sub(rewritten, text)
+    at = text.rfind("://")
+    if at >= 0 and text.find("/", at + 3) < 0:
+        text = _CUT_SHORT.sub(rf"\1{REDACTED}\2", text)
+    for mark in _KEYS:
+        if mark in lower:
+            return str(_KEY_VALUE.sub(_of_key, text))
     return text
 
 
@@ -71,52 +80,47 @@ _KEY = (
     r"[a-z0-9_.\-]*(?:authz|passwd|password|passphrase|\bpwd|secret|signature|\bsig|credential|macaroon|authorization"
     r"|(?:api|access|private|session)[_\-]?key(?:[_\-]?id)?|token|\bassertion)"
 )
-_RULES: Final[tuple[tuple[tuple[str, ...], Any, str | Callable[[Any], str]], ...]] = (
-    # scheme://user:password@host, also percent-encoded, also where the text was cut before the @
-    (("://",), expression(r"(?i)([a-z][a-z0-9+.\-]*://[^\s/:@?#\[]*:)[^\s/?#]+@"), rf"\1{REDACTED}@"),
+_CUT_SHORT = expression(r"(?i)([a-z][a-z0-9+.\-]*://[^\s/:@?#\[]*:)[^\s/?#@\"']*[a-z][^\s/?#@\"']*([\"']|$)")
+"""A password whose @ was cut off; a port has no letters."""
+_RULES: Final = (
+    # scheme://user:password@host
+    ("@", expression(r"(?i)([a-z][a-z0-9+.\-]*://[^\s/:@?#\[]*:)[^\s/?#]+@"), rf"\1{REDACTED}@"),
+    # JSON web tokens, macaroons and names of keys wherever they stand, also cut short
+    ("eyJ", expression(r"\beyJ[A-Za-z0-9_\-]+(?:(?:\.|%2[eE])[A-Za-z0-9_\-]*)*"), REDACTED),
+    ("MDA", expression(r"\bMDA[A-Za-z0-9+/_\-]{20,}=*"), REDACTED),
+    ("AgE", expression(r"\bAgE[A-Za-z0-9+/_\-]{20,}=*"), REDACTED),
+    ("IA", expression(r"\bA[KS]IA[A-Z0-9]{12,}"), REDACTED),
     (
-        ("://",),
-        expression(r"(?i)([a-z][a-z0-9+.\-]*://[^\s/:@?#\[]*:)[^\s/?#@\"']*[a-z][^\s/?#@\"']*([\"']|$)"),
-        rf"\1{REDACTED}\2",
-    ),
-    (("%2f%2f",), expression(r"(?i)(%3a%2f%2f[^\s/%&]*(?:%3a|:))[^\s/&%]+(%40|@)"), rf"\1{REDACTED}\2"),
-    # keys, PEM blocks; JSON web tokens and macaroons wherever they stand, also cut short
-    (
-        ("private key",),
+        "PRIVATE KEY",
         expression(r"(?s)-----BEGIN ([A-Z ]*)PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)"),
         REDACTED,
     ),
-    (("eyJ",), expression(r"\beyJ[A-Za-z0-9_\-]+(?:(?:\.|%2[eE])[A-Za-z0-9_\-]*)*"), REDACTED),
-    (("MDA", "AgE"), expression(r"\b(?:MDA|AgE)[A-Za-z0-9+/_\-]{20,}=*"), REDACTED),
-    (("AKIA", "ASIA"), expression(r"\bA[KS]IA[A-Z0-9]{12,}"), REDACTED),
-    # Authorization: Bearer X; a scheme before something that is no word
-    (
-        ("bearer", "basic", "macaroon", "negotiate"),
-        expression(
-            rf"(?i)(\b(?:bearer|basic|macaroon|negotiate)(?:{_BLANK}|:|=|%3a|%3d)+[\"']?)([a-z0-9._~+/=%\-]{{4,}})"
-        ),
-        _if_opaque,
-    ),
-    (("cookie",), expression(r"(?i)(cookie\s*[:=]\s*)[^\s\"'<>]*=[^\s\"'<>]*"), rf"\1{REDACTED}"),
-    # key=value, "key": "value"
-    (
-        (
-            "authz",
-            "pass",
-            "pwd",
-            "secret",
-            "sig",
-            "credential",
-            "macaroon",
-            "authorization",
-            "key",
-            "token",
-            "assertion",
-        ),
-        expression(
-            rf"(?i)({_KEY})([\"']?\s*(?:=|:|%(?:25)*3d)\s*[\"']?(?:bearer{_BLANK}+)?)([^\s&\"'<>;,()\[\]{{}}|]+)"
-        ),
-        _of_key,
-    ),
 )
-"""(what a text must hold, in lower case unless a letter is a capital; what is looked for; what it becomes)."""
+"""(what a text must hold, what is looked for, what it becomes)."""
+_SCHEME = expression(
+    rf"(?i)(\b(?:bearer|basic|macaroon|negotiate)(?:{_BLANK}|:|=|%3a|%3d)+[\"']?)([a-z0-9._~+/=%\-]{{4,}})"
+)
+"""`Authorization: Bearer X`: a scheme before something that is no word."""
+_RULES_IN_ANY_CASE: Final[tuple[tuple[str, Any, str | Callable[[Any], str]], ...]] = (
+    ("%2f%2f", expression(r"(?i)(%3a%2f%2f[^\s/%&]*(?:%3a|:))[^\s/&%]+(%40|@)"), rf"\1{REDACTED}\2"),
+    *((mark, _SCHEME, _if_opaque) for mark in ("bearer", "basic", "macaroon", "negotiate")),
+    ("cookie", expression(r"(?i)(cookie\s*[:=]\s*)[^\s\"'<>]*=[^\s\"'<>]*"), rf"\1{REDACTED}"),
+)
+"""The same; what a text must hold in lower case."""
+_KEYS: Final = (
+    "authz",
+    "pass",
+    "pwd",
+    "secret",
+    "sig",
+    "credential",
+    "macaroon",
+    "authorization",
+    "key",
+    "token",
+    "assertion",
+)
+_KEY_VALUE = expression(
+    rf"(?i)({_KEY})([\"']?\s*(?:=|:|%(?:25)*3d)\s*[\"']?(?:bearer{_BLANK}+)?)([^\s&\"'<>;,()\[\]{{}}|]+)"
+)
+"""`key=value`, `"key": "value"`."""

@@ -17,11 +17,13 @@ from opintel.evidence import Evidence, Table, Texts, capped
 from opintel.finding import NS, Effect, Finding, Window, clock, finding_id
 from opintel.fts.causes import SIDES, cause, headline, side
 from opintel.fts.link_windows import LINK, MESSAGES, LinkWindow, read_window
-from opintel.fts.masking import form_id
+from opintel.fts.merging import Merges, form_id
 from opintel.fts.templates import OVERFLOW
 
 CAPACITY: Final = 100_000
 """Forms that a scope's registry remembers; later ones count as one."""
+MERGED: Final = 5_000
+"""The first forms of a scope, among which variables that masking did not find are looked for."""
 LINKS: Final = 10
 EXAMPLES: Final = 3
 ALSO: Final = 20
@@ -47,7 +49,8 @@ class FirstSeen(Judge):
     """`Judge`: a finding of kind `new-template` for each form that the scope has not sent before, most frequent first.
 
     State: form → start of the window in which it was first seen, at most `CAPACITY` forms; the forms that wait. A text
-    with and without a side is one, for a state's reason may have the side where its completion has none.
+    with and without a side is one, for a state's reason may have the side where its completion has none. A form that
+    `merging` finds to be one with an earlier form is no news either, and its id an alias (`resolve`).
 
     >>> from opintel.detector import Controls
     >>> from opintel.finding import Window
@@ -72,6 +75,9 @@ class FirstSeen(Judge):
         self._day = 0
         self._reported = 0
         self._waiting: dict[str, _Form] = {}
+        self._merges = Merges()
+        self._texts: list[str] = []
+        """Of the forms that may merge, in order."""
 
     def judge(self, closing: Closing) -> list[Finding]:
         """The findings of one window; windows come in order of time."""
@@ -96,6 +102,10 @@ class FirstSeen(Judge):
         """Start (ns UTC) of the window in which the scope first sent this template, None if it never did."""
         return self._first_seen.get(template)
 
+    def resolve(self, template: str) -> str:
+        """Today's id of a template: that of the earliest form with which it is one, else itself."""
+        return self._merges.root(template)
+
     def state(self) -> dict[str, Any]:
         """Plain values; the registry by first window and id."""
         forms = sorted([start, id] for id, start in self._first_seen.items())
@@ -106,6 +116,7 @@ class FirstSeen(Judge):
             "day": self._day,
             "reported": self._reported,
             "waiting": waiting,
+            "texts": list(self._texts),
         }
 
     def restore(self, state: Any) -> None:
@@ -114,6 +125,9 @@ class FirstSeen(Judge):
         self._windows, self._day, self._reported = state["windows"], state["day"], state["reported"]
         waiting = [msgspec.convert(form, _Form) for form in state["waiting"]]
         self._waiting = {form.id: form for form in waiting}
+        self._texts = list(state["texts"])
+        for text in self._texts:
+            self._merges.add(form_id(text), text)
 
     def _learn(self, forms: dict[str, _Form], start: int) -> list[_Form]:
         new: list[_Form] = []
@@ -125,11 +139,19 @@ class FirstSeen(Judge):
             elif len(self._first_seen) < CAPACITY:
                 form.start = start
                 self._first_seen[id] = start
-                new.append(form)
+                if not self._is_known(form):
+                    new.append(form)
             elif OVERFLOW not in self._first_seen:
                 self._first_seen[OVERFLOW] = start
                 new.append(_overflow(form, start))
         return new
+
+    def _is_known(self, form: _Form) -> bool:
+        """Whether a form is one with an earlier one."""
+        if len(self._merges) < MERGED and form.id not in self._merges:
+            self._merges.add(form.id, form.text)
+            self._texts.append(form.text)
+        return self._merges.root(form.id) != form.id
 
 
 class _Form(msgspec.Struct, array_like=True):

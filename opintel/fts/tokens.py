@@ -49,6 +49,8 @@ def mask_token(token: str) -> str:
             token = _mask_slashed(token)
         elif "://" in token:
             token = _mask_urls(token)
+        elif "\\" in token and _WINDOWS_PATH.search(token):
+            token = "<PATH>".join(map(_mask_pieces, _WINDOWS_PATH.split(token)))
         elif token[0] == "/" and "?" in token:
             end = _end_of_url(token, 1)
             token = "<PATH>" + _mask_pieces(token[end:])
@@ -59,6 +61,7 @@ def mask_token(token: str) -> str:
 
 _PSEUDONYM = expression(r"(?:user|uid)-[0-9a-f]{6}")
 """What `opintel.fts.personal` puts in the place of a name."""
+_WINDOWS_PATH = re.compile(r"(?:\b[A-Za-z]:|\\\\[\w.$-]+)\\[^\s\"'<>|,;()\[\]]*")
 _END: Final = ":.,;!?)'\""
 _DELIMITERS: Final = frozenset("=,;()[]{}\"'`|<>\x00")
 _SPLIT: Final = str.maketrans({c: f"\x00{c}\x00" for c in _DELIMITERS} | {"\x00": "\x00"})

@@ -17,7 +17,8 @@ from opintel.finding import NS, Finding, Window
 from opintel.fts import first_seen
 from opintel.fts.first_seen import DAY, FirstSeen, FirstSeenSettings
 from opintel.fts.link_windows import LINK, MESSAGES, LinkWindow
-from opintel.fts.masking import form_id, mask
+from opintel.fts.masking import mask
+from opintel.fts.merging import form_id
 from opintel.fts.reducer import FtsReducer
 from opintel.fts.templates import OVERFLOW
 from opintel.fts.transfers import FAILED, Transfer, Transfers
@@ -131,6 +132,18 @@ def test_the_same_text_at_both_sides_is_two_and_without_a_side_the_same() -> Non
     assert len(judge.judge(closing(3, ({"no space left": 1, "SOURCE no space left": 1}, NO_LINK)))) == 1
 
 
+def test_a_variable_that_masking_did_not_find_is_news_twice() -> None:
+    judge, found = FirstSeen(), []
+    for number in range(1, 6):
+        found.append(len(judge.judge(closing(number, ({f"no answer from rack C{number} today": 1}, NO_LINK)))))
+    assert found == [1, 1, 0, 0, 0]
+    ids = [form_id(f"no answer from rack C{number} today") for number in range(1, 6)]
+    assert {judge.resolve(id) for id in ids} == {ids[0]}
+    again = FirstSeen()
+    again.restore(judge.state())
+    assert again.resolve(ids[4]) == ids[0]
+
+
 def test_warm_up_learns_without_findings() -> None:
     judge = FirstSeen()
     assert judge.judge(closing(1, ({"full": 1}, NO_LINK), warm_up_windows=2)) == []
@@ -163,7 +176,11 @@ def test_settings_refuse_mistakes() -> None:
 
 
 windows = st.lists(
-    st.dictionaries(st.sampled_from(["a", "b", "c", "d", "e /x", "e /y"]), st.integers(1, 5)), max_size=8
+    st.dictionaries(
+        st.sampled_from(["a", "b", "c", "d", "e /x", "e /y", "f of g1", "f of g2", "f of g3", "f of g4"]),
+        st.integers(1, 5),
+    ),
+    max_size=8,
 )
 
 

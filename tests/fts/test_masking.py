@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from opintel.fts.masking import MAX_FORM, MAX_TEXT, form_id, mask
+from opintel.fts.masking import MAX_FORM, MAX_TEXT, mask
+from opintel.fts.merging import form_id
 
 FRAGMENTS = [
     *"/:=,;()[]{}<>\"'-_.@%+?!\x00\t\n",
