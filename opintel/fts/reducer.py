@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from opintel.detector import Record, Reduced, Reducer, WindowRows
 from opintel.finding import Window
-from opintel.fts.files import KnownFile, KnownFiles, FileOutcomes, settle
+from opintel.fts.files import FileOutcomes, KnownFile, KnownFiles, settle
 from opintel.fts.link_windows import LINK, MESSAGES, SLICES, LinkWindow
 from opintel.fts.masking import mask
 from opintel.fts.merging import form_id

