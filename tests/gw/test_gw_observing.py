@@ -187,8 +187,7 @@ def test_seconds_beside_a_known_witness_are_flagged() -> None:
 
 def test_a_signal_changes_no_flag_probability_or_witness_bit_for_bit() -> None:
     """One story with and without four chirps in the strain and its copy. What safe channels say is the same; the strain
-    and its copy differ, and have more triggers. The chirps of this seed come while no safe channel is active. A ranking
-    counts the strain's triggers: a round that stands near the least significance, 5, may end with one more."""
+    and its copy differ, and have more triggers. The chirps of this seed come while no safe channel is active."""
     named = ("PEM-EY_MIC_VEA_MINUSX_DQ", "PEM-CS_ACC_PSL_PERISCOPE_X_DQ")
     model = SMALL._replace(
         science=140,
@@ -210,8 +209,10 @@ def test_a_signal_changes_no_flag_probability_or_witness_bit_for_bit() -> None:
         assert series(one, observing.PROBABILITY) == series(other, observing.PROBABILITY)
     assert any(table(f, observing.FLAGGED) for f in found[0])
     assert table(found[0][-1], observing.CHANNELS)[-1][1:] == [1, COPY]
-    witnesses = [windows.judged(WitnessJudge(), played, every=30.0) for played in (without, injected)]
-    rounds, certain = ([[(f.window, *row[:3]) for f in those for row in table(f, "Rounds") if row[3] >= least]
-                        for those in witnesses] for least in (5, 7))  # fmt: skip
-    assert set(certain[0]) <= set(rounds[1]) <= set(rounds[0])
-    assert certain[0]
+    # but for the Q-scan of the strain's glitch: a signal moves the spectrum that it is drawn with a little
+    witnesses = [
+        [msgspec.structs.replace(f, evidence=f.evidence[:1] + f.evidence[2:]) for f in those]
+        for those in (windows.judged(WitnessJudge(), played, every=30.0) for played in (without, injected))
+    ]
+    assert witnesses[0] == witnesses[1]
+    assert witnesses[0]

@@ -1,8 +1,9 @@
 """Which safe channels witness the strain's glitches: hveto's rounds over the last hour of science time.
 
 A channel that carries the signal predicts every glitch and every event, so families of such channels, what is not known
-to be safe (`opintel.gw.safety`), and copies without a telling name (`copies`) never enter. Data are flagged, never
-removed: a finding says what a veto would take away, and of which triggers of the witness it is made.
+to be safe (`opintel.gw.safety`), and copies without a telling name (`copies`) never enter; a signal in the strain
+hardly ever changes what is said (`hearing`). Data are flagged, never removed: a finding says what a veto would take
+away, and of which triggers of the witness it is made.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ class WitnessJudge(Judge):
             return []
         self._fresh = 0.0
         self._hearing.keep(int(settings.span * NS))
-        rounds, among = self._hearing.ranked()
+        rounds, among, _ = self._hearing.ranked()
         log_trials = math.log10(max(1, among) * len(THRESHOLDS) * len(WINDOWS))
         headings = ["witness", "SNR at least", "window, s", "significance", "use %", "efficiency %", "deadtime %"]
         listed = Table("Rounds", headings, [_row(one) for one in rounds[:20]])
@@ -107,8 +108,8 @@ class WitnessJudge(Judge):
     ) -> Finding:
         text = (
             f"{one.channel} witnesses {one.coincident} glitches of {strain}, {one.expected:.1f} by chance: round {n}, "
-            f"significance {one.significance:.1f}, use {one.use_percentage:.0f} %, "
-            f"efficiency {100 * one.efficiency:.0f} %, deadtime {100 * one.deadtime:.2g} %"
+            f"significance {one.significance:.1f}, use {one.use_percentage:.0f} %, efficiency among glitches with "
+            f"activity {100 * one.efficiency:.0f} %, deadtime {100 * one.deadtime:.2g} %"
         )
         evidence: list[Evidence] = [listed, *self._pairs.of(one.channel)]
         return finding_of(
@@ -117,7 +118,7 @@ class WitnessJudge(Judge):
             "witness",
             {"channel": strain, "witness": one.channel},
             text,
-            Effect(100 * one.efficiency, "% of the glitches"),
+            Effect(100 * one.efficiency, "% of glitches with activity"),
             log10_p=max(FLOOR, min(0.0, log_trials - one.significance)),
             basis="extrapolated",
             severity="info",
