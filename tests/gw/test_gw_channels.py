@@ -201,3 +201,17 @@ def test_a_picture_shows_the_loudest_tile_of_each_pixel() -> None:
     pixels = np.frombuffer(picture.pixels, dtype=np.uint8).reshape(picture.rows, picture.columns)
     assert pixels.max() == 255
     assert abs(pixels.max(axis=0).argmax() - (picture.columns - 1) / 2) <= 1
+
+
+def test_samples_of_a_channel_that_is_gone_are_not_held_for_long() -> None:
+    """It learned for four seconds. Another channel goes on."""
+    channels = {"L1:A": (RATE, "", noise(4)), "L1:B": (RATE, "", noise(90, 1))}
+    reducer = GwReducer()
+    sizes = []
+    every = Batch.of(rows_of(channels), Pieces)
+    for at in range(BEGIN // SIZE * SIZE, BEGIN + 90 * NS, SIZE):
+        own = every.take(np.flatnonzero((every.time >= at) & (every.time < at + SIZE))).by_key()
+        nothing: Batch[PieceRow] = Batch.of([], Pieces)
+        reducer.close(WindowRows(Window(at, at + SIZE), own, nothing, Controls(), GwReducerSettings(), {}))
+        sizes.append(len(msgspec.msgpack.encode(reducer.state())))
+    assert sizes[30] - sizes[-1] == pytest.approx(4 * 4 * RATE, abs=20)  # bytes
