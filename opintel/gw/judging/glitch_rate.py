@@ -29,7 +29,7 @@ SHORTEST = 20.0
 """s of the last block before science mode ends, below which it is not judged."""
 KEPT = 120
 """Blocks of the past."""
-LEAST_PAST = 300.0
+LEAST_PAST = 120.0
 """s of it without which nothing is judged."""
 STRANGE = -3.0
 """log10 p from which on a block is no part of what is usual, unless half of the past is so."""
@@ -37,8 +37,8 @@ LEAST_DISPERSION, PRIOR_DISPERSION, PRIOR_BLOCKS = 0.02, 0.2, 5.0
 """Of the rate from block to block, squared and relative: at least; at first, and the blocks that this is worth."""
 PRIOR_COUNT = 1.0
 """Triggers that the past has besides those counted: it is never without any."""
-OUTLIERS = 20
-"""One in so many blocks of the past, and one at least, counts as the busiest of the others."""
+OUTLIERS, FEW = 20, 4
+"""One in so many blocks of the past, and from the second number on one at least, counts as the busiest of the others."""
 FLOOR = -30.0
 MOSTLY = 0.4
 """Share of the glitches that a channel must witness to be named with them."""
@@ -219,7 +219,7 @@ def _usual(calm: Sequence[RateBlock], n: int) -> tuple[NDArray[np.float64], NDAr
     """(triggers, seconds) of the past's blocks above threshold `n`, the busiest ones like the next."""
     seconds = np.array([one.seconds for one in calm])
     per_second = np.array([one.counts[n] for one in calm]) / seconds
-    kept = np.sort(per_second)[: -max(1, len(calm) // OUTLIERS)]
+    kept = np.sort(per_second)[: len(calm) - max(len(calm) >= FEW, len(calm) // OUTLIERS)]
     return np.minimum(per_second, kept[-1]) * seconds, seconds
 
 
