@@ -166,6 +166,11 @@ HOSTILE = {
     "no samples": lambda n: strange(n, rows=[((GPS + n) * NS, MIC, [])]),
     "a name that is none": lambda n: strange(n, table=[entry(MIC, "L1:~DATA", RATE)]),
     "an hour of a channel": lambda n: strange(n, table=[entry(MIC, "X1:B", 1)], rows=HOUR),
+    "32 flags of a megabyte": lambda n: message(
+        [entry(MIC, "X1:ODC", 65_536, bits=[f"F{k}" for k in range(32)])],
+        [((GPS + n) * NS, MIC, [3] * (1 << 20))],
+        pa.int8(),
+    ),
     "more rows than a message may have": lambda n: strange(n, rows=[((GPS + n) * NS, 99, [1.0])] * 100_001),
 }
 

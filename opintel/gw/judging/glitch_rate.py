@@ -38,7 +38,7 @@ LEAST_DISPERSION, PRIOR_DISPERSION, PRIOR_BLOCKS = 0.02, 0.2, 5.0
 PRIOR_COUNT = 1.0
 """Triggers that the past has besides those counted: it is never without any."""
 OUTLIERS, FEW = 20, 4
-"""One in so many blocks of the past, and from the second number on one at least, counts as the busiest of the others."""
+"""One in so many blocks of the past, and one at least from the second number on, counts as the busiest of the rest."""
 FLOOR = -30.0
 MOSTLY = 0.4
 """Share of the glitches that a channel must witness to be named with them."""
