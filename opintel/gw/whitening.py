@@ -24,7 +24,7 @@ RANGE = np.float32(34.5)
 LINE = 1.3
 """ln S above the surroundings from which a bin belongs to a line."""
 TAKEN = 3.0
-"""By so much, in ln of the power, a line is pushed below its surroundings. One of noise, a third of a hertz wide, has in
+"""By so much, in ln of the power, a line is pushed below its surroundings. One of noise, .3 Hz wide, has in
 that width five times the density that a bin of a second shows, and tiles of four seconds see it."""
 
 

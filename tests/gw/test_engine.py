@@ -156,8 +156,8 @@ def test_rates(rate: int) -> None:
 
 
 def test_a_mode_of_a_suspension_is_no_flood() -> None:
-    """A line of noise .06 Hz wide on a steep wall: a bin of a second shows a twentieth of its density. From the tenth
-    second on, when enough of the spectrum is known, 24 channels of 118 s have a trigger above 6.5 in one case of ten."""
+    """A line of noise .06 Hz wide on a steep wall: a bin of a second shows a part of its density. From the tenth
+    second on, when enough of the spectrum is known, 24 channels of 118 s have a trigger above 6.5 in a case of ten."""
     rng, rate, seconds = np.random.default_rng(21), 256, 128
     frequency = np.fft.rfftfreq(seconds * rate, 1 / rate)
     line = np.sqrt(1 + 700 / (1 + ((frequency - 16.83) / 0.03) ** 2))
