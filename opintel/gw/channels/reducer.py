@@ -257,11 +257,6 @@ def _unknown(engine: TriggerEngine) -> KnownChannel:
     return KnownChannel(engine.sample_rate, fresh.spectrum.centre[0], 0)
 
 
-def _is_stale(channel: KnownChannel, now: int) -> bool:
-    """Whether what is held back is too old for anything to come after it."""
-    return now - channel.since > 2 * LONGEST
-
-
 def _hold(channel: KnownChannel, samples: NDArray[np.float32], start: int) -> None:
     """Holds the samples of a window back, which starts then; NaN stands for windows between without rows, unless there
     are more of these than of others."""
@@ -279,6 +274,11 @@ def _hold(channel: KnownChannel, samples: NDArray[np.float32], start: int) -> No
         windows = -(-too_many // size)
         held, since = held[round(windows * size * rate / NS) :], since + windows * size
     channel.held, channel.since = held.copy(), since
+
+
+def _is_stale(channel: KnownChannel, now: int) -> bool:
+    """Whether what is held back is too old for anything to come after it."""
+    return now - channel.since > 2 * LONGEST
 
 
 def _told(
