@@ -6,14 +6,14 @@ Findings wait in the store until the `Judged` of their window; what comes again 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 import sqlalchemy as sa
 
 from opintel.alerts.incidents import OF_SCOPE, OF_STREAM
 from opintel.alerts.round import Round, in_scope
-from opintel.alerts.settings import AlertSettings
+from opintel.alerts.settings import AlertSettings, Calendar, Maintenance
 from opintel.finding import Finding, same_content
 from opintel.store import Store
 from opintel.store import schema as t
@@ -21,6 +21,13 @@ from opintel.store.queries import read_finding
 from opintel.streams.findings import Found, Judged
 
 # Asked in every window; made once, because to make a statement costs more than to run it.
+_CONSUMER = t.position.c.consumer == sa.bindparam("of_consumer")
+_POSITION = sa.select(t.position.c.position).where(_CONSUMER)
+_ADVANCE = (
+    sa.update(t.position)
+    .where(_CONSUMER, t.position.c.position == sa.bindparam("old"))
+    .values(position=sa.bindparam("new"))
+)
 _END: sa.BindParameter[int] = sa.bindparam("end")
 _HERE = (t.judged.c.stream == OF_STREAM) & (t.judged.c.scope == OF_SCOPE)
 _THROUGH = sa.select(t.judged.c.through).where(_HERE)
@@ -40,10 +47,20 @@ class AlertService:
     """Decides on findings. `warm_until`: windows that end at or before it (ns UTC) are stored, and raise no alarm.
 
     `epoch` is the findings topic's: a new log under an old store is read from its start, not from the old position.
+    `announced`: downtimes beside those of the settings, asked for in each transaction.
     """
 
-    def __init__(self, store: Store, settings: AlertSettings, *, warm_until: int = 0, epoch: str = "") -> None:
+    def __init__(
+        self,
+        store: Store,
+        settings: AlertSettings,
+        *,
+        warm_until: int = 0,
+        epoch: str = "",
+        announced: Callable[[], Sequence[Maintenance]] = tuple,
+    ) -> None:
         self._store = store
+        self._announced = announced
         self._consumer = f"alerts {epoch[:16]}".strip()
         self._settings = settings
         self._warm_until = warm_until
@@ -62,6 +79,8 @@ class AlertService:
         does not stand at `position_from`.
         """
         conflicts: list[str] = []
+        planned = [*self._settings.calendar.maintenance, *self._announced()]
+        settings = msgspec.structs.replace(self._settings, calendar=Calendar(maintenance=planned))
         with self._store.write() as connection:
             _advance(connection, self._consumer, position_from, position_to)
             waiting: list[Found] = []
@@ -71,28 +90,26 @@ class AlertService:
                     continue
                 conflicts += _keep(connection, waiting)
                 waiting = []
-                self._judge(connection, record)
+                self._judge(connection, settings, record)
             conflicts += _keep(connection, waiting)
         return conflicts
 
-    def _judge(self, connection: sa.Connection, judged: Judged) -> None:
+    def _judge(self, connection: sa.Connection, settings: AlertSettings, judged: Judged) -> None:
         if not _first_time(connection, judged):
             return
         found = _claim(connection, judged)
         if judged.window.end > self._warm_until:
-            Round(connection, self._settings, judged).run(found)
+            Round(connection, settings, judged).run(found)
 
 
 def _position(connection: sa.Connection, consumer: str) -> int | None:
-    query = sa.select(t.position.c.position).where(t.position.c.consumer == consumer)
-    return connection.execute(query).scalar()
+    return connection.execute(_POSITION, {"of_consumer": consumer}).scalar()
 
 
 def _advance(connection: sa.Connection, consumer: str, old: int, new: int) -> None:
     if _position(connection, consumer) is None:
         connection.execute(sa.insert(t.position).values(consumer=consumer, position=0))
-    here = (t.position.c.consumer == consumer) & (t.position.c.position == old)
-    moved = connection.execute(sa.update(t.position).where(here).values(position=new))
+    moved = connection.execute(_ADVANCE, {"of_consumer": consumer, "old": old, "new": new})
     if moved.rowcount != 1:
         raise PositionMoved(
             f"the store stands at position {_position(connection, consumer)} of the findings topic, not at {old}: "

@@ -6,7 +6,9 @@ The wire calls these on values straight from JSON: any type may come, none raise
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from functools import lru_cache
+from ipaddress import IPv6Address
 from typing import Any
 
 MAX_ERROR = 1024
@@ -14,7 +16,7 @@ MAX_ERROR = 1024
 MIN_MS, MAX_MS = 946_684_800_000, 4_133_980_800_000
 """2000-01-01 to 2101-01-01 in ms since 1970: any other time is a mistake of unit or clock."""
 MAX_HOST = 253
-_HOST_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._:-[]")
+_HOST_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-")
 
 
 def whole(value: Any) -> int | None:
@@ -61,8 +63,10 @@ def label(value: Any) -> str:
 def host(value: Any) -> str:
     """The host name in a host, host:port or URL: lower case, checked, at most 253 characters; empty if none.
 
-    >>> host("gsiftp://SE01.example.org:2811//data"), host("[2001:DB8::1]:1094"), host("none|other")
-    ('se01.example.org', '[2001:db8::1]', '')
+    An IPv6 address is spelled as RFC 5952 has it, without brackets, port and zone.
+
+    >>> host("gsiftp://SE01.example.org:2811//data"), host("[2001:DB8:0::1]:1094"), host("none|other")
+    ('se01.example.org', '2001:db8::1', '')
     """
     return _host(value) if isinstance(value, str) and len(value) <= 4096 else ""
 
@@ -75,15 +79,20 @@ def _host(value: str) -> str:
         text = text.partition(mark)[0]
     text = text.rpartition("@")[2]
     if text.startswith("["):
-        text, bracket, port = text.partition("]")
-        text += bracket
-        if port and not port.startswith(":"):
-            return ""
-    elif text.count(":") == 1:
-        text = text.partition(":")[0]
-    text = text.rstrip(".")
+        address, bracket, port = text[1:].partition("]")
+        return _ipv6(address) if bracket and (not port or port.startswith(":")) else ""
+    if text.count(":") > 1:
+        return _ipv6(text)
+    text = text.partition(":")[0].rstrip(".")
     fine = len(text) <= MAX_HOST and _HOST_CHARACTERS.issuperset(text) and any(c.isalnum() for c in text)
     return text if fine else ""
+
+
+def _ipv6(text: str) -> str:
+    """The canonical spelling of an IPv6 address, nothing where there is none."""
+    with suppress(ValueError):
+        return str(IPv6Address(text.partition("%")[0]))
+    return ""
 
 
 def _float(text: str) -> float:

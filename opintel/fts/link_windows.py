@@ -24,14 +24,14 @@ class LinkWindow(msgspec.Struct, array_like=True):
     failed: int
     aborted: int
     attempts: int
-    """All final events, so attempts − (ok + failed + aborted) are retries."""
+    """Tries, so attempts − (ok + failed + aborted) are retries."""
     bytes: int
     """Bytes of the files that arrived."""
     slices: list[tuple[int, int, int, int, float]]
     """By the time of the outcome, those of the `SLICES` slices in which there was one: (slice, ok, failed, transfers
     with a throughput, their sum of ln(bytes/s))."""
     log_rate: tuple[int, float, float]
-    """Successful transfers with a throughput: count, sum and sum of squares of ln(bytes/s)."""
+    """Completed transfers with a throughput: count, sum and sum of squares of ln(bytes/s)."""
     forms: list[tuple[str, str, int, str]]
     """Masked forms of the errors, most frequent first: (template id, masked text, count, one example as sent)."""
     other_forms: int = 0

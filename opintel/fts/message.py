@@ -14,8 +14,11 @@ import msgspec
 from opintel.detector import Message
 from opintel.finding import NS
 from opintel.fts import tables
+from opintel.fts.causes import of_state, reported
+from opintel.fts.credentials import redact
 from opintel.fts.fields import MAX_ERROR, count, host, instant, label, number, printable, shown, whole
 from opintel.fts.personal import Pseudonyms
+from opintel.fts.reasons import canceled_by_fts
 from opintel.fts.transfers import ABORTED, FAILED, OK, Transfer
 from opintel.ids import natural_id
 from opintel.rows import Row
@@ -28,6 +31,8 @@ SHORTEST = 16
 BARE_EPOCH = 946_684_800 * NS
 """2000-01-01: a bare message has no time, the k-th of a source is dated k seconds later."""
 BARE_SCOPE = "messages"
+_LABEL = 64
+"""Characters of scope, phase and category that are looked at."""
 
 _PADDING = b" \t\r\n\x00\x04"
 """FTS ends a message with EOT (0x04), since 2020 with a blank."""
@@ -66,18 +71,21 @@ class _Data(msgspec.Struct, gc=False):
     src_url: Any = None
     submitted_count: Any = None
     t__error_message: Any = None
+    t_error_code: Any = None
+    t_failure_phase: Any = None
     t_final_transfer_state: Any = None
     t_final_transfer_state_flag: Any = None
     throughput: Any = None
     timestamp: Any = None
     timestamp_tr_comp: Any = None
     timestamp_tr_st: Any = None
+    tr_error_category: Any = None
+    tr_error_scope: Any = None
     tr_id: Any = None
     tr_timestamp_complete: Any = None
     tr_timestamp_start: Any = None
     transfer_id: Any = None
     transfer_time: Any = None
-    user_filesize: Any = None
 
 
 class _Metadata(msgspec.Struct, gc=False):
@@ -107,7 +115,7 @@ class _Bad(Exception):
 
 
 class Messages:
-    """Reads messages; `instance` is the scope of those that do not name their FTS (state, optimiser).
+    """Reads messages; `instance` is the scope of those that do not name their FTS.
 
     `pseudonyms` hide people's names; None leaves them.
     """
@@ -186,9 +194,7 @@ class Messages:
 
     def _complete(self, data: _Data, meta: _Metadata) -> Row[Transfer]:
         source, destination = _link(data)
-        scope = self._instance if data.endpnt is None or data.endpnt == "" else host(data.endpnt)
-        if not scope:
-            raise _Bad(f"endpnt: expected the host name of the FTS instance, got {shown(data.endpnt)}")
+        scope = self._scope(data)
         time = _time("tr_timestamp_complete", data.tr_timestamp_complete)
         outcome = _outcome(data)
         row_id = _message_id(meta)
@@ -208,7 +214,15 @@ class Messages:
             destination,
             _file(data, row_id),
             outcome,
-            "" if outcome == OK else self.error(data.t__error_message),
+            ""
+            if outcome == OK
+            else self.error(
+                data.t__error_message,
+                data.tr_error_scope,
+                data.t_failure_phase,
+                data.t_error_code,
+                data.tr_error_category,
+            ),
             size,
             _throughput(data, size) if outcome == OK else 0.0,
             (time - start) / NS if 0 < start < time else 0.0,
@@ -222,30 +236,34 @@ class Messages:
         if outcome is None:
             return None
         source, destination = _link(data)
+        scope = self._scope(data)
         time = _time("timestamp", data.timestamp)
         row_id = _message_id(meta)
         if row_id is None:
             row_id = natural_id(label(data.job_id), label(data.file_id), data.file_state, time)
+        reason = data.reason if isinstance(data.reason, str) else ""
+        if outcome == ABORTED and canceled_by_fts(reason[:MAX_ERROR]):
+            outcome = FAILED
         transfer = Transfer(
             "state",
-            self._instance,
+            scope,
             source,
             destination,
             _file(data, row_id),
             outcome,
-            "" if outcome == OK else self.error(data.reason),
-            count(data.user_filesize),
+            "" if outcome == OK else self.error(of_state(reason)),
         )
-        return Row(f"{self._instance}|{source}|{destination}", time, row_id, transfer)
+        return Row(f"{scope}|{source}|{destination}", time, row_id, transfer)
 
     def _queue(self, data: _Data, meta: _Metadata) -> Row[Transfer]:
         source, destination = _link(data)
+        scope = self._scope(data)
         time = _time("timestamp", data.timestamp)
-        key = f"{self._instance}|{source}|{destination}"
+        key = f"{scope}|{source}|{destination}"
         row_id = _message_id(meta)
         transfer = Transfer(
             "queue",
-            self._instance,
+            scope,
             source,
             destination,
             file=0,
@@ -255,18 +273,30 @@ class Messages:
         )
         return Row(key, time, natural_id(key, time) if row_id is None else row_id, transfer)
 
+    def _scope(self, data: _Data) -> str:
+        """The FTS that sent it: brokers' messages of all kinds name it since 2017."""
+        scope = self._instance if data.endpnt is None or data.endpnt == "" else host(data.endpnt)
+        if not scope:
+            raise _Bad(f"endpnt: expected the host name of the FTS instance, got {shown(data.endpnt)}")
+        return scope
+
     def _bare_text(self, message: Message) -> Row[Transfer]:
         text = message.body[: 4 * MAX_ERROR].decode("utf-8", "replace")
         row_id = natural_id(message.file, message.row)
         transfer = Transfer("message", BARE_SCOPE, "", "", row_id, FAILED, self.error(text))
         return Row(f"{BARE_SCOPE}||", BARE_EPOCH + message.index * NS, row_id, transfer)
 
-    def error(self, text: Any) -> str:
-        """An error text as it may be kept: one line, cut, without people's names; empty if it is no text."""
+    def error(self, text: Any, scope: Any = None, phase: Any = None, code: Any = None, category: Any = None) -> str:
+        """An error as it may be kept (`causes.reported`): one line, cut, without secrets and names; of any values."""
         if not isinstance(text, str):
-            return ""
-        text = printable(text[:MAX_ERROR])
-        return text if self._pseudonyms is None else self._pseudonyms.scrub(text)[:MAX_ERROR]
+            text = ""
+        said = [label(value)[:_LABEL] for value in (scope, phase, code, category)]
+        return self.clean(reported(text[:MAX_ERROR], *said)[:MAX_ERROR])[:MAX_ERROR]
+
+    def clean(self, text: str) -> str:
+        """A text (bounded by the caller) on one line, without secrets and people's names."""
+        text = redact(printable(text))
+        return text if self._pseudonyms is None else self._pseudonyms.scrub(text)
 
 
 def _kind(meta: _Metadata, prefix: str, data: _Data) -> str:

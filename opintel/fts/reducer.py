@@ -1,7 +1,8 @@
 """Stage 1 of the FTS domain: transfers by link in, one `LinkWindow` a link and closed window out.
 
 Rows come from `opintel.fts.wire` through the worker, keyed `scope|source|destination`; records go to the judges of the
-scope. A file counts once a window, by its last outcome there, so retries are not failures.
+scope. A file counts once a window, by its last outcome there (`files`): retries are not failures, and a completion and
+the state that follows it are one.
 """
 
 from __future__ import annotations
@@ -9,16 +10,18 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from opintel.detector import Record, Reduced, Reducer, WindowRows
 from opintel.finding import Window
+from opintel.fts.files import FileOutcomes, KnownFile, KnownFiles, settle
 from opintel.fts.link_windows import LINK, MESSAGES, SLICES, LinkWindow
-from opintel.fts.masking import form_id, mask
-from opintel.fts.transfers import ABORTED, FAILED, MESSAGE, OK, QUEUE, Transfer, Transfers, parts_of
+from opintel.fts.masking import mask
+from opintel.fts.merging import form_id
+from opintel.fts.transfers import ABORTED, FAILED, OK, QUEUE, Transfer, Transfers, parts_of
 from opintel.rows import Batch, Index, TextColumn
 
 FORMS: Final = 30
@@ -34,19 +37,24 @@ _Reals = NDArray[np.float64]
 
 
 class FtsReducer(Reducer[Transfer]):
-    """`Reducer[Transfer]`: has no state, what it says of a window follows from the window's rows.
+    """`Reducer[Transfer]`: what it says of a window follows from the window's rows and the files of the last hours.
 
     The last outcome of a file is the largest (time, row id), an example the smallest.
     """
 
     name = "fts.links-and-errors"
-    version = 3
+    version = 4
+
+    def __init__(self) -> None:
+        self._known = Batch[KnownFile].of([], KnownFiles)
 
     def close(self, closing: WindowRows[Transfer]) -> Reduced:
         """One record a key with rows in the window, by (kind, key)."""
         window = closing.window
         records = []
-        for key, payload in _link_windows(closing.rows, window):
+        files = settle(closing.rows, self._known, window.end)
+        self._known = files.known
+        for key, payload in _link_windows(closing.rows, files, window):
             scope, source, destination = parts_of(key)
             bare = not source and not destination
             name = "" if bare else f"{source}|{destination}"
@@ -57,30 +65,49 @@ class FtsReducer(Reducer[Transfer]):
         """The FTS instance."""
         return parts_of(key)[0]
 
+    def drop(self, key: str) -> None:
+        """Forgets the link's files."""
+        names = self._known.key.values
+        if key in names:
+            self._known = self._known.take(np.flatnonzero(self._known.key.code != names.index(key)))
 
-def _link_windows(rows: Batch[Transfer], window: Window) -> Iterator[tuple[str, LinkWindow]]:
+    def state(self) -> Any:
+        """The files that are known."""
+        return self._known.plain()
+
+    def restore(self, state: Any) -> None:
+        """The inverse of `state`, on a fresh reducer."""
+        self._known = Batch.from_plain(state, KnownFiles)
+
+
+def _link_windows(rows: Batch[Transfer], files: FileOutcomes, window: Window) -> Iterator[tuple[str, LinkWindow]]:
     """Each key's window."""
     names, key = rows.key
     transfers: Transfers = rows.payload
     keys, queues = len(names), transfers.kind == QUEUE
-    last = _last_outcomes(rows, np.flatnonzero(~queues))
-    of, outcome = key[last].astype(np.int64), transfers.outcome[last]
-    cell = of * SLICES + (rows.time[last] - window.start) * SLICES // (window.end - window.start)
-    good = outcome == OK
-    ok, failed = (np.bincount(cell[here], minlength=keys * SLICES) for here in (good, outcome == FAILED))
-    cells = np.flatnonzero(ok + failed)
-    logs, of_log = _log_rates(cell[good], transfers.throughput[last[good]])
+
+    def cells_of(index: Index) -> _Ints:
+        """(rows,) key and slice as one number."""
+        return key[index].astype(np.int64) * SLICES + (rows.time[index] - window.start) * SLICES // (
+            window.end - window.start
+        )
+
+    outcome, arrived = transfers.outcome[files.last], files.arrived
+    cell = cells_of(files.last)
+    ok, failed = (np.bincount(cell[outcome == this], minlength=keys * SLICES) for this in (OK, FAILED))
+    logs, of_log = _log_rates(cells_of(arrived), transfers.throughput[arrived])
     bounds = np.searchsorted(of_log, np.arange(keys * SLICES + 1))
+    cells = np.flatnonzero(ok + failed + np.diff(bounds))
     by_slice = (cells % SLICES, ok[cells], failed[cells], np.diff(bounds)[cells])
     slices = list(zip(*[c.tolist() for c in by_slice], _sums(logs, bounds[cells], bounds[cells + 1]), strict=True))
     of_key = np.searchsorted(cells, np.arange(keys + 1) * SLICES).tolist()
     begin, end = bounds[:-1:SLICES], bounds[SLICES::SLICES]
     log_rates = list(zip((end - begin).tolist(), _sums(logs, begin, end), _sums(logs * logs, begin, end), strict=True))
     oks, faileds = (column.reshape(keys, SLICES).sum(axis=1).tolist() for column in (ok, failed))
-    aborted = np.bincount(of[outcome == ABORTED], minlength=keys).tolist()
-    attempts = np.bincount(key[~queues], minlength=keys).tolist()
-    sizes = _sizes(of[good], transfers.bytes[last[good]], keys)
-    errors = _errors(rows, last[~good])
+    aborted = np.bincount(key[files.last[outcome == ABORTED]], minlength=keys).tolist()
+    attempts = files.attempts.tolist()
+    sizes = _sizes(key[arrived].astype(np.int64), transfers.bytes[arrived], keys)
+    errors = _errors(rows, files.failed)
     queue = _queues(rows, np.flatnonzero(queues))
     for k, name in enumerate(names):
         _, source, destination = parts_of(name)
@@ -104,22 +131,6 @@ def _link_windows(rows: Batch[Transfer], window: Window) -> Iterator[tuple[str, 
                 active=active,
             ),
         )
-
-
-def _last_outcomes(rows: Batch[Transfer], index: Index) -> Index:
-    """Of these rows, that with the largest (time, id) of each file of a key; a bare message is a file of its own."""
-    transfers: Transfers = rows.payload
-    file = np.where(transfers.kind == MESSAGE, rows.id, transfers.file)
-    order = np.argsort(file[index])
-    same = np.diff(file[index[order]]) == 0
-    again = np.zeros(len(index), dtype=bool)
-    again[1:] |= same
-    again[:-1] |= same
-    once, more = index[order[~again]], index[order[again]]  # hardly any file is tried twice in a window
-    more = more[np.lexsort((rows.id[more], rows.time[more], file[more], rows.key.code[more]))]
-    ends = np.ones(len(more), dtype=bool)
-    ends[:-1] = (np.diff(file[more]) != 0) | (np.diff(rows.key.code[more]) != 0)
-    return np.concatenate([once, more[ends]])
 
 
 def _sizes(key: _Ints, sizes: _Ints, keys: int) -> list[int]:
@@ -176,9 +187,13 @@ def _errors(rows: Batch[Transfer], index: Index) -> dict[int, list[_Error]]:
 
 
 def _forms(errors: list[_Error]) -> list[tuple[str, str, int, str]]:
-    """(template id, form, count, earliest example), most frequent first."""
+    """(template id, earliest form and example, count), most frequent first."""
+    ids = {form: form_id(form) for form in {error[3] for error in errors}}
     found: dict[str, list[_Error]] = {}
     for error in errors:
-        found.setdefault(error[3], []).append(error)
-    forms = [(form_id(form), form, len(same), min(same)[2][:EXAMPLE]) for form, same in found.items()]
-    return sorted(forms, key=lambda form: (-form[2], form[0], form[1]))
+        found.setdefault(ids[error[3]], []).append(error)
+    forms = []
+    for id, same in found.items():
+        _, _, text, form = min(same)
+        forms.append((id, form, len(same), text[:EXAMPLE]))
+    return sorted(forms, key=lambda form: (-form[2], form[0]))

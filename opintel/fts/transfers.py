@@ -35,7 +35,7 @@ class Transfer(msgspec.Struct, array_like=True, gc=False):
     error: str = ""
     """The error as sent, at most 1024 characters; empty on success."""
     bytes: int = 0
-    """File size; counted on success only."""
+    """File size as a completion has it; counted on success only."""
     throughput: float = 0.0
     """bytes/s of a successful transfer; 0 where unknown (the field is meaningless on failure)."""
     duration: float = 0.0
@@ -47,7 +47,7 @@ class Transfer(msgspec.Struct, array_like=True, gc=False):
 
 KINDS = ("complete", "state", "queue", "message")
 """Kinds of transfer, in the order of their codes."""
-QUEUE, MESSAGE = 2, 3
+STATE, QUEUE, MESSAGE = 1, 2, 3
 _Count = Annotated[NDArray[np.int64], Numbers("<i8", 0)]
 _Real = Annotated[NDArray[np.float64], Numbers("<f8", 0.0)]
 

@@ -53,6 +53,13 @@ def plain(message: dict[str, Any]) -> dict[str, Any]:
     return {**message["data"], "_id": message["metadata"]["_id"]}
 
 
+def test_a_file_has_one_hash_in_both_forms() -> None:
+    state = {"source_se": "davs://se01.a.example", "dest_se": "davs://se02.b.example", "job_id": "job-1", "file_id": 7}
+    said = decode(json.dumps({**state, "file_state": "FINISHED", "timestamp": 1772431204000}).encode(), packed([GOOD]))
+    assert len(set(said.rows.payload.file.tolist())) == 1
+    assert len(said.rows) == 2
+
+
 def test_it_says_what_single_messages_say() -> None:
     single = decode(*(json.dumps(m).encode() for m in complete()))
     messages = [plain(m) for m in complete()]
