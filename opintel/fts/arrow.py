@@ -28,12 +28,16 @@ MAX_MESSAGE = 64 << 20
 """Bytes of a message."""
 MAX_RECORDS = 100_000
 """Records of a message."""
-TEXTS = ("_id", "dst_hostname", "endpnt", "file_id", "job_id", "src_hostname", "t__error_message", "tr_id")
+TEXTS = (
+    *("_id", "dst_hostname", "endpnt", "file_id", "job_id", "src_hostname", "t__error_message", "t_failure_phase"),
+    *("tr_error_category", "tr_error_scope", "tr_id"),
+)
 WHOLE = (
-    *("file_size", "retry", "t_final_transfer_state_flag", "timestamp_tr_comp", "timestamp_tr_st"),
+    *("file_size", "retry", "t_error_code", "t_final_transfer_state_flag", "timestamp_tr_comp", "timestamp_tr_st"),
     *("tr_timestamp_complete", "tr_timestamp_start"),
 )
 REAL = ("throughput",)
+ERROR = ("t__error_message", "tr_error_scope", "t_failure_phase", "t_error_code", "tr_error_category")
 REQUIRED = ("dst_hostname", "src_hostname", "t_final_transfer_state_flag", "tr_timestamp_complete")
 SCHEMA = pa.schema(
     [
@@ -58,7 +62,7 @@ def packed(records: Iterable[Mapping[str, Any]]) -> bytes:
     return bytes(sink.getvalue())
 
 
-def decode(bodies: Sequence[bytes], instance: str, error: Callable[[str], str]) -> Decoded[Transfer]:
+def decode(bodies: Sequence[bytes], instance: str, error: Callable[..., str]) -> Decoded[Transfer]:
     """The rows of Arrow messages and what is wrong with each bad record, or with a whole message; never raises.
 
     `instance`: the scope of records that name none; `error` makes an error text fit to be kept.
@@ -159,7 +163,7 @@ def _wrong(batch: pa.RecordBatch, hosts: _Hosts, message: _Ints, n: _Ints, rejec
     return wrong
 
 
-def _rows(batch: pa.RecordBatch, hosts: _Hosts, error: Callable[[str], str]) -> Batch[Transfer]:
+def _rows(batch: pa.RecordBatch, hosts: _Hosts, error: Callable[..., str]) -> Batch[Transfer]:
     """The rows of records that are all right."""
     whole = {name: _whole(batch.column(name)) for name in WHOLE}
     end, start = whole["tr_timestamp_complete"], whole["tr_timestamp_start"]
@@ -176,7 +180,7 @@ def _rows(batch: pa.RecordBatch, hosts: _Hosts, error: Callable[[str], str]) -> 
         none.astype(np.int8),
         _files(batch, row_id),
         whole["t_final_transfer_state_flag"].astype(np.int8),
-        _errors(batch.column("t__error_message"), ~good, error),
+        _errors(batch, ~good, error),
         size,
         np.where(good, np.where(sent > 0, sent, reckoned), 0.0),
         np.where(known, (end - start) / 1000.0, 0.0),
@@ -228,11 +232,13 @@ def _hosts(column: pa.StringArray, default: str) -> TextColumn:
     return TextColumn(hosts, np.asarray(coded.indices, dtype=np.int32))
 
 
-def _errors(column: pa.StringArray, failed: NDArray[np.bool_], error: Callable[[str], str]) -> TextColumn:
+def _errors(batch: pa.RecordBatch, failed: NDArray[np.bool_], error: Callable[..., str]) -> TextColumn:
     """The errors of what failed, nothing for the rest."""
     rows = np.flatnonzero(failed)
-    texts = pc.utf8_slice_codeunits(_text(column.take(pa.array(rows))), 0, MAX_ERROR).to_pylist()
-    return TextColumn.among(rows, [error(text) for text in texts], len(failed))
+    columns = [batch.column(name).take(pa.array(rows)) for name in ERROR]
+    columns[0] = pc.utf8_slice_codeunits(_text(columns[0]), 0, MAX_ERROR)
+    texts = [error(*said) for said in zip(*(column.to_pylist() for column in columns), strict=True)]
+    return TextColumn.among(rows, texts, len(failed))
 
 
 def _text(column: Any) -> pa.StringArray:

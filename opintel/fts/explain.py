@@ -14,6 +14,7 @@ import numpy as np
 
 from opintel.evidence import Band, Evidence, Matrix, Series, Table, Texts, capped
 from opintel.finding import Window
+from opintel.fts.causes import cause, headline, side
 from opintel.fts.link_windows import LinkWindow
 
 SIDE = 12
@@ -84,20 +85,26 @@ def surroundings(own: Sequence[LinkWindow], all_links: Sequence[LinkWindow]) -> 
     return Matrix("Failed share by link", rows, columns, values, "failed share", "source", "destination")
 
 
-def errors(own: Sequence[LinkWindow]) -> list[Texts]:
-    """The masked forms of the errors with counts, and an example as sent of each; nothing where there is no error."""
-    counts, example = Counter[str](), dict[str, str]()
+def errors(own: Sequence[LinkWindow]) -> list[Evidence]:
+    """The causes with counts, an example as sent of each, the side that FTS blames; nothing where there is no error."""
+    counts, example, blamed = Counter[str](), dict[str, str](), Counter[str]()
     for link in own:
         for _, text, count, sample in link.forms:
-            counts[text] += count
-            example.setdefault(text, sample)
+            counts[cause(text)] += count
+            example.setdefault(cause(text), sample)
+            blamed[side(text)] += count
     top = _most(counts, 10)
     if not top:
         return []
-    return [
-        Texts("Errors, masked", [(text, counts[text]) for text in top]),
+    blocks: list[Evidence] = [
+        Texts("Errors, the cause first, masked", [(text, counts[text]) for text in top]),
         Texts("Errors, an example of each as sent", [(example[text], counts[text]) for text in top]),
     ]
+    sides = [name for name in ("source", "destination") if blamed[name]]
+    if sides:
+        rows: list[list[str | float | int | None]] = [[name, blamed[name]] for name in sides]
+        blocks.append(Table("Side that FTS blames", ["side", "files"], [*rows, ["neither", blamed[""]]]))
+    return blocks
 
 
 def table(own: Sequence[LinkWindow]) -> Table:
@@ -112,14 +119,14 @@ def table(own: Sequence[LinkWindow]) -> Table:
 
 
 def main_error(own: Sequence[LinkWindow], width: int = 60) -> str:
-    """The most frequent masked form, on one line and short, or nothing."""
-    counts = Counter[str]()
+    """The most frequent cause, on one line and short, or nothing."""
+    counts, form = Counter[str](), dict[str, str]()
     for link in own:
         for _, text, count, _ in link.forms:
-            counts[text] += count
+            counts[cause(text)] += count
+            form.setdefault(cause(text), text)
     top = _most(counts, 1)
-    text = " ".join("".join(c if c.isprintable() else " " for c in top[0]).split()) if top else ""
-    return text if len(text) <= width else text[: width - 1] + "…"
+    return headline(form[top[0]], width) if top else ""
 
 
 def percent(share: float) -> str:

@@ -14,9 +14,11 @@ import msgspec
 from opintel.detector import Message
 from opintel.finding import NS
 from opintel.fts import tables
+from opintel.fts.causes import of_state, reported
+from opintel.fts.credentials import redact
 from opintel.fts.fields import MAX_ERROR, count, host, instant, label, number, printable, shown, whole
 from opintel.fts.personal import Pseudonyms
-from opintel.fts.reasons import canceled_by_fts, without_heading
+from opintel.fts.reasons import canceled_by_fts
 from opintel.fts.transfers import ABORTED, FAILED, OK, Transfer
 from opintel.ids import natural_id
 from opintel.rows import Row
@@ -29,6 +31,8 @@ SHORTEST = 16
 BARE_EPOCH = 946_684_800 * NS
 """2000-01-01: a bare message has no time, the k-th of a source is dated k seconds later."""
 BARE_SCOPE = "messages"
+_LABEL = 64
+"""Characters of scope, phase and category that are looked at."""
 
 _PADDING = b" \t\r\n\x00\x04"
 """FTS ends a message with EOT (0x04), since 2020 with a blank."""
@@ -67,12 +71,16 @@ class _Data(msgspec.Struct, gc=False):
     src_url: Any = None
     submitted_count: Any = None
     t__error_message: Any = None
+    t_error_code: Any = None
+    t_failure_phase: Any = None
     t_final_transfer_state: Any = None
     t_final_transfer_state_flag: Any = None
     throughput: Any = None
     timestamp: Any = None
     timestamp_tr_comp: Any = None
     timestamp_tr_st: Any = None
+    tr_error_category: Any = None
+    tr_error_scope: Any = None
     tr_id: Any = None
     tr_timestamp_complete: Any = None
     tr_timestamp_start: Any = None
@@ -206,7 +214,15 @@ class Messages:
             destination,
             _file(data, row_id),
             outcome,
-            "" if outcome == OK else self.error(data.t__error_message),
+            ""
+            if outcome == OK
+            else self.error(
+                data.t__error_message,
+                data.tr_error_scope,
+                data.t_failure_phase,
+                data.t_error_code,
+                data.tr_error_category,
+            ),
             size,
             _throughput(data, size) if outcome == OK else 0.0,
             (time - start) / NS if 0 < start < time else 0.0,
@@ -235,7 +251,7 @@ class Messages:
             destination,
             _file(data, row_id),
             outcome,
-            "" if outcome == OK else self.error(without_heading(reason)),
+            "" if outcome == OK else self.error(of_state(reason)),
         )
         return Row(f"{scope}|{source}|{destination}", time, row_id, transfer)
 
@@ -270,12 +286,17 @@ class Messages:
         transfer = Transfer("message", BARE_SCOPE, "", "", row_id, FAILED, self.error(text))
         return Row(f"{BARE_SCOPE}||", BARE_EPOCH + message.index * NS, row_id, transfer)
 
-    def error(self, text: Any) -> str:
-        """An error text as it may be kept: one line, cut, without people's names; empty if it is no text."""
+    def error(self, text: Any, scope: Any = None, phase: Any = None, code: Any = None, category: Any = None) -> str:
+        """An error as it may be kept (`causes.reported`): one line, cut, without secrets and names; of any values."""
         if not isinstance(text, str):
-            return ""
-        text = printable(text[:MAX_ERROR])
-        return text if self._pseudonyms is None else self._pseudonyms.scrub(text)[:MAX_ERROR]
+            text = ""
+        said = [label(value)[:_LABEL] for value in (scope, phase, code, category)]
+        return self.clean(reported(text[:MAX_ERROR], *said)[:MAX_ERROR])[:MAX_ERROR]
+
+    def clean(self, text: str) -> str:
+        """A text (bounded by the caller) on one line, without secrets and people's names."""
+        text = redact(printable(text))
+        return text if self._pseudonyms is None else self._pseudonyms.scrub(text)
 
 
 def _kind(meta: _Metadata, prefix: str, data: _Data) -> str:

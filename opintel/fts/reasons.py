@@ -1,14 +1,13 @@
-"""What the reason of a state message says: FTS writes into it a failure's text, or why a file was canceled.
+"""Why a file was canceled, by the reason in its state message: by FTS itself, or by somebody.
 
 `message` reads state messages with it; the words are those of FTS 3 (cern-fts/fts3: `SanityChecks.cpp`,
-`MySqlAPI.cpp::cancelExpiredJobsForVo`, `LegacyReporter.cpp`). All of it is untrusted text.
+`MySqlAPI.cpp::cancelExpiredJobsForVo`). All of it is untrusted text.
 """
 
 from __future__ import annotations
 
 import re
 
-_HEADING = re.compile(r"(?:SOURCE|DESTINATION|TRANSFER|GENERAL[_ ]FAILURE) \[-?\d{1,9}\] +")
 _BY_SOMEBODY = re.compile(
     r"\b(?:by|from) (?:the |its |an? )?(?:vo )?(?:users?|owner|submitter|client|operator|manager|admin\w*)\b"
     r"|\bgfal2?_cancel|\buser'?s? (?:request|cancel)|\b(?:on|upon|at) (?:\w+ ){0,2}request\b",
@@ -31,14 +30,3 @@ def canceled_by_fts(reason: str) -> bool:
     (False, False)
     """
     return _BY_SOMEBODY.search(reason) is None and _BY_FTS.search(reason) is not None
-
-
-def without_heading(reason: str) -> str:
-    """The text as the completion has it: the state adds scope and code. Staging and archiving have no completion, and
-    keep theirs.
-
-    >>> without_heading("TRANSFER [5] no space left"), without_heading("STAGING [110] timed out")
-    ('no space left', 'STAGING [110] timed out')
-    """
-    found = _HEADING.match(reason)
-    return reason if found is None else reason[found.end() :]

@@ -19,7 +19,8 @@ from opintel.detector import Record, Reduced, Reducer, WindowRows
 from opintel.finding import Window
 from opintel.fts.files import FileOutcomes, KnownFile, KnownFiles, settle
 from opintel.fts.link_windows import LINK, MESSAGES, SLICES, LinkWindow
-from opintel.fts.masking import form_id, mask
+from opintel.fts.masking import mask
+from opintel.fts.merging import form_id
 from opintel.fts.transfers import ABORTED, FAILED, OK, QUEUE, Transfer, Transfers, parts_of
 from opintel.rows import Batch, Index, TextColumn
 
@@ -186,9 +187,13 @@ def _errors(rows: Batch[Transfer], index: Index) -> dict[int, list[_Error]]:
 
 
 def _forms(errors: list[_Error]) -> list[tuple[str, str, int, str]]:
-    """(template id, form, count, earliest example), most frequent first."""
+    """(template id, earliest form and example, count), most frequent first."""
+    ids = {form: form_id(form) for form in {error[3] for error in errors}}
     found: dict[str, list[_Error]] = {}
     for error in errors:
-        found.setdefault(error[3], []).append(error)
-    forms = [(form_id(form), form, len(same), min(same)[2][:EXAMPLE]) for form, same in found.items()]
-    return sorted(forms, key=lambda form: (-form[2], form[0], form[1]))
+        found.setdefault(ids[error[3]], []).append(error)
+    forms = []
+    for id, same in found.items():
+        _, _, text, form = min(same)
+        forms.append((id, form, len(same), text[:EXAMPLE]))
+    return sorted(forms, key=lambda form: (-form[2], form[0]))

@@ -42,8 +42,6 @@ def mask_token(token: str) -> str:
     ('src_url=<URL>', '[<HOST>]:<NUM>:')
     """
     if not token.isalpha():
-        if "user-" in token:
-            token = _PSEUDONYM.sub("<USER>", token)
         if "=" in token and ("CN=" in token or "DC=" in token):
             core = token.rstrip(_END)
             token = "<DN>" + token[len(core) :]
@@ -51,6 +49,8 @@ def mask_token(token: str) -> str:
             token = _mask_slashed(token)
         elif "://" in token:
             token = _mask_urls(token)
+        elif "\\" in token and _WINDOWS_PATH.search(token):
+            token = "<PATH>".join(map(_mask_pieces, _WINDOWS_PATH.split(token)))
         elif token[0] == "/" and "?" in token:
             end = _end_of_url(token, 1)
             token = "<PATH>" + _mask_pieces(token[end:])
@@ -59,11 +59,13 @@ def mask_token(token: str) -> str:
     return token if len(token) <= MAX_TOKEN else "<BLOB>"
 
 
-_PSEUDONYM = expression(r"user-[0-9a-f]{6}")
+_PSEUDONYM = expression(r"(?:user|uid)-[0-9a-f]{6}")
 """What `opintel.fts.personal` puts in the place of a name."""
+_WINDOWS_PATH = re.compile(r"(?:\b[A-Za-z]:|\\\\[\w.$-]+)\\[^\s\"'<>|,;()\[\]]*")
 _END: Final = ":.,;!?)'\""
 _DELIMITERS: Final = frozenset("=,;()[]{}\"'`|<>\x00")
 _SPLIT: Final = str.maketrans({c: f"\x00{c}\x00" for c in _DELIMITERS} | {"\x00": "\x00"})
+_RUNS: Final = re.compile(r"[\x00-\x7f]+|[^\x00-\x7f]+")
 _URL_ENDS: Final = "\"'<>)]}|"
 _SCHEME: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+")
 
@@ -98,6 +100,12 @@ def _end_of_url(token: str, start: int) -> int:
 
 
 def _mask_pieces(token: str) -> str:
+    if not token.isascii():  # where words need no blanks, hosts stand between letters of other scripts
+        return "".join([_mask_ascii(run) if run.isascii() else run for run in _RUNS.findall(token)])
+    return _mask_ascii(token)
+
+
+def _mask_ascii(token: str) -> str:
     if _DELIMITERS.isdisjoint(token):
         return _mask_piece(token)
     return "".join([_mask_piece(piece) for piece in token.translate(_SPLIT).split("\x00")])
@@ -108,6 +116,8 @@ def _mask_piece(piece: str) -> str:
         return piece
     if "/" in piece:
         return _mask_slashed(piece)
+    if "user-" in piece or "uid-" in piece:
+        piece = _PSEUDONYM.sub("<USER>", piece)
     return _mask_colons(piece) if ":" in piece else _mask_word(piece)
 
 
@@ -154,7 +164,7 @@ def _mask_colons(piece: str) -> str:
     parts = core.split(":")
     for at, part in enumerate(parts):
         port = at + 1 < len(parts) and parts[at + 1].isdigit()
-        if port and "." in part and _is_host(part, with_port=True):
+        if port and "." in part and is_host(part, with_port=True):
             out.append("<HOST>")
         elif out and out[-1] == "<HOST>" and part.isdigit():
             continue
@@ -175,7 +185,7 @@ def _mask_word(word: str) -> str:
     tail = word[len(core) :]
     if 0 < core.find("@") < len(core) - 1:
         return "<USER>" + tail
-    if core.count(".") >= 2 and _is_host(core):
+    if core.count(".") >= 2 and is_host(core):
         return "<HOST>" + tail
     if _DIGITS.isdisjoint(core):
         return word
@@ -221,7 +231,7 @@ _SOURCE_FILES: Final = frozenset(
 )
 
 
-def _is_host(text: str, *, with_port: bool = False) -> bool:
+def is_host(text: str, *, with_port: bool = False) -> bool:
     """Whether this looks like a machine's name: its last label a country or a well-known domain, or a port after it."""
     last = text.rpartition(".")[2]
     if with_port:

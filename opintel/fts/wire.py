@@ -19,6 +19,7 @@ from opintel.arrow_ipc import is_arrow
 from opintel.detector import Decoded, Message, each
 from opintel.finding import NS, Int64
 from opintel.fts import arrow, tables
+from opintel.fts.credentials import redact
 from opintel.fts.fields import MAX_MS, MIN_MS, host
 from opintel.fts.message import FIELDS, MAX_BYTES, Messages
 from opintel.fts.personal import PUBLIC_KEY, Pseudonyms
@@ -51,6 +52,10 @@ class _Data(msgspec.Struct, gc=False):
     throughput: float
     tr_timestamp_complete: Int64
     tr_timestamp_start: Int64
+    t_error_code: Int64 | str = 0
+    t_failure_phase: str = ""
+    tr_error_category: str = ""
+    tr_error_scope: str = ""
 
 
 class _Metadata(msgspec.Struct, gc=False):
@@ -70,6 +75,7 @@ _numbers = attrgetter(
 _WHOLE = 5
 _throughput = attrgetter("throughput")
 _places = attrgetter("endpnt", "src_hostname", "dst_hostname")
+_error = attrgetter("t__error_message", "tr_error_scope", "t_failure_phase", "t_error_code", "tr_error_category")
 
 
 class FtsWire:
@@ -129,11 +135,13 @@ class FtsWire:
             others.sort()
             one_by_one = each(self._messages.read, [messages[at] for at in others], Transfers)
             batches.append(_placed(one_by_one, others))
-        return _in_order(batches)._replace(columns=tables.columns_read(messages, FIELDS))
+        decoded = _in_order(batches)
+        rejects = [reject._replace(reason=self._messages.clean(reject.reason)) for reject in decoded.rejects]
+        return decoded._replace(rejects=rejects, columns=tables.columns_read(messages, FIELDS))
 
     def redacted(self, body: bytes) -> bytes:
-        """The start of a message for the dead letters, without people's names."""
-        text = body[:EXCERPT].decode("utf-8", "backslashreplace")
+        """The start of a message for the dead letters, without secrets and people's names."""
+        text = redact(body[:EXCERPT].decode("utf-8", "backslashreplace").replace("\\/", "/"))
         return (text if self._pseudonyms is None else self._pseudonyms.scrub_record(text)).encode()
 
     def _columns(self, found: Sequence[_Complete], places: Any) -> tuple[Decoded[Transfer], list[int]]:
@@ -160,7 +168,7 @@ class FtsWire:
         nameless = [n for n, (_, file_id) in enumerate(labels) if not file_id]
         file[nameless] = row_id[nameless]
         failed = np.flatnonzero(~good)
-        errors = [self._messages.error(data[n].t__error_message) for n in failed.tolist()]
+        errors = [self._messages.error(*_error(data[n])) for n in failed.tolist()]
         known = (start >= MIN_MS) & (start < end)
         none = np.zeros(len(data), dtype=np.int64)
         transfers = Transfers(

@@ -17,7 +17,8 @@ from opintel.finding import NS, Finding, Window
 from opintel.fts import first_seen
 from opintel.fts.first_seen import DAY, FirstSeen, FirstSeenSettings
 from opintel.fts.link_windows import LINK, MESSAGES, LinkWindow
-from opintel.fts.masking import form_id, mask
+from opintel.fts.masking import mask
+from opintel.fts.merging import form_id
 from opintel.fts.reducer import FtsReducer
 from opintel.fts.templates import OVERFLOW
 from opintel.fts.transfers import FAILED, Transfer, Transfers
@@ -79,7 +80,14 @@ def test_the_cap_shows_the_most_frequent_and_names_the_rest() -> None:
     assert rest.title.startswith("4 more new messages")
     assert rest.rows[0] == ["no d", 4]
     assert not any(isinstance(block, Table) for finding in findings[:-1] for block in finding.evidence)
-    assert judge.judge(closing(2, (errors, NO_LINK))) == []
+    later = judge.judge(closing(2, ({"no a": 9, "no g": 9}, NO_LINK), per_window=3))
+    assert [(f.effect.value, f.summary[:50]) for f in later] == [
+        (10.0, "New error message, 10 times since 00:10: no a"),
+        (4.0, "New error message, 4 times since 00:10: no d"),
+        (3.0, "New error message, 3 times since 00:10: no c"),
+    ]
+    assert [f.effect.value for f in judge.judge(closing(3, per_window=3))] == [2.0]
+    assert judge.judge(closing(4, (errors, NO_LINK))) == []
 
 
 def test_the_cap_of_a_day_starts_anew_with_the_day() -> None:
@@ -89,7 +97,51 @@ def test_the_cap_of_a_day_starts_anew_with_the_day() -> None:
     for number in (1, 2, 3, windows_a_day):
         errors = {f"no {chr(97 + number % 26)}{letter}": 1 for letter in "abc"}
         counts.append(len(judge.judge(closing(number, (errors, NO_LINK), per_day=5))))
-    assert counts == [3, 2, 0, 3]
+    assert counts == [3, 2, 0, 5]
+
+
+def test_a_cause_behind_a_burst_is_told_when_the_cap_has_room() -> None:
+    """Also where it does not come again; of what waits the most frequent comes first."""
+    judge, day = FirstSeen(), DAY // LENGTH
+    told = 0
+    for number in range(1, 50):
+        text = f"harmless {'abcdefgh'[number % 8]}{'abcdefgh'[number // 8]}"
+        told += len(judge.judge(closing(number, ({text: 1}, NO_LINK))))
+    assert told == FirstSeenSettings().per_day
+    assert judge.judge(closing(60, ({"SOURCE [14] no token": 20}, ("s", "d")))) == []
+    findings = judge.judge(closing(day, ({"one more": 1}, NO_LINK)))
+    assert findings[0].subject["template"] == form_id("SOURCE [14] no token")
+    assert findings[0].summary.startswith("New error message, 20 times on 1 link since ")
+    assert findings[0].summary.endswith("source: [14] no token")
+    assert len(findings) == 10
+
+
+def test_what_waits_is_bounded_and_new_when_it_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(first_seen, "WAITING", 1)
+    judge = FirstSeen()
+    assert judge.judge(closing(1, ({"no a": 3, "no b": 2, "no c": 1}, NO_LINK), per_window=0)) == []
+    assert judge.first_seen(form_id("no b")) is None
+    assert templates(judge.judge(closing(2, ({"no b": 1}, NO_LINK)))) == [form_id("no a"), form_id("no b")]
+
+
+def test_the_same_text_at_both_sides_is_two_and_without_a_side_the_same() -> None:
+    judge, text = FirstSeen(), "HTTP 403 : Permission refused"
+    both = judge.judge(closing(1, ({f"SOURCE {text}": 2, f"DESTINATION {text}": 1}, NO_LINK)))
+    assert [f.summary.partition(": ")[2] for f in both] == [f"source: {text}", f"destination: {text}"]
+    assert judge.judge(closing(2, ({text: 1}, NO_LINK))) == []
+    assert len(judge.judge(closing(3, ({"no space left": 1, "SOURCE no space left": 1}, NO_LINK)))) == 1
+
+
+def test_a_variable_that_masking_did_not_find_is_news_twice() -> None:
+    judge, found = FirstSeen(), []
+    for number in range(1, 6):
+        found.append(len(judge.judge(closing(number, ({f"no answer from rack C{number} today": 1}, NO_LINK)))))
+    assert found == [1, 1, 0, 0, 0]
+    ids = [form_id(f"no answer from rack C{number} today") for number in range(1, 6)]
+    assert {judge.resolve(id) for id in ids} == {ids[0]}
+    again = FirstSeen()
+    again.restore(judge.state())
+    assert again.resolve(ids[4]) == ids[0]
 
 
 def test_warm_up_learns_without_findings() -> None:
@@ -110,7 +162,8 @@ def test_above_the_capacity_new_forms_count_as_one(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_summary_is_one_short_line() -> None:
-    (finding,) = FirstSeen().judge(closing(1, ({"very long cause " * 20: 1}, NO_LINK)))
+    wrapper = "TRANSFER ERROR: Copy failed (3rd pull). Last attempt: copy "
+    (finding,) = FirstSeen().judge(closing(1, ({wrapper + "very long cause " * 20: 1}, NO_LINK)))
     assert len(finding.summary) < 220
     assert finding.summary.startswith("New error message, once: very long cause")
 
@@ -123,7 +176,11 @@ def test_settings_refuse_mistakes() -> None:
 
 
 windows = st.lists(
-    st.dictionaries(st.sampled_from(["a", "b", "c", "d", "e /x", "e /y"]), st.integers(1, 5)), max_size=8
+    st.dictionaries(
+        st.sampled_from(["a", "b", "c", "d", "e /x", "e /y", "f of g1", "f of g2", "f of g3", "f of g4"]),
+        st.integers(1, 5),
+    ),
+    max_size=8,
 )
 
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from opintel.fts.masking import MAX_FORM, MAX_TEXT, form_id, mask
+from opintel.fts.masking import MAX_FORM, MAX_TEXT, mask
+from opintel.fts.merging import form_id
 
 FRAGMENTS = [
     *"/:=,;()[]{}<>\"'-_.@%+?!\x00\t\n",
@@ -45,9 +46,24 @@ texts = st.one_of(
         ("after 3 attempts, 12 s", "after <NUM> attempts, <TIME>"),
         ("Mapped user jdoe is invalid, jane@cern.ch", "Mapped user <USER> is invalid, <USER>"),
         ("subject: /DC=ch/DC=cern/OU=Users/CN=jdoe/CN=John Doe: expired", "subject: <DN>: expired"),
+        (
+            "open /eos/home-j/user-97aa30/f, owner=user-97aa30 (uid uid-97aa30)",
+            "open <PATH>, owner=<USER> (uid <USER>)",
+        ),
         ("quota of user-97aa30 exceeded", "quota of <USER> exceeded"),
         ("error 550 550-Errno: 2 550-Reason: stat 550- 550 End.", "error 550 Errno: 2 Reason: stat"),
         ("[gfalt_copy_file][perform_copy] Result timed out", "Result timed out"),
+        ("no answer after 429 s, 503 bytes of 507 read", "no answer after <TIME>, <NUM> bytes of <NUM> read"),
+        (
+            "returned with 429 MB left, got 503 files, PUT 507 blocks",
+            "returned with <SIZE> left, got <NUM> files, PUT <NUM> blocks",
+        ),
+        (
+            "无法连接se1.example.org：端口1094，[2001:db8::7]:80，等待300ms",
+            "无法连接<HOST>：端口<NUM>，<HOST>，等待<TIME>",
+        ),
+        ("délai dépassé：se1.example.org:2811", "délai dépassé：<HOST>"),
+        ("the 17th of 20 parts, 12th pull", "the <NUM>th of <NUM> parts, <NUM>th pull"),
     ],
 )
 def test_what_varies_becomes_a_placeholder(text: str, form: str) -> None:
@@ -65,6 +81,15 @@ def test_what_varies_becomes_a_placeholder(text: str, form: str) -> None:
         "libcurl (28) Operation too slow",
         "GridFTP-Errno: 13",
         "TRANSFER [110] Connection timed out",
+        "STAGING [13] Error reported by the storage",
+        "ARCHIVING [110] Error not set",
+        "QOS_TRANSITION [5] Request refused",
+        "rejected PUT: 507 UNKNOWN_RESPONSE_CODE",
+        "rejected COPY: 412, destination answered 429",
+        "got 429, retry later",
+        "received a 503 from the door",
+        "statusCode=503, retcode 11",
+        "Copy failed (3rd pull), 5xx",
         "Error reported from srm_ifce : 22 [SE][Ls][SRM_INVALID_PATH]",
         "diskCacheV111.services.space.NoFreeSpaceException: ADLER32 not supported by srmv2",
     ],

@@ -16,7 +16,8 @@ from opintel.detector import Record
 from opintel.finding import Window
 from opintel.fts import files
 from opintel.fts.link_windows import LINK, MESSAGES, SLICES, LinkWindow, read_window
-from opintel.fts.masking import form_id, mask
+from opintel.fts.masking import mask
+from opintel.fts.merging import form_id
 from opintel.fts.reducer import EXAMPLE, FORMS, FtsReducer
 from opintel.fts.transfers import ABORTED, FAILED, OK, Transfer, Transfers
 from opintel.rows import Batch, Row
