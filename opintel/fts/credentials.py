@@ -7,6 +7,7 @@ miner on its examples; the raw log holds what was sent. What is replaced says no
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -31,10 +32,18 @@ def redact(text: str) -> str:
     at = text.rfind("://")
     if at >= 0 and text.find("/", at + 3) < 0:
         text = _CUT_SHORT.sub(rf"\1{REDACTED}\2", text)
+    return str(_KEY_VALUE.sub(_of_key, text)) if _has_key(lower) else text
+
+
+def _has_key(lower: str) -> bool:
+    """Whether there may be a key and its value: most texts with such words have neither."""
     for mark in _KEYS:
-        if mark in lower:
-            return str(_KEY_VALUE.sub(_of_key, text))
-    return text
+        at = lower.find(mark)
+        while at >= 0:
+            if _JOINT.match(lower, at):
+                return True
+            at = lower.find(mark, at + 1)
+    return False
 
 
 def _opaque(value: str) -> bool:
@@ -120,6 +129,7 @@ _KEYS: Final = (
     "token",
     "assertion",
 )
+_JOINT = re.compile(r"[a-z0-9_.\-]*[\"']?\s*(?:=|:|%)")
 _KEY_VALUE = expression(
     rf"(?i)({_KEY})([\"']?\s*(?:=|:|%(?:25)*3d)\s*[\"']?(?:bearer{_BLANK}+)?)([^\s&\"'<>;,()\[\]{{}}|]+)"
 )

@@ -35,7 +35,7 @@ def mask(text: str) -> str:
         text = _whole_words(text[:MAX_TEXT])
     if not text.isascii():
         text = text.encode("utf-8", "replace").decode()  # a lone surrogate is in no UTF-8
-    roughly = " ".join(map(_masked_token, redact(text).split()))
+    roughly = " ".join(map(_masked_token, text.split()))
     form = _forms.get(roughly)
     if form is None:
         form = _settled(roughly)
@@ -66,7 +66,7 @@ def _settled(roughly: str) -> str:
 
 
 def _form(roughly: str) -> str:
-    form = rewritten(roughly)
+    form = rewritten(redact(roughly))
     return form if len(form) <= MAX_FORM else _whole_words(form[: MAX_FORM + 1])
 
 

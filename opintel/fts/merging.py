@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 from itertools import pairwise
 from typing import Final
 
@@ -27,6 +28,11 @@ _POSITIONS: Final = 40
 """Words of a form that are looked at."""
 _VARIABLES: Final = 3
 """Words of a form that may be found to vary so."""
+
+_PLACES: Final = [pow(0x9E3779B97F4A7C15, place, 1 << 61) for place in range(1, 513)]
+_HASH_OF_ANY: Final = hash(ANY)
+"""Words are told apart by Python's keyed hash and their place, so that the hash of a frame is one sum away from that of
+its form. Within a process only: nothing of it is kept."""
 
 _KEY = re.compile(r"[^<=:]*[=:]")
 _SAYS_MORE = re.compile(r"(?<![A-Za-z0-9<])[0-9]+(?![A-Za-z0-9>])|>[:;,][A-Za-z]{3}")
@@ -52,6 +58,7 @@ def skeleton(form: str) -> str:
     return " ".join(words)
 
 
+@lru_cache(maxsize=1 << 14)
 def form_id(form: str) -> str:
     """The template id of a form: a hash that needs no state, hence the same in every process and on every machine.
 
@@ -74,7 +81,7 @@ class Merges:
     def __init__(self) -> None:
         self._parent: dict[str, str] = {}
         self._members: dict[str, list[str]] = {}
-        self._frames: dict[bytes, dict[bytes, str]] = {}
+        self._frames: dict[int, dict[int, str]] = {}
         """Frame → the forms with it, as many as it takes."""
         self._order: dict[str, int] = {}
 
@@ -90,15 +97,15 @@ class Merges:
         todo = [(skeleton(form).split(" "), 0)]
         while todo:
             words, variables = todo.pop()
-            own = _key(" ".join(words))
             literal = sum(map(str.isalpha, words))
+            own = sum(hash(word) * place for word, place in zip(words, _PLACES, strict=False))
             for at, word in enumerate(words[:_POSITIONS]):
                 needed = _values_needed(word)
                 if not needed or (needed == _WORDS and literal <= _WORDS_FRAME):
                     continue
-                frame = [*words[:at], ANY, *words[at + 1 :]]
-                if self._fires(_key(f"{needed} {' '.join(frame)}"), own, id, needed) and variables + 1 < _VARIABLES:
-                    todo.append((frame, variables + 1))
+                frame = own + (_HASH_OF_ANY - hash(word)) * _PLACES[at] + needed
+                if self._fires(frame, own, id, needed) and variables + 1 < _VARIABLES:
+                    todo.append(([*words[:at], ANY, *words[at + 1 :]], variables + 1))
 
     def root(self, id: str) -> str:
         """The earliest form that `id` is merged with, else `id` itself."""
@@ -110,7 +117,7 @@ class Merges:
         """In the order in which they were added."""
         return sorted(self._members.get(root, [root]), key=lambda id: self._order.get(id, 0))
 
-    def _fires(self, frame: bytes, own: bytes, id: str, needed: int) -> bool:
+    def _fires(self, frame: int, own: int, id: str, needed: int) -> bool:
         """Counts a form with a frame; whether with it there are enough, so that the frame is a form of its own."""
         same = self._frames.setdefault(frame, {})
         if len(same) >= needed:
@@ -127,13 +134,12 @@ class Merges:
         first, second = sorted((self.root(one), self.root(other)), key=self._order.__getitem__)
         if first != second:
             self._parent[second] = first
-            self._members[first] = self._members.get(first, [first]) + self._members.pop(second, [second])
+            fewer, more = sorted((self._members.pop(name, [name]) for name in (first, second)), key=len)
+            more += fewer
+            self._members[first] = more
 
 
-def _key(text: str) -> bytes:
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-
-
+@lru_cache(maxsize=1 << 14)
 def _values_needed(word: str) -> int:
     """How many values of a word like this make it a variable; 0 for never: placeholders, codes, punctuation."""
     if "<" in word:
