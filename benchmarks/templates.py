@@ -104,7 +104,7 @@ def drain(masks: Sequence[tuple[str, str]]) -> Mine:
 
 
 def stream(texts: Sequence[str], repeats: float) -> list[str]:
-    """Draws of real messages: of a few hundred distinct ones, or, so that a share repeats, with fresh ids in the paths."""
+    """Draws of real messages: of a few hundred distinct ones, and, so that a share repeats, others with fresh ids."""
     rng = random.Random(1)
     few = list(dict.fromkeys(texts))[:300]
     varying = [text for text in texts if PATH.search(text)]

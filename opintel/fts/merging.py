@@ -13,6 +13,7 @@ import hashlib
 import re
 from functools import lru_cache
 from itertools import pairwise
+from operator import mul
 from typing import Final
 
 ANY: Final = "<*>"
@@ -81,8 +82,8 @@ class Merges:
     def __init__(self) -> None:
         self._parent: dict[str, str] = {}
         self._members: dict[str, list[str]] = {}
-        self._frames: dict[int, dict[int, str]] = {}
-        """Frame → the forms with it, as many as it takes."""
+        self._frames: dict[int, tuple[int, str] | dict[int, str]] = {}
+        """Frame → the forms with it, as many as it takes; nearly all have one."""
         self._order: dict[str, int] = {}
 
     def __len__(self) -> int:
@@ -97,15 +98,14 @@ class Merges:
         todo = [(skeleton(form).split(" "), 0)]
         while todo:
             words, variables = todo.pop()
-            literal = sum(map(str.isalpha, words))
-            own = sum(hash(word) * place for word, place in zip(words, _PLACES, strict=False))
+            enough = _WORDS if sum(map(str.isalpha, words)) > _WORDS_FRAME else _NAMES
+            own = sum(map(mul, map(hash, words), _PLACES))
             for at, word in enumerate(words[:_POSITIONS]):
                 needed = _values_needed(word)
-                if not needed or (needed == _WORDS and literal <= _WORDS_FRAME):
-                    continue
-                frame = own + (_HASH_OF_ANY - hash(word)) * _PLACES[at] + needed
-                if self._fires(frame, own, id, needed) and variables + 1 < _VARIABLES:
-                    todo.append(([*words[:at], ANY, *words[at + 1 :]], variables + 1))
+                if 0 < needed <= enough:
+                    frame = own + (_HASH_OF_ANY - hash(word)) * _PLACES[at] + needed
+                    if self._fires(frame, own, id, needed) and variables + 1 < _VARIABLES:
+                        todo.append(([*words[:at], ANY, *words[at + 1 :]], variables + 1))
 
     def root(self, id: str) -> str:
         """The earliest form that `id` is merged with, else `id` itself."""
@@ -119,7 +119,12 @@ class Merges:
 
     def _fires(self, frame: int, own: int, id: str, needed: int) -> bool:
         """Counts a form with a frame; whether with it there are enough, so that the frame is a form of its own."""
-        same = self._frames.setdefault(frame, {})
+        same = self._frames.get(frame)
+        if same is None:
+            self._frames[frame] = (own, id)
+            return False
+        if isinstance(same, tuple):
+            same = self._frames[frame] = dict([same])
         if len(same) >= needed:
             self._union(next(iter(same.values())), id)
             return False
