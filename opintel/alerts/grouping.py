@@ -32,6 +32,23 @@ def entities(subject: Mapping[str, str], stream: str, scope: str, grouping: Grou
     return tuple(subject[label] for label in labels if label in subject)
 
 
+def covers(wanted: Mapping[str, str], subject: Mapping[str, str], stream: str, grouping: Grouping) -> bool:
+    """Whether what is said of the subjects with these labels holds for `subject`: it carries them, or is a link of the
+    thing that they name.
+
+    >>> grouping = Grouping(entities={"fts": ["endpoint", "source", "destination"]})
+    >>> link = {"scope": "fts1", "source": "a", "destination": "b"}
+    >>> [covers({"endpoint": host}, link, "fts", grouping) for host in "abc"]
+    [True, True, False]
+    """
+    labels = grouping.entities.get(stream, ())
+    ends = [subject[label] for label in labels if label in subject]
+    return all(
+        subject.get(label) == text or (label in labels and label not in subject and len(ends) > 1 and text in ends)
+        for label, text in wanted.items()
+    )
+
+
 def place(alert: Alert, incidents: Iterable[Incident], now: int, grouping: Grouping) -> Placement:
     """The place of an alert that fires, among the incidents of its stream and scope that are not closed."""
     named = entities(alert.subject, alert.stream, alert.scope, grouping)

@@ -12,7 +12,7 @@ import msgspec
 import sqlalchemy as sa
 
 from opintel.alerts import budget, outbox
-from opintel.alerts.grouping import entities, explains, place
+from opintel.alerts.grouping import covers, entities, explains, place
 from opintel.alerts.incidents import (
     BEST,
     OF_STREAM,
@@ -32,7 +32,7 @@ from opintel.alerts.incidents import (
 from opintel.alerts.leading import next_lead
 from opintel.alerts.lifecycle import ALARMING, LIVE, IncidentInput, alert_step, incident_step
 from opintel.alerts.past import recovered, since
-from opintel.alerts.settings import AlertSettings, labels_agree, severity_rank
+from opintel.alerts.settings import AlertSettings, severity_rank
 from opintel.alerts.ticket import clean
 from opintel.finding import Finding
 from opintel.store import schema as t
@@ -62,10 +62,13 @@ class Round:
         self._spent = budget.load_spent(connection, judged)
         self._fresh: list[str] = []
         self._retitled: set[str] = set()
-        self._silences = list(self._in_force())
+        self._silences = self._silenced_subjects()
+        span, planned = judged.window, settings.calendar.maintenance
+        self._planned = [p for p in planned if p.stream == judged.stream and p.start < span.end and p.end > span.start]
 
     def run(self, found: Sequence[Finding]) -> None:
         """Decides on the window's findings and writes all that follows."""
+        self._mark(found)
         self._expire()
         verdict = self._decide(found)
         self._recall(verdict.signals)
@@ -78,6 +81,16 @@ class Round:
         self._end_known()
         self._settle(found)
         self._write()
+
+    def _mark(self, found: Sequence[Finding]) -> None:
+        """Findings about what is in a downtime carry its reason."""
+        ids: dict[str, list[str]] = {}
+        for finding in found if self._planned else ():
+            reason = next((p.reason for p in self._planned if self._covers(p.subject, finding.subject)), None)
+            if reason is not None:
+                ids.setdefault(reason, []).append(finding.id)
+        for reason, of in sorted(ids.items()):
+            self.connection.execute(sa.update(t.finding).where(t.finding.c.id.in_(of)).values(downtime=reason))
 
     def _expire(self) -> None:
         """Closes what resolved too long ago to be reopened, before anything of this window can reopen it."""
@@ -190,8 +203,8 @@ class Round:
                 self._alerts[mark] = msgspec.structs.replace(self._alerts[mark], incident=None)
         waiting = [a for a in self._alerts.values() if a.state in ALARMING and self._waits(a, a.fingerprint in rose)]
         for alert in sorted(waiting, key=self._order):
-            if self._silenced(alert.subject):
-                continue
+            if self._silenced(alert.subject) or (alert.incident is None and alert.last != self.now):
+                continue  # what was silenced when it came is no incident for having been, only for coming again
             placement = place(alert, self._open_ones(), self.now, grouping)
             home = alert.incident or placement.joins
             if home is None:
@@ -429,16 +442,16 @@ class Round:
         query = sa.select(t.finding.c.content).where(t.finding.c.id.in_(ids))
         return [read_finding(content) for content in self.connection.execute(query).scalars()]
 
-    def _silenced(self, subject: dict[str, str]) -> bool:
-        return any(labels_agree(wanted, subject) for wanted in self._silences)
+    def _covers(self, wanted: Mapping[str, str], subject: Mapping[str, str]) -> bool:
+        return covers(wanted, subject, self.judged.stream, self.settings.lifecycle.grouping)
 
-    def _in_force(self) -> Iterable[dict[str, str]]:
+    def _silenced(self, subject: dict[str, str]) -> bool:
+        wanted = [*self._silences, *(planned.subject for planned in self._planned)]
+        return any(self._covers(labels, subject) for labels in wanted)
+
+    def _silenced_subjects(self) -> list[dict[str, str]]:
         silences = self.connection.execute(_SILENCES, {"of_stream": self.judged.stream, "now": self.now})
-        for text in silences.scalars():
-            yield msgspec.json.decode(text, type=dict[str, str])
-        for planned in self.settings.calendar.maintenance:
-            if planned.stream == self.judged.stream and planned.start <= self.now < planned.end:
-                yield planned.subject
+        return [msgspec.json.decode(text, type=dict[str, str]) for text in silences.scalars()]
 
 
 def in_scope(finding: Finding, scope: str) -> bool:

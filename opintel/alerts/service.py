@@ -6,14 +6,14 @@ Findings wait in the store until the `Judged` of their window; what comes again 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 import sqlalchemy as sa
 
 from opintel.alerts.incidents import OF_SCOPE, OF_STREAM
 from opintel.alerts.round import Round, in_scope
-from opintel.alerts.settings import AlertSettings
+from opintel.alerts.settings import AlertSettings, Calendar, Maintenance
 from opintel.finding import Finding, same_content
 from opintel.store import Store
 from opintel.store import schema as t
@@ -40,10 +40,20 @@ class AlertService:
     """Decides on findings. `warm_until`: windows that end at or before it (ns UTC) are stored, and raise no alarm.
 
     `epoch` is the findings topic's: a new log under an old store is read from its start, not from the old position.
+    `announced`: downtimes beside those of the settings, asked for in each transaction.
     """
 
-    def __init__(self, store: Store, settings: AlertSettings, *, warm_until: int = 0, epoch: str = "") -> None:
+    def __init__(
+        self,
+        store: Store,
+        settings: AlertSettings,
+        *,
+        warm_until: int = 0,
+        epoch: str = "",
+        announced: Callable[[], Sequence[Maintenance]] = tuple,
+    ) -> None:
         self._store = store
+        self._announced = announced
         self._consumer = f"alerts {epoch[:16]}".strip()
         self._settings = settings
         self._warm_until = warm_until
@@ -62,6 +72,8 @@ class AlertService:
         does not stand at `position_from`.
         """
         conflicts: list[str] = []
+        planned = [*self._settings.calendar.maintenance, *self._announced()]
+        settings = msgspec.structs.replace(self._settings, calendar=Calendar(maintenance=planned))
         with self._store.write() as connection:
             _advance(connection, self._consumer, position_from, position_to)
             waiting: list[Found] = []
@@ -71,16 +83,16 @@ class AlertService:
                     continue
                 conflicts += _keep(connection, waiting)
                 waiting = []
-                self._judge(connection, record)
+                self._judge(connection, settings, record)
             conflicts += _keep(connection, waiting)
         return conflicts
 
-    def _judge(self, connection: sa.Connection, judged: Judged) -> None:
+    def _judge(self, connection: sa.Connection, settings: AlertSettings, judged: Judged) -> None:
         if not _first_time(connection, judged):
             return
         found = _claim(connection, judged)
         if judged.window.end > self._warm_until:
-            Round(connection, self._settings, judged).run(found)
+            Round(connection, settings, judged).run(found)
 
 
 def _position(connection: sa.Connection, consumer: str) -> int | None:

@@ -15,6 +15,7 @@ from opintel.alerts.sinks import SinkSettings
 from opintel.alerts.sinks.log import LogSink
 from opintel.durations import Duration
 from opintel.finding import NS, SEVERITIES, Severity, parse_rfc3339
+from opintel.paths import FilePath
 
 MOST_KINDS = 10_000
 """More than the kinds of finding that a domain has."""
@@ -177,11 +178,11 @@ class Routes(StrictSettings, frozen=True, kw_only=True):
 
 
 class Maintenance(StrictSettings, frozen=True, kw_only=True):
-    """A planned time in which a stream's matching subjects open no incident."""
+    """A planned time in which a stream's matching subjects open no incident; their findings are marked."""
 
     stream: str
     subject: dict[str, str]
-    """Labels that must agree; empty: the whole stream."""
+    """Labels that must agree; a thing's covers its links; empty: the whole stream."""
     start: Timestamp
     end: Timestamp
     reason: str
@@ -191,10 +192,21 @@ class Maintenance(StrictSettings, frozen=True, kw_only=True):
             raise ValueError("end: expected a time after `start`")
 
 
+class DowntimeFile(StrictSettings, frozen=True, kw_only=True):
+    """A file of downtimes that others announce; it is read again when it changes."""
+
+    stream: str
+    path: FilePath
+    """GOCDB's XML (`get_downtime`, its outages) or a calendar (iCalendar: hosts in LOCATION, else in SUMMARY)."""
+    label: str = "endpoint"
+    """The label of a subject that names the host."""
+
+
 class Calendar(StrictSettings, frozen=True, kw_only=True):
     """`maintenance.yaml`."""
 
     maintenance: list[Maintenance] = []
+    files: list[DowntimeFile] = []
 
 
 class SiteTopology(StrictSettings, frozen=True, kw_only=True):
@@ -273,8 +285,3 @@ def moment(given: object) -> Timestamp:
 def severity_rank(severity: Severity) -> int:
     """0 for info, 2 for critical."""
     return SEVERITIES.index(severity)
-
-
-def labels_agree(wanted: Mapping[str, str], subject: Mapping[str, str]) -> bool:
-    """Whether `subject` carries every label of `wanted`."""
-    return all(subject.get(label) == text for label, text in wanted.items())

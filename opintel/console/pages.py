@@ -21,7 +21,7 @@ from opintel.console.names import Names
 from opintel.console.render import Renderer
 from opintel.console.views import StreamView
 from opintel.console.words import moment
-from opintel.finding import NS, SEVERITIES, finding_json, parse_rfc3339, rfc3339
+from opintel.finding import NS, SEVERITIES, parse_rfc3339, rfc3339
 from opintel.store import Store, queries
 
 Json = dict[str, Any]
@@ -205,7 +205,7 @@ class Pages:
         if stored is None:
             raise HTTPException(404, "There is no such finding.")
         stream, finding = stored
-        found = finding_json(finding) | {"stream": stream}
+        [found] = reading.findings_of(self._store, [finding.id])
         return self._renderer.page(
             request,
             "finding.html",

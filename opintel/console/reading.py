@@ -19,7 +19,7 @@ from opintel.evidence import Series
 from opintel.finding import finding_json, rfc3339
 from opintel.store import Store
 from opintel.store import schema as t
-from opintel.store.queries import incidents, incidents_json, read_finding, telling
+from opintel.store.queries import in_downtime, incidents, incidents_json, read_finding, telling
 
 Json = dict[str, Any]
 
@@ -99,7 +99,7 @@ def latest_findings(
     store: Store, *, stream: str | None, kind: str | None, incident: str | None, limit: int
 ) -> list[Json]:
     """The newest findings, of a stream, kind or incident if asked; newest first, in JSON form with their `stream`."""
-    query = sa.select(t.finding.c.content, t.finding.c.stream)
+    query = sa.select(t.finding.c.content, t.finding.c.stream, t.finding.c.downtime)
     if incident is not None:
         link = t.incident_finding
         query = query.join(link, link.c.finding == t.finding.c.id).where(link.c.incident == incident)
@@ -110,7 +110,7 @@ def latest_findings(
     query = query.order_by(t.finding.c.window_end.desc(), t.finding.c.id.desc()).limit(limit)
     with store.read() as connection:
         rows = connection.execute(query).all()
-    return [finding_json(read_finding(row.content)) | {"stream": row.stream} for row in rows]
+    return [_finding(row) for row in rows]
 
 
 def incidents_of(store: Store, finding: str) -> list[tuple[str, str]]:
@@ -140,8 +140,12 @@ def findings_of(store: Store, ids: Sequence[str]) -> list[Json]:
     """Findings in JSON form with their `stream`, in the order of their ids."""
     with store.read() as connection:
         rows = {row.id: row for row in _by_id(connection, t.finding, ids)}
-    by_id = {id: finding_json(read_finding(row.content)) | {"stream": row.stream} for id, row in rows.items()}
+    by_id = {id: _finding(row) for id, row in rows.items()}
     return [by_id[id] for id in ids if id in by_id]
+
+
+def _finding(row: Any) -> Json:
+    return finding_json(read_finding(row.content)) | {"stream": row.stream} | in_downtime(row)
 
 
 def same_matter(store: Store, incident: str, finding: Json) -> list[Json]:

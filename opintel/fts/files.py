@@ -42,7 +42,7 @@ class KnownFiles(Columns):
     completed: Annotated[NDArray[np.int8], Numbers("<i1", 0, 1)]
 
 
-class Settled(NamedTuple):
+class FileOutcomes(NamedTuple):
     """The outcomes of a window, each file once; what is named are places of rows."""
 
     last: Index
@@ -57,7 +57,7 @@ class Settled(NamedTuple):
     """To be remembered for the next windows."""
 
 
-def settle(rows: Batch[Transfer], known: Batch[KnownFile], end: int) -> Settled:
+def settle(rows: Batch[Transfer], known: Batch[KnownFile], end: int) -> FileOutcomes:
     """Each file's outcome in a window that ends at `end` (ns UTC); `rows` are sorted by (key, time, id).
 
     A file's outcome is that of its last message. It counts where it is news: a state is none where the file is known
@@ -107,7 +107,7 @@ def settle(rows: Batch[Transfer], known: Batch[KnownFile], end: int) -> Settled:
     replaced = before[order[begin[here & old]]]
     left = known.take(np.setdiff1d(np.arange(len(known)), replaced))
     added = Batch[KnownFile](rows.key.take(last[kept]), rows.time[last[kept]], file[begin[kept]], fresh)
-    return Settled(
+    return FileOutcomes(
         last[counts],
         why[counts & (outcome != OK) & (why != _NONE)],
         arrived[here & (outcome == OK) & (arrived != _NONE)],

@@ -40,6 +40,11 @@ class LinkWindow(msgspec.Struct, array_like=True):
     active: int = 0
     """The optimiser's last word on the link's queue in the window."""
 
+    @property
+    def local(self) -> bool:
+        """Whether it is one endpoint's own: staging from tape has source and destination alike."""
+        return self.source == self.destination
+
     def by_slice(self) -> NDArray[np.float64]:
         """(SLICES, 4): ok, failed, transfers with a throughput, their sum of ln(bytes/s)."""
         table = np.zeros((SLICES, 4))
@@ -48,6 +53,8 @@ class LinkWindow(msgspec.Struct, array_like=True):
         return table
 
 
+WITHIN = "within itself (staging)"
+"""What an endpoint does where a link is its own."""
 LINK = "link"
 MESSAGES = "messages"
 """Kinds of derived record: a link's window; the window of bare messages, which have no link."""

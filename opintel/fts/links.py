@@ -20,7 +20,7 @@ from scipy.special import expit, logit
 from opintel.detector import Closing, Emit, Judge, Most
 from opintel.finding import Effect, Finding, Severity, Window, clock, finding_id
 from opintel.fts.explain import EarlierWindow, Usual, explain_failures, main_error, percent
-from opintel.fts.link_windows import SLICES, LinkWindow, link_windows
+from opintel.fts.link_windows import SLICES, WITHIN, LinkWindow, link_windows
 from opintel.stats.counts import Floats, Ints, log_mid_p, shape
 from opintel.stats.dispersion import fit_healthy
 from opintel.stats.fdr import benjamini_hochberg
@@ -324,17 +324,21 @@ class LinkJudge(Judge):
         usual = float(np.sum(view.n[subject.members] * view.mean[subject.members]) / n)
         rho = float(np.mean(view.rho[subject.members]))
         labels = {"scope": closing.scope}
-        if subject.role == "link":
+        role = "both" if own[0].local and subject.role == "link" else subject.role
+        if own[0].local and subject.role == "link":
+            labels |= {"endpoint": subject.host, "role": role}
+            what = f"{subject.host} fails {WITHIN}: {k} of {n} files"
+        elif subject.role == "link":
             labels |= {"source": own[0].source, "destination": own[0].destination}
             what = f"{own[0].source} to {own[0].destination} fails: {k} of {n} files"
         else:
             labels |= {"endpoint": subject.host, "role": subject.role}
-            partners = {w.destination if w.source == subject.host else w.source for w in own}
-            role = {"source": "as source", "destination": "as destination", "both": "as source and destination"}
+            partners = {host for w in own for host in (w.source, w.destination)} - {subject.host}
+            as_what = {"source": "as source", "destination": "as destination", "both": "as source and destination"}
             side = {"source": "to {} destinations", "destination": "from {} sources", "both": "with {} partners"}
-            what = f"{subject.host} fails {role[subject.role]}: {k} of {n} files"
-            what += f" {side[subject.role].format(len(partners))}"
-        key = SEPARATOR.join([own[0].source, own[0].destination] if subject.role == "link" else [subject.host])
+            what = f"{subject.host} fails {as_what[role]}: {k} of {n} files"
+            what += f" {side[role].format(len(partners))}"
+        key = SEPARATOR.join([own[0].source, own[0].destination] if role == "link" else [subject.host])
         onset = None
         if key not in self._news:
             onset = window.start + _onset_slice(own, usual) * ((window.end - window.start) // SLICES)
@@ -344,13 +348,13 @@ class LinkJudge(Judge):
         return Finding(
             id=finding_id(self.name, self.version, closing.model, labels, window),
             detector=self.name,
-            kind="link" if subject.role == "link" else "endpoint",
+            kind="link" if role == "link" else "endpoint",
             subject=labels,
             window=window,
             log10_p=subject.log10_p,
             basis="exact" if subject.log10_p >= VALIDATED else "extrapolated",
             effect=Effect(k / n, "failed share"),
-            severity=_severity(subject.role, k, n),
+            severity=_severity(role, k, n),
             summary=f"{what} since {clock(since, window.end)} (usual {percent(usual)})"
             + (f"; mostly '{mostly}'" if mostly else ""),
             evidence=explain_failures(own, view.seen, list(self._past), window, Usual(usual, rho)),

@@ -1,7 +1,7 @@
 """The two stages of the FTS stream, on one page.
 
 Transfers → (by link) outcomes, rates and masked error forms of each window → (by FTS instance) first-seen
-templates, failing endpoints and links, endpoints and links that fell silent, slow links.
+templates, failing endpoints and links, endpoints and links that fell silent, slow links, queues that stand still.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from opintel.fts.first_seen import FirstSeen
 from opintel.fts.link_windows import LinkWindow
 from opintel.fts.links import LinkJudge
 from opintel.fts.naming import NAMING
+from opintel.fts.queues import QueueJudge
 from opintel.fts.reducer import FtsReducer
 from opintel.fts.silent import SilentLinkJudge
 from opintel.fts.slow import SlowJudge
@@ -34,12 +35,13 @@ PIPELINE = Pipeline(
     wire=FtsWire,
     csv=look,
     reducer=FtsReducer,
-    judges=(FirstSeen, LinkJudge, SilentLinkJudge, SlowJudge),
+    judges=(FirstSeen, LinkJudge, SilentLinkJudge, SlowJudge, QueueJudge),
     kinds={
         "endpoint": ("scope", "endpoint", "role"),
         "link": ("scope", "source", "destination"),
         "silent": ("scope", "endpoint", "role", "source", "destination"),
-        "slow": ("scope", "source", "destination"),
+        "stuck": ("scope", "endpoint", "role", "source", "destination"),
+        "slow": ("scope", "endpoint", "role", "source", "destination"),
         "new-template": ("scope", "template"),
     },
     naming=NAMING,

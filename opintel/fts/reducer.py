@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from opintel.detector import Record, Reduced, Reducer, WindowRows
 from opintel.finding import Window
-from opintel.fts.files import KnownFile, KnownFiles, Settled, settle
+from opintel.fts.files import FileOutcomes, KnownFile, KnownFiles, settle
 from opintel.fts.link_windows import LINK, MESSAGES, SLICES, LinkWindow
 from opintel.fts.masking import mask
 from opintel.fts.merging import form_id
@@ -80,7 +80,7 @@ class FtsReducer(Reducer[Transfer]):
         self._known = Batch.from_plain(state, KnownFiles)
 
 
-def _link_windows(rows: Batch[Transfer], files: Settled, window: Window) -> Iterator[tuple[str, LinkWindow]]:
+def _link_windows(rows: Batch[Transfer], files: FileOutcomes, window: Window) -> Iterator[tuple[str, LinkWindow]]:
     """Each key's window."""
     names, key = rows.key
     transfers: Transfers = rows.payload

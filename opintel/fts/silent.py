@@ -1,4 +1,4 @@
-"""Endpoints and links that fell silent: no outcome at all where their own habit says that there should be some.
+"""Instances, endpoints and links that fell silent: no outcome where their own habit says that there should be some.
 
 Links start and stop naturally and in bursts, so each one's own gaps decide: how often an active window is followed by
 an empty one, and how long gaps last. Records come from stage 1; a link that fails is not silent.
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from opintel.detector import QUARANTINED, Closing, Emit, Judge, Most
 from opintel.evidence import Band, Series, capped
 from opintel.finding import Effect, Finding, Window, clock, finding_id
-from opintel.fts.link_windows import LinkWindow, link_windows
+from opintel.fts.activity import DRAWN, ActiveLinks, Quiet
+from opintel.fts.link_windows import WITHIN, LinkWindow, link_windows
 from opintel.stats.counts import Floats, Ints, log_zero
 from opintel.stats.habits import Habits
 
@@ -42,9 +43,6 @@ PRIOR_GAP, TAIL = 1.0, 4.0
 CAP = 50_000
 SEPARATOR = "\x1f"
 LINK_PREFIX = "link" + SEPARATOR
-DRAWN = 12
-"""Windows drawn in the evidence."""
-
 _RING = tuple(f"drawn{i:02d}" for i in range(DRAWN))
 
 
@@ -59,6 +57,9 @@ class SilentLinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
 
 class SilentLinkJudge(Judge):
     """Silence against one's own habit, endpoints first; nothing is said of a window in which the input ended.
+
+    Where most links of the instance rest at once (`activity`), that is one finding about the instance, and none about
+    its links: nothing is due from them then.
 
     A run is measured in windows in which something was due: each counts with 1 − P(0) of a negative binomial (mean and
     dispersion learned, the mean scaled down by how many links of the instance are active), so a quiet night is short.
@@ -77,11 +78,11 @@ class SilentLinkJudge(Judge):
     ...     closing = Closing(window, "fts1", records, Controls(), SilentLinkSettings(), "", complete=True)
     ...     found += judge.judge(closing)
     >>> found[0].summary
-    'f as destination is silent since 09:20: no file where about 201 were usual'
+    'f as destination is silent since 09:20: no file where about 202 were usual'
     """
 
     name = "fts.silence"
-    version = 2
+    version = 3
     Settings = SilentLinkSettings
     controls: tuple[str, ...] = ()
 
@@ -90,8 +91,7 @@ class SilentLinkJudge(Judge):
         """Tests of the last window by kind."""
         learned = ("windows", "files", "squares", "followed", "stopped", "gaps", "longest")
         self._habits = Habits((*learned, "run", "due", "first", "missed", "seen", *_RING), CAP)
-        self._level = [0.0, 0.0]
-        """Decayed windows and active links: the instance's own habit."""
+        self._active = ActiveLinks()
 
     def judge(self, closing: Closing) -> list[Finding]:
         """The findings of kind `silent`, most surprising first."""
@@ -100,8 +100,13 @@ class SilentLinkJudge(Judge):
             return []
         window, settings = closing.window, closing.settings
         links = link_windows(list(closing.records))
-        counts = _counts(links)
-        level = self._activity(sum(1 for w in links if w.ok + w.failed + w.aborted > 0), window)
+        counts, unknown = _counts(links), _unknown(closing)
+        active = sum(w.ok + w.failed + w.aborted > 0 for w in links) + sum(
+            r.kind == QUARANTINED for r in closing.records
+        )
+        usual = self._active.usual
+        quiet = self._active.judge(active, window, settings.emit)
+        level = 0.0 if quiet is not None else min(1.0, active / usual) if usual else 1.0
         self._habits.rows(sorted(counts))
         keys = self._habits.keys()
         rows = self._habits.rows(keys)
@@ -109,28 +114,25 @@ class SilentLinkJudge(Judge):
         is_link = np.array([key.startswith(LINK_PREFIX) for key in keys], dtype=np.bool_)
         tested = self._follow_runs(rows, files == 0, level, is_link)
         log_p = self._log_p(rows, is_link)
-        unknown = _unknown(closing)
         known = np.array([key not in unknown for key in keys], dtype=np.bool_)
         hits = tested & (files == 0) & (log_p <= settings.emit) & known
-        self.tests = {"silent": int(tested.sum())}
-        findings = self._findings(closing, links, keys, rows, log_p, hits)[: settings.max_findings]
+        self.tests = {"silent": int(tested.sum()) + 1}
+        if quiet is not None:
+            findings = [self._of_instance(closing, quiet)]
+        else:
+            findings = self._findings(closing, links, keys, rows, log_p, hits)
+        findings = findings[: settings.max_findings]
         self._learn(rows, files, window)
         return findings
 
     def state(self) -> dict[str, Any]:
         """Plain data."""
-        return {"habits": self._habits.state(), "level": list(self._level)}
+        return {"habits": self._habits.state(), "active": self._active.state()}
 
     def restore(self, state: Any) -> None:
         """The inverse of `state`."""
         self._habits.restore(state["habits"])
-        self._level = list(state["level"])
-
-    def _activity(self, active: int, window: Window) -> float:
-        """Active links now as a share of what is usual, at most 1."""
-        usual = self._level[1] / self._level[0] if self._level[0] else float(active)
-        self._level = [value * _keep(window) + add for value, add in zip(self._level, (1.0, active), strict=True)]
-        return min(1.0, active / usual) if usual else 0.0
+        self._active.restore(state["active"])
 
     def _follow_runs(
         self, rows: Ints, empty: NDArray[np.bool_], level: float, is_link: NDArray[np.bool_]
@@ -221,6 +223,10 @@ class SilentLinkJudge(Judge):
                     continue
                 subject = {"scope": closing.scope, "source": hosts[0], "destination": hosts[1]}
                 what = f"{hosts[0]} to {hosts[1]}"
+            elif role == "both":
+                if hit.keys() & set(map(SEPARATOR.join, (["source", hosts[0]], ["destination", hosts[0]]))):
+                    continue
+                subject, what = {"scope": closing.scope, "endpoint": hosts[0], "role": role}, f"{hosts[0]} {WITHIN}"
             else:
                 other = SEPARATOR.join(["destination" if role == "source" else "source", hosts[0]])
                 if other in hit:
@@ -231,6 +237,33 @@ class SilentLinkJudge(Judge):
                 what = f"{hosts[0]} as {'source and destination' if role == 'both' else role}"
             out.append(self._finding(closing, subject, what, rows[i], p, queued.get(key, 0)))
         return out
+
+    def _of_instance(self, closing: Closing, quiet: Quiet) -> Finding:
+        window = closing.window
+        size = window.end - window.start
+        subject = {"scope": closing.scope}
+        since = window.end - quiet.windows * size
+        seen = f"{quiet.active or 'no'} link{'s have' if quiet.active > 1 else ' has'} a file"
+        times = [window.start - (len(quiet.earlier) - i) * size for i in range(len(quiet.earlier) + 1)]
+        drawn = Series(
+            "Links with files by window", times, [*quiet.earlier, quiet.active], "links", None, (since, window.end)
+        )
+        return Finding(
+            id=finding_id(self.name, self.version, closing.model, subject, window),
+            detector=self.name,
+            kind="silent",
+            subject=subject,
+            window=window,
+            log10_p=max(quiet.log10_p, FLOOR),
+            basis="extrapolated",
+            effect=Effect(1.0 - quiet.active / quiet.usual, "share of links silent"),
+            severity="warning" if quiet.active else "critical",
+            summary=f"{closing.scope} is silent since {clock(since, window.end)}: {seen} where about"
+            f" {quiet.usual:.0f} do usually",
+            evidence=capped([drawn]),
+            model=closing.model,
+            onset=window.start if quiet.windows == 1 else None,
+        )
 
     def _finding(
         self, closing: Closing, subject: dict[str, str], what: str, row: np.int64, log10_p: float, queued: int
@@ -271,7 +304,7 @@ def _counts(links: Sequence[LinkWindow]) -> dict[str, int]:
     for link in links:
         files = link.ok + link.failed + link.aborted
         if files:
-            for key in _subjects(link):
+            for key in _subjects(link.source, link.destination):
                 counts[key] = counts.get(key, 0) + files
     return counts
 
@@ -282,8 +315,7 @@ def _unknown(closing: Closing) -> set[str]:
     for record in closing.records:
         _, source, destination = ("||" + record.key).rsplit("|", 2)
         if record.kind == QUARANTINED:
-            for role, *hosts in (("link", source, destination), ("source", source), ("destination", destination)):
-                unknown.add(SEPARATOR.join([role, *hosts]))
+            unknown.update(_subjects(source, destination))
     return unknown
 
 
@@ -292,17 +324,17 @@ def _queued(links: Sequence[LinkWindow]) -> dict[str, int]:
     queued: dict[str, int] = {}
     for link in links:
         if link.submitted > 0:
-            for key in _subjects(link):
+            for key in _subjects(link.source, link.destination):
                 queued[key] = queued.get(key, 0) + link.submitted
     return queued
 
 
-def _subjects(link: LinkWindow) -> tuple[str, str, str]:
-    return (
-        SEPARATOR.join(["link", link.source, link.destination]),
-        SEPARATOR.join(["source", link.source]),
-        SEPARATOR.join(["destination", link.destination]),
-    )
+def _subjects(source: str, destination: str) -> tuple[str, ...]:
+    """The link and its endpoints in their roles; an endpoint that stages has one of its own for it."""
+    if source == destination:
+        return (SEPARATOR.join(["both", source]),)
+    roles = (["link", source, destination], ["source", source], ["destination", destination])
+    return tuple(map(SEPARATOR.join, roles))
 
 
 def _keep(window: Window) -> float:

@@ -18,7 +18,7 @@ from opintel.detector import Closing, Emit, Judge, Most
 from opintel.evidence import Band, Series, capped
 from opintel.finding import Effect, Finding, Window, clock, finding_id
 from opintel.fts.explain import table
-from opintel.fts.link_windows import SLICES, LinkWindow, link_windows
+from opintel.fts.link_windows import SLICES, WITHIN, LinkWindow, link_windows
 from opintel.stats.counts import Floats, Ints
 from opintel.stats.habits import Habits
 
@@ -205,6 +205,9 @@ class SlowJudge(Judge):
         since = self._news[key][0] if onset is None else onset
         self._news[key] = (since, window.end)
         subject = {"scope": closing.scope, "source": link.source, "destination": link.destination}
+        what = f"{link.source} to {link.destination}"
+        if link.local:
+            subject, what = {"scope": closing.scope, "endpoint": link.source, "role": "both"}, f"{link.source} {WITHIN}"
         now, then = np.exp(total / files) / 1e6, np.exp(usual) / 1e6
         return Finding(
             id=finding_id(self.name, self.version, closing.model, subject, window),
@@ -217,7 +220,7 @@ class SlowJudge(Judge):
             effect=Effect(slower, "times slower"),
             severity="warning",
             summary=(
-                f"{link.source} to {link.destination} is {slower:.1f} times slower since {clock(since, window.end)}:"
+                f"{what} is {slower:.1f} times slower since {clock(since, window.end)}:"
                 f" {now:.3g} MB/s a file, usually {then:.3g} MB/s ({files} files)"
             ),
             evidence=capped([self._drawn(at, window, usual, scale, total / files), table([link])]),

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 
 from opintel.extras import install
 from opintel.loopback import is_loopback
+from opintel.site.downtimes import planned
 from opintel.site.errors import ConfigError
 from opintel.site.names import unknown_names, unused_names
 from opintel.site.secrets import opened
@@ -34,6 +35,7 @@ def require(
     problems = [*known, *watched_streams(site)[1]]
     problems += unknown_names(site, pipelines_of(site))
     problems += _bus_problems(site)
+    problems += _downtime_problems(site)
     problems += _store_problems(site)
     problems += _url_problems(site, "checkpoints", site.settings.checkpoints)
     problems += _url_problems(site, "models", site.settings.models)
@@ -78,6 +80,14 @@ def _sink_problems(site: Site) -> list[Problem]:
     except ConfigError as error:
         return error.problems
     return []
+
+
+def _downtime_problems(site: Site) -> Iterator[Problem]:
+    for n, file in enumerate(site.alerts.calendar.files):
+        try:
+            planned(file)
+        except (OSError, ValueError) as error:
+            yield site.alert_documents["maintenance"].problem(("files", n, "path"), str(error))
 
 
 def _open_bus(site: Site) -> str:

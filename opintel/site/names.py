@@ -74,6 +74,10 @@ def _names(site: Site, pipelines: Mapping[str, Pipeline]) -> Iterator[_Name]:
         for label in planned.subject if planned.stream in labels else ():
             place = ("maintenance", at, "subject", label)
             yield _Name("maintenance", place, "label", label, labels[planned.stream])
+    for at, file in enumerate(alerts.calendar.files):
+        yield _Name("maintenance", ("files", at, "stream"), "stream", file.stream, streams)
+        if file.stream in labels:
+            yield _Name("maintenance", ("files", at, "label"), "label", file.label, labels[file.stream])
     for name, parts in alerts.topology.places.items():
         for stream in parts:
             yield _Name("topology", ("places", name, stream), "stream", stream, streams, True)

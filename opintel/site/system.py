@@ -162,6 +162,9 @@ class System:
         """The alert service over the findings topic."""
         from opintel.alerts.service import AlertService
         from opintel.site.alerting import Alerting
+        from opintel.site.downtimes import Downtimes
+
+        downtimes = Downtimes(self.alerts.calendar.files)
 
         def epoch() -> str:
             with self._gate.look():
@@ -169,7 +172,9 @@ class System:
             return self._epochs[FINDINGS]
 
         def make(_: int) -> list[Service]:
-            service = AlertService(self.store, self.alerts, warm_until=warm_until, epoch=epoch())
+            service = AlertService(
+                self.store, self.alerts, warm_until=warm_until, epoch=epoch(), announced=downtimes.read
+            )
             streams = {name: watched.stream for name, watched in self.streams.items()}
             return [Lineage(self._epochs), Alerting(self.log, service, streams)]
 

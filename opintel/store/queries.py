@@ -30,15 +30,16 @@ def findings(
     store: Store, *, stream: str | None = None, limit: int | None = None, naming: Mapping[str, Naming] | None = None
 ) -> list[Json]:
     """Findings in JSON form, sorted by window end, then id; with `limit`, the newest so many. `naming`: of streams
-    whose times are given in a scale of their own too."""
-    query = sa.select(t.finding.c.stream, t.finding.c.content)
+    whose times are given in a scale of their own too. `downtime`: the reason of the planned work in which one falls."""
+    query = sa.select(t.finding.c.stream, t.finding.c.content, t.finding.c.downtime)
     if stream is not None:
         query = query.where(t.finding.c.stream == stream)
     query = query.order_by(t.finding.c.window_end.desc(), t.finding.c.id.desc()).limit(limit)
     with store.read() as connection:
         rows = connection.execute(query).all()
     names = naming or {}
-    return [named_json(read_finding(row.content), names.get(row.stream, Naming())) for row in reversed(rows)]
+    found = [(row, named_json(read_finding(row.content), names.get(row.stream, Naming()))) for row in reversed(rows)]
+    return [plain | in_downtime(row) for row, plain in found]
 
 
 def finding_places(store: Store, *, stream: str | None, limit: int, before: Place | None) -> list[Place]:
@@ -238,6 +239,11 @@ def _counts(store: Store, one: sa.Column[str], other: sa.Column[str]) -> dict[tu
         return {(row[0], row[1]): row[2] for row in connection.execute(query)}
 
 
+def in_downtime(row: Any) -> Json:
+    """What the JSON form of a finding says of its downtime: nothing where there is none."""
+    return {} if row.downtime is None else {"downtime": row.downtime}
+
+
 def read_finding(content: str) -> Finding:
     """A finding from its column."""
     return _finding.decode(content)
@@ -373,13 +379,16 @@ def _alerts(connection: sa.Connection, incident: str) -> list[Json]:
 def _evidence(connection: sa.Connection, incident: str) -> list[Json]:
     link = t.incident_finding
     query = (
-        sa.select(t.finding.c.content, link.c.role)
+        sa.select(t.finding.c.content, t.finding.c.downtime, link.c.role)
         .join(link, link.c.finding == t.finding.c.id)
         .where(link.c.incident == incident)
         .order_by(link.c.role, *_SURPRISE)
         .limit(FINDINGS_SHOWN)
     )
-    return [finding_json(read_finding(row.content)) | {"role": row.role} for row in connection.execute(query)]
+    return [
+        finding_json(read_finding(row.content)) | {"role": row.role} | in_downtime(row)
+        for row in connection.execute(query)
+    ]
 
 
 def _deliveries(connection: sa.Connection, incident: str) -> list[Json]:

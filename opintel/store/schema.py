@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, MetaData, Table, Text, UniqueConstraint
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest migration: a store that carries it is opened without loading alembic."""
 
 metadata = MetaData(
@@ -45,6 +45,7 @@ finding = Table(
     Column("evidence", Integer, nullable=False),  # number of blocks
     Column("pending", Integer, nullable=False),  # 1 until its window is decided on
     Column("content", Text, nullable=False),
+    Column("downtime", Text),  # reason of the planned work in which it falls
     Index("ix_finding_window", "stream", "window_end", "id"),
     Index("ix_finding_pending", "pending", "stream"),
 )

@@ -167,10 +167,6 @@ def test_many_late_rows_are_a_loud_warning(tmp_path: Path, caplog: pytest.LogCap
         (("run", "--host", "0.0.0.0", "--data", "d"), "give it a token"),
         (("run", "--config", "nowhere"), "nowhere: no such folder"),
         (("findings", "--data", "nowhere"), "no store there"),
-        (
-            ("simulate", "gw", "--hours", "1", "--seed", "1", "--out", "o"),
-            "no stream 'gw' is configured",
-        ),
         (("simulate", "fts", "--hours", "1", "--seed", "1", "--out", "o", "--faults", "fire"), "unknown fault kind"),
         (
             ("simulate", "fts", "--hours", "1", "--seed", "1", "--out", "o", "--faults", "none,fire"),
@@ -180,7 +176,6 @@ def test_many_late_rows_are_a_loud_warning(tmp_path: Path, caplog: pytest.LogCap
         (("simulate", "fts", "--hours", "1", "--seed", "1", "--out", "o", "--start", "noon"), "--start"),
         (("simulate", "fts", "--hours", "9", "--seed", "1", "--out", "o", "--start", "2099-12-31T20:00:00Z"), "2100"),
         (("evaluate", "templates"), "at least one FILE.csv"),
-        (("evaluate", "gw"), "no stream 'gw' is configured"),
         (("evaluate", "fts", "nowhere"), "nowhere: no such file or folder"),
         (("demo", "--for", "soon"), "expected a duration"),
         (("demo", "--report", "nowhere/r.json"), "no such folder"),

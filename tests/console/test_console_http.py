@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 import seed
+import sqlalchemy as sa
 from seed import HOSTILE, SITES, endpoint, judge, make_app
 from starlette.testclient import TestClient
 
@@ -21,6 +22,7 @@ from opintel.console.app import serve
 from opintel.console.security import LOOPBACK
 from opintel.finding import rfc3339
 from opintel.store import Store, open_store, queries, sqlite_url
+from opintel.store import schema as t
 
 PAGES = (
     "/",
@@ -395,6 +397,15 @@ def test_silence_of_a_source_is_not_called_quiet(tmp_path: Path, monkeypatch: py
     store.close()
     assert "No incident, but nothing is heard from fts" in text
     assert "All is quiet" not in text
+
+
+def test_a_finding_in_a_downtime_says_so(client: TestClient, store: Store) -> None:
+    id = queries.findings(store)[-1]["id"]
+    assert "in a downtime" not in client.get(f"/findings/{id}").text + client.get("/findings").text
+    with store.write() as connection:
+        connection.execute(sa.update(t.finding).where(t.finding.c.id == id).values(downtime="new <disks>"))
+    for path in (f"/findings/{id}", "/findings"):
+        assert client.get(path).text.count("in a downtime: <bdi>new &lt;disks&gt;</bdi>") == 1
 
 
 @pytest.mark.parametrize("path", ["/incidents/none", "/findings/none", "/nowhere"])

@@ -316,6 +316,23 @@ def test_a_link_between_two_that_fail_is_in_the_story_of_neither() -> None:
     assert "certificate expired" in by_name["S"].summary
 
 
+def test_an_endpoint_that_stages_is_no_link_to_itself() -> None:
+    judged = LinkJudge()
+    for w in range(100):
+        judged.judge(closing(judged, Window(w * SIZE, (w + 1) * SIZE), [steady(w, 0, 20, source="b"), *others(w)]))
+    staging = [steady(100, 20, source="b"), *others(100)]
+    (found,) = judged.judge(closing(judged, Window(100 * SIZE, 101 * SIZE), staging))
+    assert (found.kind, found.subject) == ("endpoint", {"scope": "fts.example", "endpoint": "b", "role": "both"})
+    assert found.summary.startswith("b fails within itself (staging): 20 of 20 files since ")
+    # where its transfers fail too, that is one finding about it, which names its partners
+    down = [*staging, *(steady(101, 20, source="b", destination=f"d{i}") for i in range(5)), *others(101)]
+    (found,) = [
+        f for f in judged.judge(closing(judged, Window(101 * SIZE, 102 * SIZE), down)) if "b" in f.summary.split()
+    ]
+    assert found.subject == {"scope": "fts.example", "endpoint": "b", "role": "source"}
+    assert "to 5 destinations" in found.summary
+
+
 def test_emission_level_and_cap() -> None:
     judged = LinkJudge()
     few = LinkSettings(emit=-2.0, max_findings=1)

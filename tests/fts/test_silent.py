@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from link_streams import SIZE, closing, host, windows
@@ -71,11 +72,46 @@ def test_a_quarantined_link_is_unknown_not_silent() -> None:
         assert judged.judge(seen._replace(records=[*seen.records, held])) == []
 
 
-def test_nothing_is_silent_where_the_input_ended_or_everything_stopped() -> None:
+def test_nothing_is_silent_where_the_input_ended() -> None:
     judged = learned()
     assert not any(play(judged, 300 + i, rest(i), complete=False) for i in range(30))
-    judged = learned()
-    assert not any(play(judged, 300 + i, []) for i in range(30))
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_where_most_links_stop_it_is_the_instance_and_no_link(left: int) -> None:
+    judged = learned(40)
+    found = [play(judged, 40 + i, rest(i)[:left]) for i in range(15)]
+    assert [[f.subject for f in findings] for findings in found] == [[{"scope": "fts.example"}]] * 15
+    first, last = found[0][0], found[-1][0]
+    assert (first.kind, first.severity) == ("silent", "warning" if left else "critical")
+    assert first.onset == first.window.start
+    seen = "1 link has" if left else "no link has"
+    assert last.summary == f"fts.example is silent since 06:40: {seen} a file where about 21 do usually"
+    assert not any(play(judged, 55 + i, [link(20), *rest(i)]) for i in range(30))  # nor is a link made to answer for it
+
+
+def test_an_endpoint_that_stages_is_no_link_to_itself() -> None:
+    judged = SilentLinkJudge()
+    for w in range(100):
+        assert play(judged, w, [link(20 + w % 7, source="b"), *rest(w)]) == []
+    found = [play(judged, 100 + i, rest(i)) for i in range(18)]
+    subjects = {tuple(sorted(f.subject.items())) for findings in found for f in findings}
+    assert subjects == {(("endpoint", "b"), ("role", "both"), ("scope", "fts.example"))}
+    assert found[-1][0].summary.startswith("b within itself (staging) is silent since ")
+
+
+def test_a_small_or_a_young_instance_may_rest() -> None:
+    small = SilentLinkJudge()
+    for w in range(300):
+        play(small, w, [link(3), link(2, source="c")])
+    assert not any(play(small, 300 + i, []) for i in range(5))
+    assert not any(play(learned(20), 20 + i, []) for i in range(3))
+
+
+def test_an_instance_that_stopped_for_good_is_given_up() -> None:
+    judged = learned(40)
+    found = [bool(play(judged, 40 + i, [])) for i in range(GIVEN_UP + 100)]
+    assert found == [True] * GIVEN_UP + [False] * 100
 
 
 def test_the_queue_is_named() -> None:

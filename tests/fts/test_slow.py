@@ -51,12 +51,21 @@ def test_one_absurd_rate_does_not_hide_what_the_next_hours_say(absurd: float) ->
     rng = np.random.default_rng(5)
     judged, fine = SlowJudge(), [17.0, 0.5]
     for w in range(100):
-        play(judged, w, [link(rng.normal(*fine, 6), source) for source in "ab"])
-    play(judged, 100, [link(np.append(rng.normal(*fine, 5), np.log(absurd))), link(rng.normal(*fine, 6), "b")])
+        play(judged, w, [link(rng.normal(*fine, 6), source) for source in "ac"])
+    play(judged, 100, [link(np.append(rng.normal(*fine, 5), np.log(absurd))), link(rng.normal(*fine, 6), "c")])
     for w in range(101, 107):
-        assert play(judged, w, [link(rng.normal(*fine, 6), source) for source in "ab"]) == []
-    found = [play(judged, 107 + w, [link(rng.normal(15.0, 0.5, 6), source) for source in "ab"]) for w in range(3)]
-    assert [{f.subject["source"] for f in one} for one in found] == [{"a", "b"}] * 3
+        assert play(judged, w, [link(rng.normal(*fine, 6), source) for source in "ac"]) == []
+    found = [play(judged, 107 + w, [link(rng.normal(15.0, 0.5, 6), source) for source in "ac"]) for w in range(3)]
+    assert [{f.subject["source"] for f in one} for one in found] == [{"a", "c"}] * 3
+
+
+def test_an_endpoint_s_own_transfers_are_no_link() -> None:
+    rng, judged = np.random.default_rng(2), SlowJudge()
+    for w in range(100):
+        play(judged, w, [link(rng.normal(17.0, 0.5, 6), "b")])
+    (found,) = play(judged, 100, [link(rng.normal(14.0, 0.5, 6), "b")])
+    assert found.subject == {"scope": "fts.example", "endpoint": "b", "role": "both"}
+    assert found.summary.startswith("b within itself (staging) is ")
 
 
 def test_onset_is_the_slice_from_which_on_it_is_slow() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from opintel.demo.broker import Broker
+from opintel.streams.kafka import membership
 from opintel.streams.kafka.membership import GroupMembership
 from opintel.streams.kafka.settings import KafkaSettings
 from opintel.streams.log import LogError, Membership
@@ -89,6 +90,15 @@ def test_members_share_and_one_that_leaves_gives_all_to_the_others(group: Group)
     eventually(lambda: group.shares() == [2, 2])
     group.leave(third)
     eventually(lambda: group.shares() == [4])
+
+
+def test_a_join_that_outlasts_a_poll_is_not_forgotten(group: Group, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine the answer comes after the poll that asked for it."""
+    monkeypatch.setattr(membership, "LOOK", 0.002)
+    for number in range(6):
+        member = GroupMembership(group.settings, None, f"{group.name}-{number}", group.name, session=SESSION)
+        group.members.append(member)
+        eventually(lambda member=member: len(member.owned()) == 4)
 
 
 def test_what_is_still_worked_on_moves_only_after_a_bounded_wait(group: Group) -> None:

@@ -124,6 +124,9 @@ class GroupMembership:
         )
         try:
             consumer.subscribe([self._topic], listener=_Listener(self, consumer))
+            # Waits until the partitions are known. A join that begins when they become known, and is answered after its
+            # `poll` has timed out, is forgotten by kafka-python 3.0: a member without partitions and heartbeats.
+            consumer.partitions_for_topic(self._topic)
             while not self._leaving.is_set():
                 consumer.poll(timeout_ms=int(1000 * LOOK))
         finally:
