@@ -29,8 +29,7 @@ def redact(text: str) -> str:
     for mark, pattern, rewritten in _RULES_IN_ANY_CASE:
         if mark in lower:
             text = pattern.sub(rewritten, text)
-    at = text.rfind("://")
-    if at >= 0 and text.find("/", at + 3) < 0:
+    if "://" in text:
         text = _CUT_SHORT.sub(rf"\1{REDACTED}\2", text)
     return str(_KEY_VALUE.sub(_of_key, text)) if _has_key(lower) else text
 
