@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from opintel.fts.masking import MAX_FORM, MAX_TEXT, mask
+from opintel.fts.masking import MAX_FORM, MAX_TEXT, first_word, mask
 from opintel.fts.merging import form_id
 
 FRAGMENTS = [
@@ -114,6 +114,15 @@ def test_white_space_does_not_matter(text: str, gaps: list[str]) -> None:
     words = text[: MAX_TEXT // 4].split()
     spread = "".join(word + gaps[at % len(gaps)] for at, word in enumerate(words))
     assert mask(spread) == mask(" ".join(words))
+
+
+@given(texts)
+@example("Jan 5 x")
+@example("disk full")
+@example("7bcd x")
+@example("7bc x")
+def test_the_first_word_is_that_of_the_form(text: str) -> None:
+    assert first_word(text) in ("", mask(text).partition(" ")[0])
 
 
 @given(texts, texts)
