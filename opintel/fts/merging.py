@@ -30,7 +30,13 @@ _POSITIONS: Final = 40
 _VARIABLES: Final = 3
 """Words of a form that may be found to vary so."""
 
-_PLACES: Final = [pow(0x9E3779B97F4A7C15, place, 1 << 61) for place in range(1, 513)]
+_FUNCTION_WORDS: Final = (
+    "a an and are as at be been but by can could did does for from had has have if in into is it its no not of on or "
+    "over than that the their then there this to too until was were while will with"
+)
+_GRAMMAR: Final = frozenset(_FUNCTION_WORDS.split(" "))
+"""Words that never vary like a name."""
+_PLACES: Final = [pow(0x9E3779B97F4A7C15, place, (1 << 61) - 1) for place in range(1, 513)]
 _HASH_OF_ANY: Final = hash(ANY)
 """Words are told apart by Python's keyed hash and their place, so that the hash of a frame is one sum away from that of
 its form. Within a process only: nothing of it is kept."""
@@ -151,7 +157,7 @@ def _values_needed(word: str) -> int:
         return 0
     core = word.strip("[](){}:;,.'\"")
     if core.isalpha():
-        return _WORDS
+        return 0 if core.lower() in _GRAMMAR else _WORDS
     for before, after in pairwise(core):
         if (before.isalpha() and after.isdigit()) or (before.isdigit() and after.isalpha()):
             return _NAMES
