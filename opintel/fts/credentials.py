@@ -74,11 +74,13 @@ def _if_opaque(match: Any) -> str:
 
 
 def _of_key(match: Any) -> str:
-    """`key=value`: hidden unless the value tells a cause, or the key is a space token, which is no secret."""
+    """`key=value`: hidden unless the value tells a cause or is a type's name (`token=Token{`), or the key is a space
+    token, which is no secret."""
     key, joint, value = match.group(1), match.group(2), match.group(3)
     name = key.lower()
     sure = ":" not in joint or any(word in name for word in ("pass", "pwd", "secret"))
-    if value.strip(".:").lower() in _SAYS_WHY or "space" in name or not (sure or _opaque(value)):
+    is_type = value.isalpha() and match.string[match.end() : match.end() + 1] in ("{", "(")
+    if is_type or value.strip(".:").lower() in _SAYS_WHY or "space" in name or not (sure or _opaque(value)):
         return str(match.group(0))
     return f"{key}{joint}{REDACTED}"
 

@@ -41,7 +41,7 @@ _HASH_OF_ANY: Final = hash(ANY)
 """Words are told apart by Python's keyed hash and their place, so that the hash of a frame is one sum away from that of
 its form. Within a process only: nothing of it is kept."""
 
-_KEY = re.compile(r"[^<=:]*[=:]")
+_KEY = re.compile(r"[^<=:]*=|[^<=:0-9]*:")
 _SAYS_MORE = re.compile(r"(?<![A-Za-z0-9<])[0-9]+(?![A-Za-z0-9>])|>[:;,][A-Za-z]{3}")
 """In a word with a placeholder: a code, which masking left, or a word of its own."""
 

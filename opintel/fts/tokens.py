@@ -118,7 +118,7 @@ def _mask_ascii(token: str) -> str:
 
 def _mask_piece(piece: str) -> str:
     if len(piece) < 2 or piece.isalpha():
-        return piece
+        return "<HEX>" if len(piece) in _HEX_WORDS and _HEX.issuperset(piece) else piece
     if "/" in piece:
         return _mask_slashed(piece)
     if "user-" in piece or "uid-" in piece:
@@ -152,6 +152,8 @@ def _mask_slashed(piece: str) -> str:
 _DATE_DIGITS: Final = frozenset("0123456789/")
 _DIGITS: Final = frozenset("0123456789")
 _HEX: Final = frozenset("0123456789abcdefABCDEF")
+_HEX_WORDS: Final = (8, 16, 32)
+"""Letters of hexadecimal numbers that have no digit, as masks of bits do."""
 _ADDRESS: Final = frozenset("0123456789abcdefABCDEF:.")
 
 
@@ -207,7 +209,7 @@ def _mask_word(word: str) -> str:
     return "".join(map(_mask_part, core.translate(_INNER).split("\x00"))) + tail
 
 
-_INNER: Final = str.maketrans({c: f"\x00{c}\x00" for c in "_-.+#%&*$^~<>"})
+_INNER: Final = str.maketrans({c: f"\x00{c}\x00" for c in "_-.+#%&*$^~<>@"})
 
 
 def _mask_part(part: str) -> str:
@@ -215,6 +217,8 @@ def _mask_part(part: str) -> str:
         return part
     if part.isdigit():
         return "<NUM>"
+    if part[:2] == "0x" and _HEX.issuperset(part[2:]):
+        return "<HEX>"
     if len(part) >= 8 and _HEX.issuperset(part):
         return "<HEX>"
     if len(part) >= 12 and sum(c in _DIGITS for c in part) >= 5:

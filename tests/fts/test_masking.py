@@ -50,6 +50,8 @@ texts = st.one_of(
             "open /eos/home-j/user-97aa30/f, owner=user-97aa30 (uid uid-97aa30)",
             "open <PATH>, owner=<USER> (uid <USER>)",
         ),
+        ("core C:\\Windows\\x_6.1\\cb.dll, mask=ffffffff at @0x47ea910", "core <PATH>, mask=<HEX> at @<HEX>"),
+        ('ready=true tag="View Lock" error="no space"', 'ready=<BOOL> tag="<TEXT>" error="no space"'),
         ("quota of user-97aa30 exceeded", "quota of <USER> exceeded"),
         ("error 550 550-Errno: 2 550-Reason: stat 550- 550 End.", "error 550 Errno: 2 Reason: stat"),
         ("[gfalt_copy_file][perform_copy] Result timed out", "Result timed out"),

@@ -15,6 +15,7 @@ from opintel.fts.merging import Merges, common_text, form_id, skeleton
         ("Block rdd_<NUM> stored", "Block broadcast_<NUM>_piece0 stored"),
         ("data source <NUM> <HOST> <PATH>", "data source <NUM>"),
         ("flags=<HEX>, vis=<NUM>", "flags=<NUM>, vis=<HEX>"),
+        ("error on tree a-0T00:<NUM>", "error on tree b-1N02:<NUM>"),
     ],
 )
 def test_words_with_a_placeholder_are_alike(one: str, other: str) -> None:
