@@ -31,6 +31,8 @@ SHORTEST = 16
 BARE_EPOCH = 946_684_800 * NS
 """2000-01-01: a bare message has no time, the k-th of a source is dated k seconds later."""
 BARE_SCOPE = "messages"
+_ERRORS = 4096
+"""Errors that are remembered as they may be kept: nine of ten come again."""
 _LABEL = 64
 """Characters of scope, phase and category that are looked at."""
 
@@ -122,6 +124,7 @@ class Messages:
 
     def __init__(self, instance: str, pseudonyms: Pseudonyms | None) -> None:
         self._instance, self._pseudonyms = instance, pseudonyms
+        self._errors: dict[tuple[str, ...], str] = {}
 
     def read(self, message: Message) -> Sequence[Row[Transfer] | str]:
         """The rows of a message or a list of messages; none where there is no outcome yet (a start).
@@ -290,8 +293,13 @@ class Messages:
         """An error as it may be kept (`causes.reported`): one line, cut, without secrets and names; of any values."""
         if not isinstance(text, str):
             text = ""
-        said = [label(value)[:_LABEL] for value in (scope, phase, code, category)]
-        return self.clean(reported(text[:MAX_ERROR], *said)[:MAX_ERROR])[:MAX_ERROR]
+        said = (text[:MAX_ERROR], *[label(value)[:_LABEL] for value in (scope, phase, code, category)])
+        kept = self._errors.get(said)
+        if kept is None:
+            if len(self._errors) >= _ERRORS:
+                self._errors.clear()
+            kept = self._errors[said] = self.clean(reported(*said)[:MAX_ERROR])[:MAX_ERROR]
+        return kept
 
     def clean(self, text: str) -> str:
         """A text (bounded by the caller) on one line, without secrets and people's names."""
