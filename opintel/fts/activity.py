@@ -16,7 +16,7 @@ from opintel.finding import Window
 
 HALF_LIFE = 86_400 * 10**9
 """ns after which what was learned counts half."""
-LEAST_WINDOWS = 24.0
+LEAST_WINDOWS = 12.0
 """History without which nothing is said."""
 FREEDOM = 5.0
 """Degrees of freedom of Student's t: activity has outliers that no history excludes."""

@@ -61,10 +61,10 @@ class QueueJudge(Judge):
 
     In each window a link with files in its queue either moves (a file ended, well or badly) or waits. A wait of r
     windows has p = P(its queue begins to wait) · P(a wait lasts r windows or more), decayed. The first is the link's
-    own habit, shrunk to that of all links (a Beta prior). The second is the larger of what was seen on all links, falling
-    with the fourth power of r beyond the longest wait, and of the link's own habit, s^(r - 1), where s is how often a
-    waiting window is followed by another (shrunk likewise). A link whose own waits were as long is no news. Links of
-    which the optimiser says nothing keep their wait as it is.
+    own habit, shrunk to that of all links (a Beta prior). The second is the larger of what was seen on all links,
+    falling with the fourth power of r beyond the longest wait, and of the link's own habit, s^(r - 1), where s is how
+    often a waiting window is followed by another (shrunk likewise). A link whose own waits were as long is no news.
+    Links of which the optimiser says nothing keep their wait as it is.
 
     >>> from opintel.detector import Controls, Record
     >>> judge, found, none = QueueJudge(), [], (0, 0.0, 0.0)

@@ -19,11 +19,11 @@ import numpy.typing as npt
 from opintel.finding import NS
 from opintel.fts import grid, wording
 from opintel.fts.monit import MS, RETRY_MAX, Attempt, Envelopes, FileTransfer, Queue
-from opintel.fts.story import FAULT_KINDS, plan
+from opintel.fts.story import FAULT_KINDS, OTHER_KINDS, plan
 from opintel.fts.transfers import ABORTED, FAILED, OK
 from opintel.simulation import DEFAULT_START, HOUR, Fault, Stories
 
-__all__ = ["DEFAULT_START", "FAULT_KINDS", "Fault", "FtsSimulator"]
+__all__ = ["DEFAULT_START", "FAULT_KINDS", "OTHER_KINDS", "Fault", "FtsSimulator"]
 
 STEP = 120 * NS
 RETRY_AFTER = 150.0
@@ -40,6 +40,9 @@ SLOWED = 15.0
 
 _VOS = ("atlas", "cms", "lhcb", "belle", "dune")
 _VO_SHARE = (0.44, 0.36, 0.10, 0.05, 0.05)
+_OF_SECOND = frozenset({"belle", "dune"})
+"""VOs that use the second FTS, where there is one."""
+QUEUE_TIMEOUT = "Job has been canceled because it stayed in the queue for too long (max-time-in-queue timeout)"
 _ACTIVITIES = (
     "Production Input",
     "Production Output",
@@ -75,6 +78,7 @@ _EFFECTS = {
     "disk-full": ("full", 0.85),
     "wrong-checksums": ("checksum", 0.5),
     "slow-link": ("slow", 0.2),
+    "queue-timeouts": ("queue", 0.95),
 }
 """Kind of fault → (cause of the errors, probability that an attempt fails)."""
 
@@ -83,7 +87,8 @@ class FtsSimulator:
     """A reproducible story: the same arguments give the same bytes, another `seed` gives another grid and other faults.
 
     `hours` of traffic from `start` (ns UTC), about `rate` messages an hour on the day's average, one fault of each
-    kind in `faults` after the first `quiet_hours`. Raises ValueError for unknown kinds and spans without room.
+    kind in `faults` (of FAULT_KINDS and OTHER_KINDS) after the first `quiet_hours`. Raises ValueError for unknown kinds
+    and spans without room.
     """
 
     def __init__(
@@ -102,14 +107,16 @@ class FtsSimulator:
                 f"hours and rate are above 0 and quiet_hours below hours, got {hours=}, {quiet_hours=}, {rate=}"
             )
         self.start, self.end = start, start + int(hours * HOUR)
-        self._seed, self._instance, self._rate = seed, instance, rate
+        self._seed, self._rate = seed, rate
         rng = np.random.default_rng([seed, 1])
         self.grid = grid.build(rng)
-        self.truth: tuple[Fault, ...] = plan(rng, self.grid, faults, start + int(quiet_hours * HOUR), self.end)
+        second = f"fts-b.{instance.partition('.')[2]}"
+        self._instances = (instance, second) if "instance-dark" in faults else (instance,)
+        self.truth: tuple[Fault, ...] = plan(rng, self.grid, faults, start + int(quiet_hours * HOUR), self.end, second)
 
     def messages(self) -> Iterator[tuple[int, bytes]]:
         """(time of arrival in ns UTC, message), in order of arrival; each call tells the whole story again."""
-        play = _Play(np.random.default_rng([self._seed, 2]), self.grid, self.truth, self._instance, self._rate)
+        play = _Play(np.random.default_rng([self._seed, 2]), self.grid, self.truth, self._instances, self._rate)
         pending: list[tuple[int, int, bytes]] = []
         for begin in range(self.start, self.end, STEP):
             end = min(begin + STEP, self.end)
@@ -126,10 +133,17 @@ class _Play:
     """The running simulation: what is still to be tried again, and the random state."""
 
     def __init__(
-        self, rng: np.random.Generator, world: grid.Topology, truth: Sequence[Fault], instance: str, rate: float
+        self,
+        rng: np.random.Generator,
+        world: grid.Topology,
+        truth: Sequence[Fault],
+        instances: Sequence[str],
+        rate: float,
     ) -> None:
         self._rng, self._grid, self._rate = rng, world, rate
-        self._envelopes = Envelopes(instance, world.links)
+        self._envelopes, *others = (Envelopes(instance, world.links) for instance in instances)
+        self._second = others[0] if others else None
+        self._dark = [(f.start, f.end) for f in truth if f.kind == "instance-dark"]
         self._effects = _effects(world, truth)
         self._bandwidth, self._failure = world.bandwidth.tolist(), world.failure.tolist()
         # What fails is tried again: every day a little, which is reckoned exactly enough, and some 5 % more by faults.
@@ -213,15 +227,61 @@ class _Play:
         ids, arrivals, copies = self._deliveries(np.array([t for t, _, _ in tries], dtype=np.int64))
         for k, (time, file, retry) in enumerate(tries):
             attempt = self._attempt(time, file, retry, draws[k], normal[k])
-            body = self._envelopes.complete(file, attempt, ids[k], arrivals[k])
-            self._send(body, arrivals[k], copies[k], out)
+            if attempt is None:
+                self._state_of(file, "CANCELED", QUEUE_TIMEOUT, time, ids[k], arrivals[k], copies[k], out)
+                continue
             again = attempt.wording is not None and attempt.wording.recoverable and retry < RETRY_MAX
+            if not self._silent(file, time):
+                body = self._writer(file).complete(file, attempt, ids[k], arrivals[k])
+                self._send(body, arrivals[k], copies[k], out)
+                if self._writer(file) is self._second and not again:
+                    words = attempt.wording
+                    reason = f"{words.scope or 'TRANSFER'} [{words.code}] {attempt.error}" if words else ""
+                    later = 1000 + int(2000 * draws[k][4])
+                    self._state_of(
+                        file,
+                        {OK: "FINISHED", FAILED: "FAILED", ABORTED: "CANCELED"}[attempt.outcome],
+                        reason,
+                        time + later * MS,
+                        ids[k][::-1],
+                        arrivals[k] + later * MS,
+                        0,
+                        out,
+                    )
             if again:
                 wait = RETRY_AFTER + min(waits[k], 1200.0)
                 self._sequence += 1
                 heapq.heappush(self._again, (time + int(wait * 1000) * MS, self._sequence, file, retry + 1))
 
-    def _attempt(self, time: int, file: FileTransfer, retry: int, u: list[float], z: list[float]) -> Attempt:
+    def _writer(self, file: FileTransfer) -> Envelopes:
+        """What writes the messages of the FTS that has a file."""
+        return self._envelopes if self._second is None or file.vo not in _OF_SECOND else self._second
+
+    def _silent(self, file: FileTransfer, time: int) -> bool:
+        """Whether the FTS that has a file says nothing then."""
+        return self._writer(file) is self._second and any(start <= time < end for start, end in self._dark)
+
+    def _state_of(
+        self,
+        file: FileTransfer,
+        state: str,
+        reason: str,
+        time: int,
+        message_id: str,
+        arrival: int,
+        copy: int,
+        out: list[tuple[int, int, bytes]],
+    ) -> None:
+        """A file's final state, where its FTS speaks."""
+        if not self._silent(file, time):
+            at = time - time % MS
+            body = self._writer(file).state(
+                file, state, reason, submitted=at - HOUR, time=at, message_id=message_id, arrival=arrival
+            )
+            self._send(body, arrival, copy, out)
+
+    def _attempt(self, time: int, file: FileTransfer, retry: int, u: list[float], z: list[float]) -> Attempt | None:
+        """What comes of a try; None: FTS gives the file up while it is queued."""
         link = file.link
         slowed, cause, blame_source = 1.0, "", u[3] < 0.5
         for effect in self._effects.get(link, ()):
@@ -238,6 +298,8 @@ class _Play:
                 cause = "usual"
             elif u[2] < ABORTS:
                 cause = "abort"
+        if cause == "queue":
+            return None
         prepare = 3.0 + 5.0 * math.exp(0.6 * z[0])
         flow = 0.2 + file.size / (self._bandwidth[link] * math.exp(0.4 * z[1])) * slowed
         if not cause:
@@ -305,7 +367,9 @@ class _Play:
                 state, reason, waited = "CANCELED", "job canceled by the user", 3600 * u[k][2]
             elif u[k][0] < 0.75:
                 state, waited = "ACTIVE", 600 * u[k][2]
-            body = self._envelopes.state(
+            if self._silent(file, time):
+                continue
+            body = self._writer(file).state(
                 file,
                 state,
                 reason,
@@ -372,9 +436,11 @@ def _effects(world: grid.Topology, truth: Sequence[Fault]) -> dict[int, list[_Ef
     """Link → what the faults of the story do to it."""
     found: dict[int, list[_Effect]] = {}
     for fault in truth:
+        if fault.kind not in _EFFECTS:
+            continue
         cause, probability = _EFFECTS[fault.kind]
         slowed = SLOWED if fault.kind == "slow-link" else 1.0
-        only_in = fault.kind in ("disk-full", "wrong-checksums")
+        only_in = fault.kind in ("disk-full", "wrong-checksums", "queue-timeouts")
         host = fault.subject.get("endpoint")
         for index, link in enumerate(world.links):
             source, destination = link.source.host, link.destination.host

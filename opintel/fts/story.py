@@ -14,8 +14,11 @@ from opintel.fts.grid import Topology
 from opintel.simulation import Fault
 
 FAULT_KINDS = ("endpoint-down", "link-cut", "credentials-expired", "disk-full", "wrong-checksums", "slow-link")
+OTHER_KINDS = ("queue-timeouts", "instance-dark")
+"""Kinds that are injected only where they are asked for. `instance-dark` brings a second FTS, which sends a state after
+each completion, as FTS does, and says nothing for a while."""
 LINK_FAULTS = frozenset({"link-cut", "slow-link"})
-INCOMING_FAULTS = frozenset({"disk-full", "wrong-checksums"})
+INCOMING_FAULTS = frozenset({"disk-full", "wrong-checksums", "queue-timeouts"})
 """They show only in transfers to the storage."""
 
 SHORTEST = 20 * 60 * NS
@@ -28,16 +31,18 @@ _LINK_PART = 0.4
 looks like the other."""
 
 
-def plan(rng: np.random.Generator, grid: Topology, kinds: Sequence[str], start: int, end: int) -> tuple[Fault, ...]:
+def plan(
+    rng: np.random.Generator, grid: Topology, kinds: Sequence[str], start: int, end: int, second: str
+) -> tuple[Fault, ...]:
     """One fault of each of `kinds` in [start, end), in order of start: other seeds, other order, times and subjects.
 
     Each lasts a sixth to a quarter of the span, 20 minutes at least (less only if the span is shorter); the first
     begins in the first tenth, the last leaves at least 40 minutes or a quarter of the span. Raises ValueError for an
-    unknown kind, or where no busy subject is left (more than about eight faults).
+    unknown kind, or where no busy subject is left (more than about eight faults). `second`: the FTS that goes dark.
     """
     for kind in kinds:
-        if kind not in FAULT_KINDS:
-            raise ValueError(f"unknown fault kind {kind!r}; known are {', '.join(FAULT_KINDS)}")
+        if kind not in FAULT_KINDS + OTHER_KINDS:
+            raise ValueError(f"unknown fault kind {kind!r}; known are {', '.join(FAULT_KINDS + OTHER_KINDS)}")
     if not kinds:
         return ()
     span = end - start
@@ -46,7 +51,7 @@ def plan(rng: np.random.Generator, grid: Topology, kinds: Sequence[str], start: 
     last = max(first, min(rng.uniform(0.66, 0.76), 1.0 - min(0.25, 40 * 60 * NS / span)))
     steps = np.linspace(first, last, len(order))
     steps[1:-1] += rng.uniform(-0.3, 0.3, max(0, len(order) - 2)) * (last - first) / max(1, len(order) - 1)
-    subjects = _subjects(rng, grid, order)
+    subjects = _subjects(rng, grid, order, second)
     faults = []
     for number, (kind, step) in enumerate(zip(order, steps.tolist(), strict=True), 1):
         begin = start + int(step * span)
@@ -55,7 +60,7 @@ def plan(rng: np.random.Generator, grid: Topology, kinds: Sequence[str], start: 
     return tuple(faults)
 
 
-def _subjects(rng: np.random.Generator, grid: Topology, kinds: Sequence[str]) -> list[dict[str, str]]:
+def _subjects(rng: np.random.Generator, grid: Topology, kinds: Sequence[str], second: str) -> list[dict[str, str]]:
     """A subject for each kind; links choose first, they have the fewest candidates."""
     incoming, outgoing = grid.traffic("destination"), grid.traffic("source")
     taken = {name for name in grid.chronic if "|" not in name}
@@ -66,6 +71,9 @@ def _subjects(rng: np.random.Generator, grid: Topology, kinds: Sequence[str]) ->
     chosen: dict[int, dict[str, str]] = {}
     for index in sorted(range(len(kinds)), key=lambda i: kinds[i] not in LINK_FAULTS):
         kind = kinds[index]
+        if kind == "instance-dark":
+            chosen[index] = {"scope": second}
+            continue
         if kind in LINK_FAULTS:
             candidates = [
                 {"source": link.source.host, "destination": link.destination.host}

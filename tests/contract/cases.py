@@ -56,8 +56,9 @@ def toy_messages(seed: int = 1, n: int = 1500, keys: int = 30, bad: bool = False
 
 @cache
 def fts_messages() -> Sequence[tuple[int, bytes]]:
-    """Two hours of a thin grid with two faults, and garbage."""
-    story = FtsSimulator(seed=1, hours=2.0, rate=2000.0, faults=("endpoint-down", "wrong-checksums"))
+    """Two hours of a thin grid with three faults, a second FTS that sends states after completions, and garbage."""
+    faults = ("endpoint-down", "wrong-checksums", "instance-dark")
+    story = FtsSimulator(seed=1, hours=2.0, rate=2000.0, faults=faults)
     rows = list(story.messages())
     return sorted([*rows, *((rows[n][0], b'{"garbage": %d' % n) for n in range(100, len(rows), 500))])
 

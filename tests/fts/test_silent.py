@@ -105,7 +105,7 @@ def test_a_small_or_a_young_instance_may_rest() -> None:
     for w in range(300):
         play(small, w, [link(3), link(2, source="c")])
     assert not any(play(small, 300 + i, []) for i in range(5))
-    assert not any(play(learned(20), 20 + i, []) for i in range(3))
+    assert not any(play(learned(10), 10 + i, []) for i in range(3))
 
 
 def test_an_instance_that_stopped_for_good_is_given_up() -> None:

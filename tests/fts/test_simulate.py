@@ -15,7 +15,7 @@ import pytest
 from opintel.detector import Message
 from opintel.finding import NS, parse_rfc3339
 from opintel.fts import wording
-from opintel.fts.simulate import DEFAULT_START, FAULT_KINDS, Fault, FtsSimulator
+from opintel.fts.simulate import DEFAULT_START, FAULT_KINDS, OTHER_KINDS, Fault, FtsSimulator
 from opintel.fts.transfers import ABORTED, FAILED, OK, Transfer
 from opintel.fts.wire import FtsWire
 from opintel.rows import Row
@@ -98,6 +98,33 @@ def test_faults_can_be_noticed(seed: int, hours: float) -> None:
             assert sum(part for pair, part in share.items() if fault.subject["endpoint"] in pair) > 0.01
         else:
             assert share[fault.subject["source"], fault.subject["destination"]] * 20_000 / 6 > 12
+
+
+def test_a_second_fts_sends_states_goes_dark_and_queues_time_out() -> None:
+    simulator = FtsSimulator(seed=3, hours=2.0, rate=6000.0, faults=OTHER_KINDS)
+    truth = {f.kind: f for f in simulator.truth}
+    found = FtsWire().decode([Message(body) for _, body in simulator.messages()])
+    assert not found.rejects
+    rows = list({row.id: row for row in found.rows.rows()}.values())
+    second = truth["instance-dark"].subject["scope"]
+    theirs = [row for row in rows if row.payload.scope == second]
+    assert 0.06 < len(theirs) / len(rows) < 0.3
+    dark, queue = truth["instance-dark"], truth["queue-timeouts"]
+    assert not any(dark.start <= row.time < dark.end for row in theirs)
+    last = {row.payload.file: row for row in sorted(theirs, key=lambda row: row.time) if row.payload.kind == "complete"}
+    states = {row.payload.file: row for row in theirs if row.payload.kind == "state"}
+    both = last.keys() & states.keys()
+    assert len(both) > 0.95 * len(last)  # what is tried again, or goes dark, has none
+    assert all(0 < states[file].time - last[file].time < 4 * NS for file in both)
+    assert all(states[file].payload.outcome == last[file].payload.outcome for file in both)
+    assert all(states[file].payload.error == last[file].payload.error for file in both)
+    waited = [
+        row.payload.outcome
+        for row in rows
+        if row.payload.destination == queue.subject["endpoint"] and queue.start <= row.time < queue.end
+        if row.payload.kind != "queue"
+    ]
+    assert waited.count(FAILED) > 0.9 * len(waited) > 10
 
 
 def test_the_world() -> None:
