@@ -1,4 +1,4 @@
-"""What a demo over Kafka costs: CPU-seconds of each of its processes, the broker's among them.
+"""What a demo costs: CPU-seconds of each of its processes, the broker's among them.
 
 `python benchmarks/demo_cpu.py [--for 40s] [--seed 6] [--bus kafka]`. Every quarter of a second the children of the demo
 are asked for what they have used so far (Linux), so that wall clock and other work on the machine say little.
@@ -52,20 +52,23 @@ def _processes() -> tuple[dict[int, int], dict[int, Seen]]:
     parents, found = {}, {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            title, _, rest = (folder / "stat").read_text().partition("(")[2].rpartition(")")
+            fields = rest.split()
             command = (folder / "cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
         except OSError:
             continue  # it ended meanwhile
         pid, ticks = int(folder.name), int(fields[11]) + int(fields[12])
-        parents[pid], found[pid] = int(fields[1]), Seen(_name(command), ticks / os.sysconf("SC_CLK_TCK"))
+        parents[pid], found[pid] = int(fields[1]), Seen(_name(title, command), ticks / os.sysconf("SC_CLK_TCK"))
     return parents, found
 
 
-def _name(command: list[str]) -> str:
+def _name(title: str, command: list[str]) -> str:
+    """`title`: a service that was forked from the demo has one of its own."""
     if command[0].endswith("java"):
         return "broker" if "kafka.Kafka" in command else "format of the broker's folder"
     if "opintel.cli" in command:
-        return command[command.index("run") + 1] if "run" in command else "demo"
+        own = "demo" if title.startswith("python") else title.partition(" ")[0]
+        return command[command.index("run") + 1] if "run" in command else own
     return ""
 
 

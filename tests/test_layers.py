@@ -86,7 +86,7 @@ def test_a_public_class_name_means_one_thing() -> None:
         ("opintel.site.system", "opintel.console.app"),
         ("opintel.console.running", "opintel.cli.run"),
         ("opintel.console.running", "opintel.demo.receiver"),
-        ("opintel.demo.cluster", "opintel.cli.progress"),
+        ("opintel.demo.playing", "opintel.cli.progress"),
         ("opintel.stats.fdr", "opintel.streams.log"),
         ("opintel.streams.worker", "opintel.fts.wire"),
         ("opintel.streams.worker", "opintel.store.schema"),

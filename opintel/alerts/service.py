@@ -21,6 +21,13 @@ from opintel.store.queries import read_finding
 from opintel.streams.findings import Found, Judged
 
 # Asked in every window; made once, because to make a statement costs more than to run it.
+_CONSUMER = t.position.c.consumer == sa.bindparam("of_consumer")
+_POSITION = sa.select(t.position.c.position).where(_CONSUMER)
+_ADVANCE = (
+    sa.update(t.position)
+    .where(_CONSUMER, t.position.c.position == sa.bindparam("old"))
+    .values(position=sa.bindparam("new"))
+)
 _END: sa.BindParameter[int] = sa.bindparam("end")
 _HERE = (t.judged.c.stream == OF_STREAM) & (t.judged.c.scope == OF_SCOPE)
 _THROUGH = sa.select(t.judged.c.through).where(_HERE)
@@ -96,15 +103,13 @@ class AlertService:
 
 
 def _position(connection: sa.Connection, consumer: str) -> int | None:
-    query = sa.select(t.position.c.position).where(t.position.c.consumer == consumer)
-    return connection.execute(query).scalar()
+    return connection.execute(_POSITION, {"of_consumer": consumer}).scalar()
 
 
 def _advance(connection: sa.Connection, consumer: str, old: int, new: int) -> None:
     if _position(connection, consumer) is None:
         connection.execute(sa.insert(t.position).values(consumer=consumer, position=0))
-    here = (t.position.c.consumer == consumer) & (t.position.c.position == old)
-    moved = connection.execute(sa.update(t.position).where(here).values(position=new))
+    moved = connection.execute(_ADVANCE, {"of_consumer": consumer, "old": old, "new": new})
     if moved.rowcount != 1:
         raise PositionMoved(
             f"the store stands at position {_position(connection, consumer)} of the findings topic, not at {old}: "

@@ -72,9 +72,10 @@ def command(
     if bootstrap and bus != "kafka":
         raise UserError("--bootstrap goes with --bus kafka")
     click.echo("opintel demo: first the quiet hours that teach the detectors, some ten seconds", err=True)
+    from opintel.cli import invoke
     from opintel.cli.progress import share_progress
-    from opintel.demo import cluster, embedded
     from opintel.demo.plan import tell
+    from opintel.demo.playing import play
     from opintel.demo.report import farewell
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -82,12 +83,16 @@ def command(
         place = (data or Path(folder)).absolute()
         place.mkdir(parents=True, exist_ok=True)
         story = partial(tell, place, length=length, seed=seed, clean=clean)
-        if bus == "kafka":
-            happened = cluster.play(
-                place, story, length, headless=headless, progress=share_progress, bootstrap=bootstrap
-            )
-        else:
-            happened = embedded.play(place, story, length, headless=headless, progress=share_progress)
+        happened = play(
+            place,
+            story,
+            length,
+            headless=headless,
+            progress=share_progress,
+            invoke=invoke,
+            bus=bus,
+            bootstrap=bootstrap,
+        )
     if document is not None:
         import msgspec
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,9 @@ from opintel.site.load import load_site
 from opintel.site.shipped import copy_shipped
 
 RECEIVER_PORT = 8096
+LOCAL, CLUSTER = 1, 2
+"""Partitions of a raw topic at most: as many as there are processes of stage 1. Findings do not depend on their number,
+and each of them costs what a batch costs."""
 
 
 def make_site(data: Path, *, headless: bool, bus: str | None) -> tuple[Path, Receiver]:
@@ -35,6 +39,10 @@ def make_site(data: Path, *, headless: bool, bus: str | None) -> tuple[Path, Rec
         raise UserError(f"port {RECEIVER_PORT}: {error.strerror}; `--headless` takes free ports") from error
     folder = data.absolute() / "site"
     copy_shipped(folder)
+    most = LOCAL if bus is None else CLUSTER
+    for stream in (folder / "streams").glob("*.yaml"):
+        fewer = re.sub(r"(?m)^(partitions: )(\d+)", lambda n: n[1] + str(min(int(n[2]), most)), stream.read_text())
+        stream.write_text(fewer)
     proposed = sorted({kind for stories in stories_by_stream(load_site(folder)).values() for kind in stories.proposed})
     routes = {
         "sinks": {"tickets": {"type": "webhook", "url": f"{receiver.url}/tickets", "secret_file": str(secret_file)}},

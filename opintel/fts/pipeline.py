@@ -1,12 +1,14 @@
 """The two stages of the FTS stream, on one page.
 
 Transfers → (by link) outcomes, rates and masked error forms of each window → (by FTS instance) first-seen
-templates, failing endpoints and links, endpoints and links that fell silent, slow links, queues that stand still.
+templates, failing endpoints and links, endpoints and links that fell silent, slow links, queues that stand still,
+families of causes.
 """
 
 from __future__ import annotations
 
 from opintel.detector import Pipeline
+from opintel.fts.cause_rates import CauseJudge
 from opintel.fts.first_seen import FirstSeen
 from opintel.fts.link_windows import LinkWindow
 from opintel.fts.links import LinkJudge
@@ -35,7 +37,7 @@ PIPELINE = Pipeline(
     wire=FtsWire,
     csv=look,
     reducer=FtsReducer,
-    judges=(FirstSeen, LinkJudge, SilentLinkJudge, SlowJudge, QueueJudge),
+    judges=(FirstSeen, LinkJudge, SilentLinkJudge, SlowJudge, QueueJudge, CauseJudge),
     kinds={
         "endpoint": ("scope", "endpoint", "role"),
         "link": ("scope", "source", "destination"),
@@ -43,7 +45,10 @@ PIPELINE = Pipeline(
         "stuck": ("scope", "endpoint", "role", "source", "destination"),
         "slow": ("scope", "endpoint", "role", "source", "destination"),
         "new-template": ("scope", "template"),
+        "cause": ("scope", "family"),
+        "unclassified": ("scope", "family"),
     },
+    explaining=("cause", "unclassified"),
     naming=NAMING,
     stories=stories,
 )

@@ -28,7 +28,11 @@ class TileSearch:
     ) -> None:
         self.tiling = QTiling(rate, duration, Q_RANGE, band, MISMATCH)
         self._least = np.float32(NEAR**2 * (snr**2 / 2.0 + GAINED))
-        self._groups = [_SearchedGroup.of(group, duration, span) for group in self.tiling.groups]
+        alike: dict[int, list[TileRow]] = {}
+        for row in self.tiling.rows:
+            alike.setdefault(row.tiles, []).append(row)
+        # of all planes: half as many transforms
+        self._groups = [_SearchedGroup.of(TileGroup.of(rows), duration, span) for rows in alike.values()]
 
     def loud(self, spectrum: NDArray[np.complex64], kept: NDArray[np.float32]) -> LoudTiles:
         """Of the channels of `spectrum` (C, samples // 2 + 1), behind a filter that `kept` (C, F) of white power."""
@@ -39,7 +43,7 @@ class TileSearch:
         for searched in self._groups:
             group = searched.group
             energy = self.tiling.group_energies(group, spectrum)[:, :, searched.first : searched.end]
-            norm = np.stack([share.of(kept) for share in searched.shares])
+            norm = np.maximum(np.array([share.of(kept) for share in searched.shares]), np.float32(KEPT))
             for i, channel in np.argwhere(energy.max(axis=2) > norm * self._least):
                 level = energy[i, channel] / norm[i, channel]
                 tiles = np.flatnonzero(level > self._least)
@@ -72,8 +76,8 @@ class _Share:
     def of(self, kept: NDArray[np.float32]) -> NDArray[np.float32]:
         """The mean energy (C,) of the row in noise behind a filter that `kept` (C, F)."""
         inside = kept[:, self.low : self.low + len(self.part)]
-        energy: NDArray[np.float32] = (inside * self.part[: inside.shape[1]]).sum(axis=1)
-        return np.maximum(energy, np.float32(KEPT))
+        energy: NDArray[np.float32] = np.add.reduce(inside * self.part[: inside.shape[1]], axis=1)
+        return energy
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,11 @@ of a microsecond only. An open end is `OPEN`, and later than any time.
 
 from __future__ import annotations
 
+import operator
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +23,8 @@ OPEN = np.iinfo(np.int64).max
 """The end of a segment that has not ended; `until` closes it."""
 NONE: Segments = np.zeros((0, 2), dtype=np.int64)
 NONE.setflags(write=False)
+FEW = 16
+"""Segments up to which plain integers are faster than arrays: a window of a stream has one or two."""
 
 
 class SegmentFlag(NamedTuple):
@@ -60,6 +65,8 @@ def coalesce(rows: ArrayLike) -> Segments:
     [[1, 4], [5, 9]]
     """
     found = np.asarray(rows, dtype=np.int64).reshape(-1, 2)
+    if len(found) <= FEW:
+        return _merged(found.tolist())
     found = found[found[:, 0] < found[:, 1]]
     found = found[np.argsort(found[:, 0], kind="stable")]
     if not len(found):
@@ -76,12 +83,12 @@ def union(one: Segments, other: Segments) -> Segments:
 
 def intersection(one: Segments, other: Segments) -> Segments:
     """Where both are."""
-    return _joined(one, other, np.logical_and)
+    return _joined(one, other, operator.and_)
 
 
 def minus(one: Segments, other: Segments) -> Segments:
     """Where the first is and the second is not."""
-    return _joined(one, other, np.greater)
+    return _joined(one, other, operator.gt)
 
 
 def duration(segments: Segments) -> int:
@@ -152,12 +159,31 @@ def seconds(segments: Segments) -> NDArray[np.float64]:
     return np.where(segments == OPEN, np.inf, segments // NS + segments % NS / NS)
 
 
-def _joined(
-    one: Segments, other: Segments, keep: Callable[[NDArray[np.bool_], NDArray[np.bool_]], NDArray[np.bool_]]
-) -> Segments:
-    """Between two neighbouring edges nothing changes: so what holds at the first edge holds up to the next."""
+def _merged(rows: list[list[int]]) -> Segments:
+    """`coalesce` of few rows."""
+    found: list[list[int]] = []
+    for start, end in sorted(rows):
+        if start >= end:
+            continue
+        if found and start <= found[-1][1]:
+            found[-1][1] = max(end, found[-1][1])
+        else:
+            found.append([start, end])
+    return np.array(found, dtype=np.int64) if found else NONE
+
+
+def _joined(one: Segments, other: Segments, keep: Callable[[Any, Any], Any]) -> Segments:
+    """Between two neighbouring edges nothing changes: so what holds at the first edge holds up to the next. `keep`: of
+    whether one of them is there and the other, plain or as arrays."""
+    if len(one) + len(other) <= FEW:
+        these, those = one.ravel().tolist(), other.ravel().tolist()
+        return _merged(
+            [
+                [edge, following]
+                for edge, following in pairwise(sorted({*these, *those}))
+                if keep(bisect_right(these, edge) % 2 == 1, bisect_right(those, edge) % 2 == 1)
+            ]
+        )
     edges = np.unique(np.concatenate([one.ravel(), other.ravel()]))
-    if len(edges) < 2:
-        return NONE
     kept = keep(contains(one, edges), contains(other, edges))[:-1]
     return coalesce(np.stack([edges[:-1], edges[1:]], axis=1)[kept])

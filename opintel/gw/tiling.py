@@ -9,7 +9,7 @@ energy.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from math import ceil, exp, inf, log, log2, pi, sqrt
@@ -42,12 +42,17 @@ class TileRow:
 
 @dataclass(frozen=True)
 class TileGroup:
-    """Neighbouring rows of one plane that have the same number of tiles: they are transformed together."""
+    """Rows that have the same number of tiles: they are transformed together."""
 
     rows: tuple[TileRow, ...]
     tiles: int
     pairs: tuple[NDArray[np.float32], ...]
     """Of each row its window, each value twice: for the real and the imaginary part."""
+
+    @classmethod
+    def of(cls, rows: Sequence[TileRow]) -> TileGroup:
+        """The group of these rows, at least one."""
+        return cls(tuple(rows), rows[0].tiles, tuple(np.repeat(row.window, 2) for row in rows))
 
 
 @dataclass(frozen=True)
@@ -98,10 +103,8 @@ class QTiling:
         self.rows = tuple(
             self._row(q, frequency, step) for q in qs for frequency in _frequencies(q, low, high, duration, step)
         )
-        self.groups = tuple(
-            TileGroup(tuple(rows), tiles, tuple(np.repeat(row.window, 2) for row in rows))
-            for (_, tiles), rows in ((key, list(rows)) for key, rows in groupby(self.rows, lambda r: (r.q, r.tiles)))
-        )
+        self.groups = tuple(TileGroup.of(list(rows)) for _, rows in groupby(self.rows, lambda row: (row.q, row.tiles)))
+        """Neighbouring rows of one plane."""
 
     def _row(self, q: float, frequency: float, step: float) -> TileRow:
         half = int(frequency * ROOT_11 / q * self.duration)

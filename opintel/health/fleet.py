@@ -11,7 +11,6 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.signal import lfilter
 from scipy.special import expit, logit
 
 from opintel.finding import NS
@@ -142,9 +141,11 @@ class _Memory:
         return self._run(math.sqrt(1.0 - self._keep**2) * white, white[:, 0])
 
     def _run(self, x: Floats, start: Floats) -> Floats:
-        before = start if self._last is None else self._last
-        out: Floats = lfilter([1.0], [1.0, -self._keep], x, axis=1, zi=self._keep * before[:, None])[0]
-        self._last = out[:, -1].copy()
+        at = start if self._last is None else self._last
+        out = np.empty_like(x)
+        for minute in range(x.shape[1]):  # for these few, scipy.signal would cost a second of imports
+            out[:, minute] = at = x[:, minute] + self._keep * at
+        self._last = at
         return out
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -27,6 +28,8 @@ from opintel.rows import Batch, Row
 from opintel.tables import ColumnsRead, columns_joined
 
 EXCERPT = 4096
+LONGEST_TIME = 64
+"""Characters of a time."""
 _NAME = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]*\Z")
 _LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 AS_THEY_LOOK = tables.TableColumns()
@@ -235,13 +238,19 @@ def _time(timestamp: Any) -> int:
     """
     number = timestamp
     if isinstance(timestamp, str):
-        try:
-            number = parse_rfc3339(timestamp)
-        except ValueError:
-            number = float(timestamp) if _PLAIN_NUMBER.match(timestamp) else None
+        number = _read_time(timestamp) if len(timestamp) <= LONGEST_TIME else None
     if type(number) in (int, float) and abs(number) < math.inf:
         for unit in UNITS:
             if EARLIEST <= number * unit < LATEST:
                 whole = int(number)
                 return whole * unit + (0 if whole == number else round((number - whole) * 1000) * unit // 1000)
     raise ValueError(f"timestamp: expected RFC 3339 or s, ms, us, ns in 2000 to 2100, got {shown(timestamp)}")
+
+
+@lru_cache(maxsize=256)
+def _read_time(text: str) -> float | None:
+    """ns of RFC 3339 text, or the number that it is; None where it is neither. All samples of a scrape have one."""
+    try:
+        return parse_rfc3339(text)
+    except ValueError:
+        return float(text) if _PLAIN_NUMBER.match(text) else None

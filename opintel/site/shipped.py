@@ -22,7 +22,8 @@ def shipped_site() -> Path:
 def copy_shipped(directory: Path) -> int:
     """Copies the shipped YAML below `directory`; how many files. UserError where one is there already."""
     shipped = shipped_folder()
-    files = [path for name in ("streams", "alerts") for path in sorted((shipped / name).rglob("*")) if path.is_file()]
+    names = ("streams/*", "alerts/*", "models/*.yaml")
+    files = [path for name in names for path in sorted(shipped.glob(name)) if path.is_file()]
     targets = {path: directory / path.relative_to(shipped) for path in files}
     targets[shipped_site()] = directory / "site.yaml"
     present = [str(target) for target in targets.values() if target.exists()]

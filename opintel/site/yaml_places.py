@@ -1,11 +1,13 @@
 """YAML files read together with the place of every key, so that a problem can name file, line and key.
 
 `opintel.site.load` reads the YAML folders of a site through it. Only plain data come out (safe tags); keys that stand
-twice, which YAML parsers usually let pass, are problems here.
+twice, which YAML parsers usually let pass, are problems here. `KEY: !include FILE` reads the mapping in another file,
+whose path is relative to the file that names it; an included file includes nothing.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
@@ -58,15 +60,18 @@ class Document(NamedTuple):
 class Loader(yaml.SafeLoader):
     """Takes numbers as `300e9` too, which YAML 1.1 reads as text."""
 
+    includes = True
+    """Whether `!include` is taken."""
+
 
 _EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+\Z")
 Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))
 
 
-def read_yaml(path: Path, name: str, *, blank: bool = False) -> tuple[Document, list[Problem]]:
+def read_yaml(path: Path, name: str, *, blank: bool = False, included: bool = False) -> tuple[Document, list[Problem]]:
     """The mapping in a YAML file, shown as `name` in problems; an unreadable file gives an empty document and why.
 
-    `blank`: it may hold comments only.
+    `blank`: it may hold comments only. `included`: it may not include others.
     """
     document = Document({}, {(): YamlPlace(name, 0)}, path.parent)
     try:
@@ -76,6 +81,7 @@ def read_yaml(path: Path, name: str, *, blank: bool = False) -> tuple[Document, 
             return document, [Problem(name, 0, "", f"more than {MAX_BYTES} bytes; this is no settings file")]
         refuse_aliases(text.decode())
         loader = Loader(text.decode())
+        loader.includes = not included
         node = loader.get_single_node()
     except UnicodeDecodeError as error:
         return document, [Problem(name, 0, "", f"not UTF-8 at byte {error.start}")]
@@ -141,11 +147,24 @@ def matching(name: str, known: Mapping[str, Any] | Iterable[str]) -> str:
     return next((key for key in known if flat(key) == name), name.lower())
 
 
+def _included(loader: Any, node: Any, path: Path_, document: Document, problems: list[Problem]) -> Any:
+    if not loader.includes or not isinstance(node, yaml.ScalarNode) or not node.value:
+        problems.append(document.problem(path, "expected `!include FILE`, and none in an included file"))
+        return None
+    name = os.path.normpath(Path(document.places[()].file).parent / node.value)
+    found, wrong = read_yaml(document.folder / node.value, name, included=True)
+    problems += wrong
+    document.places.update({(*path, *below): place for below, place in found.places.items() if below})
+    return found.data
+
+
 def _plain(loader: Any, node: Any, path: Path_, document: Document, problems: list[Problem]) -> Any:
     document.places[path] = YamlPlace(document.places[()].file, node.start_mark.line + 1)
     if len(path) > MAX_DEPTH:
         problems.append(document.problem(path, f"nested deeper than {MAX_DEPTH}"))
         return None
+    if node.tag == "!include":
+        return _included(loader, node, path, document, problems)
     if isinstance(node, yaml.SequenceNode):
         return [_plain(loader, n, (*path, i), document, problems) for i, n in enumerate(node.value)]
     if not isinstance(node, yaml.MappingNode):

@@ -262,6 +262,17 @@ def test_mains_get_sidebands() -> None:
     assert channel == "PEM-CS_MAINSMON_EBAY_1_DQ"
 
 
+def test_channels_couple_by_butterworth_filters() -> None:
+    flat = np.ones_like
+    for coupling in SMALL.couplings:
+        channel = SMALL.channel(coupling.witness)
+        found = coupling.response(channel, flat, RATE)
+        sections = signal.butter(4, coupling.band, "bandpass", fs=RATE, output="sos")
+        passed = signal.sosfreqz(sections, np.arange(channel.rate + 1) / 2.0, fs=RATE)[1]
+        scale = np.abs(found).max() / np.abs(passed).max()
+        np.testing.assert_allclose(found, scale * passed, atol=1e-12 * scale)
+
+
 @pytest.mark.parametrize(
     ("kind", "glitch", "least"),
     [("glitchy-channel", "witnessed", 8), ("glitch-rate", "blip", 10), ("whistles", "whistle", 6)],

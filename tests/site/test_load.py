@@ -387,6 +387,21 @@ def test_wrong_detectors_are_named(site_folder: Path) -> None:
     ]
 
 
+def test_a_part_stands_in_a_file_of_its_own_and_its_problems_name_that(site_folder: Path) -> None:
+    write(site_folder, MINIMAL + "detectors:\n  fts.links: !include ../models/limits.yaml\n")
+    (site_folder / "models").mkdir()
+    limits = site_folder / "models/limits.yaml"
+    limits.write_text("# ours\ncap: 7\n")
+    assert detector_settings(load_site(site_folder), "fts", {"fts.links": Settings}) == {"fts.links": Settings(cap=7)}
+    limits.write_text("# ours\ncap: many\n")
+    with pytest.raises(ConfigError, match=r"models/limits.yaml:2: detectors.fts.links.cap: expected `int`, got `str`"):
+        detector_settings(load_site(site_folder), "fts", {"fts.links": Settings})
+    limits.write_text("cap: !include limits.yaml\n")
+    assert "none in an included file" in problems(site_folder)[0]
+    limits.unlink()
+    assert "limits.yaml: cannot be read" in problems(site_folder)[0]
+
+
 def test_the_brokers_password_stays_outside(site_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BROKER", "s3cret")
     broker = "stomp:\n  host: h\n  destinations: [/queue/a]\n  password_env: BROKER\n"

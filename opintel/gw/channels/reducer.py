@@ -161,68 +161,72 @@ class GwReducer(Reducer[Pieces]):
         """Those that are learning: held back, or judged from the first sample on where enough is known now."""
         window, found = closing.window, dict[str, ChannelWindow]()
         first, end = group.sample(window.start), group.sample(window.end)
+        ready: dict[tuple[int, int], list[int]] = {}
         for n in rows:
             key, channel = group.keys[n], self._known[group.keys[n]]
             _hold(channel, group.data[n, first:end], window.start)
             after = group.data[n, end:]
             seconds = (np.isfinite(channel.held).sum() + np.isfinite(after).sum()) / group.rate
             goes_on = bool(np.isfinite(after).any()) and bool(np.isfinite(channel.held[-1]))
-            enough = seconds >= ENOUGH[said[key].strain] or (seconds >= LEAST and not goes_on)
             state = "learning" if said[key].state in ("good", "saturated") else said[key].state
             found[key] = msgspec.structs.replace(said[key], state=state)
-            if enough and self._learned(engine, channel, after):
-                flushed = self._flushed(closing, engine, key, channel, after, int(group.offset[n]))
-                found[key] = _joined(flushed, said[key])
+            enough = seconds >= ENOUGH[said[key].strain] or (seconds >= LEAST and not goes_on)
+            if enough and _varies(channel.held, after):
+                ready.setdefault((channel.since, len(channel.held)), []).append(n)
+        for together in ready.values():
+            keys = [group.keys[n] for n in together]
+            flushed = self._flushed(closing, engine, keys, group.data[together, end:], group.offset[together])
+            found |= {key: _joined(early, said[key]) for key, early in flushed.items()}
         return found
 
     def _given_up(self, closing: WindowRows[Pieces], key: str) -> ChannelWindow:
         """What is left to be said of a channel whose rate changes; it starts over."""
-        channel = self._known.pop(key)
+        channel = self._known[key]
         said = ChannelWindow("learning", channel.rate, False, [])
         if channel.learning and np.isfinite(channel.held).sum() >= LEAST * channel.rate:
             engine = engine_of(channel.rate, closing.window.end - closing.window.start)
-            nothing = np.zeros(0, dtype=np.float32)
-            if self._learned(engine, channel, nothing):
-                said = self._flushed(closing, engine, key, channel, nothing, 0)
+            nothing = np.zeros((1, 0), dtype=np.float32)
+            said = self._flushed(closing, engine, [key], nothing, np.zeros(1, dtype=np.int64)).get(key, said)
+        del self._known[key]
         return said
-
-    def _learned(self, engine: TriggerEngine, channel: KnownChannel, after: NDArray[np.float32]) -> bool:
-        """Learns a channel's spectrum from what is held back and what follows it; whether that was possible."""
-        data = np.concatenate([channel.held, after])[None]
-        state = engine.learnt(data, engine.fresh(1))
-        channel.centre, channel.weight = state.spectrum.centre[0].copy(), int(state.spectrum.weight[0])
-        return channel.weight > 0
 
     def _flushed(
         self,
         closing: WindowRows[Pieces],
         engine: TriggerEngine,
-        key: str,
-        channel: KnownChannel,
+        keys: Sequence[str],
         after: NDArray[np.float32],
-        offset: int,
-    ) -> ChannelWindow:
-        """What is held back of a channel whose spectrum is known by now, window by window."""
-        size, rate = closing.window.end - closing.window.start, channel.rate
-        data, learned = np.concatenate([channel.held, after]), known.engine_state([channel])
-        state, parts = learned, list[ChannelWindow]()
-        for start in range(channel.since, channel.since + round(len(channel.held) / rate) * NS, size):
-            part = np.full((1, engine.samples), np.nan, dtype=np.float32)
-            at = round((start - channel.since - BEFORE) * rate / NS)
-            low, high = max(at, 0), min(at + engine.samples, len(data))
-            part[0, low - at : high - at] = data[low:high]
+        offset: NDArray[np.int64],
+    ) -> dict[str, ChannelWindow]:
+        """Learns spectra from what is held back of channels, from one time on and equally much of each, and what
+        follows it, `after` (C, n); what is to be said of those held back, window by window. None of a channel whose
+        spectrum stays unknown.
+        """
+        data = np.concatenate([np.stack([self._known[key].held for key in keys]), after], axis=1)
+        learned = engine.learnt(data, engine.fresh(len(keys)))
+        rows = np.flatnonzero(learned.spectrum.weight > 0)
+        if not len(rows):
+            return {}
+        keys, data, offset, learned = [keys[n] for n in rows.tolist()], data[rows], offset[rows], learned.take(rows)
+        channels = [self._known[key] for key in keys]
+        since, rate, size = channels[0].since, engine.sample_rate, closing.window.end - closing.window.start
+        state, said = learned, dict[str, ChannelWindow]()
+        for start in range(since, since + round(len(channels[0].held) / rate) * NS, size):
+            part = np.full((len(keys), engine.samples), np.nan, dtype=np.float32)
+            at = round((start - since - BEFORE) * rate / NS)
+            low, high = max(at, 0), min(at + engine.samples, data.shape[1])
+            part[:, low - at : high - at] = data[:, low:high]
             found, after_it = engine.process(part, start, state)
             state = EngineState(learned.spectrum, after_it.last)  # these samples are part of it already
-            told = _told(engine, [key], part, start, np.array([offset]), found, state, closing.settings.picture)
-            live, triggers, pictures = told[0]
-            bands = channel.louder(found.band_rms[0])
-            parts.append(ChannelWindow("good", rate, False, live, triggers, bands, pictures=pictures))
-        channel.last, channel.learning = int(state.last[0]), False
-        channel.held = np.zeros(0, dtype=np.float32)
-        joined = parts[0]
-        for part_said in parts[1:]:
-            joined = _joined(joined, part_said)
-        return joined
+            told = _told(engine, keys, part, start, offset, found, state, closing.settings.picture)
+            for n, (key, channel, (live, triggers, pictures)) in enumerate(zip(keys, channels, told, strict=True)):
+                bands = channel.louder(found.band_rms[n])
+                one = ChannelWindow("good", rate, False, live, triggers, bands, pictures=pictures)
+                said[key] = _joined(said[key], one) if key in said else one
+        known.learn(channels, state)
+        for channel in channels:
+            channel.learning, channel.held = False, np.zeros(0, dtype=np.float32)
+        return said
 
     def drop(self, key: str) -> None:
         """Forgets a channel."""
@@ -247,6 +251,14 @@ def engine_of(rate: float, size: int) -> TriggerEngine:
 def _unknown(engine: TriggerEngine) -> KnownChannel:
     fresh = engine.fresh(1)
     return KnownChannel(engine.sample_rate, fresh.spectrum.centre[0], 0)
+
+
+def _varies(*parts: NDArray[np.float32]) -> bool:
+    """Whether samples, NaN where there is none, have more than one value: a constant channel, as a sensor that is off,
+    has no spectrum, and to find that out in every window would cost as much as to judge it."""
+    samples = np.concatenate(parts)
+    there = samples[np.isfinite(samples)]
+    return bool((there != there[:1]).any())
 
 
 def _hold(channel: KnownChannel, samples: NDArray[np.float32], start: int) -> None:

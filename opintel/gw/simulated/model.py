@@ -10,7 +10,6 @@ from itertools import product
 from typing import NamedTuple
 
 import numpy as np
-from scipy import signal
 
 from opintel.gw.simulated.motion import Sine
 from opintel.gw.simulated.noise import Density, power_law
@@ -24,6 +23,8 @@ STATE_RATE = 16
 """Hz."""
 UNIT = 1e-21
 """Strain."""
+ORDER = 4
+"""Of the filters by which channels couple into the strain."""
 
 
 def in_units(strain: Density) -> Density:
@@ -73,10 +74,22 @@ class Coupling(NamedTuple):
         middle = np.array([np.sqrt(self.band[0] * self.band[1])])
         noise = channel.mains if channel.mains else float(channel.density(middle)[0])
         frequency = np.arange(channel.rate + 1) / 2.0
-        filtering = signal.butter(4, self.band, "bandpass", fs=rate, output="sos")
-        _, passed = signal.sosfreqz(filtering, frequency, fs=rate)
-        found: np.typing.NDArray[np.complex128] = passed * (self.level * float(strain(middle)[0]) / UNIT / noise)
-        return found
+        return _passed(frequency, self.band, rate) * (self.level * float(strain(middle)[0]) / UNIT / noise)
+
+
+def _passed(
+    frequency: np.typing.NDArray[np.float64], band: tuple[float, float], rate: int
+) -> np.typing.NDArray[np.complex128]:
+    """The response of a digital Butterworth filter of fourth order that passes a band, all in Hz: 1 / the product of
+    (x - p) over the poles p of the low-pass prototype, x = i (s^2 - a b) / (s (b - a)) with s = tan(pi f / rate), and a
+    and b so of the ends of the band (S. Butterworth, Wireless Engineer 7, 536, 1930; the bilinear transform)."""
+    low, high = (float(np.tan(np.pi * end / rate)) for end in band)
+    s = np.tan(np.pi * frequency[frequency > 0.0] / rate)
+    poles = np.exp(1j * np.pi * (2.0 * np.arange(ORDER) + ORDER + 1.0) / (2.0 * ORDER))
+    x = 1j * (s * s - low * high) / (s * (high - low))
+    found = np.zeros(len(frequency), dtype=np.complex128)
+    found[frequency > 0.0] = 1.0 / np.prod(x[:, None] - poles, axis=1)
+    return found
 
 
 class Population(NamedTuple):
