@@ -99,10 +99,11 @@ def main() -> None:
     excess = [f"{100 * (found - share):+.2f}" for found in (vetoed / len(times), low, high)]
     print(f"unpaired: {vetoed} of {len(times)} signals flagged; beyond the deadtime {excess[0]} % "
           f"(95 %: {excess[1]} to {excess[2]})")  # fmt: skip
-    rounds = [{(f.window, f.subject["witness"]) for f in judged(WitnessJudge(), one)} for one in (without, injected)]
-    print(
-        f"witness findings: {len(rounds[0])} without signals, {len(rounds[1])} with, {len(rounds[1] - rounds[0])} new"
-    )
+    rounds = [{(f.window, f.subject["witness"]): f.summary for f in judged(WitnessJudge(), one)}
+              for one in (without, injected)]  # fmt: skip
+    changed_rounds = sum(rounds[1].get(at) != said for at, said in rounds[0].items())
+    print(f"witness findings: {len(rounds[0])} without signals, {len(rounds[1])} with, "
+          f"{len(rounds[1].keys() - rounds[0])} new, {changed_rounds} changed or gone")  # fmt: skip
 
 
 if __name__ == "__main__":

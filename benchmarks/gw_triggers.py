@@ -1,9 +1,11 @@
 """Triggers of strain: energies, recall, bias, false triggers and speed, beside gwpy in the same run.
 
-python benchmarks/gw_triggers.py [--data ../shared/data/gw] [--seconds 4096] [--injections 700] [--only PART]
+python benchmarks/gw_triggers.py [--data ../shared/data/gw] [--seconds 4096] [--injections 700] [--curve FILE]
+                                 [--only PART]
 
-Parts: energies, events, injections, noise, speed, stream. Noise is Gaussian with the spectrum of Advanced LIGO's
-design as P. Ajith fitted it (Phys. Rev. D 84, 084037, eq. 4.7), cut at 10 Hz; injections are sine-Gaussians
+Parts: energies, events, injections, forms, noise, speed, stream. Noise is Gaussian with the spectrum of Advanced LIGO's
+design as P. Ajith fitted it (Phys. Rev. D 84, 084037, eq. 4.7), cut at 10 Hz, or that of a file with columns Hz and
+amplitude spectral density; injections are sine-Gaussians
 exp(-t^2 / tau^2) cos(2 pi f t + phi), tau = Q / (sqrt(2) pi f), of a known optimal SNR, rho^2 = 4 int |h|^2 / S df.
 Speed is CPU time of one process; put OMP_NUM_THREADS=1.
 """
@@ -27,8 +29,16 @@ from opintel.gw.triggers import find_triggers
 START = 1_264_316_300.25
 
 
+curve: list[np.ndarray] = []
+"""Of --curve: Hz, 1 / sqrt(Hz)."""
+
+
 def density(frequency: np.ndarray) -> np.ndarray:
     """One-sided power spectral density of the design, 1 / Hz."""
+    if curve:
+        known, amplitude = curve
+        at = np.maximum(frequency, max(known[0], 8.0))
+        return np.exp(2 * np.interp(np.log(at), np.log(known), np.log(amplitude)))
     x = np.maximum(frequency, 10.0) / 245.4
     return 1e-48 * (0.0152 * x**-4 + 0.2935 * x**2.25 + 2.7951 * x**1.5 - 6.5080 * x**0.75 + 17.7622)
 
@@ -156,6 +166,45 @@ def injections(number: int, rate: int = 4096) -> None:
                 print(f"missed (Hz, Q): {missed[:8]}")
 
 
+def forms(number: int, rate: int = 4096) -> None:
+    print(f"\n## Other forms than sine-Gaussians, {number} each, 4 s apart, by array\n")
+    print("| form | optimal SNR | found | bias |\n|---|---|---|---|")
+    t = np.arange(32 * rate) / rate
+    f = np.fft.rfftfreq(len(t), 1 / rate)
+
+    def pulse(rng: np.random.Generator, t: np.ndarray) -> np.ndarray:
+        return np.exp(-((t / rng.uniform(0.0004, 0.004)) ** 2))
+
+    def ringdown(rng: np.random.Generator, t: np.ndarray) -> np.ndarray:
+        frequency, q = np.exp(rng.uniform(np.log(30), np.log(1500))), np.exp(rng.uniform(np.log(5), np.log(60)))
+        return (t >= 0) * np.exp(-np.maximum(t, 0) * 2 * pi * frequency / q) * np.cos(2 * pi * frequency * t)
+
+    def noisy(rng: np.random.Generator, t: np.ndarray) -> np.ndarray:
+        return np.exp(-((t / rng.uniform(0.01, 0.05)) ** 2)) * rng.standard_normal(len(t))
+
+    def chirp(rng: np.random.Generator, t: np.ndarray) -> np.ndarray:
+        left = np.maximum(-t, 1e-3)
+        return (t < 0) * (t > -0.6) * left**-0.25 * np.cos(2 * pi * 8 / 5 * 130 * 0.1 ** (3 / 8) * left ** (5 / 8))
+
+    for form in (pulse, ringdown, noisy, chirp):
+        for snr in (10.0, 30.0):
+            rng, ratios = np.random.default_rng(2), []
+            data, truth = np.stack([noise(rng, rate, 32.0) for _ in range(number // 7)]), []
+            for channel in range(len(data)):
+                for k in range(7):
+                    at = 4.0 * (k + 1) + rng.uniform(-0.5, 0.5)
+                    h = form(rng, t - at)
+                    power = np.abs(np.fft.rfft(h) / rate) ** 2 / density(f)
+                    data[channel] += h * snr / sqrt(4 * float(power[f >= 15].sum()) / 32.0)
+                    truth.append((channel, at))
+            rows = batch(data, rate)
+            for channel, at in truth:
+                near = [r[3] for r in rows if r[0] == channel and abs(r[1] - at) < 0.2 and r[3] > 6]
+                ratios += [max(near) / snr - 1] if near else []
+            bias = f"{100 * np.mean(ratios):+.1f} %" if ratios else ""
+            print(f"| {form.__name__} | {snr:g} | {len(ratios)} of {len(truth)} | {bias} |", flush=True)
+
+
 def false_triggers(seconds: int, rate: int = 4096) -> None:
     print(f"\n## Triggers of Gaussian noise a second, {rate} Hz\n")
     print("| how | seconds | above 5.5 | above 6 | above 6.5 | above 7 |\n|---|---|---|---|---|---|")
@@ -226,18 +275,21 @@ def stream() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/gw"))
+    parser.add_argument("--curve", type=Path)
     parser.add_argument("--seconds", type=int, default=4096)
     parser.add_argument("--injections", type=int, default=700)
     parts = {
         "energies": lambda a: energies(),
         "events": lambda a: events(a.data),
         "injections": lambda a: injections(a.injections),
+        "forms": lambda a: forms(a.injections),
         "noise": lambda a: false_triggers(a.seconds),
         "speed": lambda a: speed(),
         "stream": lambda a: stream(),
     }
     parser.add_argument("--only", choices=list(parts), action="append")
     arguments = parser.parse_args()
+    curve[:] = np.loadtxt(arguments.curve, unpack=True) if arguments.curve else []
     print(f"scipy {scipy.__version__}, numpy {np.__version__}")
     for name in arguments.only or parts:
         parts[name](arguments)

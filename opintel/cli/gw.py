@@ -39,8 +39,9 @@ def command() -> None:
 def triggers(files: tuple[Path, ...], patterns: tuple[str, ...], snr: float, out: Path | None, as_json: bool) -> None:
     """The triggers of FILES: of their strain channels, or of those that --channel names, or of all where there is no
     strain. Strain is not judged where its detector gave no data."""
+    from opintel.gw.channels.features import is_strain
     from opintel.gw.exports.bursts import SUFFIXES, write_triggers
-    from opintel.gw.file_triggers import is_strain, triggers_of
+    from opintel.gw.file_triggers import not_judged, triggers_of
 
     if out is not None and not out.name.endswith(SUFFIXES):
         raise UserError(f"--out {out}: expected a name that ends in {', '.join(SUFFIXES)}")
@@ -53,10 +54,13 @@ def triggers(files: tuple[Path, ...], patterns: tuple[str, ...], snr: float, out
         raise UserError(f"no channel {', '.join(patterns)} in the files; there are {_named(names)}")
     strain = {one.channel for one in found.stretches if is_strain(one.channel, one.unit)}
     wanted = set(chosen or strain or names)
-    table = triggers_of([one for one in found.stretches if one.channel in wanted], snr=snr)
+    searched = [one for one in found.stretches if one.channel in wanted]
+    table = triggers_of(searched, snr=snr)
     if out is not None:
         write_triggers(table, out)
         click.echo(f"{table.num_rows} triggers written to {out}", err=True)
+    if unjudged := not_judged(searched):
+        click.echo(f"opintel: not judged, too slow or with too few good samples: {_named(unjudged)}", err=True)
     if as_json:
         print_json({"triggers": table.to_pylist()})
     elif out is None:
@@ -122,19 +126,25 @@ def _named(names: Sequence[str]) -> str:
     return ", ".join(names[:SAID]) + more
 
 
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def _print(table: pa.Table, channels: set[str]) -> None:
     from rich.console import Console
     from rich.table import Table
 
     from opintel.cli.shown import clean
 
-    shown = Table(header_style="bold")
-    for column in ("channel", "GPS", "SNR", "Hz", "from", "to", "Q", "lasts"):
-        shown.add_column(column)
+    shown = Table(header_style="bold", box=None, pad_edge=False)
+    shown.add_column("channel", overflow="fold")
+    for column in ("GPS", "SNR", "Hz", "from", "to", "Q", "s"):
+        shown.add_column(column, justify="right", no_wrap=True)
     for row in table.slice(0, SHOWN).to_pylist():
-        numbers = (f"{row[name]:.1f}" for name in ("f_peak", "f_low", "f_high", "q"))
-        lasts = f"{row['t_end'] - row['t_start']:.3f} s"
-        shown.add_row(*map(clean, (row["channel"], f"{row['t_peak']:.4f}", f"{row['snr']:.1f}", *numbers, lasts)))
-    Console().print(shown)
+        numbers = (f"{row[name]:.1f}" for name in ("snr", "f_peak", "f_low", "f_high", "q"))
+        lasts = f"{row['t_end'] - row['t_start']:.3f}"
+        shown.add_row(*map(clean, (row["channel"], f"{row['t_peak']:.4f}", *numbers, lasts)))
+    if table.num_rows:
+        Console().print(shown)
     more = f"; {table.num_rows - SHOWN} more rows: --json" if table.num_rows > SHOWN else ""
-    click.echo(f"{table.num_rows} triggers in {len(channels)} channels{more}")
+    click.echo(f"{_counted(table.num_rows, 'trigger')} in {_counted(len(channels), 'channel')}{more}")

@@ -19,9 +19,11 @@ import pyarrow as pa
 
 from opintel.evidence import Evidence, Image, Mark, Table
 from opintel.finding import NS, rfc3339
+from opintel.gw.channels.features import is_strain
+from opintel.gw.channels.pieces import SLOWEST
 from opintel.gw.channels.qscan import qscan
 from opintel.gw.engine import TriggerEngine
-from opintel.gw.file_triggers import LOWEST, is_strain, triggers_of
+from opintel.gw.file_triggers import triggers_of
 from opintel.gw.files.opened import FileStretch, OpenedFiles
 from opintel.gw.gps import utc_from_gps
 from opintel.gw.records import TriggerSaid
@@ -61,7 +63,7 @@ def event_report(
     """(title, what it comes to in a sentence, sections) for an event at GPS seconds; `findings` in JSON form, of the
     time around it. None: not given, and said to be unchecked.
     """
-    moment = round(gps * NS)
+    moment = round(gps * 1e6) * 1000  # a float holds GPS seconds no finer
     title = f"Event at GPS {gps:.4f} ({rfc3339(utc_from_gps(moment))})"
     sections: list[ReportSection] = []
     verdicts: list[str] = []
@@ -141,7 +143,7 @@ def _strain(gps: float, near: Sequence[FileStretch], verdicts: list[str], unchec
         if picture is None:
             unchecked.append(f"{one.channel}: its spectrum is not known, or the time lies in or beside a gap.")
         blocks += [picture] if picture is not None else []
-        sections.append((one.channel, f"{table.num_rows} triggers of SNR 5.5 and more in {_span(one):.0f} s.", blocks))
+        sections.append((one.channel, f"Triggers of SNR 5.5 and more in {_span(one):.0f} s: {table.num_rows}.", blocks))
     return sections
 
 
@@ -149,10 +151,10 @@ def _witnesses(
     gps: float, near: Sequence[FileStretch], verdicts: list[str], unchecked: list[str]
 ) -> list[ReportSection]:
     others = [one for one in near if not is_strain(one.channel, one.unit)]
-    slow = sorted(one.channel for one in others if one.rate < LOWEST)
-    searched = [one for one in others if one.rate >= LOWEST]
+    slow = sorted(one.channel for one in others if one.rate < SLOWEST)
+    searched = [one for one in others if one.rate >= SLOWEST]
     if slow:
-        unchecked.append(f"Slow channels (below {LOWEST:g} Hz), which have no Q-transform: {_named(slow)}.")
+        unchecked.append(f"Slow channels (below {SLOWEST:g} Hz), which have no Q-transform: {_named(slow)}.")
     if not searched:
         unchecked.append("Auxiliary channels: the files hold none at this time.")
         return []
@@ -171,7 +173,7 @@ def _witnesses(
     if witnesses:
         verdicts.append(f"{len(witnesses)} of {asked} safe channels witness it, first of all {witnesses[0].channel}")
     else:
-        verdicts.append(f"none of {asked} safe channels witnesses it")
+        verdicts.append(f"none of {asked} safe channels witnesses it" if asked else "no safe channel was searched")
     unsafe = sorted(name for name in spans if FAMILIES.judge(name) is not Safety.SAFE)
     if unsafe:
         unchecked.append(
@@ -196,7 +198,7 @@ def _witnesses(
     by_name = {one.channel: one for one in searched}
     scans = [_scan(by_name[one.channel], gps, one.trigger) for one in (witnesses or ranked)[:SCANS]]
     blocks += [picture for picture in scans if picture is not None]
-    lead = f"{len(searched)} channels were searched, {asked} of them safe."
+    lead = f"Channels that were searched: {len(searched)}; safe ones among them: {asked}."
     return [("Auxiliary channels", lead, blocks)]
 
 
@@ -235,7 +237,8 @@ def _scan(stretch: FileStretch, gps: float, trigger: Mapping[str, Any] | None) -
     said = TriggerSaid(peak, peak, peak, middle, middle, middle, q, snr)
     picture = qscan(engine, stretch.channel, data, utc_from_gps(begin), state, said)
     if trigger is None:
-        return msgspec.structs.replace(picture, marks=[Mark("event", 0.0, middle)])
+        axis = msgspec.structs.replace(picture.x, title="time after the event")
+        return msgspec.structs.replace(picture, x=axis, marks=[Mark("event", 0.0, middle)])
     return picture
 
 

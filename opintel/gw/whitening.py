@@ -21,8 +21,11 @@ SURROUNDINGS = 12
 """Bins on each side that a line is compared with."""
 RANGE = np.float32(34.5)
 """ln S between the loudest bin and the least that is told from rounding."""
-LINE = 2.2
+LINE = 1.3
 """ln S above the surroundings from which a bin belongs to a line."""
+TAKEN = 3.0
+"""By so much, in ln of the power, a line is pushed below its surroundings. One of noise, .3 Hz wide, has in
+that width five times the density that a bin of a second shows, and tiles of four seconds see it."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ def eroded(good: NDArray[np.bool_], by: int) -> NDArray[np.bool_]:
 def _smoothed(
     log_psd: NDArray[np.float32], weight: NDArray[np.int32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """ln S (C, F) smoothed along frequency, but for lines, and by how much those stand out of `LINE`."""
+    """ln S (C, F) smoothed along frequency, but for lines, and how much more is taken from those."""
     surroundings = log_psd
     for _ in range(3):
         surroundings = _boxcar(np.minimum(log_psd, surroundings + 1.0), SURROUNDINGS)
@@ -126,7 +129,7 @@ def _smoothed(
         rows = widths == width
         smooth[rows] = _boxcar(calm[rows], min(int(width), SURROUNDINGS))
     model = np.where(wide, np.maximum(log_psd, surroundings), smooth)
-    return model, np.where(wide, np.maximum(excess - LINE, 0.0), 0.0).astype(np.float32)
+    return model, np.where(wide, np.maximum(excess, 0.0) + TAKEN, 0.0).astype(np.float32)
 
 
 def _boxcar(values: NDArray[np.float32], half: int) -> NDArray[np.float32]:

@@ -130,6 +130,25 @@ def test_an_operator_accepts_it_and_it_is_what_is_compared_with(shift: Shift) ->
     assert shift.certified() == [[6, 10], [23, 26]]
 
 
+@pytest.mark.parametrize("before", [0, SETTLE + 2])
+def test_what_operators_call_a_false_alarm_is_not_bad_when_it_settles(before: int) -> None:
+    """Said as soon as it is found, or when it has settled; another change on top of it is bad, and so is it again where
+    the answer is taken back."""
+    called: Controls = {("feedback", f"Calo||{HISTOGRAM}"): (1, {"decades": 1})}
+    shift = Shift()
+    shift.go(10)
+    shift.go(4 + before, slice(12, 16))
+    shift.go(2 * SETTLE, slice(12, 16), controls=called)
+    last = 14 + before + 2 * SETTLE
+    assert list(shift.said("settled")) == ([11 + SETTLE] if before else [])
+    assert shift.certified() == [[6, 10], [max(12 + SETTLE, 15 + before), last]]
+    shift.go(2 * SETTLE, slice(10, 20), controls=called)
+    assert list(shift.said("settled"))[-1] == last + 1 + SETTLE
+    assert shift.certified()[-1][-1] == last
+    shift.go(2, slice(12, 16))
+    assert shift.certified()[-1][-1] == last
+
+
 def test_another_fault_on_top_of_it_is_found(shift: Shift) -> None:
     shift.go(3, slice(10, 20))
     assert shift.warned()[-3:] == [23, 24, 25]

@@ -203,6 +203,18 @@ def test_a_damaged_object_costs_itself(tmp_path: Path) -> None:
     assert "damaged block" in unread.reason
 
 
+@pytest.mark.parametrize("where", [1 << 30, 0])
+def test_a_key_that_leads_elsewhere_costs_its_object(tmp_path: Path, where: int) -> None:
+    path = write(tmp_path / "a.root", {name: th1(COUNTS) for name in ("a", "b", "c")})
+    content = bytearray(path.read_bytes())
+    listed = content.rindex(b"\4TH1D\1b")  # its class and name in the list of keys; 8 bytes before, where it lies
+    struct.pack_into(">I", content, listed - 8, where)
+    path.write_bytes(content)
+    found = opened(path)
+    assert [unread.name for unread in found.unread] == ["b"]
+    assert {name: one.values.tolist() for name, one in elements(found).items()} == {"a": COUNTS, "c": COUNTS}
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     [

@@ -20,18 +20,27 @@ from opintel.evidence import Series, Table
 from opintel.finding import NS, Finding, Window
 from opintel.stats.drift import DriftTest, Points
 
+from .lumisections import Stages, element
+
 LENGTH = 23 * NS
 ENTRIES = 5000.0
 Told = Callable[[int, np.random.Generator], float]
 
 
 def lumisection(
-    n: int, means: dict[str, float], *, run: int = 7, pileup: float | None = None, log10_p: float = 0.0, **listing: Any
+    n: int,
+    means: dict[str, float],
+    *,
+    run: int = 7,
+    pileup: float | None = None,
+    log10_p: float = 0.0,
+    empty: float = 0.1,
+    **listing: Any,
 ) -> Closing:
     """Lumisection `n` of a subsystem whose histograms have these means, width 9."""
     window = Window(n * LENGTH, (n + 1) * LENGTH)
     said = {
-        f"T||{path}": HistogramOutcome(run, n, "judged", ENTRIES, ENTRIES, n, log10_p, tracked=(mean, 9.0, 0.1))
+        f"T||{path}": HistogramOutcome(run, n, "judged", ENTRIES, ENTRIES, n, log10_p, tracked=(mean, 9.0, empty))
         for path, mean in means.items()
     }
     records: list[Record[Any]] = [Record(window, "outcome", run_key(run, key), "T", one) for key, one in said.items()]
@@ -196,3 +205,25 @@ def test_the_simulated_detectors_ageing_is_found_before_it_ends() -> None:
     assert found
     assert all(one.subject == fault.subject for one in found)
     assert fault.start < found[0].window.end < fault.end
+
+
+@pytest.mark.parametrize("bins", [1, 4])
+def test_one_empty_bin_more_is_no_trend(bins: int) -> None:
+    """Of 30 bins, while the pile-up falls: one that is empty from the middle on is too few, four one after the other
+    are a trend."""
+    judge, rng, found = TrendJudge(), np.random.default_rng(9), []
+    for n in range(140):
+        gone = bins * max(0, n - 70) / 70 + rng.normal(0, 0.02)
+        about = {"pileup": 55.0 * float(np.exp(-n / 300.0)), "empty": gone / 30}
+        found += judge.judge(lumisection(n, {"h": 30.0 + rng.normal(0, 0.13)}, **about))
+    assert bool(found) == (bins > 1)
+
+
+def test_empty_bins_are_followed_where_entries_do_not_decide_them() -> None:
+    """A tail has fewer of them the more entries there are; a filled histogram with dead channels as many as these."""
+    rng, stages = np.random.default_rng(8), Stages()
+    tail, filled = 400.0 * np.exp(-np.arange(40) / 5.0), np.full(40, 60.0)
+    filled[[3, 17]] = 0.0
+    stages.play(5, [1], lambda _: [element("T/tail", rng.poisson(tail)), element("T/filled", rng.poisson(filled))])
+    empty = {r.key.rpartition("/")[2]: r.payload.tracked[2] for r in stages.records if r.kind == "outcome"}
+    assert empty == {"tail": None, "filled": pytest.approx(2 / 40)}

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from opintel.detector import Controls, WindowRows
+from opintel.evidence import Image
 from opintel.finding import NS, Window
 from opintel.gw.channels.features import inspiral_range, is_strain
 from opintel.gw.channels.reducer import GwReducer, GwReducerSettings
@@ -187,3 +188,30 @@ def test_a_checkpoint_of_known_channels_is_four_bytes_a_hertz() -> None:
         sizes.append(len(msgspec.msgpack.encode(reducer.state())))
     assert max(sizes) < 40 * 4 * RATE * 10
     assert sizes[-1] < 40 * (4 * RATE / 2 + 200)
+
+
+def test_a_picture_shows_the_loudest_tile_of_each_pixel() -> None:
+    """A pixel is 16 ms wide and holds several tiles of high frequencies: none of a burst of 4 ms is passed over."""
+    t = np.arange(20 * 1024) / 1024 - 14.3
+    shape = np.exp(-((t / 0.004) ** 2)) * np.cos(2 * np.pi * 250.0 * t)
+    samples = (noise(20, rate=1024) + 12 * shape / np.sqrt(np.sum(shape**2))).astype(np.float32)
+    said = reduced({"L1:A": (1024, "", samples)})["L1:A"]
+    (picture,) = (one for part in said for one in part.pictures)  # type: ignore[union-attr]
+    assert isinstance(picture, Image)
+    pixels = np.frombuffer(picture.pixels, dtype=np.uint8).reshape(picture.rows, picture.columns)
+    assert pixels.max() == 255
+    assert abs(pixels.max(axis=0).argmax() - (picture.columns - 1) / 2) <= 1
+
+
+def test_samples_of_a_channel_that_is_gone_are_not_held_for_long() -> None:
+    """It learned for four seconds. Another channel goes on."""
+    channels = {"L1:A": (RATE, "", noise(4)), "L1:B": (RATE, "", noise(90, 1))}
+    reducer = GwReducer()
+    sizes = []
+    every = Batch.of(rows_of(channels), Pieces)
+    for at in range(BEGIN // SIZE * SIZE, BEGIN + 90 * NS, SIZE):
+        own = every.take(np.flatnonzero((every.time >= at) & (every.time < at + SIZE))).by_key()
+        nothing: Batch[PieceRow] = Batch.of([], Pieces)
+        reducer.close(WindowRows(Window(at, at + SIZE), own, nothing, Controls(), GwReducerSettings(), {}))
+        sizes.append(len(msgspec.msgpack.encode(reducer.state())))
+    assert sizes[30] - sizes[-1] == pytest.approx(4 * 4 * RATE, abs=20)  # bytes

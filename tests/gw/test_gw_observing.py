@@ -134,7 +134,7 @@ def test_a_finding_comes_every_five_minutes_of_event_time_and_at_the_end_of_scie
         said.append(
             {
                 STRAIN: channel(n, strain, strain=True, range=100.0 + n // 150),
-                MICROPHONE: channel(n, state="constant" if n >= 100 else "good"),
+                MICROPHONE: channel(n, state="constant" if 100 <= n < 250 else "absent" if n >= 250 else "good"),
                 DATA: flag(n, 20 <= n < 250),
             }
         )
@@ -155,6 +155,7 @@ def test_a_finding_comes_every_five_minutes_of_event_time_and_at_the_end_of_scie
         ["safe by name, but not known to be no copy of the strain", 0],
     ]
     assert table(first, observing.CHANNELS)[0][2] == MICROPHONE
+    assert table(last, observing.CHANNELS) == table(first, observing.CHANNELS)  # of science mode
     assert {row[0]: row[1] for row in table(first, observing.SNRS)}["8 to 10"] == 4
     ranges = series(last, observing.RANGE)
     assert (ranges.values[0], ranges.values[-1]) == (100.0, 101.0)
@@ -178,17 +179,16 @@ def test_seconds_beside_a_known_witness_are_flagged() -> None:
     last = judged(ObservingJudge, said)[-1]
     flagged = table(last, observing.FLAGGED)
     assert {row[3] for row in flagged} == {MICROPHONE}
-    seconds = sum(end - begin for begin, end, *_ in flagged)
+    seconds = sum(int(end) - int(begin) for begin, end, *_ in flagged)
     assert 15 <= seconds <= 50  # 60 of 300 s are expected by chance in 150 windows, 30 of them; a table has 30 rows
     (known,) = table(last, f"{observing.FLAGGED}: known")
-    assert known[1] - known[0] == 300
+    assert int(known[1]) - int(known[0]) == 300
     assert table(last, observing.LOUD)[0][3] > 0.5
 
 
 def test_a_signal_changes_no_flag_probability_or_witness_bit_for_bit() -> None:
     """One story with and without four chirps in the strain and its copy. What safe channels say is the same; the strain
-    and its copy differ, and have more triggers. The chirps of this seed come while no safe channel is active. A ranking
-    counts the strain's triggers: a round that stands near the least significance, 5, may end with one more."""
+    and its copy differ, and have more triggers. The chirps of this seed come while no safe channel is active."""
     named = ("PEM-EY_MIC_VEA_MINUSX_DQ", "PEM-CS_ACC_PSL_PERISCOPE_X_DQ")
     model = SMALL._replace(
         science=140,
@@ -210,8 +210,10 @@ def test_a_signal_changes_no_flag_probability_or_witness_bit_for_bit() -> None:
         assert series(one, observing.PROBABILITY) == series(other, observing.PROBABILITY)
     assert any(table(f, observing.FLAGGED) for f in found[0])
     assert table(found[0][-1], observing.CHANNELS)[-1][1:] == [1, COPY]
-    witnesses = [windows.judged(WitnessJudge(), played, every=30.0) for played in (without, injected)]
-    rounds, certain = ([[(f.window, *row[:3]) for f in those for row in table(f, "Rounds") if row[3] >= least]
-                        for those in witnesses] for least in (5, 7))  # fmt: skip
-    assert set(certain[0]) <= set(rounds[1]) <= set(rounds[0])
-    assert certain[0]
+    # but for the Q-scan of the strain's glitch: a signal moves the spectrum that it is drawn with a little
+    witnesses = [
+        [msgspec.structs.replace(f, evidence=f.evidence[:1] + f.evidence[2:]) for f in those]
+        for those in (windows.judged(WitnessJudge(), played, every=30.0) for played in (without, injected))
+    ]
+    assert witnesses[0] == witnesses[1]
+    assert witnesses[0]

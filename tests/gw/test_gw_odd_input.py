@@ -7,6 +7,7 @@ both stages; then again with something wrong.
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -165,6 +166,11 @@ HOSTILE = {
     "no samples": lambda n: strange(n, rows=[((GPS + n) * NS, MIC, [])]),
     "a name that is none": lambda n: strange(n, table=[entry(MIC, "L1:~DATA", RATE)]),
     "an hour of a channel": lambda n: strange(n, table=[entry(MIC, "X1:B", 1)], rows=HOUR),
+    "32 flags of a megabyte": lambda n: message(
+        [entry(MIC, "X1:ODC", 65_536, bits=[f"F{k}" for k in range(32)])],
+        [((GPS + n) * NS, MIC, [3] * (1 << 20))],
+        pa.int8(),
+    ),
     "more rows than a message may have": lambda n: strange(n, rows=[((GPS + n) * NS, 99, [1.0])] * 100_001),
 }
 
@@ -193,6 +199,38 @@ def test_a_message_of_very_many_channels(good: Heard, hear: Callable[[Sent], Hea
     found = hear(messages)
     assert found.of("H1:", "L1:") == good.of("H1:", "L1:")
     assert len(found.of("X1:")[1]) == 10_000
+
+
+def test_a_rate_that_is_claimed_takes_no_room(good: Heard, hear: Callable[[Sent], Heard]) -> None:
+    """A message of 30 kB whose 400 channels have a sample each and say 131072 Hz: as arrays they are a gigabyte."""
+    claimed = [entry(k, f"X1:PEM-{k}", 131_072) for k in range(400)]
+    messages = sent()
+    for n in (18, 20, 22):
+        messages.insert(n, (messages[n][0], message(claimed, [((GPS + n // 2) * NS, k, [1.0]) for k in range(400)])))
+    tracemalloc.start()
+    found = hear(messages)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.of("H1:", "L1:") == good.of("H1:", "L1:")
+    assert {msgspec.msgpack.decode(said, type=GwRecord).state for said in found.of("X1:")[1].values()} == {"absent"}
+    assert peak < 200e6
+
+
+def test_ever_further_rates_take_no_engine_each(good: Heard, hear: Callable[[Sent], Heard]) -> None:
+    """Each would take some 30 ms a window. Channels of the first rates go on; integers go first."""
+    rates = [16 + k / 4 for k in range(400)]
+    entries = [entry(k, f"X1:PEM-{k}", rate) for k, rate in enumerate(rates)]
+    ones = [(k, [float(n % 7) for n in range(int(rate))]) for k, rate in enumerate(rates)]
+    messages = sent()
+    for n in (24, 26):
+        rows = [((GPS + n // 2) * NS, k, values) for k, values in ones]
+        messages.insert(n, (messages[n][0], message(entries, rows)))
+    found = hear(messages)
+    assert found.of("H1:", "L1:") == good.of("H1:", "L1:")
+    said = {key: msgspec.msgpack.decode(one, type=GwRecord) for (_, key), one in found.of("X1:")[1].items()}
+    there = {key for key, one in said.items() if one.state != "absent"}
+    assert len(there) == 127  # and that of the good channels
+    assert {f"X1:PEM-{k}" for k, rate in enumerate(rates) if rate.is_integer()} <= there
 
 
 def test_messages_that_come_twice_late_or_out_of_order_change_nothing(

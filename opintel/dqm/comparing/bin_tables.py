@@ -37,9 +37,8 @@ class Side(NamedTuple):
 
 
 def usable(contents: Floats, variance: Floats | None) -> tuple[Bools, Floats]:
-    """(which histograms (..., H) hold good content, their totals (..., H)) of contents (..., H, B): all finite,
-    their sum
-    above zero, and none negative unless they have variances, which must be finite and not negative."""
+    """(which histograms (..., H) hold good content, their totals (..., H)) of contents (..., H, B): all finite, their
+    sum above zero, and none negative unless they have variances, which must be finite and not negative."""
     total = contents.sum(axis=-1)
     good = np.isfinite(total) & (total > 0.0) & (total < MOST)
     if variance is None:
@@ -52,10 +51,9 @@ def usable(contents: Floats, variance: Floats | None) -> tuple[Bools, Floats]:
 
 
 def entry_weights(contents: Floats, variance: Floats) -> Floats:
-    """The weight of an entry in each bin (H, B): variance ÷ content, drawn towards that of the whole histogram as
-    if one
-    such entry more had been filled into the bin. With one weight for all it is that weight, also in empty bins. A bin
-    with content and no variance has the histogram's.
+    """The weight of an entry in each bin (H, B): variance ÷ content, drawn towards that of the whole histogram as if
+    one such entry more had been filled into the bin. With one weight for all it is that weight, also in empty bins.
+    A bin with content and no variance has the histogram's.
     """
     whole = variance.sum(axis=1, keepdims=True) / contents.sum(axis=1, keepdims=True)
     spread = np.where((variance == 0.0) & (contents != 0.0), np.abs(contents) * whole, variance)
@@ -82,9 +80,8 @@ def _whole(counts: Floats) -> Floats:
 
 
 def enlarged(tables: Tables, floor: Floats | float) -> Tables:
-    """The tables with a relative systematic error of what is expected in each bin, a scalar, (H, 1) or (H, B):
-    counts are
-    divided by what the error enlarges the variance of the difference by."""
+    """The tables with a relative systematic error of what is expected in each bin, a scalar, (H, 1) or (H, B): counts
+    are divided by what the error enlarges the variance of the difference by."""
     a, b, total_a, total_b = tables
     expected = (a + b) * total_a / (total_a + total_b)
     by = 1.0 + np.square(floor) * expected / (1.0 + total_a / total_b)

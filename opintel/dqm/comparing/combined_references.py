@@ -1,6 +1,5 @@
 """References become one: added up, without those that are spoiled, and bin by bin without those that most others
-disagree
-with. A fault that some references share must not hide the same fault in what is observed.
+disagree with. A fault that some references share must not hide the same fault in what is observed.
 """
 
 from __future__ import annotations
@@ -16,9 +15,8 @@ from opintel.dqm.comparing.bin_tables import Bools, Side, usable
 from opintel.stats.counts import Floats
 
 OUTLYING = 6.0
-"""A reference's bin that stands so many standard deviations off the median of all is left out; a reference whose
-bins are
-so by a fifth is left out as a whole."""
+"""A reference's bin that stands so many standard deviations off the median of all is left out; a reference whose bins
+are so by a fifth is left out as a whole."""
 WHOLE = 0.2
 SUSPECT = 1e-9
 """P-value below which references differ so much in a bin that each is looked at."""
@@ -120,9 +118,8 @@ def _agreeing(references: Floats, total: Floats, scale: Floats, good: Bools) -> 
     """(which references are used in which bin (R, h, B), how much each was exposed (R, h, 1), by what to divide
     (h, B)).
 
-    In a bin those are used that agree with the median of all, where they are most; else all are, and what they add
-    up to is
-    divided by how many times too far they scatter: nobody knows which of two is right.
+    In a bin those are used that agree with the median of all, where they are most; else all are, and what they add up
+    to is divided by how many times too far they scatter: nobody knows which of two is right.
     """
     given = good.sum(axis=0)
     present = good[..., None]

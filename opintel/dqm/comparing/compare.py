@@ -1,9 +1,8 @@
 """Are these histograms of the shape of their references? One calibrated p for each, and where they deviate.
 
 References are added up (`combined_references`), each bin is a 2×2 table of counts (`bin_tables`), its deviation a pull
-(`opintel.stats.pulls`), and the tests of all pulls (`statistics`, `windows`) become one p (`judged`). Histograms
-are taken
-in blocks that fit into a processor's cache; what is said of one does not depend on the others, to the last bit.
+(`opintel.stats.pulls`), and the tests of all pulls (`statistics`, `windows`) become one p (`judged`). Histograms are
+taken in blocks that fit into a processor's cache; what is said of one does not depend on the others, to the last bit.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ def compare(
     observed_variance: ArrayLike | None = None,
     reference_variance: ArrayLike | None = None,
 ) -> Comparison:
-    """Compares histograms `observed` (H, B) with `references` (R, H, B), contents of one shape under the null
-    whatever their
-    totals. Variances, in the shapes of the contents, are those of sums of weights; without them contents are counts.
+    """Compares histograms `observed` (H, B) with `references` (R, H, B), contents of one shape under the null whatever
+    their totals. Variances, in the shapes of the contents, are those of sums of weights; without them contents are
+    counts.
 
     p is NaN below 20 (effective) entries on either side, with less than two filled bins, or where content is not
-    finite, or
-    negative without variances; a reference like that counts as not given. Raises ValueError for shapes that do not fit.
+    finite, or negative without variances; a reference like that counts as not given. Raises ValueError for shapes that
+    do not fit.
 
     >>> reference = np.array([[[40, 80, 120, 80, 40]]])
     >>> compare([[20, 40, 0, 40, 20]], reference).regions

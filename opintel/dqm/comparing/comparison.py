@@ -45,8 +45,7 @@ class Comparison:
 
     def test(self, row: int | tuple[int, ...]) -> Test:
         """Which test had the smallest p: `deviance` (all pulls), `pull` (one bin), `window` (neighbours), `shape`;
-        empty
-        where nothing was compared."""
+        empty where nothing was compared."""
         return TESTS[int(self.spoke[row])]
 
     def located(self, row: int | tuple[int, ...]) -> list[Region]:

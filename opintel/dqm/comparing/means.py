@@ -1,6 +1,5 @@
-"""Profiles: means with the variances of the means, bin by bin. Here the height counts and not only the shape, and
-the number
-of entries does not.
+"""Profiles: means with the variances of the means, bin by bin. Here the height counts and not only the shape, and the
+number of entries does not.
 """
 
 from __future__ import annotations
@@ -30,11 +29,9 @@ def compare_means(
     """Compares profiles `observed` (H, B), or (H, Y, X), with `references` (R, H, …), means both, with variances of the
     means in the same shapes. `floor` is a systematic error in the unit of the means: a scalar, (H,) or as `observed`.
 
-    A bin whose mean or variance is not finite, or whose variance is not above 0 (one entry says nothing of its
-    error), is
-    not compared; p is NaN where no bin is left. Means are taken as normal, which those of less than some ten
-    entries are
-    not. Raises ValueError for shapes that do not fit.
+    A bin whose mean or variance is not finite, or whose variance is not above 0 (one entry says nothing of its error),
+    is not compared; p is NaN where no bin is left. Means are taken as normal, which those of less than some ten entries
+    are not. Raises ValueError for shapes that do not fit.
 
     >>> one = compare_means([[5.0, 5.1, 9.0]], [[0.01, 0.01, 0.01]], [[[5.0, 5.0, 5.0]]], [[[0.01, 0.01, 0.01]]])
     >>> one.regions

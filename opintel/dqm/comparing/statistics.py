@@ -1,9 +1,11 @@
 """What a comparison asks of the bins' pulls, each question with its own log p: are they too large as a whole
-(deviance), is
-one too large (pull), does the distribution lie elsewhere (shape). The same of neighbours taken together is `windows`.
+(deviance), is one too large (pull), does the distribution lie elsewhere (shape). The same of neighbours taken together
+is `windows`.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -61,28 +63,57 @@ def _able(log_p: Floats, tables: Tables) -> Floats:
 
 def shape_log_p(difference: Floats, variance: Floats, bound: bool) -> Floats:
     """ln p (H,) that shares differ smoothly over the histogram, from the differences of shares and their variances
-    (H, B).
-
-    The components of Neyman's smooth test (1937, Skand. Aktuarietidskr. 20, 149) of first to third degree: orthonormal
-    polynomials over the ranks of the pooled entries, so that no far bin carries more than its rank. The first is
-    Wilcoxon's test of a shift, the second of the width; they are added as Z1² + (Z2² + Z3²) / 4, as the terms of
-    Anderson's and Darling's statistic fall off. Differences that are not `bound` to add up to nothing have a component
-    of degree 0, their height, and it takes the first place.
+    (H, B): its `shape_components` are added as Z1² + (Z2² + Z3²) / 4, as the terms of Anderson's and Darling's
+    statistic fall off.
     """
-    total = variance.sum(axis=1, keepdims=True)
-    mass = variance / total
-    rank = np.cumsum(mass, axis=1)
-    rank -= 0.5 * mass
+    return shape_tail(shape_components(difference, variance, bound))
+
+
+def shape_tail(components: Floats) -> Floats:
+    """ln p (H,) of the three components (H, 3)."""
+    square = np.square(components, dtype=np.float64)
+    return log_tail_of_shape(square[:, 0] + (square[:, 1] + square[:, 2]) / 4.0)
+
+
+def shape_components(difference: Floats, variance: Floats, bound: bool) -> Floats:
+    """(H, 3) standard normal components of differences (H, B) of these variances.
+
+    Those of Neyman's smooth test (1937, Skand. Aktuarietidskr. 20, 149) of first to third degree: orthonormal
+    polynomials over the ranks of the pooled entries, so that no far bin carries more than its rank. The first is
+    Wilcoxon's test of a shift, the second of the width. Differences that are not `bound` to add up to nothing have a
+    component of degree 0, their height, and it takes the first place.
+    """
+    mass, total = _mass(variance)
+    rank = _rank(mass)
     if not bound:
-        return log_tail_of_shape(_orthogonal(difference, mass, rank, total, bound))
+        return _orthogonal(difference, mass, rank, total, bound)
     coarse = mass.max(axis=1) > FINE
-    found = np.empty(len(mass))
+    found = np.empty((len(mass), 3))
     some = coarse.any()
     fine = ~coarse if some else slice(None)
     found[fine] = _legendre(difference[fine], rank[fine], total[fine])
     if some:
         found[coarse] = _orthogonal(difference[coarse], mass[coarse], rank[coarse], total[coarse], bound)
-    return log_tail_of_shape(found)
+    return found
+
+
+def smooth_patterns(variance: Floats) -> Floats:
+    """(3, H, B) what each of the bound components is of: the bins' standard deviations (H, B) times the pattern is the
+    direction, of length 1, in which that component lies."""
+    mass, _ = _mass(variance)
+    return np.stack(list(_polynomials(mass, _rank(mass))))
+
+
+def _mass(variance: Floats) -> tuple[Floats, Floats]:
+    """(the share (H, B) that each bin has of the variance, the whole (H, 1))."""
+    total = variance.sum(axis=1, keepdims=True)
+    return variance / total, total
+
+
+def _rank(mass: Floats) -> Floats:
+    rank = np.cumsum(mass, axis=1)
+    rank -= 0.5 * mass
+    return rank
 
 
 def _legendre(difference: Floats, rank: Floats, total: Floats) -> Floats:
@@ -95,16 +126,23 @@ def _legendre(difference: Floats, rank: Floats, total: Floats) -> Floats:
     second = power.sum(axis=1)
     power *= x
     third = power.sum(axis=1)
-    wide = 7.0 * (2.5 * third - 1.5 * first) ** 2 + 5.0 * (1.5 * second) ** 2
-    return np.asarray((3.0 * first**2 + wide / 4.0) / total[:, 0], dtype=np.float64)
+    found = np.stack([3.0**0.5 * first, 5.0**0.5 * 1.5 * second, 7.0**0.5 * (2.5 * third - 1.5 * first)], axis=1)
+    return np.asarray(found / np.sqrt(total), dtype=np.float64)
 
 
 def _orthogonal(difference: Floats, mass: Floats, rank: Floats, total: Floats, bound: bool) -> Floats:
-    """The polynomials that are orthonormal over the ranks of these bins, by their three-term recurrence."""
+    """The same with polynomials that are orthonormal over the ranks of these bins."""
+    found = [np.einsum("ij,ij->i", one, difference) for one in _polynomials(mass, rank)]
+    if not bound:
+        found = [difference.sum(axis=1), *found[:2]]
+    return np.asarray(np.stack(found, axis=1) / np.sqrt(total), dtype=np.float64)
+
+
+def _polynomials(mass: Floats, rank: Floats) -> Iterator[Floats]:
+    """(H, B) each, of first to third degree, by their three-term recurrence; 0 where bins are too few for one."""
     before, now = np.zeros_like(mass), np.ones_like(mass)
     norm, fall = np.ones((len(mass), 1)), np.zeros((len(mass), 1))
-    found = np.zeros(len(mass)) if bound else difference.sum(axis=1) ** 2 / total[:, 0]
-    for weight in (1.0, 4.0, 4.0) if bound else (4.0, 4.0):
+    for _ in range(3):
         weighted = mass * now
         weighted *= now
         middle = np.einsum("ij,ij->i", weighted, rank)[:, None] / norm
@@ -112,7 +150,5 @@ def _orthogonal(difference: Floats, mass: Floats, rank: Floats, total: Floats, b
         square = np.einsum("ij,ij->i", mass * now, now)[:, None]
         known = square > 1e-6 * norm
         square = np.where(known, square, norm)
-        component = np.einsum("ij,ij->i", now, difference)
-        found = found + np.where(known, component[:, None] ** 2 / (square * total), 0.0)[:, 0] / weight
+        yield np.where(known, now / np.sqrt(square), 0.0)
         norm, fall = square, np.where(known, square / norm, 0.0)
-    return found

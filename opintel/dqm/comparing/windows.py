@@ -22,9 +22,8 @@ def window_sizes(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
 
 
 def window_tables(tables: Tables, shape: tuple[int, ...]) -> list[Tables]:
-    """The tables (H, windows) of all windows, a list by size. Where bins have totals of their own, a window's are
-    those with
-    which its share and its variance are the sums of theirs."""
+    """The tables (H, windows) of all windows, a list by size. Where bins have totals of their own, a window's are those
+    with which its share and its variance are the sums of theirs."""
     found = []
     tables = Tables(*aligned(tables.a + tables.b, tables, shape))
     a, b = tables.a, tables.b

@@ -101,6 +101,8 @@ class RootBytes:
 
     def inflated(self, key: RootKey) -> bytes:
         """An object's bytes. Raises BadRootFile."""
+        if key.seek + key.stored > len(self._map):
+            raise BadRootFile(f"it lies out of the file, which has {len(self._map)} bytes")
         raw = self._map[key.seek + key.head : key.seek + key.stored]
         if len(raw) == key.size:
             return raw
@@ -144,8 +146,8 @@ class RootBytes:
         kind, place = _text(buffer, at + (34 if large else 26))
         name, place = _text(buffer, place)
         title, place = _text(buffer, place)
-        if size < 0 or not head <= stored or place - at > head or seek + stored > len(buffer):
-            raise BadRootFile(f"folder {folder!r}: the key of {name[:80]!r} leads out of the file")
+        if place - at > head:
+            raise BadRootFile(f"folder {folder!r}: the key of {name[:80]!r} is longer than it says")
         return RootKey(folder, name, cycle, kind, title, seek, stored, head, size)
 
 

@@ -69,9 +69,10 @@ def read_zip(file: BinaryIO) -> Iterator[FileElement | Unread]:
 
     def histogram(name: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(member(f"{name}.json", MAX_DOCUMENT // 16))
-        load(found["storage"])
-        for axis in found["axes"]:
-            load(axis)
+        if not isinstance(found, dict) or not isinstance(found.get("storage"), dict):
+            raise ValueError("expected a histogram, got one without storage")
+        for holder in (found["storage"], *found.get("axes", ())):
+            load(holder)
         return found
 
     yield from _in_order(names, histogram)

@@ -1,14 +1,16 @@
 """What operators' answers say of single histograms: the control `feedback`, which makes their p larger.
 
 "False alarm" is the statement that a histogram's p is too small: each makes it ten times larger, "confirmed" takes one
-back. The service that sends the control adds the answers up (`opintel.site.answers`); here it is bounded again, as a
-value comes over a topic.
+back. It is about what the histogram was until then, too: a change that began before is accepted when it settles. The
+service that sends the control adds the answers up (`opintel.site.answers`); here it is bounded again, as a value comes
+over a topic.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from opintel.detector import Controls
 from opintel.dqm.histograms import HistogramKey
@@ -52,3 +54,42 @@ def less_surprising(log10_p: float, key: str, decades: Mapping[str, float]) -> f
     -4.0
     """
     return min(0.0, float(log10_p) + decades.get(key, 0.0))
+
+
+class FalseAlarms:
+    """In which lumisection of which run operators last called what a histogram was a false alarm.
+
+    >>> said = FalseAlarms()
+    >>> said.hear({"Calo||energy": 1.0}, 7, 20)
+    >>> [said.covers("Calo||energy", 7, since) for since in (12, 21)]
+    [True, False]
+    >>> said.hear({}, 7, 30)
+    >>> said.covers("Calo||energy", 7, 12)
+    False
+    """
+
+    def __init__(self) -> None:
+        self._said: dict[str, tuple[float, int, int]] = {}
+        """Key → decades, run and lumisection."""
+
+    def hear(self, decades: Mapping[str, float], run: int, lumisection: int) -> None:
+        """What is in force of a subsystem in a lumisection, as `feedback_decades` has it."""
+        for key in self._said.keys() - decades.keys():
+            del self._said[key]
+        for key, its in decades.items():
+            before, *_ = known = self._said.get(key, (0.0, -1, -1))
+            if its != before:
+                self._said[key] = (its, run, lumisection) if its > before else (its, *known[1:])
+
+    def covers(self, key: str, run: int, lumisection: int) -> bool:
+        """Whether a change that began there is one of them."""
+        _, *said = self._said.get(key, (0.0, -1, -1))
+        return (run, lumisection) <= tuple(said)
+
+    def state(self) -> list[list[Any]]:
+        """Plain values."""
+        return [[key, *of] for key, of in sorted(self._said.items())]
+
+    def restore(self, state: list[list[Any]]) -> None:
+        """The inverse of `state`."""
+        self._said = {key: (decades, run, lumisection) for key, decades, run, lumisection in state}

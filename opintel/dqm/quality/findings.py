@@ -14,7 +14,7 @@ from opintel.dqm.records import HistogramOutcome
 from opintel.evidence import Evidence, Table, capped
 from opintel.finding import Basis, Effect, Finding, Severity, finding_id
 
-DETECTOR, VERSION = "dqm.quality", 2
+DETECTOR, VERSION = "dqm.quality", 3
 LISTED = 50
 """Histograms that a finding about many of them names."""
 MANY = 10

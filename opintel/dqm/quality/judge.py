@@ -18,7 +18,7 @@ from opintel.detector import QUARANTINED, Closing, Emit, Judge, Most
 from opintel.dqm.histograms import HistogramKey, Listing
 from opintel.dqm.quality.certify import NEAR
 from opintel.dqm.quality.changes_open import CONTENTS, OpenChanges
-from opintel.dqm.quality.feedback import FEEDBACK, feedback_decades, less_surprising
+from opintel.dqm.quality.feedback import FEEDBACK, FalseAlarms, feedback_decades, less_surprising
 from opintel.dqm.quality.findings import (
     DETECTOR,
     UNJUDGED,
@@ -105,6 +105,7 @@ class DqmJudge(Judge):
         self._seen: dict[str, list[str]] = {}
         """Dataset → paths of its last lumisection that came with a manifest of a number alone."""
         self._open = OpenChanges()
+        self._false_alarms = FalseAlarms()
 
     def judge(self, closing: Closing) -> list[Finding]:
         """The findings of one lumisection; several runs may have one at the same time."""
@@ -139,11 +140,13 @@ class DqmJudge(Judge):
             here = here._replace(outcomes=_not_judged(here.outcomes))
         bad: dict[str, BadHistogram] = {}
         found: list[Finding] = []
-        tested: dict[str, float] = {}
         decades = feedback_decades(here.closing.controls)
-        for key, one in here.outcomes.items():
-            if one.log10_p is not None:
-                tested[key] = less_surprising(one.log10_p, key, decades)
+        its = {key: of for key, of in decades.items() if key.partition("|")[0] == here.closing.scope}
+        self._false_alarms.hear(its, here.run, here.number)
+        here = here._replace(outcomes=self._as_answered(here.outcomes))
+        tested = {key: one.log10_p for key, one in here.outcomes.items() if one.log10_p is not None}
+        for key in decades.keys() & tested.keys():
+            tested[key] = less_surprising(tested[key], key, decades)
         for key in flagged(tested, settings.fdr):
             bad[key] = BadHistogram(here.outcomes[key].kind or "changed", tested[key])
         empty, silent = self._empty(here, expected)
@@ -221,6 +224,15 @@ class DqmJudge(Judge):
             found += [HistogramKey(here.closing.scope, dataset, path).text for path in paths or () if path not in have]
         return found
 
+    def _as_answered(self, outcomes: Mapping[str, HistogramOutcome]) -> Mapping[str, HistogramOutcome]:
+        """The same where what has settled and was called a false alarm is accepted."""
+        accepted = [
+            key
+            for key, one in outcomes.items()
+            if one.settled and self._false_alarms.covers(key, one.settled.run, one.settled.lumisection)
+        ]
+        return {**outcomes, **{key: msgspec.structs.replace(outcomes[key], settled=None) for key in accepted}}
+
     def _remember(self, strange: Sequence[str]) -> None:
         """Two of three: what was strange in one of the last two lumisections is so again now."""
         self._judged_so_far += 1
@@ -280,12 +292,21 @@ class DqmJudge(Judge):
         sets = [[name, sorted(have.items())] for name, have in self._sets.items()]
         strange = [self._judged_so_far, sorted(self._strange.items())]
         unjudged = [[run, list(reasons)] for run, reasons in self._insufficient.items()]
-        return [sets, self._luminosity.state(), unjudged, list(self._seen.items()), strange, self._open.state()]
+        return [
+            sets,
+            self._luminosity.state(),
+            unjudged,
+            list(self._seen.items()),
+            strange,
+            self._open.state(),
+            self._false_alarms.state(),
+        ]
 
     def restore(self, state: Any) -> None:
         """The inverse of `state`."""
-        sets, luminosity, insufficient, seen, (self._judged_so_far, strange), changes = state
+        sets, luminosity, insufficient, seen, (self._judged_so_far, strange), changes, false_alarms = state
         self._open.restore(changes)
+        self._false_alarms.restore(false_alarms)
         self._strange = dict(strange)
         self._sets = {name: dict(have) for name, have in sets}
         self._luminosity = LuminosityMemory(luminosity)

@@ -34,13 +34,18 @@ def flagged(log10_p: Mapping[str, float], level: float) -> set[str]:
     >>> sorted(flagged({"a/x": -9.0, "a/y": -0.2, "b/z": -0.5}, 0.01))
     ['a/x']
     """
-    folders: dict[str, list[str]] = {}
-    for path in sorted(log10_p):
-        folders.setdefault(folder_of(path), []).append(path)
+    least = float(np.log10(level))
+    within = {path: folder_of(path) for path in log10_p}
+    able = {within[path] for path, value in log10_p.items() if value <= least}
+    folders: dict[str, list[str]] = {name: [] for name in sorted(able)}
+    for path in sorted(path for path, name in within.items() if name in able):
+        folders[within[path]].append(path)
     values = {name: 10.0 ** np.array([log10_p[path] for path in paths]) for name, paths in folders.items()}
     names = list(folders)
-    chosen = benjamini_hochberg(np.array([_simes(values[name]) for name in names]), level)
-    share = level * float(chosen.mean()) if len(names) else level
+    others = np.ones(len(set(within.values())) - len(names))  # their Simes p-value is above the level, whatever it is
+    chosen = benjamini_hochberg(np.r_[[_simes(values[name]) for name in names], others], level)
+    share = level * float(chosen.mean()) if len(chosen) else level
+    chosen = chosen[: len(names)]
     return {
         path
         for name, taken in zip(names, chosen.tolist(), strict=True)

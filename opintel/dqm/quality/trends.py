@@ -128,7 +128,7 @@ class TrendJudge(Judge):
             p = less_surprising(drift.log10_p, one.key, decades)
             if p < best[one.key].log10_p if one.key in best else True:
                 points = [about[n] for n in np.flatnonzero(one.there).tolist()]
-                size = _size(one.quantity, drift, values[one.there, QUANTITIES.index("width"), one.row])
+                size = _size(one.quantity, drift, series, values[one.there, QUANTITIES.index("width"), one.row])
                 best[one.key] = Trend(one.key, one.quantity, grown, points, drift, p, size)
         lasting = {f"{grown} {key}" for key, trend in best.items() if trend.log10_p <= CALM}
         drifting = [
@@ -229,9 +229,12 @@ def _points(about: list[PointAbout], there: NDArray[np.bool_], powers: int) -> P
     return Points(times, known, runs.astype(np.float64))
 
 
-def _size(quantity: str, drift: Drift, widths: NDArray[np.float32]) -> float:
-    """How large a drift is, in what `least` is said in."""
-    if quantity not in ("mean", "width"):
+def _size(quantity: str, drift: Drift, series: NDArray[np.float64], widths: NDArray[np.float32]) -> float:
+    """How large a drift is, in what `least` is said in. Of empty bins, which are few whole ones, at most what the
+    series spans: a fit beside the pile-up may say anything of steps of one bin."""
+    if quantity == "empty":
+        return min(abs(drift.change), float(np.ptp(series)))
+    if quantity == "rate":
         return abs(drift.change)
     width = float(np.nanmedian(widths)) if np.isfinite(widths).any() else 0.0
     return abs(drift.change) / (width or max(abs(float(drift.fitted[0])), 1e-300))

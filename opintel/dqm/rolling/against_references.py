@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,9 +13,10 @@ from opintel.dqm.comparing.compare import compare_with_floor
 from opintel.dqm.comparing.comparison import Comparison
 from opintel.dqm.comparing.means import compare_means
 from opintel.dqm.elements import Storage
-from opintel.dqm.rolling.histories import Floats, Ints
-from opintel.dqm.rolling.pictures import Explained, Place, pictures, placed
+from opintel.dqm.rolling.histories import SHARED, Floats, Ints
+from opintel.dqm.rolling.pictures import NOTHING_NAMED, Explained, Place, pictures, placed
 from opintel.dqm.rolling.quick_look import COUNTED, quick_look
+from opintel.dqm.rolling.shared_scatter import carried
 from opintel.evidence import Evidence
 
 BINS = 65_536
@@ -49,6 +51,8 @@ class Compared(NamedTuple):
     """(n,) the largest pull, with its sign; 0 of those that are calm."""
     excess: NDArray[np.float64]
     """(n,) an estimate of the squared relative error of a bin beyond statistics; NaN where there is none."""
+    shared: NDArray[np.float64]
+    """(n, SHARED) estimates of the variance of the smooth components beyond statistics and floor; NaN likewise."""
     remarks: dict[int, Remark]
     """Which → what stands out."""
 
@@ -67,6 +71,8 @@ class ToCompare(NamedTuple):
     """(R, planes, some, size) of some of them."""
     floor: NDArray[np.float64]
     """(n,) relative systematic errors."""
+    shared: NDArray[np.float64]
+    """(n, SHARED) variance of the smooth components beyond statistics and floor."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -75,15 +81,27 @@ class ToCompare(NamedTuple):
         return (size,) if self.x == size else (size // self.x, self.x)
 
 
-def compared(asked: Sequence[ToCompare], *, explain: float) -> list[Compared]:
-    """Compares each with its references. Of those with log10 p at most `explain` is said what stands out, and the
-    most surprising get pictures.
+class Explain(NamedTuple):
+    """What is explained, and how."""
+
+    log10_p: float
+    """Histograms at most this get words on what stands out, and the most surprising get pictures."""
+    elements: Mapping[str, Mapping[str, Sequence[float]]] = {}
+    """Pattern of paths → name of a detector element → where it lies, as `placed` has it."""
+
+    def named(self, path: str) -> Mapping[str, Sequence[float]]:
+        """The elements that a histogram shows."""
+        return next((its for pattern, its in self.elements.items() if fnmatchcase(path, pattern)), NOTHING_NAMED)
+
+
+def compared(asked: Sequence[ToCompare], explain: Explain) -> list[Compared]:
+    """Compares each with its references.
 
     Counts are looked at quickly first; what is not plainly calm, and what is weighted or a mean, is compared in full.
     There histograms of one dimension are filled up with empty bins to one of a few sizes, which says nothing of them,
     and compared together: a detector has hundreds of different axes.
     """
-    answers = [Compared(np.zeros(n), np.zeros(n), np.full(n, np.nan), {}) for n in (len(one.paths) for one in asked)]
+    answers = [_nothing_odd(len(one.paths)) for one in asked]
     rest = _not_calm(asked, answers)
     alike: dict[tuple[Storage, tuple[int, ...]], list[int]] = {}
     for at, one in enumerate(asked):
@@ -94,6 +112,10 @@ def compared(asked: Sequence[ToCompare], *, explain: float) -> list[Compared]:
         sums = np.concatenate([_filled(asked[at].sums[:, rest[at]], size) for at in places], axis=1)
         references = np.concatenate([_filled(asked[at].references(rest[at]), size) for at in places], axis=2)
         floor = np.concatenate([asked[at].floor[rest[at]] for at in places])
+        shared = np.full((len(floor), SHARED), np.nan)
+        if storage != "mean":
+            usual = np.concatenate([asked[at].shared[rest[at]] for at in places])
+            references, shared = carried(sums, references, floor, usual, room)
         found = _comparison(storage, sums, references, floor, (sums.shape[1], *room))
         excess = _excess(storage, found, sums, references)
         drawn = np.zeros(len(found.log10_p), dtype=np.bool_)
@@ -101,13 +123,18 @@ def compared(asked: Sequence[ToCompare], *, explain: float) -> list[Compared]:
         begin = 0
         for at in places:
             _answer(asked[at], rest[at], found, begin, explain, drawn, answers[at])
-            answers[at].excess[rest[at]] = excess[begin : begin + len(rest[at])]
+            here = slice(begin, begin + len(rest[at]))
+            answers[at].excess[rest[at]], answers[at].shared[rest[at]] = excess[here], shared[here]
             begin += len(rest[at])
     return answers
 
 
+def _nothing_odd(n: int) -> Compared:
+    return Compared(np.zeros(n), np.zeros(n), np.full(n, np.nan), np.full((n, SHARED), np.nan), {})
+
+
 def _not_calm(asked: Sequence[ToCompare], answers: Sequence[Compared]) -> list[Ints]:
-    """Which histograms of each are not calm; of those that are `excess` is written into the answers."""
+    """Which histograms of each are not calm; how those that are scatter is written into the answers."""
     rest = [np.arange(len(one.paths)) for one in asked]
     alike: dict[tuple[int, ...], list[int]] = {}
     for at, one in enumerate(asked):
@@ -123,6 +150,7 @@ def _not_calm(asked: Sequence[ToCompare], answers: Sequence[Compared]) -> list[I
             for at, some in parts:
                 here = slice(begin, begin + len(some))
                 calm[at][some], answers[at].excess[some] = look.calm[here], look.excess[here]
+                answers[at].shared[some] = look.shared[here]
                 begin += len(some)
         for at in places:
             rest[at] = np.flatnonzero(~calm[at])
@@ -165,7 +193,7 @@ def _answer(
     rows: Ints,
     found: Comparison,
     begin: int,
-    explain: float,
+    explain: Explain,
     drawn: NDArray[np.bool_],
     answer: Compared,
 ) -> None:
@@ -173,19 +201,20 @@ def _answer(
     size, here = one.sums.shape[2], slice(begin, begin + len(rows))
     answer.log10_p[rows] = np.minimum(found.log10_p[here], 0.0)
     answer.effect[rows] = np.clip(np.nan_to_num(found.effect[here]), -LARGEST, LARGEST)
-    for at in np.flatnonzero(found.log10_p[here] <= explain).tolist():
+    for at in np.flatnonzero(found.log10_p[here] <= explain.log10_p).tolist():
         row, n = begin + at, int(rows[at])
         regions = _regions(found, row)
         test = found.test(row)
         kind = regions[0][4] if regions else "shifted" if test == "shape" else "changed"
+        place = placed(one.axes, regions, explain.named(one.paths[n]))
         if not drawn[row]:
-            answer.remarks[n] = Remark(kind, placed(one.axes, regions), (), test)
+            answer.remarks[n] = Remark(kind, place, (), test)
             continue
         flat = (part[row] for part in (found.observed, found.expected, found.error, found.pull))
         arrays = [np.asarray(part, dtype=np.float64).reshape(-1)[:size].reshape(-1, one.x) for part in flat]
         what = Explained(arrays[0], arrays[1], arrays[2], arrays[3], regions)
         shown = pictures(one.paths[n], one.axes, one.storage, what)
-        answer.remarks[n] = Remark(kind, placed(one.axes, regions), shown, test)
+        answer.remarks[n] = Remark(kind, place, shown, test)
 
 
 def _comparison(

@@ -60,7 +60,7 @@ class Changes:
         rows = self.candidates.rows_of(list(keys))
         self.candidates.learn(rows, sums, marks)
         old = np.fromiter((like.row[key] for key in keys), np.int64, len(keys))
-        self.candidates.excess[rows], self.candidates.learned[rows] = like.excess[old], like.learned[old]
+        self.candidates.scatter_as(rows, like, old)
         for key, run, first in zip(keys, marks.run.tolist(), marks.first.tolist(), strict=True):
             self._streaks[key] = _Streak(run, first)
 

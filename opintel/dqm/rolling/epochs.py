@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opintel.detector import Controls
-from opintel.dqm.rolling.against_references import Compared, Remark, compared
-from opintel.dqm.rolling.histories import Bools, Histories, Ints
+from opintel.dqm.rolling.against_references import Compared, Explain, Remark, compared
+from opintel.dqm.rolling.histories import SHARED, Bools, Histories, Ints
 from opintel.dqm.rolling.lots import Lot, UsableReferences, in_force, some_sums, to_compare
 
 MEMORY = 30
-"""Lumisections over which the systematic error of a histogram is averaged."""
+"""Lumisections over which the scatter of a histogram is averaged."""
 UNEXPLAINED = -np.inf
 """log10 p at most which a comparison that is not shown gets pictures."""
 UNKNOWN = Remark("changed", "", (), "")
@@ -52,9 +52,10 @@ class LotVerdicts(NamedTuple):
     def take(self, part: _Part, found: Compared, chosen: Bools) -> None:
         """Writes what was found of a part, where `chosen`."""
         at = part.which[chosen]
-        for mine, new in zip(self.found[:3], found[:3], strict=True):
+        for mine, new in zip(self.found[:4], found[:4], strict=True):
             mine[at] = new[chosen]
-        self.usual[at], self.exact[at] = part.used.usual[chosen], part.used.floor[chosen] == 0.0
+        counts_alone = (part.used.floor == 0.0) & ~part.used.shared.any(axis=1)
+        self.usual[at], self.exact[at] = part.used.usual[chosen], counts_alone[chosen]
         for n in at.tolist() if self.found.remarks else ():
             self.found.remarks.pop(n, None)
         self.found.remarks.update({int(part.which[n]): one for n, one in found.remarks.items() if chosen[n]})
@@ -101,7 +102,7 @@ def judged(lots: Sequence[Lot], settings: Any, controls: Controls) -> list[LotVe
 
 def _nothing_said(accepted: UsableReferences) -> LotVerdicts:
     n = len(accepted.rows)
-    found = Compared(np.full(n, np.nan), np.zeros(n), np.full(n, np.nan), {})
+    found = Compared(np.full(n, np.nan), np.zeros(n), np.full(n, np.nan), np.full((n, SHARED), np.nan), {})
     return LotVerdicts(found, accepted.usual, np.zeros(n, dtype=np.bool_))
 
 
@@ -122,7 +123,7 @@ def _changed(lot: Lot, histories: Histories, some: Bools, settings: Any, control
 
 
 def _compared(parts: Sequence[_Part], settings: Any) -> list[Compared]:
-    return compared([to_compare(*part) for part in parts], explain=settings.emit)
+    return compared([to_compare(*part) for part in parts], Explain(settings.emit, settings.elements))
 
 
 def _learn(lot: Lot, said: LotVerdicts, adopt: float) -> None:
@@ -135,7 +136,7 @@ def _learn(lot: Lot, said: LotVerdicts, adopt: float) -> None:
     mine = np.flatnonzero(rest)
     for histories, its, at in ((lot.past, mine, lot.rows[mine]), (lot.changes.settled, which, rows)):
         if len(its):
-            _learn_error(histories, at, said.found.excess[its])
+            _learn_scatter(histories, at, said.found.excess[its], said.found.shared[its])
             histories.learn(at, some_sums(lot.sums, its), lot.some_marks(its))
     which, _ = lot.changes.rows(lot.changes.candidates, lot.group.keys)
     for n in which[calm[which] & np.isfinite(said.found.log10_p[which])].tolist():
@@ -143,14 +144,16 @@ def _learn(lot: Lot, said: LotVerdicts, adopt: float) -> None:
 
 
 def _stood_out(lots: Sequence[Lot], said: Sequence[LotVerdicts], settings: Any, controls: Controls) -> None:
-    """What stands out is compared with its candidate, and grows it or is the first of another one."""
+    """What stands out is compared with its candidate, and grows it or is the first of another one. What moves is no
+    state yet: that bins move together is not allowed for here."""
     out = [one.stands_out(slice(None), settings.adopt) & ~lot.pinned.there for lot, one in zip(lots, said, strict=True)]
     parts = [_changed(lot, lot.changes.candidates, its, settings, controls) for lot, its in zip(lots, out, strict=True)]
-    found = compared([to_compare(*part) for part in parts], explain=UNEXPLAINED)
+    asked = [to_compare(*part)._replace(shared=np.zeros((len(part.which), SHARED))) for part in parts]
+    found = compared(asked, Explain(UNEXPLAINED))
     for part, one, its, about in zip(parts, found, out, said, strict=True):
         lot, keys = part.lot, part.lot.group.keys
         alike = ~(one.log10_p <= settings.adopt)
-        _learn_error(part.used.past, part.used.rows[alike], one.excess[alike])
+        _learn_scatter(part.used.past, part.used.rows[alike], one.excess[alike], one.shared[alike])
         which = part.which[alike]
         its[which] = False
         strange = np.flatnonzero(its)
@@ -164,10 +167,11 @@ def _stood_out(lots: Sequence[Lot], said: Sequence[LotVerdicts], settings: Any, 
             lot.changes.begin(its_keys, some_sums(lot.sums, new), lot.some_marks(new), lot.past)
 
 
-def _learn_error(past: Histories, rows: Ints, excess: NDArray[np.float64]) -> None:
-    """Averages what bins scatter beyond statistics, over `MEMORY` lumisections."""
+def _learn_scatter(past: Histories, rows: Ints, excess: NDArray[np.float64], shared: NDArray[np.float64]) -> None:
+    """Averages what bins scatter beyond statistics, each by itself and together, over `MEMORY` lumisections."""
     there = np.isfinite(excess)
-    rows, excess = rows[there], excess[there]
+    rows, excess, shared = rows[there], excess[there], np.nan_to_num(shared[there])
     past.learned[rows] += 1
     share = 1.0 / np.minimum(past.learned[rows], MEMORY)
     past.excess[rows] += share * (excess - past.excess[rows])
+    past.shared[:, rows] += share * (shared.T - past.shared[:, rows])

@@ -25,6 +25,8 @@ RUNS = 2
 FIRST = 2
 """Lumisections of a block as long as there are slots without a reference of its class: what follows the pile-up is
 known sooner from several short ones."""
+SHARED = 6
+"""Smooth components of a shape whose scatter is learned: three along each of at most two axes."""
 _GROWTH, _ROOM = 64, 100_000
 """Rows that are added at a time, and values in which they must fit unless one row has more."""
 
@@ -62,8 +64,10 @@ class Histories:
         """The slot that the next whole block takes."""
         self.excess = np.zeros(0, dtype="<f8")
         """(rows,) squared relative error of a bin beyond statistics, averaged."""
+        self.shared = np.zeros((SHARED, 0), dtype="<f8")
+        """(SHARED, rows) variance of each smooth component beyond statistics and floor, averaged."""
         self.learned = np.zeros(0, dtype="<i4")
-        """Lumisections in that average."""
+        """Lumisections in these averages."""
         self.fresh = np.zeros(0, dtype="<i8")
         """Version of the control that last started the references over."""
         self._waiting: Floats | None = None
@@ -169,7 +173,7 @@ class Histories:
         for mark, before in zip(self._marks, other._marks, strict=True):
             mark[:, at] = before[:, old]
         self._oldest[at], self.fresh[at] = other._oldest[old], other.fresh[old]
-        self.excess[at], self.learned[at] = other.excess[old], other.learned[old]
+        self.scatter_as(np.array([at]), other, np.array([old]))
 
     def take_over(self, keys: list[str], other: Histories) -> None:
         """Takes over the references that histograms have in `other`, which has the same bins."""
@@ -178,7 +182,12 @@ class Histories:
         for mark, before in zip(self._marks, other._marks, strict=True):
             mark[:, rows] = before[:, old]
         self._oldest[rows] = other._oldest[old]
+        self.scatter_as(rows, other, old)
+
+    def scatter_as(self, rows: Ints, other: Histories, old: Ints) -> None:
+        """Takes over what was learned of how histograms scatter in `other`, where their rows are `old`."""
         self.excess[rows], self.learned[rows] = other.excess[old], other.learned[old]
+        self.shared[:, rows] = other.shared[:, old]
 
     def whole(self, rows: Ints) -> Bools:
         """(slots + 1, rows) whether a reference knows all bins."""
@@ -189,7 +198,7 @@ class Histories:
         for mark in self._marks:
             mark[:, rows] = 0
         self._sums[:, :, rows] = 0
-        self.excess[rows], self.learned[rows] = 0, 0
+        self.excess[rows], self.shared[:, rows], self.learned[rows] = 0, 0, 0
 
     # too few entries
 
@@ -250,8 +259,8 @@ class Histories:
     # the arrays
 
     def _arrays(self) -> list[NDArray[Any]]:
-        small = (self._oldest, self.excess, self.learned, self.fresh, self._waited, self._before_at, self._before_next)
-        return [*self._marks, *small]
+        scatter = (self.excess, self.shared, self.learned)
+        return [*self._marks, self._oldest, *scatter, self.fresh, self._waited, self._before_at, self._before_next]
 
     def _tables(self) -> list[Floats]:
         return [table for table in (self._sums, self._waiting, self._before) if table is not None]
@@ -270,7 +279,7 @@ class Histories:
 
         self._sums = longer(self._sums, 2)
         self._marks = BlockMarks(*[longer(mark, 1) for mark in self._marks])
-        self._oldest, self.excess = longer(self._oldest, 0), longer(self.excess, 0)
+        self._oldest, self.excess, self.shared = longer(self._oldest, 0), longer(self.excess, 0), longer(self.shared, 1)
         self.learned, self.fresh = longer(self.learned, 0), longer(self.fresh, 0)
         self._waited = longer(self._waited, 1)
         self._before_at = np.concatenate([self._before_at, np.full((RUNS, 2, more), -1, dtype="<i4")], axis=2)
@@ -302,9 +311,8 @@ class Histories:
         ]
         read = [np.frombuffer(a, d).reshape(s).copy() for a, (d, s) in zip(arrays, shapes, strict=True)]
         self._marks = BlockMarks(*read[: len(own)])
-        self._oldest, self.excess, self.learned, self.fresh, self._waited, self._before_at, self._before_next = read[
-            len(own) :
-        ]
+        self._oldest, self.excess, self.shared, self.learned, *rest = read[len(own) :]
+        self.fresh, self._waited, self._before_at, self._before_next = rest
         self._sums = np.frombuffer(sums, "<f4").reshape(self.slots + 1, self.planes, n, self.size).copy()
         self._waiting = np.frombuffer(waiting, "<f4").reshape(self.planes, n, self.size).copy() if waiting else None
         self._before = np.frombuffer(before, "<f4").reshape(RUNS, self.planes, n, self.size).copy() if before else None

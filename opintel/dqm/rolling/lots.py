@@ -20,7 +20,7 @@ from opintel.dqm.rolling.published import Pinned
 from opintel.dqm.rolling.reference_controls import reference_controls
 
 SURE = 5
-"""Lumisections after which the systematic error of a histogram is believed."""
+"""Lumisections after which the systematic error of a histogram is believed, and how its bins move together."""
 
 
 class Lot(NamedTuple):
@@ -66,11 +66,13 @@ class UsableReferences(NamedTuple):
     """(n,) entries a second; NaN without references."""
     floor: NDArray[np.float64]
     """(n,) relative systematic error of a bin."""
+    shared: NDArray[np.float64]
+    """(n, SHARED) variance of the smooth components beyond statistics and floor."""
 
     def some(self, chosen: Ints | Bools) -> UsableReferences:
         """Of some of them."""
         usable, pileup = self.usable[:, chosen], self.pileup[:, chosen]
-        rest = (self.lumisections[chosen], self.usual[chosen], self.floor[chosen])
+        rest = (self.lumisections[chosen], self.usual[chosen], self.floor[chosen], self.shared[chosen])
         return UsableReferences(self.past, self.rows[chosen], usable, pileup, *rest)
 
 
@@ -94,11 +96,13 @@ def in_force(lot: Lot, which: Ints, past: Histories, rows: Ints, settings: Any, 
     usable = np.where(known, own, usable)
     lumisections = (references.lumisections * usable).sum(axis=0)
     usual = (references.entries * usable).sum(axis=0) / np.maximum((references.seconds * usable).sum(axis=0), 1e-9)
-    floor = np.where(past.learned[rows] >= SURE, np.sqrt(np.maximum(past.excess[rows], 0.0)), settings.floor)
+    sure = past.learned[rows] >= SURE
+    shared = np.where(sure, np.maximum(past.shared[:, rows], 0.0), 0.0).T
+    floor = np.where(sure, np.sqrt(np.maximum(past.excess[rows], 0.0)), settings.floor)
     of_others = (usable & (references.run != run)).any(axis=0) & ~lot.pinned.there[which]
     floor = np.where(of_others, np.hypot(floor, settings.runs), floor)
     usual = np.where(lumisections > 0, usual, np.nan)
-    return UsableReferences(past, rows, usable, references.pileup, lumisections, usual, floor)
+    return UsableReferences(past, rows, usable, references.pileup, lumisections, usual, floor, shared)
 
 
 def to_compare(lot: Lot, which: Ints, used: UsableReferences) -> ToCompare:
@@ -120,7 +124,7 @@ def to_compare(lot: Lot, which: Ints, used: UsableReferences) -> ToCompare:
     references: References = held
     if labelled(group.axes):
         sums, references = known_alone(sums, held)
-    return ToCompare(paths, group.axes, group.storage, group.x, sums, references, used.floor)
+    return ToCompare(paths, group.axes, group.storage, group.x, sums, references, used.floor, used.shared)
 
 
 def some_sums(sums: Floats, rows: Ints) -> Floats:

@@ -6,7 +6,7 @@ regions that stand out marked.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +19,9 @@ from opintel.picture import histogram, image
 COVERAGE = 0.95
 _SIGMAS = 1.96
 COUNTED = {"count": "entries", "weighted": "weights", "mean": "mean"}
+NAMED = 3
+"""Elements whose names are said."""
+NOTHING_NAMED: Mapping[str, Sequence[float]] = {}
 Place = tuple[int, int, int, int, str]
 """(y0, x0, y1, x1, kind) of a region among the values, flow bins counted, both ends included; y is 0 in one
 dimension."""
@@ -43,22 +46,40 @@ def pictures(path: str, axes: str, storage: Storage, what: Explained) -> tuple[E
     return (_line(path, found[0], flow, storage, what),)
 
 
-def placed(axes: str, regions: Sequence[Place]) -> str:
-    """Where the first regions lie, in the words of the axes: `at charge 20 to 24 ke`.
+def placed(axes: str, regions: Sequence[Place], named: Mapping[str, Sequence[float]] = NOTHING_NAMED) -> str:
+    """Where the first regions lie, in the words of the axes: `at charge 20 to 24 ke`; and which of the elements `named`
+    (x from, x to, y from, y to) they touch.
 
     >>> from opintel.dqm.elements import axes_text
-    >>> placed(axes_text((BinAxis.regular(4, 0.0, 80.0, "charge", "ke"),), False), [(0, 1, 0, 2, "dead")])
+    >>> axes = axes_text((BinAxis.regular(4, 0.0, 80.0, "charge", "ke"),), False)
+    >>> placed(axes, [(0, 1, 0, 2, "dead")])
     'at charge 20 to 60 ke'
+    >>> placed(axes, [(0, 1, 0, 2, "dead")], {"half A": (0.0, 40.0), "half B": (60.0, 80.0)})
+    'in half A, at charge 20 to 60 ke'
     """
     found, flow = axes_of(axes)
     if not regions:
         return ""
+    touched = [name for name, at in named.items() if any(_touches(found, flow, one, at) for one in regions)]
+    names = f"in {', '.join(touched[:NAMED])}" if touched else ""
+    names += f" and {len(touched) - NAMED} more" if len(touched) > NAMED else ""
     y0, x0, y1, x1, _ = regions[0]
     words = [_between(found[0], x0 - flow, x1 - flow, "x")]
     if len(found) == 2:
         words.append(_between(found[1], y0 - flow, y1 - flow, "y"))
     more = f" and {len(regions) - 1} more" if len(regions) > 1 else ""
-    return f"at {' and '.join(words)}{more}"
+    return ", ".join(part for part in (names, f"at {' and '.join(words)}{more}") if part)
+
+
+def _touches(axes: Sequence[BinAxis], flow: bool, region: Place, element: Sequence[float]) -> bool:
+    y0, x0, y1, x1, _ = region
+    of = zip(axes, ((x0, x1), (y0, y1)), zip(element[::2], element[1::2], strict=True), strict=False)
+    for axis, (first, last), (low, high) in of:
+        first, last = max(first - flow, 0), min(last - flow, axis.bins - 1)
+        begin, end = (first, last + 1) if axis.labels else (axis.edges[first], axis.edges[last + 1])
+        if first > last or high <= begin or low >= end:
+            return False
+    return True
 
 
 def _between(axis: BinAxis, first: int, last: int, name: str) -> str:

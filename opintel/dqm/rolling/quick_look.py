@@ -1,10 +1,10 @@
 """Which histograms of counts are so plainly like their references that comparing them in full would say nothing.
 
 The tests are those of `judged` with approximations that cost a tenth: bins and windows against Cornish and Fisher's
-expansion of the Poisson quantile (1938, Rev. Inst. Int. Stat. 5, 307) in place of exact tails, Pearson's
-sum in place of the deviance, the shape as it is. Each limit is laxer than
-`LIMIT`, so that what is below it in full is hardly ever called calm (docs/dqm.md has the figures). All is in single
-precision and along rows: what is said of a histogram does not depend on the others, to the last bit.
+expansion of the Poisson quantile (1938, Rev. Inst. Int. Stat. 5, 307) in place of exact tails, Pearson's sum in place
+of the deviance, the shape as it is. Each limit is laxer than `LIMIT`, so that what is below it in full is hardly ever
+called calm (docs/dqm-statistics.md has the figures). All is in single precision and along rows: what is said of a
+histogram does not depend on the others, to the last bit.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import chdtri, ndtri
 
-from opintel.dqm.comparing.statistics import shape_log_p
+from opintel.dqm.comparing.statistics import shape_components, shape_tail
 from opintel.dqm.comparing.windows import aligned, onto_axis, summed, window_sizes
+from opintel.dqm.rolling.histories import SHARED
 from opintel.stats.gamma_tail import log_tail_of_sum
 
 Floats = NDArray[Any]
@@ -49,6 +50,8 @@ class QuickLook(NamedTuple):
     """(n,) whether p is above `LIMIT`, as far as a quick look can say."""
     excess: Floats
     """(n,) an estimate of the squared relative error of a bin beyond statistics; NaN where there is none."""
+    shared: NDArray[np.float64]
+    """(n, SHARED) as `shared_scatter` has it: of the smooth components, squared and less 1."""
 
 
 class _Bins(NamedTuple):
@@ -87,10 +90,13 @@ def quick_look(observed: Floats, references: Floats, floor: NDArray[np.float64],
         calm &= _within(bins, factor, room, share, _normal(BIN, able), axis=1)
         calm &= _scatters(bins, factor, share)
         calm &= _windows_within(bins, both, room, share, able, shape)
+        shared = np.full((len(observed), SHARED), np.nan)
         for axis in range(len(shape)):
             off, spread = onto_axis(bins.off, shape, axis), onto_axis(bins.spread, shape, axis)
-            calm &= shape_log_p(off, spread, bound=True) > np.log(FORM)
-        return QuickLook(calm, _excess(contents, bins.off, share, (total / whole)[:, None]))
+            components = shape_components(off, spread, bound=True)
+            calm &= shape_tail(components) > np.log(FORM)
+            shared[:, 3 * axis : 3 * axis + 3] = np.square(components) - 1.0
+        return QuickLook(calm, _excess(contents, bins.off, share, (total / whole)[:, None]), shared)
 
 
 def _together(references: Floats) -> tuple[Floats, Bools, Floats]:

@@ -67,13 +67,24 @@ class DqmReducerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     compared with them (15 minutes at CMS); it counts as bad until an operator accepts that."""
     floor: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.02
     """Relative systematic error of a bin, as long as it has not been learned from the histogram itself."""
+    elements: dict[str, dict[str, list[float]]] = {}
+    """Pattern of paths → name of a detector element → where it lies: x from, x to and of maps y from, y to, in units of
+    the axes (of labels, in bins from 0). A finding names those that it touches."""
+
+    def __post_init__(self) -> None:
+        for pattern, elements in self.elements.items():
+            for name, at in elements.items():
+                if len(at) not in (2, 4):
+                    raise ValueError(
+                        f"elements: expected 2 numbers, or 4 of a map, for {name!r} of {pattern!r}, got {len(at)}"
+                    )
 
 
 class DqmReducer(Reducer[Histograms]):
     """Rows of a lumisection → what is said of each histogram."""
 
     name = "dqm.histograms"
-    version = 2
+    version = 3
     controls: tuple[str, ...] = ("reference", "run")
     Settings = DqmReducerSettings
 

@@ -16,6 +16,9 @@ from opintel.dqm.elements import axes_of
 from opintel.dqm.rolling.groups import HistogramGroup
 from opintel.dqm.rolling.histories import Floats
 
+FEW, SINGLE = 0.01, 1.5
+"""Share of bins that may hold a single entry, up to so many effective ones, where the share of empty bins is
+followed."""
 TOGETHER = 65_536
 """Contents that are looked at together: what fits into a cache."""
 
@@ -37,6 +40,9 @@ def tracked(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Mean, width and share of empty bins, (histograms,) each, of `sums` (planes, histograms, size); NaN where there is
     none, and in histograms that are not `there`. Under- and overflow do not count.
+
+    Bins are empty for want of entries too: with ln of the entries their number falls by as many as hold a single one
+    (Good 1953, Biometrika 40, 237). So it says something of a detector only where few do.
     """
     weights = _weights(group.axes, sums.shape[2], group.x)
     found = np.full((3, len(there)), np.nan)
@@ -51,12 +57,15 @@ def tracked(
 def _numbers(weights: _Weights, sums: Floats, *, profiles: bool) -> NDArray[np.float64]:
     """(3, histograms)"""
     found = np.full((3, sums.shape[1]), np.nan)
-    filled = np.minimum(np.abs(sums[-1]), weights.inside) > 0  # the last plane of a profile holds its weights
-    found[2] = 1.0 - filled.sum(axis=1) / max(1.0, float(weights.inside.sum()))
+    filled = np.minimum(np.abs(sums[-1]), weights.inside) > 0
     with np.errstate(all="ignore"):
         if profiles:
             found[0] = _total(sums[0], weights.inside) / _total(sums[1], weights.inside)
-        elif weights.powers is not None:
+            return found
+        single = filled & (sums[0] * sums[0] <= SINGLE * sums[-1])
+        bins = max(1.0, float(weights.inside.sum()))
+        found[2] = np.where(single.sum(axis=1) <= FEW * bins, 1.0 - filled.sum(axis=1) / bins, np.nan)
+        if weights.powers is not None:
             whole, first, second = (_total(sums[0], power) for power in weights.powers)
             z = first / whole
             variance = second / whole - z**2

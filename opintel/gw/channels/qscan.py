@@ -36,17 +36,9 @@ def qscan(
     white, _ = whiten(block.data, block.good, engine.sample_rate, response)
     tiling = _tiling(engine.sample_rate, white.shape[1], engine.band, min(QS, key=lambda q: abs(np.log(q / peak.q))))
     low, high = tiling.rows[0].frequency, tiling.rows[-1].frequency
-    frequencies = np.geomspace(low, high, ROWS)
-    at = np.array([row.frequency for row in tiling.rows])
-    nearest = np.abs(np.log(at[:, None] / frequencies)).argmin(axis=0)
     skipped = (segment_samples(engine.sample_rate) + 1) // 2 / engine.sample_rate
     middle = (peak.time - start) / 1e9 + engine.before - skipped
-    times = middle + np.linspace(-REACH, REACH, COLUMNS)
-    energies = np.full((ROWS, COLUMNS), np.nan)
-    for number, row in enumerate(tiling.energies(white)):
-        tiles = np.rint(times / tiling.duration * row.energy.shape[1]).astype(int)
-        inside = (tiles >= 0) & (tiles < row.energy.shape[1])
-        energies[np.ix_(nearest == number, inside)] = row.energy[0, tiles[inside]]
+    energies = _drawn(tiling, white, middle)
     gps = gps_from_utc(peak.time)
     title = f"{channel}: Q-scan, Q {tiling.rows[0].q:.0f}, GPS {gps // 10**9}.{gps % 10**9 // 10**6:03d}"
     return image(
@@ -60,6 +52,32 @@ def qscan(
         high=BRIGHTEST,
         marks=[Mark(f"SNR {peak.snr:.1f}", 0.0, float(np.clip(peak.frequency, low, high)))],
     )
+
+
+def _drawn(tiling: QTiling, white: NDArray[np.float32], middle: float) -> NDArray[np.float64]:
+    """(ROWS, COLUMNS) the loudest tile in each pixel around `middle` (s after the first sample), or, where none has its
+    centre in it, the nearest; NaN outside of the data."""
+    at = np.log([row.frequency for row in tiling.rows])
+    pixels = np.linspace(at[0], at[-1], ROWS)
+    distance = np.abs(at[:, None] - pixels)
+    nearest, inside = distance.argmin(axis=0), distance.argmin(axis=1)
+    times = middle + np.linspace(-REACH, REACH, COLUMNS)
+    half = REACH / (COLUMNS - 1)
+    drawn = np.full((ROWS, COLUMNS), np.nan)
+    for number, row in enumerate(tiling.energies(white)):
+        energy = row.energy[0].astype(np.float64)
+        spacing = tiling.duration / len(energy)
+        first, end = (np.ceil((times + side) / spacing).astype(int) for side in (-half, half))
+        first = np.where(first < end, first, np.rint(times / spacing).astype(int))
+        end = np.maximum(end, first + 1)
+        there = (first >= 0) & (end <= len(energy))
+        level = np.full(COLUMNS, np.nan)
+        bounds = np.stack([first[there], end[there]], axis=1).ravel()
+        level[there] = np.maximum.reduceat(np.append(energy, -np.inf), bounds)[::2]
+        own = nearest == number
+        own[inside[number]] = True
+        drawn[own] = np.fmax(drawn[own], level)
+    return drawn
 
 
 @lru_cache(maxsize=64)

@@ -20,7 +20,7 @@ from opintel.finding import NS
 from opintel.gw.channels import features, known
 from opintel.gw.channels.known import KnownChannel
 from opintel.gw.channels.lines import lines
-from opintel.gw.channels.pieces import RateGroup, groups_of
+from opintel.gw.channels.pieces import SLOWEST, RateGroup, channels_of, groups_of
 from opintel.gw.channels.qscan import qscan
 from opintel.gw.engine import EngineState, EngineWindow, TriggerEngine
 from opintel.gw.records import ChannelWindow, FlagWindow, GwRecord, TriggerSaid
@@ -28,8 +28,6 @@ from opintel.gw.samples import FLAG, Pieces, scope_of
 
 BEFORE, AFTER = 2 * NS, NS
 """What is seen beside a window, ns: whitening reaches half a second, the longest tiles the rest."""
-SLOWEST = 16.0
-"""Hz: channels that are sampled more rarely have no spectrum."""
 HIGHEST = 2000.0
 """Hz up to which triggers are looked for."""
 LEAST = 8.0
@@ -65,8 +63,14 @@ class GwReducer(Reducer[Pieces]):
         """What is said of each channel and flag with rows in the window."""
         window = closing.window
         said: dict[str, GwRecord] = dict(_flags(closing))
-        for group in groups_of(closing, BEFORE, AFTER):
+        channels, left_out = channels_of(closing, {one.rate for one in self._known.values()})
+        for group in groups_of(closing, channels, BEFORE, AFTER):
             said |= self._channels(closing, group)
+        for one in left_out:
+            said[one.key] = ChannelWindow("absent", one.rate, features.is_strain(one.key, one.unit), [])
+        for known_channel in self._known.values():
+            if len(known_channel.held) and _is_stale(known_channel, window.start):
+                known_channel.held = np.zeros(0, dtype=np.float32)
         kinds = {ChannelWindow: "channel", FlagWindow: "flag"}
         return Reduced(
             [Record(window, kinds[type(said[key])], key, self.scope(key), said[key]) for key in sorted(said)]
@@ -183,7 +187,11 @@ class GwReducer(Reducer[Pieces]):
         """What is left to be said of a channel whose rate changes; it starts over."""
         channel = self._known[key]
         said = ChannelWindow("learning", channel.rate, False, [])
-        if channel.learning and np.isfinite(channel.held).sum() >= LEAST * channel.rate:
+        if (
+            channel.learning
+            and not _is_stale(channel, closing.window.start)
+            and np.isfinite(channel.held).sum() >= LEAST * channel.rate
+        ):
             engine = engine_of(channel.rate, closing.window.end - closing.window.start)
             nothing = np.zeros((1, 0), dtype=np.float32)
             said = self._flushed(closing, engine, [key], nothing, np.zeros(1, dtype=np.int64)).get(key, said)
@@ -262,11 +270,12 @@ def _varies(*parts: NDArray[np.float32]) -> bool:
 
 
 def _hold(channel: KnownChannel, samples: NDArray[np.float32], start: int) -> None:
-    """Holds the samples of a window back, which starts then; NaN stands for windows between without rows."""
+    """Holds the samples of a window back, which starts then; NaN stands for windows between without rows, unless there
+    are more of these than of others."""
     rate = channel.rate
     held, since = channel.held, channel.since
     end = since + round(len(held) / rate * NS)
-    if not len(held) or start < end or start - end >= LONGEST:
+    if not len(held) or start < end or start - end > min(end - since, LONGEST):
         held, since = samples, start
     else:
         gap = np.full(round((start - end) * rate / NS), np.nan, dtype=np.float32)
@@ -277,6 +286,11 @@ def _hold(channel: KnownChannel, samples: NDArray[np.float32], start: int) -> No
         windows = -(-too_many // size)
         held, since = held[round(windows * size * rate / NS) :], since + windows * size
     channel.held, channel.since = held.copy(), since
+
+
+def _is_stale(channel: KnownChannel, now: int) -> bool:
+    """Whether what is held back is too old for anything to come after it."""
+    return now - channel.since > 2 * LONGEST
 
 
 def _told(

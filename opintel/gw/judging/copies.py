@@ -21,6 +21,7 @@ LEAST, MEMORY = 8, 450
 LOCKED, EVERYWHERE = 0.5, 0.8
 """Of independent noise none of eight frequencies is so locked in eight windows but by a chance of exp(−2); four in five
 of them are by one of 1e-5."""
+_NO_TURNS = np.zeros(0, dtype=np.complex64)
 _TURN = np.exp(2j * np.pi * np.arange(256) / 256).astype(np.complex64)
 
 
@@ -47,10 +48,28 @@ class StrainCopies:
 
     def is_none(self, name: str) -> bool:
         """Whether a channel is known to be no copy. One without phases in the band carries no signal in it."""
-        windows, sums = self._sums.get(name, (float(LEAST), np.zeros(0, dtype=np.complex64)))
+        windows, sums = self._sums.get(name, (float(LEAST), _NO_TURNS))
         if windows < min(LEAST, MEMORY):
             return False
         return not len(sums) or float(np.mean(np.abs(sums) >= LOCKED * windows)) < EVERYWHERE
+
+    def join(self, later: StrainCopies) -> None:
+        """Takes what another one took after this."""
+        for name, (windows, sums) in later._sums.items():
+            before, its = self._sums.get(name, (0.0, sums))
+            kept = (1 - 1 / MEMORY) ** windows if before and len(its) == len(sums) else 0.0
+            self._sums[name] = (kept * before + windows, np.float32(kept) * its + sums)
+
+    def agreeing(self, name: str, before: StrainCopies) -> NDArray[np.float64]:
+        """(F,) |sum of n turns|² / n at each frequency, less what that of `before` lets expect: at most an exponential
+        variable of mean 1 where a channel has no more to do with the strain than before, n where its phase keeps its
+        distance to the strain's. Empty where nothing is known of one of the two.
+        """
+        (windows, sums), (earlier, its) = (one._sums.get(name, (0.0, _NO_TURNS)) for one in (self, before))
+        if not (len(sums) and len(sums) == len(its)):
+            return np.zeros(0)
+        found, usual = (np.square(np.abs(one), dtype=np.float64) for one in (sums, its))
+        return np.maximum(found / windows - windows * usual / earlier**2, 0.0)
 
     def state(self) -> Any:
         """Plain values."""

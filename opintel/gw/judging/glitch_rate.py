@@ -11,6 +11,7 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import betainc, gammaln
 
 from opintel.detector import Closing, Emit, Judge
@@ -28,12 +29,16 @@ SHORTEST = 20.0
 """s of the last block before science mode ends, below which it is not judged."""
 KEPT = 120
 """Blocks of the past."""
-LEAST_PAST = 300.0
+LEAST_PAST = 120.0
 """s of it without which nothing is judged."""
 STRANGE = -3.0
 """log10 p from which on a block is no part of what is usual, unless half of the past is so."""
-LEAST_DISPERSION, PRIOR_DISPERSION, PRIOR_BLOCKS = 0.02, 0.1, 5.0
+LEAST_DISPERSION, PRIOR_DISPERSION, PRIOR_BLOCKS = 0.02, 0.2, 5.0
 """Of the rate from block to block, squared and relative: at least; at first, and the blocks that this is worth."""
+PRIOR_COUNT = 1.0
+"""Triggers that the past has besides those counted: it is never without any."""
+OUTLIERS, FEW = 20, 4
+"""One in so many blocks of the past, and one at least from the second number on, counts as the busiest of the rest."""
 FLOOR = -30.0
 MOSTLY = 0.4
 """Share of the glitches that a channel must witness to be named with them."""
@@ -67,7 +72,9 @@ class GlitchRateJudge(Judge):
     """Upper mid-p of a block's count, negative binomial around the rate of the past.
 
     The variance of a count of mean m is m + d m²; d has what the past's blocks vary beyond Poisson and the error of its
-    rate, one over its count. The least p of the thresholds counts three times (Bonferroni).
+    rate, one over its count. The busiest blocks of the past count as the next one (Winsorised means; Tukey 1962, Ann.
+    Math. Statist. 33, 18): of five blocks one that had a burst would otherwise hide all that follow. The least p of the
+    thresholds counts three times (Bonferroni).
 
     >>> from opintel.detector import Controls, Record
     >>> from opintel.finding import Window
@@ -80,7 +87,7 @@ class GlitchRateJudge(Judge):
     ...     records = [Record(window, "channel", "L1:GDS-CALIB_STRAIN", "L1", strain)]
     ...     found += judge.judge(Closing(window, "L1", records, Controls(), GlitchRateSettings(), "", complete=True))
     >>> [finding.summary for finding in found]
-    ['L1:GDS-CALIB_STRAIN: 30 triggers a minute of SNR 6 and more, usually 1.1']
+    ['L1:GDS-CALIB_STRAIN: 30 triggers a minute of SNR 6 and more, usually 1.2']
     """
 
     name, version = "gw.rate", 1
@@ -166,9 +173,9 @@ class GlitchRateJudge(Judge):
             [snr, round(60 * block.counts[n] / block.seconds, 2), round(60 * _rate(calm, n), 2)]
             for n, snr in enumerate(THRESHOLDS)
         ]
-        rounds, _ = self._hearing.ranked()
-        witness = rounds[0] if rounds and rounds[0].efficiency >= MOSTLY else None
-        seen = f"; {witness.channel} witnesses {100 * witness.efficiency:.0f} % of them" if witness else ""
+        rounds, _, glitches = self._hearing.ranked()
+        witness = rounds[0] if rounds and rounds[0].coincident >= MOSTLY * glitches else None
+        seen = f"; {witness.channel} witnesses {witness.coincident} of {glitches}" if witness else ""
         blocks: list[Evidence] = [
             Series(f"Triggers of SNR {least:g} and more", [one.end for one in history], per_minute, "a minute"),
             Table("Triggers a minute", ["SNR at least", "now", "usually"], rows),
@@ -208,19 +215,28 @@ def _known(past: Sequence[RateBlock]) -> bool:
     return sum(one.seconds for one in past) >= LEAST_PAST
 
 
+def _usual(calm: Sequence[RateBlock], n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(triggers, seconds) of the past's blocks above threshold `n`, the busiest ones like the next."""
+    seconds = np.array([one.seconds for one in calm])
+    per_second = np.array([one.counts[n] for one in calm]) / seconds
+    kept = np.sort(per_second)[: len(calm) - max(len(calm) >= FEW, len(calm) // OUTLIERS)]
+    return np.minimum(per_second, kept[-1]) * seconds, seconds
+
+
 def _rate(calm: Sequence[RateBlock], n: int) -> float:
     """Triggers a second of the past; never none at all."""
-    return (sum(one.counts[n] for one in calm) + 0.5) / sum(one.seconds for one in calm)
+    counts, seconds = _usual(calm, n)
+    return float((counts.sum() + PRIOR_COUNT) / seconds.sum())
 
 
 def log10_mid_p(block: RateBlock, calm: Sequence[RateBlock], n: int) -> tuple[float, float]:
     """(log10 of the upper mid-p of a block's count above threshold `n`, the usual rate a second)."""
-    rate, total = _rate(calm, n), sum(one.counts[n] for one in calm) + 0.5
-    means = np.array([rate * one.seconds for one in calm])
-    counts = np.array([one.counts[n] for one in calm], dtype=np.float64)
+    counts, seconds = _usual(calm, n)
+    rate, total = _rate(calm, n), float(counts.sum()) + PRIOR_COUNT
+    means = rate * seconds
     excess = float(np.sum((counts - means) ** 2 - means))
     size = float(np.sum(means**2))
-    one = float(np.mean(means**2)) if len(means) else 1.0
+    one = float(np.mean(means**2))
     dispersion = (excess + PRIOR_BLOCKS * PRIOR_DISPERSION * one) / (size + PRIOR_BLOCKS * one)
     spread = max(dispersion, LEAST_DISPERSION) + 1.0 / total
     k, mean = block.counts[n], rate * block.seconds

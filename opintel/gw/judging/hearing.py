@@ -1,9 +1,18 @@
-"""What strain and safe channels were heard to do in some science time, ready to be ranked by hveto's rounds."""
+"""What strain and safe channels were heard to do in some science time, ready to be ranked by hveto's rounds.
+
+A signal must not change which channels are witnesses. A trigger of the strain beside which no safe channel does
+anything, and a signal is hardly ever another, enters hveto's counts in one place: the rate of the strain's triggers, by
+which coincidences by chance are expected. There it counts as part of at least `ALONE` triggers a second, or so many
+doubled as often as needed. So it changes no round, bit for bit, but where it is the one that takes the next doubling;
+and as never fewer are expected than there were, no significance is too high.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +23,24 @@ from opintel.gw.judging.copies import StrainCopies
 from opintel.gw.judging.interferometer import Interferometer
 from opintel.gw.records import ChannelWindow
 from opintel.gw.safety import Safety, SafetyFamilies
-from opintel.gw.segments import NONE, Segments, coalesce, contains, duration, intersection
-from opintel.gw.vetoes import THRESHOLDS, VetoRound, rank
+from opintel.gw.segments import NONE, Segments, coalesce, contains, duration, intersection, minus
+from opintel.gw.vetoes import THRESHOLDS, WINDOWS, VetoRound, rank
+
+ALONE, FEWEST = 1 / 30, 10
+"""Triggers of the strain beside which no safe channel does anything: at least so many a second, of which noise alone
+has a fifth, and so many in all."""
+BESIDE = round(float(WINDOWS[-1]) / 2 * NS) + 1000
+"""So near, ns, to a safe channel's trigger is beside it: the longest window of a round, whose times count to 1 us."""
+
+
+class Ranking(NamedTuple):
+    """hveto's rounds. Their efficiencies are shares of the glitches beside which a safe channel was active."""
+
+    rounds: list[VetoRound]
+    among: int
+    """Channels."""
+    glitches: int
+    """Triggers of the strain, whatever there was beside them."""
 
 
 class _Heard:
@@ -83,19 +108,28 @@ class Hearing:
         """Forgets all triggers; which channels are copies stays known."""
         self._strain, self._auxiliary, self.live = _Heard(), {}, NONE
 
-    def ranked(self) -> tuple[list[VetoRound], int]:
-        """(hveto's rounds over what is remembered, among how many channels)."""
+    def ranked(self) -> Ranking:
+        """What is remembered, ranked."""
         heard = {name: one for name, one in self._auxiliary.items() if self._copies.is_none(name)}
-        if not len(self.live) or not heard or not self._strain.times:
-            return [], len(heard)
+        every = np.array(self._strain.times, dtype=np.int64)
+        glitches = every[contains(self.live, every)]
+        if not heard or not len(glitches):
+            return Ranking([], len(heard), len(glitches))
         start, end = int(self.live[0, 0]), int(self.live[-1, 1])
+        busy = coalesce([(time - BESIDE, time + BESIDE + 1) for one in heard.values() for time in one.times])
+        beside, quiet = glitches[contains(busy, glitches)], minus(self.live, busy)
+        times = beside.tolist()
+        if len(quiet):
+            # where they stand does not matter, as long as it is beside nothing
+            times += [int(quiet[0, 0])] * _counted(len(glitches) - len(beside), duration(quiet) / NS)
+        strain = _Heard(times, [1.0] * len(times))
         rounds = rank(
-            _table(start, {"": self._strain}),
+            _table(start, {"": strain}),
             _table(start, heard),
             (0.0, (end - start) / NS),
             live=(self.live - start) / NS,
         )
-        return rounds, len(heard)
+        return Ranking(_of(rounds, len(beside)), len(heard), len(glitches))
 
     def state(self) -> Any:
         """Plain values; triggers as bytes."""
@@ -127,3 +161,22 @@ def _table(start: int, heard: dict[str, _Heard]) -> pa.Table:
     return pa.table(
         {"channel": pa.array(names, pa.string()), "t_peak": (times - start) / NS, "snr": pa.array(snrs, pa.float64())}
     )
+
+
+def _counted(alone: int, seconds: float) -> int:
+    """As how many the triggers count beside which nothing happens, in so many seconds of which that is true.
+
+    >>> [_counted(alone, 600.0) for alone in (0, 20, 21, 41)], _counted(3, 60.0)
+    ([20, 20, 40, 80], 10)
+    """
+    least = max(FEWEST, math.ceil(ALONE * seconds))
+    return least << max(0, math.ceil(math.log2(max(alone, 1) / least)))
+
+
+def _of(rounds: Sequence[VetoRound], glitches: int) -> list[VetoRound]:
+    """The rounds, their efficiencies as shares of so many glitches."""
+    found, left = list[VetoRound](), glitches
+    for one in rounds:
+        efficiency, left = one.coincident / left, left - one.coincident
+        found.append(replace(one, efficiency=efficiency, cumulative_efficiency=1.0 - left / glitches))
+    return found

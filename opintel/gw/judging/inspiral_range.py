@@ -1,8 +1,13 @@
-"""A drop of the range, and which channel's noise rose with it."""
+"""A drop of the range, and what explains it: a safe channel whose noise the strain has now, or one that grew louder.
+
+A coupling that rises takes range although its channel stays as it was; then the strain's phases keep their distance to
+that channel's, in the part of the band that couples, where before they did not (`copies`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -12,12 +17,14 @@ from numpy.typing import NDArray
 from opintel.detector import Closing, Judge
 from opintel.evidence import Evidence, Series, Table
 from opintel.finding import NS, Effect, Finding
+from opintel.gw.channels.features import APART
 from opintel.gw.engine import EDGES
 from opintel.gw.judging.copies import StrainCopies
 from opintel.gw.judging.interferometer import ScienceMode, channels_of, families, finding_of
 from opintel.gw.records import ChannelWindow
 from opintel.gw.safety import Safety
 from opintel.gw.segments import coalesce, duration, intersection
+from opintel.stats.gamma_tail import log_gamma_tail
 
 BLOCK, SHORTEST, KEPT, LEAST_PAST = 60.0, 20.0, 120, 3
 """s of science time in a block, s that are enough where science mode ends, blocks kept, blocks needed."""
@@ -25,6 +32,10 @@ SIGMAS = 4.0
 """So many standard deviations of the past's blocks (from their MAD) a drop has at least."""
 LOUDER = 1.25
 """A band that rose by less explains nothing."""
+BY_CHANCE = 1e-4
+"""Of phases that agree so well in a block with independent noise, times the channels that are looked at."""
+AGREES = 7.0
+"""`StrainCopies.agreeing` at frequencies where a channel is said to couple: exp(−7) by chance."""
 LISTED = 10
 Floats = NDArray[np.float64]
 
@@ -58,11 +69,13 @@ class _Gathered:
         self.ranges: list[float] = []
         self.bands: dict[str, tuple[int, list[float]]] = {}
         """Channel → windows, sums of ln RMS by band."""
+        self.phases = StrainCopies()
 
     def add(self, seconds: float, strain: ChannelWindow, channels: Mapping[str, ChannelWindow]) -> None:
         self.seconds += seconds
         if strain.range is not None:
             self.ranges.append(strain.range)
+        self.phases.take(strain, channels)
         for name, said in channels.items():
             if said.bands:
                 n, sums = self.bands.get(name, (0, [0.0] * len(said.bands)))
@@ -116,7 +129,6 @@ class RangeJudge(Judge):
             added = duration(intersection(self._science.judged, coalesce(said.live))) / NS
             if added:
                 self._open.add(added, said, {name: said, **channels.auxiliary})
-                self._copies.take(said, channels.auxiliary)
         if not (self._open.seconds >= BLOCK or (added == 0.0 and self._open.seconds >= SHORTEST)):
             return []
         gathered, self._open = self._open, _Gathered()
@@ -135,6 +147,7 @@ class RangeJudge(Judge):
             block = block._replace(low=low)
             if low:
                 found = [self._finding(closing, name, block, usual, gathered)]
+        self._copies.join(gathered.phases)
         self._past = [*self._past, block][-KEPT:]
         return found
 
@@ -142,15 +155,23 @@ class RangeJudge(Judge):
         safety = families(tuple(closing.settings.safe), tuple(closing.settings.unsafe))
         own = gathered.louder(name)
         louder = []
+
+        def is_witness(other: str) -> bool:
+            return other != name and safety.judge(other) is Safety.SAFE and self._copies.is_none(other)
+
         for other in sorted(gathered.bands):
-            if other != name and safety.judge(other) is Safety.SAFE and self._copies.is_none(other):
+            if is_witness(other):
                 bands = gathered.louder(other)[: len(own)]
                 at = int(np.argmax(bands)) if len(bands) else 0
                 if len(bands) and bands[at] >= LOUDER:
                     louder.append((float(bands[at]), other, at))
         louder.sort(key=lambda one: (-one[0], one[1]))
+        agreeing = self._agreeing(gathered, [other for other in sorted(gathered.bands) if is_witness(other)])
         why = ""
-        if louder:
+        if agreeing:
+            _, other, low, high = agreeing[0]
+            why = f"; it has become coherent with {other} between {low:g} and {high:g} Hz"
+        elif louder:
             times, other, at = louder[0]
             why = f"; {other} is {times:.2g} times louder at {_band(at)}"
         history = [*self._past[-59:], block]
@@ -160,10 +181,14 @@ class RangeJudge(Judge):
         others: list[list[str | float | int | None]] = [
             [other, _band(at), round(times, 2)] for times, other, at in louder[:LISTED]
         ]
+        shared: list[list[str | float | int | None]] = [
+            [other, low, high, round(p, 1)] for p, other, low, high in agreeing[:LISTED]
+        ]
         blocks: list[Evidence] = [
             Series("Range (BNS)", [one.end for one in history], [one.range for one in history], "Mpc"),
             Table(f"RMS of {name} over its usual one", ["band", "times"], rows),
             Table("Safe channels that are louder than usual", ["channel", "band", "times"], others),
+            Table("Safe channels that it has become coherent with", ["channel", "from Hz", "to Hz", "log10 p"], shared),
         ]
         return finding_of(
             (self.name, self.version),
@@ -175,18 +200,39 @@ class RangeJudge(Judge):
             evidence=blocks,
         )
 
+    def _agreeing(self, gathered: _Gathered, channels: Sequence[str]) -> list[tuple[float, str, float, float]]:
+        """(log10 p, channel, lowest and highest Hz) of those whose phases agree with the strain's more than before, the
+        most significant first; p takes all `channels` into account."""
+        found = []
+        for name in channels:
+            agreeing = gathered.phases.agreeing(name, self._copies)
+            at = APART * (np.flatnonzero(agreeing >= AGREES) + 1)
+            if not len(at):
+                continue
+            log_p = float(log_gamma_tail(np.array([float(len(agreeing))]), np.array([agreeing.sum()]))[0])
+            log10_p = (log_p + math.log(len(channels))) / math.log(10.0)
+            if log10_p <= math.log10(BY_CHANCE):
+                found.append((log10_p, name, float(at[0]), float(at[-1])))
+        return sorted(found)
+
     def state(self) -> Any:
         """Plain values."""
         opened, bands = self._open, sorted(self._open.bands.items())
-        gathered = [opened.seconds, opened.ranges, [[name, n, sums] for name, (n, sums) in bands]]
+        gathered = [
+            opened.seconds,
+            opened.ranges,
+            [[name, n, sums] for name, (n, sums) in bands],
+            opened.phases.state(),
+        ]
         return [self._science.state(), gathered, [list(one) for one in self._past], self._copies.state()]
 
     def restore(self, state: Any) -> None:
         """The inverse of `state`."""
-        science, (seconds, ranges, bands), past, copies = state
+        science, (seconds, ranges, bands, phases), past, copies = state
         self._copies.restore(copies)
         self._science.restore(science)
         self._open.seconds, self._open.ranges = seconds, list(ranges)
+        self._open.phases.restore(phases)
         self._open.bands = {name: (n, list(sums)) for name, n, sums in bands}
         self._past = [RangeBlock(*one) for one in past]
 

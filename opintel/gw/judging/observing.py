@@ -17,7 +17,6 @@ from opintel.detector import Closing, Judge
 from opintel.evidence import Evidence, Series, Table
 from opintel.finding import NS, Effect, Finding
 from opintel.gw.glitch_probability import LEAST_SNR
-from opintel.gw.gps import gps_from_utc
 from opintel.gw.judging.activity import Activity
 from opintel.gw.judging.copies import StrainCopies
 from opintel.gw.judging.flags import Calibration, Floats, GlitchFlags, SecondFlagged
@@ -30,6 +29,7 @@ from opintel.gw.judging.interferometer import (
     within,
 )
 from opintel.gw.judging.line_history import LineHistory, LineMinute
+from opintel.gw.naming import gps_seconds
 from opintel.gw.records import TriggerSaid
 from opintel.gw.safety import Safety
 from opintel.gw.segments import NONE, Segments, coalesce, contains, duration, intersection, inward
@@ -122,6 +122,8 @@ class ObservingJudge(Judge):
         """Triggers and live ns of the block before the minute in progress: …"""
         self._live_from = 0
         self._said_lines: list[LineMinute] = []
+        self._states: dict[str, str] = {}
+        """Channel → its state in the last window of science mode."""
 
     def judge(self, closing: Closing) -> list[Finding]:
         """The finding, where one is due."""
@@ -131,6 +133,7 @@ class ObservingJudge(Judge):
         now = intersection(self._science.judged, within(window))
         if len(now) and channels.main is not None:
             self._copies.take(channels.strain[channels.main], channels.auxiliary)
+            self._states = {name: one.state for name, one in (*channels.strain.items(), *channels.auxiliary.items())}
         self._activity.take(
             window, channels.auxiliary, lambda name: safety.judge(name) is Safety.SAFE and self._copies.is_none(name)
         )
@@ -143,9 +146,9 @@ class ObservingJudge(Judge):
         if not (due or (not len(now) and science >= SHORTEST)):
             return []
         self._end_minute(window.end)
-        named = [name for name in channels.auxiliary if safety.judge(name) is Safety.SAFE]
+        named = [name for name in sorted(self._states) if safety.judge(name) is Safety.SAFE]
         unclear = [name for name in named if not self._copies.is_none(name)]
-        return [self._finding(closing, _channel_rows(channels, len(named) - len(unclear), unclear))]
+        return [self._finding(closing, _channel_rows(self._states, len(named) - len(unclear), unclear))]
 
     def _gather(self, channels: Interferometer, now: Segments) -> None:
         block = self._block
@@ -225,11 +228,12 @@ class ObservingJudge(Judge):
             msgspec.to_builtins(self._minutes),
             [self._ranges, self._minute_from, self._live_from],
             [list(one) for one in self._said_lines],
+            sorted(self._states.items()),
         ]
 
     def restore(self, state: Any) -> None:
         """The inverse of `state`."""
-        science, copies, activity, flags, lines, (spans, live, triggers), minutes, minute, said = state
+        science, copies, activity, flags, lines, (spans, live, triggers), minutes, minute, said, states = state
         for part, its in (
             (self._science, science),
             (self._copies, copies),
@@ -244,6 +248,7 @@ class ObservingJudge(Judge):
         self._ranges, self._minute_from, self._live_from = minute
         self._ranges = list(self._ranges)
         self._said_lines = [LineMinute(*one) for one in said]
+        self._states = dict(states)
 
 
 def _seconds(segments: Segments) -> list[int]:
@@ -251,10 +256,10 @@ def _seconds(segments: Segments) -> list[int]:
     return [second for begin, end in inward(segments).tolist() for second in range(begin // NS, end // NS)]
 
 
-def _channel_rows(channels: Interferometer, looked_at: int, unclear: Sequence[str]) -> Rows:
+def _channel_rows(states: Mapping[str, str], looked_at: int, unclear: Sequence[str]) -> Rows:
     by_state: dict[str, list[str]] = {}
-    for name, said in {**channels.strain, **channels.auxiliary}.items():
-        by_state.setdefault(said.state, []).append(name)
+    for name, state in states.items():
+        by_state.setdefault(state, []).append(name)
     rows: Rows = [
         [state, len(names), "" if state == "good" else ", ".join(sorted(names)[:NAMED])]
         for state, names in sorted(by_state.items())
@@ -307,9 +312,9 @@ def _probabilities(seconds: Sequence[int], probability: Floats, flagged: Sequenc
     for begin, end in active.tolist()[:LISTED]:
         those = [one for one in flagged if begin <= one.second * NS < end]
         most = max(those, key=lambda one: (one.probability, -one.second))
-        rows.append([gps_from_utc(begin) // NS, gps_from_utc(end) // NS, round(most.probability, 4), most.channel])
+        rows.append([f"{gps_seconds(begin):.0f}", f"{gps_seconds(end):.0f}", round(most.probability, 4), most.channel])
     known = coalesce([(second * NS, (second + 1) * NS) for second in seconds])
-    spans: Rows = [[gps_from_utc(begin) // NS, gps_from_utc(end) // NS] for begin, end in known.tolist()[:LISTED]]
+    spans: Rows = [[f"{gps_seconds(begin):.0f}", f"{gps_seconds(end):.0f}"] for begin, end in known.tolist()[:LISTED]]
     return [
         Series(PROBABILITY, [second * NS for second in seconds], values, "a second"),
         Table(FLAGGED, ["from GPS", "to GPS", PROBABILITY, "channel"], rows),
@@ -335,7 +340,7 @@ def _loudest(triggers: Sequence[TriggerSaid], probability: Mapping[int, float], 
         p = probability.get(second)
         rows.append(
             [
-                round(gps_from_utc(one.time) / NS, 3),
+                f"{gps_seconds(one.time):.3f}",
                 round(one.snr, 2),
                 round(one.frequency, 1),
                 None if p is None else round(p, 4),

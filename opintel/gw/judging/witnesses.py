@@ -1,8 +1,9 @@
 """Which safe channels witness the strain's glitches: hveto's rounds over the last hour of science time.
 
 A channel that carries the signal predicts every glitch and every event, so families of such channels, what is not known
-to be safe (`opintel.gw.safety`), and copies without a telling name (`copies`) never enter. Data are flagged, never
-removed: a finding says what a veto would take away, and of which triggers of the witness it is made.
+to be safe (`opintel.gw.safety`), and copies without a telling name (`copies`) never enter; a signal in the strain
+hardly ever changes what is said (`hearing`). Data are flagged, never removed: a finding says what a veto would take
+away, and of which triggers of the witness it is made.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from opintel.gw.judging.picture_pairs import PicturePairs
 from opintel.gw.safety import Safety
 from opintel.gw.vetoes import THRESHOLDS, WINDOWS, VetoRound
 
+ACTIVE = "% of glitches with activity"
+"""In safe channels: what a witness's efficiency is of (`hearing`)."""
 LEAST_LIVE = 60.0
 """s of science time since the last ranking that are worth one when science mode ends."""
 FLOOR = -300.0
@@ -93,9 +96,9 @@ class WitnessJudge(Judge):
             return []
         self._fresh = 0.0
         self._hearing.keep(int(settings.span * NS))
-        rounds, among = self._hearing.ranked()
+        rounds, among, _ = self._hearing.ranked()
         log_trials = math.log10(max(1, among) * len(THRESHOLDS) * len(WINDOWS))
-        headings = ["witness", "SNR at least", "window, s", "significance", "use %", "efficiency %", "deadtime %"]
+        headings = ["witness", "SNR at least", "window, s", "significance", "use %", ACTIVE, "deadtime %"]
         listed = Table("Rounds", headings, [_row(one) for one in rounds[:20]])
         return [
             self._finding(closing, name, n, one, log_trials, listed)
@@ -107,8 +110,8 @@ class WitnessJudge(Judge):
     ) -> Finding:
         text = (
             f"{one.channel} witnesses {one.coincident} glitches of {strain}, {one.expected:.1f} by chance: round {n}, "
-            f"significance {one.significance:.1f}, use {one.use_percentage:.0f} %, "
-            f"efficiency {100 * one.efficiency:.0f} %, deadtime {100 * one.deadtime:.2g} %"
+            f"significance {one.significance:.1f}, use {one.use_percentage:.0f} %, {100 * one.efficiency:.0f} "
+            f"{ACTIVE}, deadtime {100 * one.deadtime:.2g} %"
         )
         evidence: list[Evidence] = [listed, *self._pairs.of(one.channel)]
         return finding_of(
@@ -117,7 +120,7 @@ class WitnessJudge(Judge):
             "witness",
             {"channel": strain, "witness": one.channel},
             text,
-            Effect(100 * one.efficiency, "% of the glitches"),
+            Effect(100 * one.efficiency, ACTIVE),
             log10_p=max(FLOOR, min(0.0, log_trials - one.significance)),
             basis="extrapolated",
             severity="info",

@@ -20,8 +20,9 @@ from opintel.detector import Decoded
 from opintel.finding import NS, parse_rfc3339
 from opintel.gw.gps import gps_from_utc, utc_from_gps
 from opintel.gw.samples import FLAG, SAMPLES, PieceRow, Pieces, flag_key, scope_of
+from opintel.gw.segments import coalesce, contains
 from opintel.gw.wire.channels import Channel, ChannelOutput, ChannelTable, ChannelTables
-from opintel.gw.wire.gaps import Held, lasting_zeros, sample_times
+from opintel.gw.wire.gaps import lasting_zeros, sample_times
 from opintel.gw.wire.seconds import cut, spans
 from opintel.ids import hashed
 from opintel.rejects import Rejects, WrongRows
@@ -32,6 +33,10 @@ MAX_BYTES = 16 << 20
 """Of a message."""
 MAX_ROWS = 100_000
 """Of a message, and pieces that they are cut into."""
+MAX_FLAGGED = 1 << 22
+"""Samples of flags in a message: those of a state vector times its flags."""
+MAX_SAMPLES = 1 << 24
+"""Of a message, and values of flags: those of a state vector times its flags."""
 MAX_SECONDS = 64
 """Between the first sample of a row and its last."""
 MAX_STATE = 1 << 62
@@ -58,23 +63,31 @@ class _Rows(NamedTuple):
     """As sent: integers or floats."""
 
 
+class _Taken(NamedTuple):
+    """Of a message so far."""
+
+    pieces: int = 0
+    samples: int = 0
+
+
 def decode(body: bytes, tables: ChannelTables) -> Decoded[PieceRow]:
     """The pieces of a message and what is wrong with each bad row, or with all of it; never raises."""
     rejects, columns = Rejects(), NOTHING_READ
     channels = _Channels()
     found: list[_Rows] = []
-    first = pieces = 0
+    first = 0
+    taken = _Taken()
     try:
         whole = opened(body, MAX_BYTES)
         table = tables.of(whole.schema.metadata)
         batches, columns = whole.batches(_used(whole.schema), MAX_ROWS)
         for batch in batches:
-            if first == MAX_ROWS or pieces > MAX_ROWS:
+            if first == MAX_ROWS or taken.pieces > MAX_ROWS:
                 rejects.add(0, first, f"more than {MAX_ROWS} rows in a message: the rest was not read")
                 break
-            rows, cut_into = _rows(batch, table, channels, WrongRows(batch.num_rows, first, rejects), pieces)
+            rows, taken = _rows(batch, table, channels, WrongRows(batch.num_rows, first, rejects), taken)
             found.append(rows._replace(n=rows.n + first))
-            first, pieces = first + batch.num_rows, pieces + cut_into
+            first += batch.num_rows
     except FAULTS as problem:
         found, rejects = [], Rejects()
         rejects.add(0, 0, f"not an Arrow message of samples: {' '.join(str(problem).split())[:300]}")
@@ -136,9 +149,9 @@ def _is_lists(kind: Any) -> bool:
 
 
 def _rows(
-    batch: pa.RecordBatch, table: ChannelTable, channels: _Channels, wrong: WrongRows, before: int
-) -> tuple[_Rows, int]:
-    """The rows of a batch that are not `wrong`, and into how many pieces they are cut, `before` them so many."""
+    batch: pa.RecordBatch, table: ChannelTable, channels: _Channels, wrong: WrongRows, before: _Taken
+) -> tuple[_Rows, _Taken]:
+    """The rows of a batch that are not `wrong`, and what is taken of the message with them and `before`."""
     columns = dict(zip(batch.schema.names, batch.columns, strict=True))
     time, number = (_integers(name, columns[name], wrong) for name in ("time", "id"))
     data = _lists(columns["data"], wrong)
@@ -153,15 +166,22 @@ def _rows(
         too_long & (sizes > 1), time * 0, lambda _: f"data: expected at most {MAX_SECONDS} s of samples, got more"
     )
     kept = np.flatnonzero(~wrong.rows)
-    many = before + np.cumsum(spans(time[kept], rate[kept], sizes[kept]) * channels.outputs()[place[kept]])
-    if len(kept) and many[-1] > MAX_ROWS:
+    outputs = channels.outputs()[place[kept]]
+    pieces = before.pieces + np.cumsum(spans(time[kept], rate[kept], sizes[kept]) * outputs)
+    samples = before.samples + np.cumsum(sizes[kept] * outputs)
+    for many, most, what in (
+        (pieces, MAX_ROWS, "channel-seconds"),
+        (samples, MAX_SAMPLES, "samples and flags' values"),
+    ):
         over = np.zeros(len(sizes), dtype=np.bool_)
-        over[kept[many > MAX_ROWS]] = True
-        wrong.note(over, time * 0, lambda _: f"expected at most {MAX_ROWS} channel-seconds in a message, got more")
-        kept = np.flatnonzero(~wrong.rows)
+        over[kept[many > most]] = True
+        too_many = f"expected at most {most} {what} in a message, got more"
+        wrong.note(over, time * 0, [too_many].__getitem__)
+    kept = np.flatnonzero(~wrong.rows)
     if len(kept) < len(sizes):
         data = data.take(kept)
-    return _Rows(kept, place[kept], time[kept], data), int(many[-1]) - before if len(many) else 0
+    taken = _Taken(int(pieces[-1]), int(samples[-1])) if len(pieces) else before
+    return _Rows(kept, place[kept], time[kept], data), taken
 
 
 def _integers(name: str, column: Any, wrong: WrongRows) -> _Ints:
@@ -263,14 +283,12 @@ def _values(
         if none.any():
             values = np.where(none, np.float32(np.nan), values)
     flags = np.flatnonzero(outputs.kind[which] == FLAG)
-    if len(flags):
-        values = values if values.flags.writeable else values.copy()
-        here = np.repeat(outputs.kind[which] == FLAG, sizes)
-        bits = sent[here]
+    values = values if values.flags.writeable or not len(flags) else values.copy()
+    for at in flags.tolist():
+        here = slice(int(data.start[at]), int(data.start[at + 1]))
+        bits, mask = sent[here], outputs.mask[which[at]]
         known = np.abs(bits) < MAX_STATE if floating else np.ones(len(bits), dtype=np.bool_)
-        whole = np.where(known, bits, 0).astype(np.int64)
-        mask = np.repeat(outputs.mask[which[flags]], sizes[flags])
-        values[here] = np.where(known, (whole & mask) == mask, np.nan)
+        values[here] = np.where(known, (np.where(known, bits, 0).astype(np.int64) & mask) == mask, np.nan)
     gives_data = outputs.data[which]
     if gives_data.any():
         _without_data(values, data.start, time, rate, which, outputs)
@@ -287,11 +305,15 @@ def _without_data(
 ) -> None:
     """Strain while its interferometer gives no data becomes NaN, in place."""
     sizes, scope, flag, strain = np.diff(start), outputs.scope[which], outputs.data[which], outputs.strain[which]
-    active = values[np.repeat(flag, sizes)]
-    if not strain.any() or not (active == 0).any():
+    inactive = values[np.repeat(flag, sizes)] == 0
+    if not strain.any() or not inactive.any():
         return
     begin, piece = sample_times(time[flag], rate[flag], sizes[flag])
-    held = Held(scope[flag][piece], begin, begin + np.rint(NS / rate[flag][piece]).astype(np.int64), active == 0)
-    times, piece = sample_times(time[strain], rate[strain], sizes[strain])
-    here = np.flatnonzero(np.repeat(strain, sizes))
-    values[here[held.at(scope[strain][piece], times)]] = np.nan
+    begin, piece = begin[inactive], piece[inactive]
+    end, of = begin + np.rint(NS / rate[flag][piece]).astype(np.int64), scope[flag][piece]
+    for interferometer in np.unique(scope[strain]):
+        here = of == interferometer
+        spans = coalesce(np.stack([begin[here], end[here]], axis=1))
+        for at in np.flatnonzero(strain & (scope == interferometer)).tolist():
+            times, _ = sample_times(time[at : at + 1], rate[at : at + 1], sizes[at : at + 1])
+            values[start[at] : start[at + 1]][contains(spans, times)] = np.nan

@@ -5,8 +5,6 @@ All become NaN. A stretch of exact zeros is how recorders, and Virgo's frames, w
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -44,27 +42,3 @@ def sample_times(time: _Ints, rate: NDArray[np.float64], sizes: _Ints) -> tuple[
     piece = np.repeat(np.arange(len(sizes)), sizes)
     nth = np.arange(len(piece)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     return time[piece] + np.rint(nth * (NS / rate[piece])).astype(np.int64), piece
-
-
-class Held(NamedTuple):
-    """Samples of a flag, each of which holds until its end."""
-
-    scope: _Ints
-    """A number of the interferometer that it is of."""
-    begin: _Ints
-    end: _Ints
-    """ns."""
-    wanted: NDArray[np.bool_]
-
-    def at(self, scope: _Ints, time: _Ints) -> NDArray[np.bool_]:
-        """(n,) whether the newest sample of an interferometer at a time (ns) still holds and is `wanted`."""
-        flags = len(self.begin)
-        after = np.repeat([0, 1], [flags, len(time)])
-        order = np.lexsort((after, np.append(self.begin, time), np.append(self.scope, scope)))
-        newest = np.maximum.accumulate(np.where(order < flags, np.arange(len(order)), -1))
-        asked = np.flatnonzero(order >= flags)
-        flag, asker = order[newest[asked]], order[asked] - flags
-        found = np.zeros(len(time), dtype=np.bool_)
-        known = (newest[asked] >= 0) & (self.scope[flag % flags] == scope[asker])
-        found[asker] = known & (time[asker] < self.end[flag % flags]) & self.wanted[flag % flags]
-        return found
