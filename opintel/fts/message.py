@@ -99,6 +99,10 @@ class _Metadata(msgspec.Struct, gc=False):
 class _Envelope(msgspec.Struct, gc=False):
     data: _Data | None = None
     metadata: _Metadata | None = None
+    exported: msgspec.Raw = msgspec.field(name="_source", default_factory=msgspec.Raw)
+    """The message, in a line of an export from OpenSearch."""
+    event_type: Any = None
+    payload: Any = None
 
 
 _BARE = _Metadata()
@@ -186,6 +190,11 @@ class Messages:
         if len(body) < SHORTEST and body[:1] == b"{":
             raise _Bad(_TOO_SHORT)
         envelope = _envelope.decode(body)
+        if envelope.exported:
+            body = bytes(envelope.exported)
+            envelope = _envelope.decode(body)
+        if envelope.data is None and isinstance(envelope.event_type, str) and envelope.payload is not None:
+            raise _Bad("expected an FTS message, got an event (event_type, payload) as Rucio sends them")
         meta = envelope.metadata or _BARE
         data = envelope.data or _bare.decode(body)
         kind = _kind(meta, kind, data)
