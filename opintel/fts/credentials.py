@@ -7,6 +7,7 @@ miner on its examples; the raw log holds what was sent. What is replaced says no
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -28,13 +29,20 @@ def redact(text: str) -> str:
     for mark, pattern, rewritten in _RULES_IN_ANY_CASE:
         if mark in lower:
             text = pattern.sub(rewritten, text)
-    at = text.rfind("://")
-    if at >= 0 and text.find("/", at + 3) < 0:
+    if "://" in text:
         text = _CUT_SHORT.sub(rf"\1{REDACTED}\2", text)
+    return str(_KEY_VALUE.sub(_of_key, text)) if _has_key(lower) else text
+
+
+def _has_key(lower: str) -> bool:
+    """Whether there may be a key and its value: most texts with such words have neither."""
     for mark in _KEYS:
-        if mark in lower:
-            return str(_KEY_VALUE.sub(_of_key, text))
-    return text
+        at = lower.find(mark)
+        while at >= 0:
+            if _JOINT.match(lower, at):
+                return True
+            at = lower.find(mark, at + 1)
+    return False
 
 
 def _opaque(value: str) -> bool:
@@ -66,11 +74,13 @@ def _if_opaque(match: Any) -> str:
 
 
 def _of_key(match: Any) -> str:
-    """`key=value`: hidden unless the value tells a cause, or the key is a space token, which is no secret."""
+    """`key=value`: hidden unless the value tells a cause or is a type's name (`token=Token{`), or the key is a space
+    token, which is no secret."""
     key, joint, value = match.group(1), match.group(2), match.group(3)
     name = key.lower()
     sure = ":" not in joint or any(word in name for word in ("pass", "pwd", "secret"))
-    if value.strip(".:").lower() in _SAYS_WHY or "space" in name or not (sure or _opaque(value)):
+    is_type = value.isalpha() and match.string[match.end() : match.end() + 1] in ("{", "(")
+    if is_type or value.strip(".:").lower() in _SAYS_WHY or "space" in name or not (sure or _opaque(value)):
         return str(match.group(0))
     return f"{key}{joint}{REDACTED}"
 
@@ -120,6 +130,7 @@ _KEYS: Final = (
     "token",
     "assertion",
 )
+_JOINT = re.compile(r"[a-z0-9_.\-]*[\"']?\s*(?:=|:|%)")
 _KEY_VALUE = expression(
     rf"(?i)({_KEY})([\"']?\s*(?:=|:|%(?:25)*3d)\s*[\"']?(?:bearer{_BLANK}+)?)([^\s&\"'<>;,()\[\]{{}}|]+)"
 )

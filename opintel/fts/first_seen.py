@@ -123,9 +123,9 @@ class FirstSeen(Judge):
         """The inverse of `state`, on a fresh judge."""
         self._first_seen = {id: start for start, id in state["forms"]}
         self._windows, self._day, self._reported = state["windows"], state["day"], state["reported"]
-        waiting = [msgspec.convert(form, _Form) for form in state["waiting"]]
+        waiting = [msgspec.convert(form, _Form) for form in state.get("waiting", [])]  # an earlier state has neither
         self._waiting = {form.id: form for form in waiting}
-        self._texts = list(state["texts"])
+        self._texts = list(state.get("texts", []))
         for text in self._texts:
             self._merges.add(form_id(text), text)
 

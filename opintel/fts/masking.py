@@ -11,7 +11,7 @@ from typing import Final
 
 from opintel.fts.credentials import redact
 from opintel.fts.rewriting import rewritten
-from opintel.fts.tokens import Tokens
+from opintel.fts.tokens import MAX_TOKEN, Tokens
 
 MAX_TEXT: Final = 1024
 """Characters of a text that are looked at; FTS cuts its messages there as well."""
@@ -35,7 +35,7 @@ def mask(text: str) -> str:
         text = _whole_words(text[:MAX_TEXT])
     if not text.isascii():
         text = text.encode("utf-8", "replace").decode()  # a lone surrogate is in no UTF-8
-    roughly = " ".join(map(_masked_token, redact(text).split()))
+    roughly = " ".join(map(_masked_token, text.split()))
     form = _forms.get(roughly)
     if form is None:
         form = _settled(roughly)
@@ -45,6 +45,23 @@ def mask(text: str) -> str:
     return form
 
 
+def first_word(text: str) -> str:
+    """The first word of the text's form, where that follows from the text's first word alone; empty where it does not.
+
+    >>> first_word("disk full on se1.example.org"), first_word("12 files"), first_word("Jan 5: full")
+    ('disk', '', '')
+    """
+    words = text[: MAX_TOKEN + 1].split(None, 1)
+    if len(words) < 2:
+        return ""
+    word = _masked_token(words[0])
+    unit = word.lstrip("0123456789")
+    plain = word.isascii() and word.isalnum() and (unit == word or len(unit) > 3) and word[:3] not in _OF_DATES
+    return word if plain else ""
+
+
+_NAMES: Final = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec Mon Tue Wed Thu Fri Sat Sun"
+_OF_DATES: Final = frozenset(_NAMES.split(" "))
 _masked_token = Tokens(_CACHE).__getitem__
 _forms: dict[str, str] = {}
 """Form by text with masked tokens. 99.9 % of real errors repeat one: the rewriting below hardly ever runs."""
@@ -66,7 +83,7 @@ def _settled(roughly: str) -> str:
 
 
 def _form(roughly: str) -> str:
-    form = rewritten(roughly)
+    form = rewritten(redact(roughly))
     return form if len(form) <= MAX_FORM else _whole_words(form[: MAX_FORM + 1])
 
 

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 from itertools import pairwise
+from operator import mul
 from typing import Final
 
 ANY: Final = "<*>"
@@ -28,7 +30,18 @@ _POSITIONS: Final = 40
 _VARIABLES: Final = 3
 """Words of a form that may be found to vary so."""
 
-_KEY = re.compile(r"[^<=:]*[=:]")
+_FUNCTION_WORDS: Final = (
+    "a an and are as at be been but by can could did does for from had has have if in into is it its no not of on or "
+    "over than that the their then there this to too until was were while will with"
+)
+_GRAMMAR: Final = frozenset(_FUNCTION_WORDS.split(" "))
+"""Words that never vary like a name."""
+_PLACES: Final = [pow(0x9E3779B97F4A7C15, place, (1 << 61) - 1) for place in range(1, 513)]
+_HASH_OF_ANY: Final = hash(ANY)
+"""Words are told apart by Python's keyed hash and their place, so that the hash of a frame is one sum away from that of
+its form. Within a process only: nothing of it is kept."""
+
+_KEY = re.compile(r"[^<=:]*=|[^<=:0-9]*:")
 _SAYS_MORE = re.compile(r"(?<![A-Za-z0-9<])[0-9]+(?![A-Za-z0-9>])|>[:;,][A-Za-z]{3}")
 """In a word with a placeholder: a code, which masking left, or a word of its own."""
 
@@ -52,6 +65,7 @@ def skeleton(form: str) -> str:
     return " ".join(words)
 
 
+@lru_cache(maxsize=1 << 14)
 def form_id(form: str) -> str:
     """The template id of a form: a hash that needs no state, hence the same in every process and on every machine.
 
@@ -74,8 +88,8 @@ class Merges:
     def __init__(self) -> None:
         self._parent: dict[str, str] = {}
         self._members: dict[str, list[str]] = {}
-        self._frames: dict[bytes, dict[bytes, str]] = {}
-        """Frame → the forms with it, as many as it takes."""
+        self._frames: dict[int, tuple[int, str] | dict[int, str]] = {}
+        """Frame → the forms with it, as many as it takes; nearly all have one."""
         self._order: dict[str, int] = {}
 
     def __len__(self) -> int:
@@ -90,15 +104,14 @@ class Merges:
         todo = [(skeleton(form).split(" "), 0)]
         while todo:
             words, variables = todo.pop()
-            own = _key(" ".join(words))
-            literal = sum(map(str.isalpha, words))
+            enough = _WORDS if sum(map(str.isalpha, words)) > _WORDS_FRAME else _NAMES
+            own = sum(map(mul, map(hash, words), _PLACES))
             for at, word in enumerate(words[:_POSITIONS]):
                 needed = _values_needed(word)
-                if not needed or (needed == _WORDS and literal <= _WORDS_FRAME):
-                    continue
-                frame = [*words[:at], ANY, *words[at + 1 :]]
-                if self._fires(_key(f"{needed} {' '.join(frame)}"), own, id, needed) and variables + 1 < _VARIABLES:
-                    todo.append((frame, variables + 1))
+                if 0 < needed <= enough:
+                    frame = own + (_HASH_OF_ANY - hash(word)) * _PLACES[at] + needed
+                    if self._fires(frame, own, id, needed) and variables + 1 < _VARIABLES:
+                        todo.append(([*words[:at], ANY, *words[at + 1 :]], variables + 1))
 
     def root(self, id: str) -> str:
         """The earliest form that `id` is merged with, else `id` itself."""
@@ -110,9 +123,14 @@ class Merges:
         """In the order in which they were added."""
         return sorted(self._members.get(root, [root]), key=lambda id: self._order.get(id, 0))
 
-    def _fires(self, frame: bytes, own: bytes, id: str, needed: int) -> bool:
+    def _fires(self, frame: int, own: int, id: str, needed: int) -> bool:
         """Counts a form with a frame; whether with it there are enough, so that the frame is a form of its own."""
-        same = self._frames.setdefault(frame, {})
+        same = self._frames.get(frame)
+        if same is None:
+            self._frames[frame] = (own, id)
+            return False
+        if isinstance(same, tuple):
+            same = self._frames[frame] = dict([same])
         if len(same) >= needed:
             self._union(next(iter(same.values())), id)
             return False
@@ -127,20 +145,19 @@ class Merges:
         first, second = sorted((self.root(one), self.root(other)), key=self._order.__getitem__)
         if first != second:
             self._parent[second] = first
-            self._members[first] = self._members.get(first, [first]) + self._members.pop(second, [second])
+            fewer, more = sorted((self._members.pop(name, [name]) for name in (first, second)), key=len)
+            more += fewer
+            self._members[first] = more
 
 
-def _key(text: str) -> bytes:
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-
-
+@lru_cache(maxsize=1 << 14)
 def _values_needed(word: str) -> int:
     """How many values of a word like this make it a variable; 0 for never: placeholders, codes, punctuation."""
     if "<" in word:
         return 0
     core = word.strip("[](){}:;,.'\"")
     if core.isalpha():
-        return _WORDS
+        return 0 if core.lower() in _GRAMMAR else _WORDS
     for before, after in pairwise(core):
         if (before.isalpha() and after.isdigit()) or (before.isdigit() and after.isalpha()):
             return _NAMES

@@ -31,6 +31,8 @@ SHORTEST = 16
 BARE_EPOCH = 946_684_800 * NS
 """2000-01-01: a bare message has no time, the k-th of a source is dated k seconds later."""
 BARE_SCOPE = "messages"
+_ERRORS = 4096
+"""Errors that are remembered as they may be kept: nine of ten come again."""
 _LABEL = 64
 """Characters of scope, phase and category that are looked at."""
 
@@ -97,6 +99,10 @@ class _Metadata(msgspec.Struct, gc=False):
 class _Envelope(msgspec.Struct, gc=False):
     data: _Data | None = None
     metadata: _Metadata | None = None
+    exported: msgspec.Raw = msgspec.field(name="_source", default_factory=msgspec.Raw)
+    """The message, in a line of an export from OpenSearch."""
+    event_type: Any = None
+    payload: Any = None
 
 
 _BARE = _Metadata()
@@ -122,6 +128,7 @@ class Messages:
 
     def __init__(self, instance: str, pseudonyms: Pseudonyms | None) -> None:
         self._instance, self._pseudonyms = instance, pseudonyms
+        self._errors: dict[tuple[str, ...], str] = {}
 
     def read(self, message: Message) -> Sequence[Row[Transfer] | str]:
         """The rows of a message or a list of messages; none where there is no outcome yet (a start).
@@ -183,6 +190,11 @@ class Messages:
         if len(body) < SHORTEST and body[:1] == b"{":
             raise _Bad(_TOO_SHORT)
         envelope = _envelope.decode(body)
+        if envelope.exported:
+            body = bytes(envelope.exported)
+            envelope = _envelope.decode(body)
+        if envelope.data is None and isinstance(envelope.event_type, str) and envelope.payload is not None:
+            raise _Bad("expected an FTS message, got an event (event_type, payload) as Rucio sends them")
         meta = envelope.metadata or _BARE
         data = envelope.data or _bare.decode(body)
         kind = _kind(meta, kind, data)
@@ -290,8 +302,13 @@ class Messages:
         """An error as it may be kept (`causes.reported`): one line, cut, without secrets and names; of any values."""
         if not isinstance(text, str):
             text = ""
-        said = [label(value)[:_LABEL] for value in (scope, phase, code, category)]
-        return self.clean(reported(text[:MAX_ERROR], *said)[:MAX_ERROR])[:MAX_ERROR]
+        said = (text[:MAX_ERROR], *[label(value)[:_LABEL] for value in (scope, phase, code, category)])
+        kept = self._errors.get(said)
+        if kept is None:
+            if len(self._errors) >= _ERRORS:
+                self._errors.clear()
+            kept = self._errors[said] = self.clean(reported(*said)[:MAX_ERROR])[:MAX_ERROR]
+        return kept
 
     def clean(self, text: str) -> str:
         """A text (bounded by the caller) on one line, without secrets and people's names."""

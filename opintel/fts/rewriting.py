@@ -8,6 +8,9 @@ Python's: their repetitions do not overlap, so that their time is linear in a te
 from __future__ import annotations
 
 import re
+import string
+from itertools import groupby
+from operator import itemgetter
 from typing import Final
 
 from opintel.fts.expressions import expression
@@ -21,11 +24,12 @@ def rewritten(roughly: str) -> str:
     if "][" in form or "] [" in form:
         form = _CALL_STACK.sub("", form).strip() or form
     form = _with_numbers_masked(form)
-    for mark, pattern, replacement in _REWRITES:
+    for mark, steps in _REWRITES:
         if mark in form:
-            form = pattern.sub(replacement, form)
-    tokens = form.split()
-    return " ".join(_without_repeats(tokens) if form.count("<") > 1 else tokens)
+            for finer, pattern, replacement in steps:
+                if finer in form:
+                    form = pattern.sub(replacement, form)
+    return " ".join(_without_repeats(form.split())) if form.count("<") > 1 or "  " in form else form
 
 
 def _without_repeats(tokens: list[str]) -> list[str]:
@@ -35,7 +39,7 @@ def _without_repeats(tokens: list[str]) -> list[str]:
 
 _CALL_STACK = expression(r"(?:\[[a-z0-9]+(?:_[a-z0-9A-Z]+)+\]\s*(?:\[[a-z0-9]+(?:_?[a-z0-9A-Z]+)*\]\s*)+)")
 """gfal2 puts the names of its functions before the cause, or not, depending on its version."""
-_REPLY = re.compile(r"(?:^| )(?:[1-5][0-9]{2}-|[1-5][0-9]{2} End\.)")
+_REPLY = re.compile(r"[1-5][0-9][0-9](?:-| End\.)")
 
 
 def _without_reply_codes(tokens: list[str]) -> list[str]:
@@ -61,7 +65,8 @@ def _is_reply_code(word: str) -> bool:
     return len(word) == 3 and word.isascii() and word.isdigit() and word[0] in "12345"
 
 
-_NUMBER = re.compile(r"(?<![A-Za-z0-9])[0-9][A-Za-z0-9]*")
+_NUMBER = re.compile(r"[0-9][A-Za-z0-9]*")
+_LETTERS: Final = frozenset(string.ascii_letters)
 _NAMES_A_CODE = re.compile(
     r"(?:(?:^|[^a-z])(?:error|errno|err|(?:ret|status_?|error_?|err_?|http_?)?code|status|http|response|result|exit"
     r"|signal|rc|ret|curl|libcurl|reply|srm_ifce|http/[0-9.]+)[ \"']*[:=#]?[ \"'(\[]*-?"
@@ -90,15 +95,17 @@ def _with_numbers_masked(form: str) -> str:
     out: list[str] = []
     end = 0
     for found in _NUMBER.finditer(form):
-        word = found.group()
+        word, start = found.group(), found.start()
+        if start and form[start - 1] in _LETTERS:
+            continue  # the end of a word that does not begin with a digit
         if word.isdigit():
-            masked = word if _is_code(word, form, found.start(), found.end()) else "<NUM>"
+            masked = word if _is_code(word, form, start, found.end()) else "<NUM>"
         elif not _ORDINAL.fullmatch(word):
             unit = word.lstrip("0123456789")
             masked = "<NUM>" + unit if unit.isalpha() and len(unit) <= 3 else word
         else:
             continue
-        out += form[end : found.start()], masked
+        out += form[end:start], masked
         end = found.end()
     out.append(form[end:])
     return "".join(out)
@@ -131,41 +138,45 @@ _DATE = (
 )
 _SAYS_WHY = "".join(f"(?<!{key})" for key in ("error", "reason", "cause", "message", "msg", "status", "description"))
 _VALUE = r"['\"]?)(?:<[A-Z]+>|[^\s'\"<>,;:)(]+)"
+_UNITS = r"(?:ms|s|sec|secs|seconds?|min|minutes?|h|hours?)\b"
+_STEPS: Final = (
+    ("<NUM>", "HTTP/<NUM>", r"HTTP/<NUM>(?:\.<NUM>)?", "HTTP"),
+    ("<NUM>", "<NUM>", r"<NUM>(?:[._,+-]<NUM>)+", "<NUM>"),
+    ("<NUM>", "-<NUM>", r"(?<![^ (=:_])-<NUM>", "<NUM>"),
+    ("<NUM>", "+<NUM>", r"(?<![^ (=:_])\+<NUM>", "<NUM>"),
+    ("<NUM>", "<<NUM>", rf"<(?=<NUM> ?{_UNITS})", ""),
+    ("<NUM>", "<NUM>", rf"<NUM> ?{_UNITS}", "<TIME>"),
+    ("<NUM>", "<NUM>", r"<NUM> ?[KMGTP]?i?B\b", "<SIZE>"),
+    ("HTTP/", "HTTP/", r"(HTTP/\d\.\d\" (?:status:? )?)\d{3}\b", r"\1<NUM>"),
+    ("(<SIZE>)", "(<SIZE>)", r"(<NUM> bytes) \(<SIZE>\)", r"\1"),
+    ("<HOST>", "[<HOST>]", r"\[<HOST>\](?::(?:<NUM>|\d+))?", "<HOST>"),
+    ("<HOST>", "<HOST>:", r"<HOST>:(?:<NUM>|\d+)", "<HOST>"),
+    ("<TIME>", "<TIME>", r"<TIME>[.,]<NUM>", "<TIME>"),
+    *(("<NUM>", month, _DATE, "<TIME>") for month in _MONTHS.split("|")),
+    ("<TIME>", "<TIME>", r"<TIME>(?:[ T]<TIME>)+", "<TIME>"),
+    ("<HOST>", "<HOST>,", r"<HOST>(?:, ?<HOST>)+", "<HOST>"),
+    ("host", "host", r"(host(?:name)?=)[^\s'\"<>,;]+", r"\1<HOST>"),
+    ("<HOST> (", "<HOST> (", r"<HOST> \((?:<HOST>)?\)", "<HOST>"),
+    ("<DN>", "<DN>", r"<DN>(?: [A-Z][^\W\d_]+){0,2}(?:[ ,]+<DN>)+", "<DN>"),
+    ("<DN>", "<DN>", r"<DN> [A-Z][^\W\d_]+([:,;'\")]|$)", r"<DN>\1"),
+    (
+        " user",
+        " user",
+        rf"(\b(?:(?:[Ii]nvalid|[Ii]llegal|[Mm]apped|for) user(?:name)? |password for (?:invalid user )?){_VALUE}",
+        r"\1<USER>",
+    ),
+    ("password for ", "password for ", rf"(\bpassword for (?:invalid user )?{_VALUE}", r"\1<USER>"),
+    ("=", "er=", rf"(\b(?:user|ruser|owner)={_VALUE}", r"\1<USER>"),
+    ("=", "name=", rf"(\b(?:username|logname)={_VALUE}", r"\1<USER>"),
+    ("=", "login=", rf"(\blogin={_VALUE}", r"\1<USER>"),
+    ("=", "=", r"(= ?)(?:[Tt]rue|[Ff]alse|TRUE|FALSE)\b", r"\1<BOOL>"),
+    ("=", '="', rf'{_SAYS_WHY}="[^"]*"', '="<TEXT>"'),
+    ("<NUM>", "hecksum", r"([Cc]hecksum[^<]{0,60})<NUM>", r"\1<HEX>"),
+    ("<NUM>", "CHECKSUM", r"(CHECKSUM[^<]{0,60})<NUM>", r"\1<HEX>"),
+    ("<NUM>", "<HEX>", r"(<HEX> ?!= ?|[Dd]estination: )<NUM>", r"\1<HEX>"),
+)
+"""(mark, finer mark, what is looked for, what it becomes), in this order. One checksum in forty has digits only."""
 _REWRITES: Final = [
-    (mark, re.compile(pattern, re.ASCII), replacement)
-    for mark, pattern, replacement in (
-        ("HTTP/<NUM>", r"HTTP/<NUM>(?:\.<NUM>)?", "HTTP"),
-        ("<NUM>", r"<NUM>(?:[._,+-]<NUM>)+", "<NUM>"),
-        ("-<NUM>", r"(?<![^ (=:_])-<NUM>", "<NUM>"),
-        ("+<NUM>", r"(?<![^ (=:_])\+<NUM>", "<NUM>"),
-        ("HTTP/", r"(HTTP/\d\.\d\" (?:status:? )?)\d{3}\b", r"\1<NUM>"),
-        ("<NUM>", r"<?<NUM> ?(?:ms|s|sec|secs|seconds?|min|minutes?|h|hours?)\b", "<TIME>"),
-        ("<NUM>", r"<NUM> ?[KMGTP]?i?B\b", "<SIZE>"),
-        ("(<SIZE>)", r"(<NUM> bytes) \(<SIZE>\)", r"\1"),
-        ("[<HOST>]", r"\[<HOST>\](?::(?:<NUM>|\d+))?", "<HOST>"),
-        ("<HOST>:", r"<HOST>:(?:<NUM>|\d+)", "<HOST>"),
-        ("<TIME>", r"<TIME>[.,]<NUM>", "<TIME>"),
-        *((month, _DATE, "<TIME>") for month in _MONTHS.split("|")),
-        ("<TIME>", r"<TIME>(?:[ T]<TIME>)+", "<TIME>"),
-        ("<HOST>,", r"<HOST>(?:, ?<HOST>)+", "<HOST>"),
-        ("host", r"(host(?:name)?=)[^\s'\"<>,;]+", r"\1<HOST>"),
-        ("<HOST> (", r"<HOST> \((?:<HOST>)?\)", "<HOST>"),
-        ("<DN>", r"<DN>(?: [A-Z][^\W\d_]+){0,2}(?:[ ,]+<DN>)+", "<DN>"),
-        ("<DN>", r"<DN> [A-Z][^\W\d_]+([:,;'\")]|$)", r"<DN>\1"),
-        (
-            " user",
-            rf"(\b(?:(?:[Ii]nvalid|[Ii]llegal|[Mm]apped|for) user(?:name)? |password for (?:invalid user )?){_VALUE}",
-            r"\1<USER>",
-        ),
-        ("password for ", rf"(\bpassword for (?:invalid user )?{_VALUE}", r"\1<USER>"),
-        ("er=", rf"(\b(?:user|ruser|owner)={_VALUE}", r"\1<USER>"),
-        ("name=", rf"(\b(?:username|logname)={_VALUE}", r"\1<USER>"),
-        ("login=", rf"(\blogin={_VALUE}", r"\1<USER>"),
-        ("=", r"(= ?)(?:[Tt]rue|[Ff]alse|TRUE|FALSE)\b", r"\1<BOOL>"),
-        ('="', rf'{_SAYS_WHY}="[^"]*"', '="<TEXT>"'),
-        ("hecksum", r"([Cc]hecksum[^<]{0,60})<NUM>", r"\1<HEX>"),
-        ("CHECKSUM", r"(CHECKSUM[^<]{0,60})<NUM>", r"\1<HEX>"),
-        ("<HEX>", r"(<HEX> ?!= ?|[Dd]estination: )<NUM>", r"\1<HEX>"),
-    )
+    (mark, [(finer, re.compile(pattern, re.ASCII), replacement) for _, finer, pattern, replacement in steps])
+    for mark, steps in groupby(_STEPS, key=itemgetter(0))
 ]
-"""(mark, what is looked for, what it becomes), in this order. One checksum in forty has decimal digits only."""

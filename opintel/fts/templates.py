@@ -12,8 +12,8 @@ from typing import Any, Final
 import msgspec
 
 from opintel.fts.credentials import redact
-from opintel.fts.masking import mask
-from opintel.fts.merging import Merges, common_text, form_id
+from opintel.fts.masking import first_word, mask
+from opintel.fts.merging import ANY, Merges, common_text, form_id
 
 OVERFLOW: Final = "t-overflow"
 """The id that all new forms share once the miner knows its maximum."""
@@ -57,6 +57,8 @@ class TemplateMiner:
         self._capacity = capacity
         self._forms: dict[str, _Form] = {}
         self._merges = Merges()
+        self._first_words: set[str] = {ANY}
+        """Of the forms, and what stands for those of which it does not follow from the message's first word."""
         self._known: dict[str, _Form] = {}
         """Form by message; starts over when it is full."""
 
@@ -114,7 +116,10 @@ class TemplateMiner:
 
     def _met(self, message: str) -> _Form:
         """The form of a message that is not known."""
-        form = self._form(mask(message))
+        if len(self._forms) >= self._capacity and (first_word(message) or ANY) not in self._first_words:
+            form = self._form(_OVERFLOW_TEXT)  # no known form begins so, and there is no room for a new one
+        else:
+            form = self._form(mask(message))
         if len(form.examples) < EXAMPLES:
             example = redact(message[:LOOKED_AT])[:EXAMPLE]
             if example not in form.examples:
@@ -133,6 +138,7 @@ class TemplateMiner:
         elif form is None:
             form = self._forms[id] = _Form(id, text)
             self._merges.add(id, text)
+            self._first_words.add(text.partition(" ")[0])
         return form
 
 

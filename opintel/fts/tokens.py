@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from opintel.fts.credentials import redact
 from opintel.fts.expressions import expression
 
 MAX_TOKEN: Final = 120
@@ -25,6 +26,8 @@ class Tokens(dict[str, str]):
 
     def __missing__(self, token: str) -> str:
         masked = mask_token(token)
+        if len(masked) > _NO_SECRET:
+            masked = mask_token(redact(token))
         if len(token) <= _REMEMBERED:
             if len(self) >= self._size:
                 self.clear()
@@ -32,7 +35,9 @@ class Tokens(dict[str, str]):
         return masked
 
 
-_REMEMBERED: Final = 40
+_REMEMBERED: Final = 80
+_NO_SECRET: Final = 12
+"""Characters: no secret leaves fewer when it is masked as a word; with its context it is found later."""
 
 
 def mask_token(token: str) -> str:
@@ -46,9 +51,9 @@ def mask_token(token: str) -> str:
             core = token.rstrip(_END)
             token = "<DN>" + token[len(core) :]
         elif token[0] == "/" and _DELIMITERS.isdisjoint(token):
-            token = _mask_slashed(token)
+            token = "<PATH>" if _PLAIN_PATH.fullmatch(token) else _mask_slashed(token)
         elif "://" in token:
-            token = _mask_urls(token)
+            token = "<URL>" if _PLAIN_URL.fullmatch(token) else _mask_urls(token)
         elif "\\" in token and _WINDOWS_PATH.search(token):
             token = "<PATH>".join(map(_mask_pieces, _WINDOWS_PATH.split(token)))
         elif token[0] == "/" and "?" in token:
@@ -61,12 +66,15 @@ def mask_token(token: str) -> str:
 
 _PSEUDONYM = expression(r"(?:user|uid)-[0-9a-f]{6}")
 """What `opintel.fts.personal` puts in the place of a name."""
+_PLAIN_PATH = re.compile(r"/+[A-Za-z_][^/]*/.*[^:.!?]")
+_PLAIN_URL = re.compile(r"[A-Za-z0-9+]+://[^\"'<>)\]}|]*[^\"'<>)\]}|.,;:!?]")
+"""What nearly all paths and URLs are like; the rest is looked at more closely, with the same result."""
 _WINDOWS_PATH = re.compile(r"(?:\b[A-Za-z]:|\\\\[\w.$-]+)\\[^\s\"'<>|,;()\[\]]*")
 _END: Final = ":.,;!?)'\""
 _DELIMITERS: Final = frozenset("=,;()[]{}\"'`|<>\x00")
 _SPLIT: Final = str.maketrans({c: f"\x00{c}\x00" for c in _DELIMITERS} | {"\x00": "\x00"})
 _RUNS: Final = re.compile(r"[\x00-\x7f]+|[^\x00-\x7f]+")
-_URL_ENDS: Final = "\"'<>)]}|"
+_URL_END: Final = re.compile(r"[\"'<>)\]}|]")
 _SCHEME: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+")
 
 
@@ -89,11 +97,8 @@ def _mask_urls(token: str) -> str:
 
 
 def _end_of_url(token: str, start: int) -> int:
-    end = len(token)
-    for mark in _URL_ENDS:
-        found = token.find(mark, start, end)
-        if found >= 0:
-            end = found
+    found = _URL_END.search(token, start)
+    end = len(token) if found is None else found.start()
     while end > start and token[end - 1] in ".,;:!?":
         end -= 1
     return end
@@ -113,7 +118,7 @@ def _mask_ascii(token: str) -> str:
 
 def _mask_piece(piece: str) -> str:
     if len(piece) < 2 or piece.isalpha():
-        return piece
+        return "<HEX>" if len(piece) in _HEX_WORDS and _HEX.issuperset(piece) else piece
     if "/" in piece:
         return _mask_slashed(piece)
     if "user-" in piece or "uid-" in piece:
@@ -147,6 +152,8 @@ def _mask_slashed(piece: str) -> str:
 _DATE_DIGITS: Final = frozenset("0123456789/")
 _DIGITS: Final = frozenset("0123456789")
 _HEX: Final = frozenset("0123456789abcdefABCDEF")
+_HEX_WORDS: Final = (8, 16, 32)
+"""Letters of hexadecimal numbers that have no digit, as masks of bits do."""
 _ADDRESS: Final = frozenset("0123456789abcdefABCDEF:.")
 
 
@@ -202,7 +209,7 @@ def _mask_word(word: str) -> str:
     return "".join(map(_mask_part, core.translate(_INNER).split("\x00"))) + tail
 
 
-_INNER: Final = str.maketrans({c: f"\x00{c}\x00" for c in "_-.+#%&*$^~<>"})
+_INNER: Final = str.maketrans({c: f"\x00{c}\x00" for c in "_-.+#%&*$^~<>@"})
 
 
 def _mask_part(part: str) -> str:
@@ -210,6 +217,8 @@ def _mask_part(part: str) -> str:
         return part
     if part.isdigit():
         return "<NUM>"
+    if part[:2] == "0x" and _HEX.issuperset(part[2:]):
+        return "<HEX>"
     if len(part) >= 8 and _HEX.issuperset(part):
         return "<HEX>"
     if len(part) >= 12 and sum(c in _DIGITS for c in part) >= 5:

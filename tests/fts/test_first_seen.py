@@ -144,6 +144,14 @@ def test_a_variable_that_masking_did_not_find_is_news_twice() -> None:
     assert again.resolve(ids[4]) == ids[0]
 
 
+def test_a_state_of_before_is_read() -> None:
+    """From before forms waited and merged: a rolling upgrade begins with one."""
+    judge, text = FirstSeen(), "no route"
+    judge.restore({"forms": [[0, form_id(text)]], "windows": 1, "day": 0, "reported": 1})
+    assert judge.judge(closing(2, ({text: 1}, NO_LINK))) == []
+    assert len(judge.judge(closing(3, ({"no answer": 1}, NO_LINK)))) == 1
+
+
 def test_warm_up_learns_without_findings() -> None:
     judge = FirstSeen()
     assert judge.judge(closing(1, ({"full": 1}, NO_LINK), warm_up_windows=2)) == []

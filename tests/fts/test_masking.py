@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from opintel.fts.masking import MAX_FORM, MAX_TEXT, mask
+from opintel.fts.masking import MAX_FORM, MAX_TEXT, first_word, mask
 from opintel.fts.merging import form_id
 
 FRAGMENTS = [
@@ -50,6 +50,8 @@ texts = st.one_of(
             "open /eos/home-j/user-97aa30/f, owner=user-97aa30 (uid uid-97aa30)",
             "open <PATH>, owner=<USER> (uid <USER>)",
         ),
+        ("core C:\\Windows\\x_6.1\\cb.dll, mask=ffffffff at @0x47ea910", "core <PATH>, mask=<HEX> at @<HEX>"),
+        ('ready=true tag="View Lock" error="no space"', 'ready=<BOOL> tag="<TEXT>" error="no space"'),
         ("quota of user-97aa30 exceeded", "quota of <USER> exceeded"),
         ("error 550 550-Errno: 2 550-Reason: stat 550- 550 End.", "error 550 Errno: 2 Reason: stat"),
         ("[gfalt_copy_file][perform_copy] Result timed out", "Result timed out"),
@@ -114,6 +116,15 @@ def test_white_space_does_not_matter(text: str, gaps: list[str]) -> None:
     words = text[: MAX_TEXT // 4].split()
     spread = "".join(word + gaps[at % len(gaps)] for at, word in enumerate(words))
     assert mask(spread) == mask(" ".join(words))
+
+
+@given(texts)
+@example("Jan 5 x")
+@example("disk full")
+@example("7bcd x")
+@example("7bc x")
+def test_the_first_word_is_that_of_the_form(text: str) -> None:
+    assert first_word(text) in ("", mask(text).partition(" ")[0])
 
 
 @given(texts, texts)

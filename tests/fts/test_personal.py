@@ -156,6 +156,7 @@ def test_secrets_are_replaced(text: str, kept: str) -> None:
         "Space associated with the space token 2310037, spacetoken=ATLASDATADISK",
         "https://se1.example.org:2811/x https://[2001:db8::1]:80/x gsiftp://se1.example.org:2811",
         "macaroon invalid: caveat activity, keytab=/etc/krb5.keytab",
+        "wtoken = AppWindowToken{9f4ef63 token=Token{a64f992}}",
     ],
 )
 def test_what_is_no_secret_stays(text: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import random
+import tracemalloc
 from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +22,9 @@ messages = st.lists(
         st.builds("link {}{} of eth{} is down".format, st.sampled_from("xy"), st.integers(0, 4), st.integers(0, 4)),
         st.builds("error {} at step {}".format, st.sampled_from([401, 503]), st.integers(0, 99)),
         st.builds("pool {} said: disk is full now".format, st.text("abcdefgh", min_size=1, max_size=2)),
+        st.builds(
+            "from {} or a{}: no {}".format, st.sampled_from(["/a/b", "a.b.ch:1"]), st.integers(0, 3), st.just("x")
+        ),
         st.text(max_size=30),
     ),
     max_size=80,
@@ -112,6 +117,36 @@ def test_a_snapshot_does_not_change_afterwards() -> None:
     assert msgspec.msgpack.encode(before) == copy
 
 
+def test_any_text_may_come() -> None:
+    """Also one that is in no UTF-8, and one of megabytes; an example holds no secret."""
+    miner = TemplateMiner()
+    texts = [
+        "\ud800",
+        "a \udcff b",
+        "",
+        "x" * 5_000_000,
+        "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0.c2ln refused",
+        "\x00",
+    ]
+    ids = miner.assign(texts)
+    assert ids == TemplateMiner().assign(texts)
+    told = miner.template(ids[4])
+    assert (told.text, told.examples) == ("Bearer REDACTED refused", ("Bearer REDACTED refused",))
+
+
+def test_a_fresh_first_word_a_message_costs_bounded_memory() -> None:
+    rng = random.Random(1)
+    miner = TemplateMiner(capacity=1000)
+    tracemalloc.start()
+    for _ in range(3):
+        words = ["".join(rng.choices("abcdefghij", k=9)) for _ in range(3000)]
+        miner.assign([f"{word} no space left on device {word}" for word in words])
+    used = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert used < 30e6
+    assert len(miner.state()["forms"]) == 1001
+
+
 def test_mistakes_are_named() -> None:
     with pytest.raises(ValueError, match="2 messages and 1 times"):
         TemplateMiner().assign(["a", "b"], [1])
@@ -124,7 +159,8 @@ def test_mistakes_are_named() -> None:
 def test_merges_of_real_messages_mix_no_families(shared_data: Path) -> None:
     miner = TemplateMiner()
     with (shared_data / "fts" / "fts_10k_messages.csv").open(newline="") as file:
-        miner.assign([row["message"] for row in csv.DictReader(file)])
+        ids = miner.assign([row["message"] for row in csv.DictReader(file)])
+    assert len({miner.resolve(id) for id in ids}) <= 260
     families: defaultdict[str, set[str]] = defaultdict(set)
     with (shared_data / "fts" / "fts_patterns_labelled.csv").open(newline="") as file:
         for row in csv.DictReader(file):

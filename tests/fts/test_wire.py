@@ -271,6 +271,19 @@ def test_envelope_and_bare_give_the_same_transfer(metadata: Any) -> None:
     assert row({"data": STATE, "metadata": metadata}).payload == row(STATE).payload
 
 
+@pytest.mark.parametrize("content", [COMPLETE, STATE, QUEUE, {"data": COMPLETE, "metadata": {"_id": "1"}}])
+def test_a_line_of_an_export_is_the_message_in_it(content: dict[str, Any]) -> None:
+    exported = {"_index": "fts_raw-2026-03-02", "_id": "a1", "_score": None, "_source": content}
+    assert row(exported) == row(content)
+
+
+def test_what_is_no_fts_message_is_named() -> None:
+    event = {"event_type": "transfer-done", "payload": {"src-url": "davs://a.example/x"}, "created_at": "today"}
+    assert reason(event) == "expected an FTS message, got an event (event_type, payload) as Rucio sends them"
+    assert "nested too deeply" in reason(b'{"_source":' * 20_000 + b"{}" + b"}" * 20_000)
+    assert reason({"_source": {"_source": COMPLETE}}).startswith("no source host")
+
+
 def test_types_of_other_years() -> None:
     old = {
         **COMPLETE,

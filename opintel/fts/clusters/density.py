@@ -46,17 +46,18 @@ def cluster(texts: Sequence[str], encoder: str = "tfidf", *, model: str | None =
     different = sorted(set(causes))
     if len(different) < SMALLEST:
         return Clusters(np.full(len(texts), -1, np.int64), np.zeros(len(texts)))
-    labels, membership = _by_density(np.round(encode(different), _DIGITS))
+    labels, membership = by_density(encode(different))
     at = np.searchsorted(np.array(different, object), np.array(causes, object))
     return Clusters(_by_appearance(labels[at]), membership[at])
 
 
-def _by_density(vectors: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def by_density(vectors: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Cluster (-1 is noise) and strength of membership of each of N unit vectors, shape (N, D)."""
     import hdbscan
 
     found = hdbscan.HDBSCAN(
         min_cluster_size=SMALLEST, min_samples=1, cluster_selection_epsilon=TOGETHER, core_dist_n_jobs=1
-    ).fit(vectors)
+    ).fit(np.round(vectors, _DIGITS))
     return found.labels_.astype(np.int64), np.where(found.labels_ < 0, 0.0, found.probabilities_)
 
 
