@@ -32,7 +32,8 @@ route       no route|unreachable|host is down
 name        name or service not known|getaddrinfo|name resolution|resolve (?:host|proxy|address)|unknown host
 name        no such host|nodename nor servname
 lost        reset by peer|broken pipe|end[- ]of[- ]file|unexpected (?:eof|end)
-lost        connection (?:was |is )?(?:closed|lost|broken|dropped|aborted)|closed ?channel|terminated abruptly|socket error
+lost        connection (?:was |is )?(?:closed|lost|broken|dropped|aborted)|closed ?channel|socket error
+lost        terminated abruptly
 lost        socket (?:was )?(?:closed|disconnect)|prematurely|before eod
 lost        closed (?:the|its) (?:data )?(?:connection|channel)|closed by (?:the )?(?:remote|peer)|stream ended
 lost        stream error|ipc failed|reading token data header|empty reply|recv failure|send failure|not connected
