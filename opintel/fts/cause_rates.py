@@ -37,7 +37,7 @@ class CauseSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Which families there are, and when one stands out."""
 
     families: tuple[Family, ...] = ()
-    """`!include ../models/fts-causes.yaml` in the shipped stream."""
+    """`{include: ../models/fts-causes.yaml}` in the shipped stream."""
     past: Most = 144
     """Windows of the past that a share is compared with."""
     least: Most = 24

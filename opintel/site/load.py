@@ -68,7 +68,8 @@ def read_site(directory: Path | None = None) -> tuple[Site, list[Problem]]:
     written = _optional(folder / "site.yaml", f"{root}site.yaml", problems)
     documents: dict[str, Document] = {}
     for path in sorted((folder / "streams").glob("*.y*ml")):
-        documents[path.stem], found = read_yaml(path, f"{root}streams/{path.name}")
+        shipped = shipped_folder() / "streams"
+        documents[path.stem], found = read_yaml(path, f"{root}streams/{path.name}", shipped=shipped)
         problems += found
     if not documents:
         problems.append(Problem(str(folder / "streams"), 0, "", "holds no *.yaml; a stream is one file"))

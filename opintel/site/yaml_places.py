@@ -1,8 +1,8 @@
 """YAML files read together with the place of every key, so that a problem can name file, line and key.
 
 `opintel.site.load` reads the YAML folders of a site through it. Only plain data come out (safe tags); keys that stand
-twice, which YAML parsers usually let pass, are problems here. `KEY: !include FILE` reads the mapping in another file,
-whose path is relative to the file that names it; an included file includes nothing.
+twice, which YAML parsers usually let pass, are problems here. `KEY: {include: FILE}` reads the mapping in another file,
+whose path is relative to the file that names it, or the shipped one of that path where the site has none.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ class Document(NamedTuple):
     places: dict[Path_, YamlPlace]
     folder: Path = Path()
     """What paths in it are relative to."""
+    shipped: Path | None = None
+    """Where a file lies that it includes and that its folder has not; without this it includes nothing."""
 
     def problem(self, path: Iterable[str | int], message: str) -> Problem:
         """A problem at `path`, or at the nearest written key above it."""
@@ -60,20 +62,19 @@ class Document(NamedTuple):
 class Loader(yaml.SafeLoader):
     """Takes numbers as `300e9` too, which YAML 1.1 reads as text."""
 
-    includes = True
-    """Whether `!include` is taken."""
-
 
 _EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+\Z")
 Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))
 
 
-def read_yaml(path: Path, name: str, *, blank: bool = False, included: bool = False) -> tuple[Document, list[Problem]]:
+def read_yaml(
+    path: Path, name: str, *, blank: bool = False, shipped: Path | None = None
+) -> tuple[Document, list[Problem]]:
     """The mapping in a YAML file, shown as `name` in problems; an unreadable file gives an empty document and why.
 
-    `blank`: it may hold comments only. `included`: it may not include others.
+    `blank`: it may hold comments only. `shipped`: the shipped folder of such files; without it, nothing is included.
     """
-    document = Document({}, {(): YamlPlace(name, 0)}, path.parent)
+    document = Document({}, {(): YamlPlace(name, 0)}, path.parent, shipped)
     try:
         with path.open("rb") as file:
             text = file.read(MAX_BYTES + 1)
@@ -81,7 +82,6 @@ def read_yaml(path: Path, name: str, *, blank: bool = False, included: bool = Fa
             return document, [Problem(name, 0, "", f"more than {MAX_BYTES} bytes; this is no settings file")]
         refuse_aliases(text.decode())
         loader = Loader(text.decode())
-        loader.includes = not included
         node = loader.get_single_node()
     except UnicodeDecodeError as error:
         return document, [Problem(name, 0, "", f"not UTF-8 at byte {error.start}")]
@@ -147,12 +147,11 @@ def matching(name: str, known: Mapping[str, Any] | Iterable[str]) -> str:
     return next((key for key in known if flat(key) == name), name.lower())
 
 
-def _included(loader: Any, node: Any, path: Path_, document: Document, problems: list[Problem]) -> Any:
-    if not loader.includes or not isinstance(node, yaml.ScalarNode) or not node.value:
-        problems.append(document.problem(path, "expected `!include FILE`, and none in an included file"))
-        return None
-    name = os.path.normpath(Path(document.places[()].file).parent / node.value)
-    found, wrong = read_yaml(document.folder / node.value, name, included=True)
+def _included(file: str, shipped: Path, path: Path_, document: Document, problems: list[Problem]) -> dict[str, Any]:
+    """The mapping in `file`; an `include` in that stays what it is, a key that no settings know."""
+    own = document.folder / file
+    name = os.path.normpath(Path(document.places[()].file).parent / file)
+    found, wrong = read_yaml(own if own.exists() or not (shipped / file).exists() else shipped / file, name)
     problems += wrong
     document.places.update({(*path, *below): place for below, place in found.places.items() if below})
     return found.data
@@ -163,8 +162,6 @@ def _plain(loader: Any, node: Any, path: Path_, document: Document, problems: li
     if len(path) > MAX_DEPTH:
         problems.append(document.problem(path, f"nested deeper than {MAX_DEPTH}"))
         return None
-    if node.tag == "!include":
-        return _included(loader, node, path, document, problems)
     if isinstance(node, yaml.SequenceNode):
         return [_plain(loader, n, (*path, i), document, problems) for i, n in enumerate(node.value)]
     if not isinstance(node, yaml.MappingNode):
@@ -189,4 +186,7 @@ def _plain(loader: Any, node: Any, path: Path_, document: Document, problems: li
         else:
             out[key] = _plain(loader, value_node, (*path, key), document, problems)
             document.places[(*path, key)] = YamlPlace(document.places[()].file, key_node.start_mark.line + 1)
+    file = out.get("include")
+    if len(out) == 1 and isinstance(file, str) and document.shipped is not None:
+        return _included(file, document.shipped, path, document, problems)
     return out

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from opintel.alerts.settings import AlertSettings
 from opintel.durations import duration
 from opintel.finding import NS
+from opintel.fts.cause_rates import CauseSettings
 from opintel.fts.links import LinkSettings
 from opintel.site.errors import ConfigError
 from opintel.site.load import load_site
@@ -388,7 +389,7 @@ def test_wrong_detectors_are_named(site_folder: Path) -> None:
 
 
 def test_a_part_stands_in_a_file_of_its_own_and_its_problems_name_that(site_folder: Path) -> None:
-    write(site_folder, MINIMAL + "detectors:\n  fts.links: !include ../models/limits.yaml\n")
+    write(site_folder, MINIMAL + "detectors:\n  fts.links: {include: ../models/limits.yaml}\n")
     (site_folder / "models").mkdir()
     limits = site_folder / "models/limits.yaml"
     limits.write_text("# ours\ncap: 7\n")
@@ -396,10 +397,17 @@ def test_a_part_stands_in_a_file_of_its_own_and_its_problems_name_that(site_fold
     limits.write_text("# ours\ncap: many\n")
     with pytest.raises(ConfigError, match=r"models/limits.yaml:2: detectors.fts.links.cap: expected `int`, got `str`"):
         detector_settings(load_site(site_folder), "fts", {"fts.links": Settings})
-    limits.write_text("cap: !include limits.yaml\n")
-    assert "none in an included file" in problems(site_folder)[0]
+    limits.write_text("cap: {include: limits.yaml}\n")
+    with pytest.raises(ConfigError, match=r"limits.yaml:1: detectors.fts.links.cap: expected `int`, got `object`"):
+        detector_settings(load_site(site_folder), "fts", {"fts.links": Settings})
     limits.unlink()
     assert "limits.yaml: cannot be read" in problems(site_folder)[0]
+
+
+def test_a_site_without_the_shipped_part_has_the_shipped_one(site_folder: Path) -> None:
+    write(site_folder, MINIMAL + "detectors:\n  fts.causes: {include: ../models/fts-causes.yaml}\n")
+    found = detector_settings(load_site(site_folder), "fts", {"fts.causes": CauseSettings})["fts.causes"]
+    assert len(found.families) > 20
 
 
 def test_the_brokers_password_stays_outside(site_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
