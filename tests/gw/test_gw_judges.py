@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from opintel.finding import NS
+from opintel.finding import NS, rfc3339
 from opintel.gw.judging.channels import ChannelJudge
 from opintel.gw.judging.glitch_rate import GlitchRateJudge, RateBlock, log10_mid_p
 from opintel.gw.judging.inspiral_range import RangeJudge
@@ -283,6 +283,10 @@ def test_a_channel_that_stops_moving_is_said_once_and_once_when_it_moves_again()
         ("stuck", "info", 180),
     ]
     assert {f.subject["channel"] for f in found} == {MICROPHONE}
+    steps, facts = found[0].evidence
+    assert steps.values == [1.0] * 30 + [0.0] * 15
+    assert (steps.times[0] // NS, steps.times[-1] // NS, steps.marked[0] // NS) == (40, 128, 100)
+    assert facts.rows[2] == ["since", rfc3339(100 * NS)]
 
 
 def test_out_of_science_mode_and_at_the_end_of_the_input_nothing_is_stuck_or_missing() -> None:

@@ -8,8 +8,9 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 
 from opintel.detector import Closing, Judge
-from opintel.evidence import Table
-from opintel.finding import NS, Effect, Finding
+from opintel.evidence import Evidence, Series, Table
+from opintel.finding import NS, Effect, Finding, rfc3339
+from opintel.gw.gps import gps_from_utc
 from opintel.gw.judging.interferometer import ScienceMode, channels_of, finding_of, within
 from opintel.gw.records import ChannelWindow
 from opintel.gw.segments import intersection
@@ -18,6 +19,8 @@ Seconds = Annotated[float, msgspec.Meta(gt=0, le=1e6)]
 MANY = 10
 """Channels that fail in the same window from which on they are one finding."""
 LISTED = 50
+SHOWN = 60.0
+"""Seconds of the good time before, in the picture."""
 KINDS = {"constant": "stuck", "absent": "missing"}
 WORDS = {"stuck": "has not moved", "missing": "has no samples"}
 
@@ -63,7 +66,7 @@ class ChannelJudge(Judge):
     ['L1:PEM-EY_MIC_VEA_DQ has not moved for 30 s']
     """
 
-    name, version = "gw.channels", 1
+    name, version = "gw.channels", 2
     Settings = ChannelSettings
     controls: tuple[str, ...] = ()
 
@@ -123,14 +126,17 @@ class ChannelJudge(Judge):
             return
         for name, past in which:
             text = f"{name} {WORDS[kind]} for {past.bad:.0f} s"
-            yield finding_of((self.name, self.version), closing, kind, {"channel": name}, text, Effect(past.bad, "s"))
+            evidence: list[Evidence] = [_steps(closing, kind, past), _facts(name, kind, past, of)]
+            effect, subject = Effect(past.bad, "s"), {"channel": name}
+            yield finding_of((self.name, self.version), closing, kind, subject, text, effect, evidence=evidence)
 
     def _back(self, closing: Closing, kind: str, name: str, past: _Past) -> Finding:
         again = "moves" if kind == "stuck" else "has samples"
         text = f"{name} {again} again after {past.bad:.0f} s of science time"
-        subject = {"channel": name}
+        effect, subject = Effect(past.bad, "s"), {"channel": name}
+        evidence = [_steps(closing, kind, past)]
         return finding_of(
-            (self.name, self.version), closing, kind, subject, text, Effect(past.bad, "s"), severity="info"
+            (self.name, self.version), closing, kind, subject, text, effect, severity="info", evidence=evidence
         )
 
     def state(self) -> Any:
@@ -142,6 +148,27 @@ class ChannelJudge(Judge):
         science, past = state
         self._science.restore(science)
         self._past = {name: _Past(*rest) for name, *rest in past}
+
+
+def _steps(closing: Closing, kind: str, past: _Past) -> Series:
+    """Windows of science time, as if they had followed each other: 1 where the channel was as it should be."""
+    length = closing.window.end - closing.window.start
+    good, bad = (round(seconds * NS / length) for seconds in (min(past.good, SHOWN), past.bad))
+    values = [1.0] * good + [0.0] * bad
+    times = [closing.window.end - (len(values) - n) * length for n in range(len(values))]
+    title = f"{'Moves' if kind == 'stuck' else 'Has samples'} (1) or not (0), windows of science time"
+    return Series(title, times, [*values], "", marked=(times[good], closing.window.end))
+
+
+def _facts(name: str, kind: str, past: _Past, of: int) -> Table:
+    rows: list[list[str | float | int | None]] = [
+        ["as it should be before, s of science time", round(past.good)],
+        [f"{WORDS[kind]}, s of science time", round(past.bad)],
+        ["since", rfc3339(past.since)],
+        ["since, GPS s", gps_from_utc(past.since) / NS],
+        ["channels of this interferometer with samples now", of],
+    ]
+    return Table(f"Channel {name}", ["", "value"], rows)
 
 
 def _state(said: ChannelWindow | None) -> str:
