@@ -91,6 +91,8 @@ class Stories(NamedTuple):
     in a file of another suffix is one message."""
     figures: Figures | None = None
     """What else `opintel evaluate` says of the stories that it tells."""
+    demo: Simulator | None = None
+    """What tells the demo's story, where that is smaller: four streams share two cores."""
 
 
 def write(

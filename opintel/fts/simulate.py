@@ -11,6 +11,7 @@ import heapq
 import math
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -454,4 +455,12 @@ def _effects(world: grid.Topology, truth: Sequence[Fault]) -> dict[int, list[_Ef
     return found
 
 
-STORIES = Stories(FtsSimulator, FAULT_KINDS, 6.0, 4.0, "transfers of 60 sites", proposed=("slow",))
+STORIES = Stories(
+    FtsSimulator,
+    FAULT_KINDS,
+    6.0,
+    4.0,
+    "transfers of 60 sites",
+    proposed=("slow",),
+    demo=partial(FtsSimulator, rate=12_000.0),
+)

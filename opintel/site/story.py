@@ -56,8 +56,9 @@ class Story(msgspec.Struct, frozen=True):
 
     def simulation(self, chapter: Chapter) -> Simulation:
         """A chapter's messages and its truth. Raises UserError where the story is too short for its faults."""
+        stories = stories_of(chapter.domain)
         try:
-            return stories_of(chapter.domain).simulator(
+            return (stories.demo or stories.simulator)(
                 seed=self.seed,
                 hours=chapter.quiet_hours + self.hours,
                 start=self.live_from - int(chapter.quiet_hours * HOUR),
