@@ -71,6 +71,9 @@ def test_lock_is_lost_in_science_mode_only_and_said_once() -> None:
         ("lock-loss", "info", 80.0),
     ]
     assert "lost lock after 40 s" in found[0].summary
+    steps, facts = found[0].evidence
+    assert [time / NS for time in steps.times] == [0.0, 40 - 1 / NS, 40.0, 42.0]
+    assert facts.rows[1][:2] == ["state ended", rfc3339(40 * NS)]
     assert "again after 40 s" in found[1].summary
 
 

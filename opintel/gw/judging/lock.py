@@ -13,13 +13,17 @@ import msgspec
 import numpy as np
 
 from opintel.detector import Closing, Judge
-from opintel.finding import NS, Effect, Finding
+from opintel.evidence import Series, Table
+from opintel.finding import NS, Effect, Finding, rfc3339
+from opintel.gw.gps import gps_from_utc
 from opintel.gw.judging.interferometer import SCIENCE, finding_of
 from opintel.gw.records import FlagWindow
 from opintel.gw.samples import flag_key
 from opintel.gw.segments import coalesce, contains, intersection
 
 LOCKED = "LOCKED"
+SHOWN = 600 * NS
+"""Of the state before, in the picture."""
 
 
 class LockSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,7 +50,7 @@ class LockJudge(Judge):
     ['L1 lost lock after 30 s']
     """
 
-    name, version = "gw.lock", 1
+    name, version = "gw.lock", 2
     Settings = LockSettings
     controls: tuple[str, ...] = ()
 
@@ -73,7 +77,7 @@ class LockJudge(Judge):
                 away = at - self._lost
                 self._lost = None
                 findings.append(
-                    self._finding(closing, f"{closing.scope} is in science mode again after {_for(away)}", at, away)
+                    self._finding(closing, f"{closing.scope} is in science mode again after {_for(away)}", at, away, 1)
                 )
         return findings
 
@@ -104,7 +108,9 @@ class LockJudge(Judge):
                 self._since[name] = (now, at)
         return found
 
-    def _finding(self, closing: Closing, text: str, at: int, held: int, *, warning: bool = False) -> Finding:
+    def _finding(
+        self, closing: Closing, text: str, at: int, held: int, now: int = 0, *, warning: bool = False
+    ) -> Finding:
         return finding_of(
             (self.name, self.version),
             closing,
@@ -114,6 +120,7 @@ class LockJudge(Judge):
             Effect(held / NS, "s"),
             severity="warning" if warning else "info",
             onset=at,
+            evidence=[_steps(closing, at, held, now), _facts(at, held)],
         )
 
     def state(self) -> Any:
@@ -124,6 +131,21 @@ class LockJudge(Judge):
         """The inverse of `state`."""
         since, self._lost = state
         self._since = {name: (active, at) for name, active, at in since}
+
+
+def _steps(closing: Closing, at: int, held: int, now: int) -> Series:
+    """The state before, at most `SHOWN` of it, and `now` from its end on."""
+    times = [at - min(held, SHOWN), at - 1, at, max(closing.window.end, at + NS)]
+    values: list[float | None] = [1.0 - now, 1.0 - now, float(now), float(now)]
+    return Series("Held (1) or lost (0)", times, values, "", marked=(at, times[-1]))
+
+
+def _facts(at: int, held: int) -> Table:
+    rows: list[list[str | float | int | None]] = [
+        ["state began", rfc3339(at - held), gps_from_utc(at - held) / NS],
+        ["state ended", rfc3339(at), gps_from_utc(at) / NS],
+    ]
+    return Table(f"After {_for(held)}", ["", "UTC", "GPS s"], rows)
 
 
 def _for(ns: int) -> str:
