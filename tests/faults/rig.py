@@ -309,8 +309,10 @@ class Site:
         return outcome(self.folder / "data", self.receiver)
 
     def check(self, scenario: str, without: tuple[str, ...] = ()) -> Row:
-        """Everything as in the undisturbed run: findings by id and content , incidents, each ticket once by its key. With
-        `without`, findings of these detectors do not count, nor the words and pictures of the others."""
+        """Everything as in the undisturbed run: findings by id and content, incidents, each ticket once by its key.
+
+        With `without`, findings of these detectors do not count, nor the words and pictures of the others.
+        """
         row, found, expected = self.row(scenario), self.outcome(), self.story.expected
         ids = found.findings.keys() | expected.findings.keys()
         told = ("summary", "evidence") if without else ()
