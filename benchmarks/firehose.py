@@ -15,7 +15,7 @@ from multiprocessing.synchronize import Event
 from kafka import KafkaAdminClient, KafkaProducer
 
 from opintel.finding import NS
-from opintel.fts.simulate import FtsSimulator
+from opintel.fts.simulated.simulate import FtsSimulator
 
 SOURCE, PARTITIONS = "fts.source", 4
 KEPT = 1 << 30

@@ -21,7 +21,7 @@ from opintel.fts.clusters import cluster
 from opintel.fts.clusters.density import by_density
 from opintel.fts.clusters.encoders import Encoder, by_characters, encoder
 from opintel.fts.clusters.words import cause_words
-from opintel.fts.masking import mask
+from opintel.fts.texts.masking import mask
 
 
 def main() -> None:

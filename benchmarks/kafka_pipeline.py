@@ -22,7 +22,7 @@ from rooms import batches, rooms
 
 from opintel.demo.broker import Broker
 from opintel.finding import NS
-from opintel.fts.simulate import FtsSimulator
+from opintel.fts.simulated.simulate import FtsSimulator
 from opintel.site.load import load_site
 from opintel.site.system import System
 from opintel.store.queries import finding_counts

@@ -19,7 +19,7 @@ from uuid import uuid4
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 
 from opintel.demo.broker import Broker
-from opintel.fts.simulate import FtsSimulator
+from opintel.fts.simulated.simulate import FtsSimulator
 from opintel.streams.kafka.reader import Reader
 
 CODECS = (None, "lz4", "zstd")

@@ -20,7 +20,7 @@ import msgspec
 from rooms import batches, rooms
 
 from opintel.detector import Message
-from opintel.fts.simulate import FtsSimulator
+from opintel.fts.simulated.simulate import FtsSimulator
 from opintel.site.system import System, drain
 from opintel.streams.feeds import file_feed
 from opintel.streams.ingest import CHUNK, Ingester

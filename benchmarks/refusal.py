@@ -27,9 +27,9 @@ from opintel.dqm.histograms import Histograms
 from opintel.dqm.wire import DqmWire, ends
 from opintel.dqm.wire.encoder import parts_of
 from opintel.dqm.wire.heads import Head
-from opintel.fts import arrow as fts_arrow
 from opintel.fts.pipeline import PIPELINE as FTS
 from opintel.fts.wire import FtsWire
+from opintel.fts.wire import arrow as fts_arrow
 from opintel.health.pipeline import PIPELINE as HEALTH
 from opintel.health.wire import HealthWire
 from opintel.streams.ingest import Ingester

@@ -10,7 +10,7 @@ from pathlib import PurePath
 
 import msgspec
 
-from opintel.fts import arrow
+from opintel.fts.wire import arrow
 
 OURS = re.compile(r"/opintel/((?:streams/kafka|streams/connectors|\w+)/\w+|\w+)\.py$")
 LIBRARY = re.compile(r"/site-packages/(kafka/\w+|\w+)")

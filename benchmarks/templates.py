@@ -21,8 +21,8 @@ from drain3 import TemplateMiner as Drain3
 from drain3.masking import MaskingInstruction
 from drain3.template_miner_config import TemplateMinerConfig
 
-from opintel.fts.evaluate_templates import evaluate, f1_of_grouping, grouping_accuracy
-from opintel.fts.templates import TemplateMiner
+from opintel.fts.templates.evaluation import evaluate, f1_of_grouping, grouping_accuracy
+from opintel.fts.templates.miner import TemplateMiner
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "fts"
 MESSAGES = 50_000

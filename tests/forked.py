@@ -20,7 +20,7 @@ _FORKS.set_forkserver_preload(
         "opintel.dqm.simulated.simulate",
         "opintel.dqm.wire",
         "opintel.fts.pipeline",
-        "opintel.fts.simulate",
+        "opintel.fts.simulated.simulate",
         "opintel.health.pipeline",
         "opintel.health.wire",
         "opintel.streams.ingest",

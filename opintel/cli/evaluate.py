@@ -57,7 +57,7 @@ def command(what: str, paths: tuple[Path, ...], as_json: bool) -> None:
 
 
 def _templates(paths: tuple[Path, ...]) -> dict[str, Any]:
-    from opintel.fts.evaluate_templates import evaluate
+    from opintel.fts.templates.evaluation import evaluate
 
     if not paths:
         raise UserError("evaluate templates needs at least one FILE.csv with the columns content,event_id")

@@ -8,24 +8,24 @@ families of causes.
 from __future__ import annotations
 
 from opintel.detector import Pipeline
-from opintel.fts.cause_rates import CauseJudge
-from opintel.fts.first_seen import FirstSeen
+from opintel.fts.judging.cause_rates import CauseJudge
+from opintel.fts.judging.failures import LinkJudge
+from opintel.fts.judging.first_seen import FirstSeen
+from opintel.fts.judging.queues import QueueJudge
+from opintel.fts.judging.silent import SilentLinkJudge
+from opintel.fts.judging.slow import SlowJudge
 from opintel.fts.link_windows import LinkWindow
-from opintel.fts.links import LinkJudge
 from opintel.fts.naming import NAMING
-from opintel.fts.queues import QueueJudge
 from opintel.fts.reducer import FtsReducer
-from opintel.fts.silent import SilentLinkJudge
-from opintel.fts.slow import SlowJudge
-from opintel.fts.tables import look
 from opintel.fts.transfers import Transfers
 from opintel.fts.wire import FtsWire
+from opintel.fts.wire.tables import look
 from opintel.simulation import Stories
 
 
 def stories() -> Stories:
     """What the simulator tells."""
-    from opintel.fts.simulate import STORIES
+    from opintel.fts.simulated.simulate import STORIES
 
     return STORIES
 

@@ -19,8 +19,8 @@ from opintel.detector import Record, Reduced, Reducer, WindowRows
 from opintel.finding import Window
 from opintel.fts.files import FileOutcomes, KnownFile, KnownFiles, settle
 from opintel.fts.link_windows import LINK, MESSAGES, SLICES, LinkWindow
-from opintel.fts.masking import mask
-from opintel.fts.merging import form_id
+from opintel.fts.templates.merging import form_id
+from opintel.fts.texts.masking import mask
 from opintel.fts.transfers import ABORTED, FAILED, OK, QUEUE, Transfer, Transfers, parts_of
 from opintel.rows import Batch, Index, TextColumn
 

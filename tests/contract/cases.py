@@ -11,10 +11,10 @@ from typing import Any
 from opintel.dqm.pipeline import PIPELINE as DQM
 from opintel.dqm.wire import DqmWire
 from opintel.finding import NS
-from opintel.fts.arrow import packed
 from opintel.fts.pipeline import PIPELINE as FTS
-from opintel.fts.simulate import FtsSimulator
+from opintel.fts.simulated.simulate import FtsSimulator
 from opintel.fts.wire import FtsWire
+from opintel.fts.wire.arrow import packed
 from opintel.gw.pipeline import PIPELINE as GW
 from opintel.gw.wire import GwWire
 from opintel.health.pipeline import PIPELINE as HEALTH

@@ -31,7 +31,7 @@ from kafka import KafkaAdminClient
 from opintel.alerts.sinks.webhook import read_secret
 from opintel.demo.broker import Broker
 from opintel.demo.receiver import Receiver
-from opintel.fts.simulate import FtsSimulator
+from opintel.fts.simulated.simulate import FtsSimulator
 from opintel.site.load import load_site
 from opintel.site.shipped import copy_shipped
 from opintel.site.system import System

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opintel.detector import Decoded, Message
-from opintel.fts.arrow import MAX_RECORDS, SCHEMA, packed
-from opintel.fts.simulate import FtsSimulator
+from opintel.fts.simulated.simulate import FtsSimulator
 from opintel.fts.wire import FtsWire
+from opintel.fts.wire.arrow import MAX_RECORDS, SCHEMA, packed
 
 GOOD: dict[str, Any] = {
     "_id": "m-1",

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opintel.fts.causes import cause, headline, of_state, reported, side
-from opintel.fts.masking import mask
+from opintel.fts.texts.causes import cause, headline, of_state, reported, side
+from opintel.fts.texts.masking import mask
 
 COPY = "TRANSFER ERROR: Copy failed (3rd pull). Last attempt: "
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opintel.fts.evaluate_templates import evaluate, f1_of_grouping, grouping_accuracy
+from opintel.fts.templates.evaluation import evaluate, f1_of_grouping, grouping_accuracy
 
 labels = st.integers(1, 30).flatmap(
     lambda n: st.tuples(*[st.lists(st.integers(0, 4), min_size=n, max_size=n) for _ in range(2)])

@@ -13,8 +13,8 @@ import pytest
 
 from opintel.detector import Closing, Controls, Record
 from opintel.finding import NS, Finding, Window
-from opintel.fts.cause_rates import CauseJudge, CauseSettings
-from opintel.fts.families import UNCLASSIFIED, Family, family_of
+from opintel.fts.causes.families import UNCLASSIFIED, Family, family_of
+from opintel.fts.judging.cause_rates import CauseJudge, CauseSettings
 from opintel.fts.link_windows import LINK, LinkWindow
 from opintel.site.load import load_site
 

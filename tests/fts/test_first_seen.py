@@ -14,13 +14,13 @@ from windows import closed
 from opintel.detector import Closing, Controls, Record
 from opintel.evidence import Table, Texts
 from opintel.finding import NS, Finding, Window
-from opintel.fts import first_seen
-from opintel.fts.first_seen import DAY, FirstSeen, FirstSeenSettings
+from opintel.fts.judging import first_seen
+from opintel.fts.judging.first_seen import DAY, FirstSeen, FirstSeenSettings
 from opintel.fts.link_windows import LINK, MESSAGES, LinkWindow
-from opintel.fts.masking import mask
-from opintel.fts.merging import form_id
 from opintel.fts.reducer import FtsReducer
-from opintel.fts.templates import OVERFLOW
+from opintel.fts.templates.merging import form_id
+from opintel.fts.templates.miner import OVERFLOW
+from opintel.fts.texts.masking import mask
 from opintel.fts.transfers import FAILED, Transfer, Transfers
 from opintel.rows import Row
 

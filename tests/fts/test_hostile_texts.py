@@ -7,8 +7,8 @@ from itertools import chain
 
 import pytest
 
-from opintel.fts import causes, credentials, masking, personal, rewriting, tokens
-from opintel.fts.personal import Pseudonyms
+from opintel.fts.texts import causes, credentials, masking, personal, rewriting, tokens
+from opintel.fts.texts.personal import Pseudonyms
 
 PIECES = {
     "fields": ['"user_dn":"', '"user": "', "\\", "a", '"dn" : "x'],

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from opintel.fts.masking import MAX_FORM, MAX_TEXT, first_word, mask
-from opintel.fts.merging import form_id
+from opintel.fts.templates.merging import form_id
+from opintel.fts.texts.masking import MAX_FORM, MAX_TEXT, first_word, mask
 
 FRAGMENTS = [
     *"/:=,;()[]{}<>\"'-_.@%+?!\x00\t\n",

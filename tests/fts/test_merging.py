@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from opintel.fts.masking import mask
-from opintel.fts.merging import Merges, common_text, form_id, skeleton
+from opintel.fts.templates.merging import Merges, common_text, form_id, skeleton
+from opintel.fts.texts.masking import mask
 
 
 @pytest.mark.parametrize(

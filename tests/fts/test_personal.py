@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opintel.fts.credentials import redact
-from opintel.fts.personal import PUBLIC_KEY, Pseudonyms
+from opintel.fts.texts.credentials import redact
+from opintel.fts.texts.personal import PUBLIC_KEY, Pseudonyms
 
 NAMES = Pseudonyms(b"secret")
 

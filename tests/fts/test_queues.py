@@ -10,8 +10,8 @@ import pytest
 from link_streams import SIZE, closing
 
 from opintel.finding import Finding, Window
+from opintel.fts.judging.queues import LONGEST, QueueJudge, QueueSettings
 from opintel.fts.link_windows import LinkWindow
-from opintel.fts.queues import LONGEST, QueueJudge, QueueSettings
 
 
 def link(ok: int, submitted: int, *, source: str = "a", destination: str = "z", failed: int = 0) -> LinkWindow:

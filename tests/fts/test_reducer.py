@@ -16,9 +16,9 @@ from opintel.detector import Record
 from opintel.finding import Window
 from opintel.fts import files
 from opintel.fts.link_windows import LINK, MESSAGES, SLICES, LinkWindow, read_window
-from opintel.fts.masking import mask
-from opintel.fts.merging import form_id
 from opintel.fts.reducer import EXAMPLE, FORMS, FtsReducer
+from opintel.fts.templates.merging import form_id
+from opintel.fts.texts.masking import mask
 from opintel.fts.transfers import ABORTED, FAILED, OK, Transfer, Transfers
 from opintel.rows import Batch, Row
 

@@ -11,8 +11,8 @@ from link_streams import SIZE, closing, host, windows
 
 from opintel.detector import QUARANTINED, Record
 from opintel.finding import Finding, Window
+from opintel.fts.judging.silent import GIVEN_UP, SilentLinkJudge
 from opintel.fts.link_windows import LinkWindow
-from opintel.fts.silent import GIVEN_UP, SilentLinkJudge
 
 
 def link(ok: int, failed: int = 0, *, source: str = "a", destination: str = "b", submitted: int = 0) -> LinkWindow:

@@ -14,8 +14,8 @@ import pytest
 
 from opintel.detector import Message
 from opintel.finding import NS, parse_rfc3339
-from opintel.fts import wording
-from opintel.fts.simulate import DEFAULT_START, FAULT_KINDS, OTHER_KINDS, Fault, FtsSimulator
+from opintel.fts.simulated import wording
+from opintel.fts.simulated.simulate import DEFAULT_START, FAULT_KINDS, OTHER_KINDS, Fault, FtsSimulator
 from opintel.fts.transfers import ABORTED, FAILED, OK, Transfer
 from opintel.fts.wire import FtsWire
 from opintel.rows import Row

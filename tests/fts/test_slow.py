@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from link_streams import SIZE, closing, windows
 
 from opintel.finding import Finding, Window
+from opintel.fts.judging.slow import SlowJudge
 from opintel.fts.link_windows import SLICES, LinkWindow
-from opintel.fts.slow import SlowJudge
 
 
 def link(rates: np.ndarray, source: str = "a") -> LinkWindow:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opintel.fts.templates import OVERFLOW, TemplateMiner
+from opintel.fts.templates.miner import OVERFLOW, TemplateMiner
 
 messages = st.lists(
     st.one_of(

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from opintel.detector import Message
 from opintel.finding import NS, parse_rfc3339
-from opintel.fts.arrow import packed
-from opintel.fts.fields import host, number, whole
-from opintel.fts.message import MAX_BYTES, Messages
-from opintel.fts.personal import PUBLIC_KEY, Pseudonyms
+from opintel.fts.texts.personal import PUBLIC_KEY, Pseudonyms
 from opintel.fts.transfers import ABORTED, FAILED, OK, Transfer
 from opintel.fts.wire import FtsWire
+from opintel.fts.wire.arrow import packed
+from opintel.fts.wire.fields import host, number, whole
+from opintel.fts.wire.message import MAX_BYTES, Messages
 from opintel.ids import natural_id
 from opintel.rows import Row
 

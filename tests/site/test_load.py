@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from opintel.alerts.settings import AlertSettings
 from opintel.durations import duration
 from opintel.finding import NS
-from opintel.fts.cause_rates import CauseSettings
-from opintel.fts.links import LinkSettings
+from opintel.fts.judging.cause_rates import CauseSettings
+from opintel.fts.judging.failures import LinkSettings
 from opintel.site.errors import ConfigError
 from opintel.site.load import load_site
 from opintel.site.secrets import secrets_of

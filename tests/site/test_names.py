@@ -10,8 +10,8 @@ from contract.harness import Case, play
 
 from opintel.detector import ANY_LABEL
 from opintel.fts.pipeline import PIPELINE as FTS
-from opintel.fts.simulate import FAULT_KINDS as FTS_FAULTS
-from opintel.fts.simulate import FtsSimulator
+from opintel.fts.simulated.simulate import FAULT_KINDS as FTS_FAULTS
+from opintel.fts.simulated.simulate import FtsSimulator
 from opintel.fts.wire import FtsWire
 from opintel.health.pipeline import PIPELINE as HEALTH
 from opintel.health.simulate import FAULT_KINDS as HEALTH_FAULTS

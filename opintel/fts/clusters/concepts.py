@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from opintel.fts.expressions import expression
+from opintel.fts.texts.expressions import expression
 
 # A line is a concept and a phrase that expresses it; several lines may express one concept. Case does not matter.
 _PHRASES: Final = r"""

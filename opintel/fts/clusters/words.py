@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from opintel.fts.causes import cause
-from opintel.fts.expressions import expression
-from opintel.fts.masking import mask
+from opintel.fts.texts.causes import cause
+from opintel.fts.texts.expressions import expression
+from opintel.fts.texts.masking import mask
 
 _SIDE = expression(r"^(?:source|destination)(?: (checksum|overwrite|make parent))?: ")
 _PLACEHOLDER = expression(r"<[A-Za-z]+>[0-9]*")

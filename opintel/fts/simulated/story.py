@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from opintel.finding import NS
-from opintel.fts.grid import Topology
+from opintel.fts.simulated.grid import Topology
 from opintel.simulation import Fault
 
 FAULT_KINDS = ("endpoint-down", "link-cut", "credentials-expired", "disk-full", "wrong-checksums", "slow-link")

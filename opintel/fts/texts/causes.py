@@ -1,7 +1,7 @@
 """The cause in an error text: the side that FTS blames, and the text without what clients wrap around it.
 
 Texts reach people as titles, tickets and lists, cut to a line. Of 60 characters gfal2's wrapper alone takes 57, so
-that 507, 403 and 404 look alike; here the cause comes first. Forms (`opintel.fts.masking`) and raw texts both do.
+that 507, 403 and 404 look alike; here the cause comes first. Forms (`opintel.fts.texts.masking`) and raw texts both do.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from opintel.fts.expressions import expression
+from opintel.fts.texts.expressions import expression
 
 SIDES: Final = ("SOURCE", "DESTINATION")
 _HEADING = re.compile(r"(?:SOURCE|DESTINATION|TRANSFER|GENERAL[_ ]FAILURE) +(\[-?\d{1,9}\] +)?")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from opintel.detector import QUARANTINED, Closing, Emit, Judge, Most
 from opintel.evidence import Band, Series, capped
 from opintel.finding import Effect, Finding, Window, clock, finding_id
-from opintel.fts.activity import DRAWN, ActiveLinks, Quiet
+from opintel.fts.judging.activity import DRAWN, ActiveLinks, Quiet
 from opintel.fts.link_windows import WITHIN, LinkWindow, link_windows
 from opintel.stats.counts import Floats, Ints, log_zero
 from opintel.stats.habits import Habits

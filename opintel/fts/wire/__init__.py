@@ -18,12 +18,12 @@ import numpy as np
 from opintel.arrow_ipc import is_arrow
 from opintel.detector import Decoded, Message, each
 from opintel.finding import NS, Int64
-from opintel.fts import arrow, tables
-from opintel.fts.credentials import redact
-from opintel.fts.fields import MAX_MS, MIN_MS, host
-from opintel.fts.message import FIELDS, MAX_BYTES, Messages
-from opintel.fts.personal import PUBLIC_KEY, Pseudonyms
+from opintel.fts.texts.credentials import redact
+from opintel.fts.texts.personal import PUBLIC_KEY, Pseudonyms
 from opintel.fts.transfers import ABORTED, OK, Transfer, Transfers
+from opintel.fts.wire import arrow, tables
+from opintel.fts.wire.fields import MAX_MS, MIN_MS, host
+from opintel.fts.wire.message import FIELDS, MAX_BYTES, Messages
 from opintel.ids import natural_ids
 from opintel.rows import Batch, TextColumn
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
-from opintel.fts.expressions import expression
+from opintel.fts.texts.expressions import expression
 
 REDACTED: Final = "REDACTED"
 

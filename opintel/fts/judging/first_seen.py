@@ -15,10 +15,10 @@ import msgspec
 from opintel.detector import Closing, Judge, Most, Record
 from opintel.evidence import Evidence, Table, Texts, capped
 from opintel.finding import NS, Effect, Finding, Window, clock, finding_id
-from opintel.fts.causes import SIDES, cause, headline, side
 from opintel.fts.link_windows import LINK, MESSAGES, LinkWindow, read_window
-from opintel.fts.merging import Merges, form_id
-from opintel.fts.templates import OVERFLOW
+from opintel.fts.templates.merging import Merges, form_id
+from opintel.fts.templates.miner import OVERFLOW
+from opintel.fts.texts.causes import SIDES, cause, headline, side
 
 CAPACITY: Final = 100_000
 """Forms that a scope's registry remembers; later ones count as one."""
@@ -64,7 +64,7 @@ class FirstSeen(Judge):
     """
 
     name = "fts.templates"
-    version = 1
+    version = 2
     Settings = FirstSeenSettings
     controls: tuple[str, ...] = ()
 

@@ -13,13 +13,13 @@ import msgspec
 
 from opintel.detector import Message
 from opintel.finding import NS
-from opintel.fts import tables
-from opintel.fts.causes import of_state, reported
-from opintel.fts.credentials import redact
-from opintel.fts.fields import MAX_ERROR, count, host, instant, label, number, printable, shown, whole
-from opintel.fts.personal import Pseudonyms
-from opintel.fts.reasons import canceled_by_fts
+from opintel.fts.texts.causes import of_state, reported
+from opintel.fts.texts.credentials import redact
+from opintel.fts.texts.personal import Pseudonyms
 from opintel.fts.transfers import ABORTED, FAILED, OK, Transfer
+from opintel.fts.wire import tables
+from opintel.fts.wire.fields import MAX_ERROR, count, host, instant, label, number, printable, shown, whole
+from opintel.fts.wire.reasons import canceled_by_fts
 from opintel.ids import natural_id
 from opintel.rows import Row
 

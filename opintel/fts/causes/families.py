@@ -10,7 +10,7 @@ import msgspec
 
 from opintel.fts.clusters.concepts import CONCEPTS, concepts
 from opintel.fts.clusters.words import cause_words
-from opintel.fts.expressions import expression
+from opintel.fts.texts.expressions import expression
 
 UNCLASSIFIED: Final = "unclassified"
 

@@ -1,6 +1,6 @@
 """Masking of one word of an error text: addresses, paths, names and long numbers become placeholders.
 
-This is the part of `opintel.fts.masking` that needs no context. It scans by hand, in linear time: the texts are
+This is the part of `opintel.fts.texts.masking` that needs no context. It scans by hand, in linear time: the texts are
 untrusted and this runs for every message, where the call of a regular expression alone would cost more than the whole
 word does here.
 """
@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from opintel.fts.credentials import redact
-from opintel.fts.expressions import expression
+from opintel.fts.texts.credentials import redact
+from opintel.fts.texts.expressions import expression
 
 MAX_TOKEN: Final = 120
 """A longer word (after masking) says nothing to a person: it becomes `<BLOB>`."""
@@ -65,7 +65,7 @@ def mask_token(token: str) -> str:
 
 
 _PSEUDONYM = expression(r"(?:user|uid)-[0-9a-f]{6}")
-"""What `opintel.fts.personal` puts in the place of a name."""
+"""What `opintel.fts.texts.personal` puts in the place of a name."""
 _PLAIN_PATH = re.compile(r"/+[A-Za-z_][^/]*/.*[^:.!?]")
 _PLAIN_URL = re.compile(r"[A-Za-z0-9+]+://[^\"'<>)\]}|]*[^\"'<>)\]}|.,;:!?]")
 """What nearly all paths and URLs are like; the rest is looked at more closely, with the same result."""

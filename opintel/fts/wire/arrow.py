@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from opintel.arrow_ipc import FAULTS, checked, distinct
 from opintel.detector import Decoded
-from opintel.fts.fields import MAX_ERROR, MAX_MS, MIN_MS, host, shown
 from opintel.fts.transfers import ABORTED, OK, Transfer, Transfers
+from opintel.fts.wire.fields import MAX_ERROR, MAX_MS, MIN_MS, host, shown
 from opintel.ids import MAX_BYTES as MAX_ID
 from opintel.ids import hashed, natural_ids
 from opintel.rejects import Rejects

@@ -17,7 +17,7 @@ from scipy.special import stdtr
 from opintel.detector import Closing, Emit, Judge, Most
 from opintel.evidence import Band, Series, capped
 from opintel.finding import Effect, Finding, Window, clock, finding_id
-from opintel.fts.explain import table
+from opintel.fts.judging.explain import table
 from opintel.fts.link_windows import SLICES, WITHIN, LinkWindow, link_windows
 from opintel.stats.counts import Floats, Ints
 from opintel.stats.habits import Habits

@@ -12,9 +12,9 @@ import re
 from typing import Any, Final
 from urllib.parse import unquote
 
-from opintel.fts.credentials import REDACTED
-from opintel.fts.expressions import expression
-from opintel.fts.tokens import is_host
+from opintel.fts.texts.credentials import REDACTED
+from opintel.fts.texts.expressions import expression
+from opintel.fts.texts.tokens import is_host
 
 PUBLIC_KEY = b"opintel: the shipped key is public, set your own"
 """Hides names from a glance only: a guess can be tested by anybody with this source. A site sets its own key."""

@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from opintel.finding import NS
-from opintel.fts import grid, wording
-from opintel.fts.monit import MS, RETRY_MAX, Attempt, Envelopes, FileTransfer, Queue
-from opintel.fts.story import FAULT_KINDS, OTHER_KINDS, plan
+from opintel.fts.simulated import grid, wording
+from opintel.fts.simulated.monit import MS, RETRY_MAX, Attempt, Envelopes, FileTransfer, Queue
+from opintel.fts.simulated.story import FAULT_KINDS, OTHER_KINDS, plan
 from opintel.fts.transfers import ABORTED, FAILED, OK
 from opintel.simulation import DEFAULT_START, HOUR, Fault, Stories
 

@@ -1,7 +1,7 @@
 """The template miner: messages in, one template id a message out, with counts, examples and merges.
 
-A template is a masked form (`opintel.fts.masking`), or several that `opintel.fts.merging` has merged; an id needs no
-state. Masking is what costs, so a message that came before, character by character, is looked up.
+A template is a masked form (`opintel.fts.texts.masking`), or several that `merging` has merged; an id needs no state.
+Masking is what costs, so a message that came before, character by character, is looked up.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import msgspec
 
-from opintel.fts.credentials import redact
-from opintel.fts.masking import first_word, mask
-from opintel.fts.merging import ANY, Merges, common_text, form_id
+from opintel.fts.templates.merging import ANY, Merges, common_text, form_id
+from opintel.fts.texts.credentials import redact
+from opintel.fts.texts.masking import first_word, mask
 
 OVERFLOW: Final = "t-overflow"
 """The id that all new forms share once the miner knows its maximum."""

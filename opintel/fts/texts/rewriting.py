@@ -1,6 +1,6 @@
 """The part of masking that needs more than one word: numbers by their context, dates, addresses, people, lists.
 
-`opintel.fts.masking` calls this for texts whose words are masked and that it has not met before. Each rewrite is looked
+`masking` calls this for texts whose words are masked and that it has not met before. Each rewrite is looked
 for only where its mark stands in the text, which costs little where there is nothing to do. The expressions are
 Python's: their repetitions do not overlap, so that their time is linear in a text, and a text is bounded.
 """
@@ -13,7 +13,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Final
 
-from opintel.fts.expressions import expression
+from opintel.fts.texts.expressions import expression
 
 
 def rewritten(roughly: str) -> str:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from opintel.fts.credentials import redact
-from opintel.fts.rewriting import rewritten
-from opintel.fts.tokens import MAX_TOKEN, Tokens
+from opintel.fts.texts.credentials import redact
+from opintel.fts.texts.rewriting import rewritten
+from opintel.fts.texts.tokens import MAX_TOKEN, Tokens
 
 MAX_TEXT: Final = 1024
 """Characters of a text that are looked at; FTS cuts its messages there as well."""

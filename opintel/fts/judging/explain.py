@@ -14,8 +14,8 @@ import numpy as np
 
 from opintel.evidence import Band, Evidence, Matrix, Series, Table, Texts, capped
 from opintel.finding import Window
-from opintel.fts.causes import cause, headline, side
 from opintel.fts.link_windows import LinkWindow
+from opintel.fts.texts.causes import cause, headline, side
 
 SIDE = 12
 """Rows and columns of the matrix around a subject."""

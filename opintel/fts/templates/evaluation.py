@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from opintel.fts.templates import TemplateMiner
+from opintel.fts.templates.miner import TemplateMiner
 
 
 def evaluate(paths: Iterable[str | Path]) -> dict[str, Any]:

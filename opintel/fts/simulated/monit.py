@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from opintel.fts.grid import Link
+from opintel.fts.simulated.grid import Link
+from opintel.fts.simulated.wording import CATEGORIES, Wording
 from opintel.fts.transfers import ABORTED, FAILED, OK
-from opintel.fts.wording import CATEGORIES, Wording
 
 MS = 1_000_000
 """ns in a millisecond."""

@@ -16,8 +16,8 @@ import numpy as np
 from opintel.detector import Closing, Emit, Judge, Most
 from opintel.evidence import Band, Evidence, Series, Table, Texts, capped
 from opintel.finding import Effect, Finding, finding_id
-from opintel.fts.explain import percent
-from opintel.fts.families import UNCLASSIFIED, Family, family_of
+from opintel.fts.causes.families import UNCLASSIFIED, Family, family_of
+from opintel.fts.judging.explain import percent
 from opintel.fts.link_windows import link_windows
 from opintel.stats.counts import log_mid_p, shape
 from opintel.stats.dispersion import HealthyFit, fit_healthy

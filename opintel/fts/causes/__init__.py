@@ -1,0 +1,1 @@
+"""Families of causes: what goes wrong, by rules that operators extend."""

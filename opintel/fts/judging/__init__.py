@@ -1,0 +1,1 @@
+"""The judges of stage 2, and how they explain what they found."""

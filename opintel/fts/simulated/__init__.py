@@ -1,0 +1,1 @@
+"""Transfers of a grid with faults whose truth is known."""

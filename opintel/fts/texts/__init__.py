@@ -1,0 +1,1 @@
+"""What an error text says: masks, causes, and what of people and secrets is hidden."""
