@@ -53,6 +53,8 @@ class _Scope:
 class JudgeStage:
     """The state of one derived partition and what each record does to it."""
 
+    may_fail = False
+
     def __init__(
         self,
         stream: Stream,

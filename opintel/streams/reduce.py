@@ -75,6 +75,8 @@ def _join(parts: Sequence[_Waiting], name: str) -> Ints:
 class ReduceStage:
     """The state of one raw partition and what each record does to it."""
 
+    may_fail = True
+
     def __init__(
         self,
         stream: Stream,
