@@ -26,7 +26,8 @@ def team(
     final: bool = False,
     story: Story | None = None,
 ) -> dict[str, Callable[[], Service]]:
-    """What makes the services that `chosen` names (ingest, stage1, stage2, alerts, delivery), by name.
+    """What makes the services that `chosen` names (ingest, stage1, stage2, alerts, archive, delivery), by
+    name.
 
     `paths`: stream → files to read instead of its live source; with `final` they are complete. `story` replaces every
     source. Raises UserError where one of the files cannot be read.
@@ -46,6 +47,10 @@ def team(
         from opintel.site.answers import Answers
 
         made["answers"] = lambda: Answers(system.store, system.log, _listeners(system))
+    if "archive" in chosen:
+        from opintel.site.archiving import archivers
+
+        made |= archivers(system, final=final)
     if "delivery" in chosen:
         from opintel.site.delivery import Delivery
 

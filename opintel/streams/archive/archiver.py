@@ -42,6 +42,11 @@ class Dated(NamedTuple):
 Date = Callable[[Stored], Dated]
 
 
+def archive_group(topic: str) -> str:
+    """The group whose members share the work of archiving a topic."""
+    return f"archive.{topic}"
+
+
 def of_raw(stream: Stream) -> Date:
     """Dates records of a raw topic: by the stamp, where it claims no more than the log's time allows."""
 

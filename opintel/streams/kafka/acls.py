@@ -20,12 +20,13 @@ from kafka.admin import (
     ResourceType,
 )
 
+from opintel.streams.archive.archiver import archive_group
 from opintel.streams.kafka.topics import ASIDES, until_shown
 from opintel.streams.sequencer import control_topic
 from opintel.streams.stream import FINDINGS, Stream
 
 Operation = Literal["read", "write", "describe"]
-SERVICES = ("ingest", "stage1", "stage2", "alerts", "delivery", "console")
+SERVICES = ("ingest", "stage1", "stage2", "alerts", "archive", "delivery", "console")
 """The services that open the log; each has the Kafka user `opintel-SERVICE`."""
 
 
@@ -107,6 +108,8 @@ def _ways(stream: Stream) -> Iterator[tuple[str, Sequence[str], Sequence[str], S
     yield "stage1", (raw,), (derived,), ("stage1", f"{name}.stage1")
     yield "stage2", (derived,), (FINDINGS,), ("stage2", f"{name}.stage2")
     yield "alerts", (FINDINGS,), (), ("alerts",)
+    archived = (raw, controls, FINDINGS)
+    yield "archive", archived, (), ("archive", *(archive_group(topic) for topic in archived))
 
 
 def _there(admin: Any) -> Iterator[tuple[Right, str]]:
