@@ -9,26 +9,27 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from opintel.streams.log import Stored
 from opintel.streams.stage import DetectorFailed, Output, Stage
 
+S = TypeVar("S", bound=Stage)
 SNAPSHOT_BYTES = 4 << 20
 """A snapshot is due after this much input, or what the last one weighs, if that is more: to take snapshots then costs
 less than to read the input, and the records since are no heavier than a state."""
 log = logging.getLogger(__name__)
 
 
-class Run:
+class Run(Generic[S]):
     """A stage of one partition that is fed its records in order.
 
     `make` gives a fresh stage. After an error of `feed` the run is not to be used any more: the state is unknown.
     """
 
-    def __init__(self, make: Callable[[], Stage], name: str) -> None:
+    def __init__(self, make: Callable[[], S], name: str) -> None:
         """`name`: the partition, as the log's lines about a failing detector call it."""
         self.name, self._make = name, make
         self.stage = make()
@@ -77,6 +78,7 @@ class Run:
             out.asides += its.asides
             out.records += its.records
             out.closing += its.closing
+            out.rows += its.rows
         return out
 
     def _take_snapshot(self) -> None:

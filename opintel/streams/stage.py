@@ -20,6 +20,8 @@ class Output(msgspec.Struct):
     asides: list[Aside] = []
     records: list[Entry] = []
     closing: list[Entry] = []
+    rows: int = 0
+    """Rows that the records held, whatever became of them."""
 
 
 class DetectorFailed(Exception):

@@ -118,7 +118,7 @@ class Worker:
             return
         self._checkpointed, self._since, self._last = self.position, 0, time.monotonic()
 
-    def _fresh(self) -> Run:
+    def _fresh(self) -> Run[Stage]:
         return Run(self._make, f"{self.topic}-{self.partition}")
 
     def _restore(self) -> int:

@@ -1,14 +1,12 @@
 """An archive's files in their place: listed by name, written whole or not at all, read.
 
-On a folder a file is written aside, synced, renamed, and its folders are synced; elsewhere an object shows when it is
-whole. Two who write a file write the same bytes, so that it does not matter who comes last.
+Two who write a file write the same bytes, so that it does not matter who comes last.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -54,7 +52,7 @@ class ArchiveStore:
     def remove(self, file: ArchivedFile) -> None:
         """Removes a file whose records are in another one."""
         try:
-            self._place.fs.rm_file(self._path(file.name))
+            self._place.fs.rm_file(self._place.path(file.name))
         except FileNotFoundError:
             log.debug("%s was removed by another archiver", file.name)
         except Exception as error:
@@ -73,14 +71,14 @@ class ArchiveStore:
     def size(self, file: ArchivedFile) -> int:
         """Bytes of a file."""
         try:
-            return int(self._place.fs.size(self._path(file.name)))
+            return int(self._place.fs.size(self._place.path(file.name)))
         except Exception as error:
             raise self._failed(f"{file.name} cannot be read", error) from self._cause(error)
 
     def has_artefact(self, sha256: str) -> bool:
         """Whether what a control names lies here."""
         try:
-            return bool(self._place.fs.exists(self._path(f"{ARTEFACTS}/{sha256}")))
+            return bool(self._place.fs.exists(self._place.path(f"{ARTEFACTS}/{sha256}")))
         except Exception as error:
             raise self._failed("cannot be listed", error) from self._cause(error)
 
@@ -92,11 +90,8 @@ class ArchiveStore:
         """Removes what killed archivers left half written of this file, or of a shorter one in its place."""
         if not self._place.local:
             return
-        for path in Path(self._path(file.folder)).glob(f".{file.first:016d}-*.part"):
+        for path in Path(self._place.path(file.folder)).glob(f".{file.first:016d}-*.part"):
             path.unlink(missing_ok=True)
-
-    def _path(self, name: str) -> str:
-        return f"{self._place.root}/{name}"
 
     def _names(self, topic: str) -> Iterator[str]:
         root, fs = self._place.root, self._place.fs
@@ -109,41 +104,15 @@ class ArchiveStore:
 
     def _open(self, file: ArchivedFile):  # type: ignore[no-untyped-def]  # fsspec has no types
         try:
-            return self._place.fs.open(self._path(file.name), "rb")
+            return self._place.fs.open(self._place.path(file.name), "rb")
         except Exception as error:
             raise self._failed(f"{file.name} cannot be read", error) from self._cause(error)
 
     def _put(self, name: str, body: bytes) -> None:
         try:
-            if self._place.local:
-                self._put_here(Path(self._path(name)), body)
-            else:
-                if self._place.folders:
-                    self._place.fs.makedirs(self._path(name).rsplit("/", 1)[0], exist_ok=True)
-                self._place.fs.pipe_file(self._path(name), body)
+            self._place.put(name, body)
         except Exception as error:
             raise self._failed(f"{name} cannot be written", error) from self._cause(error)
-
-    def _put_here(self, path: Path, body: bytes) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-        try:
-            with part.open("xb") as file:
-                file.write(body)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, path)
-        except FileNotFoundError:
-            if not path.exists():  # else another archiver has written it, and swept ours
-                raise
-        except OSError:
-            part.unlink(missing_ok=True)  # or tries on a full disk would fill it
-            raise
-        root = Path(self._place.root)
-        for folder in (path.parent, *path.parent.parents):
-            _sync_folder(folder)
-            if folder == root or root not in folder.parents:
-                break
 
     def _failed(self, what: str, error: Exception) -> ArchiveUnavailable:
         said = f"{type(error).__name__}: {error}"[:500]
@@ -152,11 +121,3 @@ class ArchiveStore:
     def _cause(self, error: Exception) -> Exception | None:
         """What may be shown of it in a traceback."""
         return None if self._place.secret else error
-
-
-def _sync_folder(path: Path) -> None:
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
