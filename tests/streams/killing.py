@@ -1,4 +1,4 @@
-"""Archivers in small steps, and a child process that runs them and kills itself with SIGKILL between two. The product
+"""A child process that archives a log and kills itself with SIGKILL between two. The product
 has no switch for this: the calls to the system are wrapped."""
 
 from __future__ import annotations
@@ -8,31 +8,10 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from contract.cases import TOY_CASE
-from contract.harness import Case
+from contract.archived import DAYS, archivers, small_files
 
-from opintel.streams.archive import archiver, cutting
-from opintel.streams.archive.archiver import Archiver, of_raw
-from opintel.streams.archive.copies import ArtefactCopies
 from opintel.streams.archive.store import ArchiveStore
-from opintel.streams.artefacts import Artefacts, Door
-from opintel.streams.log import Log
 from opintel.streams.log_sqlite import SqliteLog
-
-
-def small_files(set_to: Callable[[object, str, object], None]) -> None:
-    """Files of some records, looked at a few at a time."""
-    set_to(cutting, "CUT_BYTES", 4000)
-    set_to(cutting, "EVERY", 40)
-    set_to(archiver, "BATCH", 25)
-
-
-def archive(bus: Log, url: str, case: Case, *, final: bool = False, door: Door | None = None) -> list[Archiver]:
-    """The archivers of a case's raw topic."""
-    stream, store = case.stream, ArchiveStore(url)
-    topic = bus.create(stream.topic, stream.partitions)
-    copies = ArtefactCopies(store, door or Artefacts([]))
-    return [Archiver(bus, topic, p, store, of_raw(stream), copies, final=final) for p in range(stream.partitions)]
 
 
 def killed(log: Path, url: str, step: str, count: int) -> None:
@@ -62,6 +41,6 @@ def killed(log: Path, url: str, step: str, count: int) -> None:
     os.fsync, os.replace = wrapped("fsync", os.fsync), wrapped("rename", os.replace)
     bus = SqliteLog(log)
     bus.commit = wrapped("commit", bus.commit)  # type: ignore[method-assign]
-    team = archive(bus, url, TOY_CASE, final=True)
+    team = archivers(bus, url, DAYS)
     while sum(one.step() for one in team):
         pass

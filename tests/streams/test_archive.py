@@ -6,20 +6,18 @@ from __future__ import annotations
 import random
 import signal
 import time
-from collections.abc import Sequence
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from contract.cases import START, TOY_CASE
+from contract.archived import DAYS, archivers, small_files
+from contract.cases import START
 from contract.harness import LOGS, Case, MakeLog, drain, feed, workers
 from contract.harness import make_log as make_log
 from forked import exit_code
-from killing import archive, killed, small_files
+from killing import killed
 
-from opintel.finding import NS
 from opintel.streams.archive import cutting
 from opintel.streams.archive.archiver import GROUP, Archiver, of_findings, of_raw
 from opintel.streams.archive.copies import ArtefactCopies
@@ -31,15 +29,7 @@ from opintel.streams.log import Entry, Log, Stored
 from opintel.streams.records import Codec, Control
 from opintel.streams.stream import FINDINGS
 
-STREAM = TOY_CASE.stream
-
-
-def three_days() -> Sequence[tuple[int, bytes]]:
-    """A row every twenty minutes, three days long."""
-    return [(START + n * 1200 * NS, f"s0.k{n % 9} {START + n * 1200 * NS} {n % 100}".encode()) for n in range(216)]
-
-
-DAYS = replace(TOY_CASE, messages=three_days)
+STREAM = DAYS.stream
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +46,7 @@ def fed(bus: Log, case: Case = DAYS) -> Log:
 
 def archived(bus: Log, url: str, *, final: bool = True) -> list[Archiver]:
     """Archives the raw topic until nothing is left to do."""
-    team = archive(bus, url, DAYS, final=final)
+    team = archivers(bus, url, DAYS, final=final)
     while sum(one.step() for one in team):
         pass
     assert all(one.idle() for one in team)
@@ -115,7 +105,7 @@ def test_any_number_of_goes_of_two_archivers_write_the_same_bytes(
     rng = random.Random(4)
     for _ in range(4):
         monkeypatch.setattr("opintel.streams.archive.archiver.BATCH", rng.choice([1, 7, 100]))
-        team = [*archive(log, str(tmp_path), DAYS, final=True), *archive(log, str(tmp_path), DAYS)]
+        team = [*archivers(log, str(tmp_path), DAYS), *archivers(log, str(tmp_path), DAYS, final=False)]
         for _ in range(rng.randrange(200)):
             rng.choice(team).step()
     archived(log, str(tmp_path))
@@ -215,7 +205,7 @@ def test_the_log_keeps_what_is_not_archived(tmp_path: Path) -> None:
 
     records = in_log(bus)
     assert trim() == [0] * STREAM.partitions
-    team = archive(bus, url, DAYS, final=True)
+    team = archivers(bus, url, DAYS)
     for _ in range(2):
         [one.step() for one in team]
         assert all(0 <= at < len(its) for at, its in zip(trim(), records, strict=True))
@@ -252,7 +242,7 @@ def test_what_controls_name_goes_along(tmp_path: Path, caplog: pytest.LogCapture
     controls.append(Control("c", "model", "c", 1, 0, "no sha"))
     bus.append([Entry(STREAM.topic, 0, Codec(Control).encode(control)) for control in controls])
     url = str(tmp_path / "archive")
-    team = archive(bus, url, DAYS, final=True, door=Artefacts([str(tmp_path / "models")]))
+    team = archivers(bus, url, DAYS, door=Artefacts([str(tmp_path / "models")]))
     while sum(one.step() for one in team):
         pass
     assert Artefacts([f"{url}/_artefacts"])(sha).data == data

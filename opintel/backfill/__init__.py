@@ -1,0 +1,8 @@
+"""Archives judged again by the same detectors, with the findings of the live run, id for id.
+
+* `stages`: the two stages over archived records, as pure functions of them: no log, no clock, no file
+* `days`: what an archive has to say, day by day, and what each day's outcome depends on
+* `local`: runs it in this process
+* `outcomes`: what each day came to, on any fsspec URL, so that a backfill goes on where it was stopped
+* `stored`: the findings in a store of their own
+"""
