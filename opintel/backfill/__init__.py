@@ -5,4 +5,5 @@
 * `local`: runs it in this process
 * `outcomes`: what each day came to, on any fsspec URL, so that a backfill goes on where it was stopped
 * `stored`: the findings in a store of their own
+* `jobs`: a site's stream, as it is judged again
 """

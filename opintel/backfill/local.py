@@ -11,6 +11,7 @@ from opintel.backfill.days import Day, days_of
 from opintel.backfill.outcomes import Counts, Outcomes
 from opintel.backfill.stages import Job, Judging, reducing
 from opintel.finding import Finding
+from opintel.streams.archive.layout import Piece
 from opintel.streams.archive.reader import Archive
 from opintel.streams.findings import Judged
 from opintel.streams.log import Aside, Stored
@@ -65,13 +66,13 @@ def backfill(
     outcomes: Outcomes | None = None,
     *,
     until: int | None = None,
-    read: Callable[[int], None] = lambda _: None,
+    behind: Callable[[Piece], None] = lambda _: None,
 ) -> Iterator[DayOutcome]:
     """Judges a stream's archived records once more, a day at a time.
 
     With `outcomes` days that are done are not judged again, and others are kept. It ends behind the day on which all
-    windows up to `until`, ns UTC, are judged. `read` is called with the bytes of each file that is behind. Raises
-    ArchiveError, and ArtefactUnavailable where what a control names is not to be found.
+    windows up to `until`, ns UTC, are judged. `behind` is called with each file that was read. Raises ArchiveError,
+    OutcomeError, and ArtefactUnavailable where what a control names is not to be found.
     """
     topics = archive.epochs(job.stream.topic)
     job = job._replace(stream=job.stream._replace(partitions=len(topics[0].pieces)))
@@ -81,14 +82,14 @@ def backfill(
         if outcomes is not None and done is not None:
             before = day
             for piece in day.files:
-                read(archive.size(piece))
+                behind(piece)
             yield DayOutcome(day, done.counts, outcomes.findings(day), [], [])
             continue
         if outcomes is not None and before is not None:
             stages.restore(before, outcomes.state(before))
             before = None
         stages.of(day)
-        outcome = _judged(stages, archive, day, read)
+        outcome = _judged(stages, archive, day, behind)
         if outcomes is not None:
             outcomes.put(day, outcome.findings, outcome.asides, stages.state(), outcome.counts)
         yield outcome
@@ -96,13 +97,13 @@ def backfill(
             return
 
 
-def _judged(stages: _Stages, archive: Archive, day: Day, read: Callable[[int], None]) -> DayOutcome:
+def _judged(stages: _Stages, archive: Archive, day: Day, behind: Callable[[Piece], None]) -> DayOutcome:
     """One day, of both stages: next is the partition that is furthest behind."""
     records = rows = 0
     findings: list[Finding] = []
     judged: list[Judged] = []
     asides: list[Aside] = []
-    batches = [_batches(archive, day, p, read) for p in range(len(day.pieces))]
+    batches = [_batches(archive, day, p, behind) for p in range(len(day.pieces))]
     turns = [(run.stage.wm, p) for p, run in enumerate(stages.runs)]
     heapq.heapify(turns)
     while turns:
@@ -122,9 +123,9 @@ def _judged(stages: _Stages, archive: Archive, day: Day, read: Callable[[int], N
     return DayOutcome(day, Counts(records, rows, len(findings), counted), findings, judged, asides)
 
 
-def _batches(archive: Archive, day: Day, partition: int, read: Callable[[int], None]) -> Iterator[Sequence[Stored]]:
+def _batches(archive: Archive, day: Day, partition: int, behind: Callable[[Piece], None]) -> Iterator[Sequence[Stored]]:
     for piece in day.pieces[partition]:
         for group in archive.read(piece):
             for at in range(0, len(group), BATCH):
                 yield group[at : at + BATCH]
-        read(archive.size(piece))
+        behind(piece)

@@ -94,7 +94,8 @@ class Outcomes:
 
     def findings(self, day: Day) -> list[Finding]:
         """The findings that were made on a day that is done."""
-        return findings_from_table(pq.read_table(io.BytesIO(self._checked(day, self._findings(day)))))
+        body = self._checked(day, self._findings(day))
+        return findings_from_table(pq.ParquetFile(io.BytesIO(body)).read(use_threads=False))
 
     def state(self, day: Day) -> dict[str, Any]:
         """The state that a day has left which is done."""

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from opintel.detector import Pipeline
+from opintel.finding import Origin
 from opintel.streams.artefacts import Door
 from opintel.streams.findings import Found, Judged, decode
 from opintel.streams.judging import JudgeStage
@@ -27,6 +28,7 @@ class Job(NamedTuple):
     pipeline: Pipeline
     door: Door
     """Opens what controls name."""
+    origin: Origin = "backfill"
 
 
 def reducing(job: Job, partition: int, epoch: str) -> Run[ReduceStage]:
@@ -54,7 +56,7 @@ class Judging:
 
     def __init__(self, job: Job, epoch: str) -> None:
         stream = job.stream._replace(ahead=None)
-        self._stage = JudgeStage(stream, job.pipeline, 0, epoch, "backfill", job.door)
+        self._stage = JudgeStage(stream, job.pipeline, 0, epoch, job.origin, job.door)
         self._position = 0
 
     @property

@@ -130,6 +130,10 @@ class System:
 
         return self._owned(watched, "ingest", control_topic(watched.stream), make)
 
+    def copied(self, watched: Watched, feed: Callable[[], Service]) -> Owned:
+        """A stream's records from an archive, its controls among them, likewise."""
+        return self._owned(watched, "ingest", control_topic(watched.stream), lambda _: [feed()])
+
     def stage1(self, watched: Watched, *, batch: int = BATCH) -> Owned:
         """The workers of a stream's raw partitions."""
         stream, pipeline = watched.stream, watched.pipeline

@@ -8,4 +8,6 @@ appended, in Parquet on any fsspec URL.
 * `archiver`: writes a partition's files
 * `copies`: what controls name, kept beside the records
 * `reader`: a partition's records in order
+* `feed`: an archive as a stream's source
+* `waiting`: what is not archived yet
 """

@@ -64,10 +64,6 @@ class Archive:
         except ValueError as error:
             raise ArchiveError(f"{self.shown}: {error}") from error
 
-    def size(self, piece: Piece) -> int:
-        """Bytes of its file."""
-        return self._store.size(piece.file)
-
     def _topic(self, topic: str, epoch: str, files: Sequence[ArchivedFile]) -> ArchivedTopic:
         mine = [file for file in files if file.epoch == epoch]
         try:

@@ -68,13 +68,6 @@ class ArchiveStore:
         with self._open(file) as source:
             return tables.decode(source, file)[0]
 
-    def size(self, file: ArchivedFile) -> int:
-        """Bytes of a file."""
-        try:
-            return int(self._place.fs.size(self._place.path(file.name)))
-        except Exception as error:
-            raise self._failed(f"{file.name} cannot be read", error) from self._cause(error)
-
     def has_artefact(self, sha256: str) -> bool:
         """Whether what a control names lies here."""
         try:

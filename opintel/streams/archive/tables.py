@@ -91,7 +91,7 @@ def _records(table: pq.ParquetFile, file: ArchivedFile) -> Iterator[list[Stored]
     last = file.first - 1
     for n in range(table.num_row_groups):
         try:
-            group = table.read_row_group(n, columns=["position", "at", "value"])
+            group = table.read_row_group(n, columns=["position", "at", "value"], use_threads=False)
             columns = [group[name].to_pylist() for name in ("position", "value", "at")]
         except (pa.ArrowException, OSError, KeyError) as error:
             raise ValueError(f"{file.name}: damaged ({type(error).__name__}: {error})") from error
