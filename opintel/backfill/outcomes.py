@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from opintel.backfill.days import Day
 from opintel.finding import Finding, findings_from_table, findings_table
 from opintel.streams.log import Aside
-from opintel.streams.urls import Place
+from opintel.streams.urls import Location
 
 FORMAT = 1
 MOST_ASIDES = 10_000
@@ -61,7 +61,7 @@ class Outcomes:
     def __init__(self, url: str, stream: str) -> None:
         """Raises OutcomeError where fsspec cannot open the URL."""
         try:
-            self._place = Place.of(url)
+            self._place = Location.of(url)
         except (ValueError, ImportError) as error:
             raise OutcomeError(f"output: {error}") from error
         self._shown, self._stream = self._place.hidden(url), stream

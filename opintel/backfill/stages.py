@@ -40,7 +40,7 @@ def reducing(job: Job, partition: int, epoch: str) -> Run[ReduceStage]:
     return Run(make, f"{job.stream.topic}-{partition}")
 
 
-class Said(NamedTuple):
+class Judgements(NamedTuple):
     """What stage 2 says."""
 
     findings: list[Found]
@@ -64,9 +64,9 @@ class Judging:
         """All windows that end by then are judged, ns UTC."""
         return self._stage.frontier
 
-    def feed(self, values: Iterable[bytes]) -> Said:
+    def feed(self, values: Iterable[bytes]) -> Judgements:
         """What the derived records make it say."""
-        said = Said([], [], [])
+        said = Judgements([], [], [])
         batch = [(position, value, 0) for position, value in enumerate(values, self._position)]
         self._position += len(batch)
         while batch or self._stage.pending:

@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from opintel.streams.log import LogUnavailable
-from opintel.streams.urls import Place
+from opintel.streams.urls import Location
 
 FORMAT = 1
 READABLE = (FORMAT, FORMAT - 1)
@@ -49,7 +49,7 @@ class Checkpoints:
     """The checkpoints of one worker: a structure hash, a topic and a partition below `url` (a folder or fsspec URL)."""
 
     def __init__(self, url: str, structure: str, topic: str, partition: int) -> None:
-        self._place = Place.of(url)
+        self._place = Location.of(url)
         self._fs, self._local = self._place.fs, self._place.local
         self._folder = f"{self._place.root}/{structure}/{topic}-{partition}"
         self._shown = self._place.hidden(self._folder)

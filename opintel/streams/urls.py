@@ -17,7 +17,7 @@ _USER = re.compile(r"://([^/]*:.*|[^/@]*)@")
 """A URL's user and password; an S3 secret may hold slashes."""
 
 
-class Place(NamedTuple):
+class Location(NamedTuple):
     """A folder on a file system of fsspec's."""
 
     fs: Any
@@ -31,7 +31,7 @@ class Place(NamedTuple):
     """What no message may show."""
 
     @classmethod
-    def of(cls, url: str) -> Place:
+    def of(cls, url: str) -> Location:
         """The place that a URL names. ValueError, ImportError where fsspec cannot open it."""
         import fsspec
         from fsspec.implementations.local import LocalFileSystem

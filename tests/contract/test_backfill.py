@@ -20,7 +20,7 @@ from opintel.finding import NS
 from opintel.streams.archive.reader import ArchiveError
 from opintel.streams.artefacts import ArtefactUnavailable
 from opintel.streams.records import Control
-from opintel.streams.urls import Place
+from opintel.streams.urls import Location
 
 from .archived import DAYS, archive, backfilled, behind_ingest, days, said, small_files
 from .cases import FAILING, SAMPLE_CASE, START, TOY_CASE
@@ -142,16 +142,16 @@ def killed(folder: Path, count: int) -> None:
     """A backfill that ends the process before its `count`th file."""
     import os
 
-    written, put = 0, Place.put
+    written, put = 0, Location.put
 
-    def counting(self: Place, name: str, body: bytes) -> None:
+    def counting(self: Location, name: str, body: bytes) -> None:
         nonlocal written
         written += 1
         if written == count:
             os.kill(os.getpid(), signal.SIGKILL)
         put(self, name, body)
 
-    Place.put = counting  # type: ignore[method-assign]
+    Location.put = counting  # type: ignore[method-assign]
     list(days(DAYS, folder, Outcomes(str(folder / "out"), "toy")))
 
 

@@ -15,15 +15,16 @@ from opintel.streams.log_sqlite import SqliteLog
 
 
 def killed(log: Path, url: str, step: str, count: int) -> None:
-    """Archives the raw topic of a log until the `count`th call of a kind ends the process; 0: none does."""
+    """Archives the raw topic of a log until the `count`th call of a kind (`any`: of all kinds) ends the process."""
     small_files(setattr)
     seen = 0
 
     def wrapped(kind: str, call: Callable) -> Callable:
         def around(*args, **kwargs):
             nonlocal seen
-            seen += kind == step
-            if seen == count and kind == step:
+            mine = step in (kind, "any")
+            seen += mine
+            if seen == count and mine:
                 if kind == "write":  # some of it is there
                     args[0]._put = lambda name, body: half(Path(url, name), body)
                     call(*args, **kwargs)

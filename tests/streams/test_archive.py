@@ -15,7 +15,7 @@ from contract.archived import DAYS, archivers, small_files
 from contract.cases import START
 from contract.harness import LOGS, Case, MakeLog, drain, feed, workers
 from contract.harness import make_log as make_log
-from forked import exit_code
+from forked import exit_code, exit_codes
 from killing import killed
 
 from opintel.streams.archive import cutting
@@ -191,6 +191,34 @@ def test_a_killed_archiver_goes_on_where_the_names_say(log: Log, clean: dict[str
     assert any(name.endswith(".part") for name in tree(tmp_path))
     archived(log, str(tmp_path))
     assert tree(tmp_path) == clean
+
+
+@pytest.mark.soak
+def test_twenty_kills_half_of_them_of_two_at_once_while_the_log_grows(tmp_path: Path) -> None:
+    """No record twice, none missing, and the bytes of an archiver that nobody disturbed."""
+    rng = random.Random(20)
+    bus = LOGS["sqlite"](tmp_path / "log")
+    path, url = tmp_path / "log" / "log.db", str(tmp_path / "archive")
+    bus.create(FINDINGS, 1)
+    turns, kills, rounds = feed(bus, DAYS), 0, 0
+    while kills < 20:
+        for _ in range(8):
+            next(turns, None)
+        counts = [rng.randrange(1, 40) for _ in range(1 if kills < 10 else 2)]
+        codes = exit_codes(killed, [(path, url, "any", count) for count in counts])
+        assert set(codes) <= {0, -signal.SIGKILL}
+        kills, rounds = kills + codes.count(-signal.SIGKILL), rounds + 1
+    for _ in turns:
+        pass
+    archived(bus, url)
+    records = in_log(bus)
+    assert in_archive(url) == records
+    archived(bus, str(tmp_path / "undisturbed"))
+    assert tree(tmp_path / "archive") == tree(tmp_path / "undisturbed")
+    print(
+        f"{kills} kills in {rounds} rounds, {sum(map(len, records))} records, {len(tree(tmp_path / 'archive'))} files"
+    )
+    bus.close()
 
 
 def test_the_log_keeps_what_is_not_archived(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from opintel.streams.archive import tables
 from opintel.streams.archive.layout import ARTEFACTS, ArchivedFile, read_name
 from opintel.streams.log import LogUnavailable, Stored
-from opintel.streams.urls import Place
+from opintel.streams.urls import Location
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class ArchiveStore:
     def __init__(self, url: str) -> None:
         """Raises ArchiveUnavailable where fsspec cannot open the URL."""
         try:
-            self._place = Place.of(url)
+            self._place = Location.of(url)
         except (ValueError, ImportError) as error:
             raise ArchiveUnavailable(f"archive: {error}") from error
         self.shown = self._place.hidden(url)
@@ -63,7 +63,7 @@ class ArchiveStore:
         with self._open(file) as source:
             yield from tables.decode(source, file)[1]
 
-    def described(self, file: ArchivedFile) -> tables.Described:
+    def described(self, file: ArchivedFile) -> tables.FileHead:
         """What a file says of itself. ValueError where it is no file of an archive."""
         with self._open(file) as source:
             return tables.decode(source, file)[0]

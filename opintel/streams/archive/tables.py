@@ -25,7 +25,7 @@ COMPRESSION_LEVEL = 3
 _KEY = b"opintel.archive"
 
 
-class Described(msgspec.Struct, frozen=True):
+class FileHead(msgspec.Struct, frozen=True):
     """What a file says of itself."""
 
     format: int
@@ -40,7 +40,7 @@ class Described(msgspec.Struct, frozen=True):
 
 def encode(file: ArchivedFile, partitions: int, records: Iterable[Stored]) -> bytes:
     """The file of these records, which are in order. `partitions`: of the topic."""
-    said = Described(FORMAT, file.topic, file.epoch, file.partition, partitions, file.first, file.following)
+    said = FileHead(FORMAT, file.topic, file.epoch, file.partition, partitions, file.first, file.following)
     fields = [pa.field("position", pa.int64(), False), pa.field("at", pa.int64(), False)]
     schema = pa.schema([*fields, pa.field("value", pa.binary(), False)], {_KEY: msgspec.json.encode(said)})
     sink = io.BytesIO()
@@ -71,13 +71,13 @@ def _groups(records: Iterable[Stored]) -> Iterator[list[Stored]]:
         yield group
 
 
-def decode(source: Any, file: ArchivedFile) -> tuple[Described, Iterator[list[Stored]]]:
+def decode(source: Any, file: ArchivedFile) -> tuple[FileHead, Iterator[list[Stored]]]:
     """What an open file says of itself, and its records, a group at a time. Raises ValueError where it is not the file
     that its name says.
     """
     try:
         table = pq.ParquetFile(source)
-        said = msgspec.json.decode((table.schema_arrow.metadata or {})[_KEY], type=Described)
+        said = msgspec.json.decode((table.schema_arrow.metadata or {})[_KEY], type=FileHead)
     except (pa.ArrowException, KeyError, msgspec.MsgspecError) as error:
         raise ValueError(f"{file.name}: no file of an archive ({type(error).__name__}: {error})") from error
     if said.format not in READABLE:
