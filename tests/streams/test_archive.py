@@ -302,6 +302,19 @@ def test_a_stamp_that_the_logs_time_does_not_allow_makes_no_day(tmp_path: Path) 
     bus.close()
 
 
+def test_files_may_be_compacted(log: Log, clean: dict[str, bytes], tmp_path: Path) -> None:
+    archived(log, str(tmp_path))
+    store = ArchiveStore(str(tmp_path))
+    mine = [f for f in store.files() if (f.partition, f.day) == (0, "2023-11-15")]
+    files = sorted(mine, key=lambda f: f.first)
+    one = files[0]._replace(following=files[-1].following)
+    store.write(one, STREAM.partitions, [r for file in files for group in store.read(file) for r in group])
+    assert in_archive(str(tmp_path)) == in_log(log)
+    for file in files:
+        store.remove(file)
+    assert in_archive(str(tmp_path)) == in_log(log)
+
+
 def test_damage_is_named(log: Log, clean: dict[str, bytes], tmp_path: Path) -> None:
     url = str(tmp_path)
     assert not is_archive(url)
