@@ -20,7 +20,6 @@ from opintel.alerts.settings import Grouping
 from opintel.finding import NS
 from opintel.store import Store
 from opintel.store import schema as t
-from opintel.store.before import ERRORS
 
 HOUR = 3600 * NS
 MOST_AN_HOUR = 2000
@@ -130,7 +129,7 @@ class Past:
         unranked = sa.case(UNRANKED, value=table.severity, else_=0.0)
         surprise = sa.case((table.log10_p.is_(None), unranked), else_=-table.log10_p).label("surprise")
         within = (table.stream == stream, table.window_end >= hour * HOUR, table.window_end < (hour + 1) * HOUR)
-        query = sa.select(*(table[name] for name in _COLUMNS), surprise).where(*within, _SAYS_SOMETHING)
+        query = sa.select(*(table[name] for name in _COLUMNS), surprise).where(*within)
         if count > MOST_AN_HOUR:
             query = query.order_by(surprise.desc(), table.id).limit(MOST_AN_HOUR)
         rows = connection.execute(query).all()
@@ -183,8 +182,7 @@ def _counts(connection: sa.Connection, stream: str, begin: int, end: int) -> lis
     """(hour, its findings) of the hours that hold any."""
     hour = (t.finding.c.window_end // HOUR).label("hour")
     within = (t.finding.c.window_end >= begin // HOUR * HOUR, t.finding.c.window_end < (end // HOUR + 1) * HOUR)
-    query = sa.select(hour, sa.func.count()).where(t.finding.c.stream == stream, *within, _SAYS_SOMETHING)
-    query = query.group_by(hour).order_by(hour)
+    query = sa.select(hour, sa.func.count()).where(t.finding.c.stream == stream, *within).group_by(hour).order_by(hour)
     return [(int(row[0]), int(row[1])) for row in connection.execute(query)]
 
 
@@ -192,8 +190,6 @@ class _About(msgspec.Struct):
     subject: dict[str, str]
 
 
-_SAYS_SOMETHING = t.finding.c.kind != ERRORS
-"""What lists the errors of an hour is no surprise in any hour."""
 _about = msgspec.json.Decoder(_About)
 _COLUMNS = ("id", "detector", "kind", "window_start", "window_end", "log10_p", "content")
 _NONE = Marks._make(np.zeros(0, kind) for kind in ("int64", "int64", "int64", "int64", "float64", "bool", "object"))

@@ -46,6 +46,5 @@ def test_the_same_error_before_is_shown_with_the_note_of_the_operator(tmp_path: 
     assert "also <bdi>no-space</bdi>" in block
     assert "emptied the dark data &lt;img" in block
     assert "Confirmed as a true alarm" in block
-    assert 'bdi>fts.example.org' not in client.get("/map").text  # the hours' lists are no marks of the FTS
     assert "The same error before" not in client.get(f"/incidents/{first['id']}").text
     store.close()
