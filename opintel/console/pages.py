@@ -79,6 +79,8 @@ class Pages:
         now: Callable[[], int],
         trouble: Callable[[], str],
     ) -> None:
+        self._families: dict[tuple[str, int], Families] = {}
+        """Of incidents' errors: what has been read of them, for a page is polled often."""
         self._store = store
         self._names = names
         self._renderer = renderer
@@ -87,8 +89,6 @@ class Pages:
         self._trouble = trouble
         self._incidents = reading.IncidentList(store)
         self._past = past.Past(store, grouping)
-        self._families: dict[tuple[str, int], Families] = {}
-        """Of incidents' errors: what has been read of them, for a page is polled often."""
 
     def incidents(self, request: Request) -> Response:
         """`/`: the list."""
