@@ -33,7 +33,7 @@ CHATTY = {
     "uvicorn": logging.WARNING,
     "kafka": logging.CRITICAL,  # each attempt to connect is an error to it; what it comes to we say ourselves, once
 }
-SERVICES = ("ingest", "stage1", "stage2", "alerts", "archive", "delivery", "console")
+SERVICES = ("ingest", "stage1", "stage2", "alerts", "clusters", "archive", "delivery", "console")
 
 
 @click.command(short_help="Run the services.")
@@ -73,8 +73,8 @@ def command(
     data: Path,
     config: Path | None,
 ) -> None:
-    """Runs SERVICEs: ingest, stage1, stage2, alerts, archive, delivery, console (default: all, `archive` where the site
-    has one). SIGTERM leaves orderly."""
+    """Runs SERVICEs: ingest, stage1, stage2, alerts, clusters, archive, delivery, console (default: all, `archive` where
+    the site has one). SIGTERM leaves orderly."""
     unknown = [s for s in services if s not in SERVICES]
     if unknown:
         raise UserError(f"no service {unknown[0]!r}; there are: {', '.join(SERVICES)}")
@@ -111,7 +111,7 @@ def command(
         for stream in fed:
             system.stream(stream)
         leaving.callback(system.close)
-        stored = bool(chosen & {"alerts", "delivery", "console"})
+        stored = bool(chosen & {"alerts", "clusters", "delivery", "console"})
         if stored:
             system.reach_store()
         taken = {*fed, *site.sources} if "ingest" in chosen and not story else ()
