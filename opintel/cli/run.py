@@ -73,8 +73,8 @@ def command(
     data: Path,
     config: Path | None,
 ) -> None:
-    """Runs SERVICEs: ingest, stage1, stage2, alerts, clusters, archive, delivery, console (default: all, `archive` where
-    the site has one). SIGTERM leaves orderly."""
+    """Runs SERVICEs: ingest, stage1, stage2, alerts, clusters, archive, delivery, console (default: all, `archive`
+    where the site has one). SIGTERM leaves orderly."""
     unknown = [s for s in services if s not in SERVICES]
     if unknown:
         raise UserError(f"no service {unknown[0]!r}; there are: {', '.join(SERVICES)}")

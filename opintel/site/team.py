@@ -27,7 +27,8 @@ def team(
     final: bool = False,
     story: Story | None = None,
 ) -> dict[str, Callable[[], Service]]:
-    """What makes the services that `chosen` names (ingest, stage1, stage2, alerts, clusters, archive, delivery), by name.
+    """What makes the services that `chosen` names (ingest, stage1, stage2, alerts, clusters, archive, delivery), by
+    name.
 
     `paths`: stream → files to read instead of its live source; with `final` they are complete. `story` replaces every
     source. Raises UserError where one of the files cannot be read.
