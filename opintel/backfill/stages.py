@@ -7,18 +7,24 @@ and how partitions are interleaved shows nowhere. So this is all that runs apart
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from opintel.backfill.what_if import leading, replaced
 from opintel.detector import Pipeline
 from opintel.finding import Origin
+from opintel.streams.archive.layout import Piece
+from opintel.streams.archive.reader import Archive
 from opintel.streams.artefacts import Door
 from opintel.streams.findings import Found, Judged, decode
 from opintel.streams.judging import JudgeStage
-from opintel.streams.log import Aside
+from opintel.streams.log import Aside, Stored
 from opintel.streams.reduce import ReduceStage
 from opintel.streams.run import Run
 from opintel.streams.stream import Stream
+
+BATCH = 500
+"""Records that stage 1 is fed at a time, at most."""
 
 
 class Job(NamedTuple):
@@ -29,15 +35,43 @@ class Job(NamedTuple):
     door: Door
     """Opens what controls name."""
     origin: Origin = "backfill"
+    instead: Mapping[str, Mapping[str, Any]] = {}
+    """Detector → settings that hold all the time, in place of those that the archive's controls name."""
+    buckets: int = 1
+    """Parts into which the scopes are put for stage 2, each judged by itself."""
 
 
 def reducing(job: Job, partition: int, epoch: str) -> Run[ReduceStage]:
     """Stage 1 of a raw partition, to be fed its records in order of position."""
 
     def make() -> ReduceStage:
-        return ReduceStage(job.stream, job.pipeline, partition, epoch, 1, job.door)
+        return ReduceStage(job.stream, job.pipeline, partition, epoch, job.buckets, job.door)
 
     return Run(make, f"{job.stream.topic}-{partition}")
+
+
+class RawBatch(NamedTuple):
+    """Records of a partition, as stage 1 takes them."""
+
+    records: Sequence[Stored]
+    archived: int
+    """How many of them are the archive's."""
+
+
+def batches(
+    job: Job, archive: Archive, pieces: Sequence[Piece], behind: Callable[[Piece], None] = lambda _: None
+) -> Iterator[RawBatch]:
+    """The records of a partition's pieces; `behind` is called with each piece that was read. Raises ArchiveError."""
+    first = [leading(job.stream.name, job.instead)] if job.instead else []
+    for piece in pieces:
+        for group in archive.read(piece):
+            for at in range(0, len(group), BATCH):
+                batch = group[at : at + BATCH]
+                if job.instead:
+                    batch = replaced(batch, job.stream.name, job.instead)
+                yield RawBatch([*first, *batch], len(batch))
+                first = []
+        behind(piece)
 
 
 class Judgements(NamedTuple):
@@ -54,9 +88,9 @@ class Judging:
     What that claims of time was held against the raw records' own times by stage 1, so that nothing is here.
     """
 
-    def __init__(self, job: Job, epoch: str) -> None:
+    def __init__(self, job: Job) -> None:
         stream = job.stream._replace(ahead=None)
-        self._stage = JudgeStage(stream, job.pipeline, 0, epoch, job.origin, job.door)
+        self._stage = JudgeStage(stream, job.pipeline, 0, "", job.origin, job.door)
         self._position = 0
 
     @property

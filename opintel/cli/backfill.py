@@ -14,7 +14,7 @@ from opintel.cli.stored import config_option, json_option, print_json
 from opintel.site.errors import UserError
 
 if TYPE_CHECKING:
-    from opintel.backfill.local import DayOutcome
+    from opintel.backfill.chain import DayOutcome
     from opintel.finding import Finding
 
 _DATABASE = re.compile(r"(sqlite|postgresql)(\+\w+)?:")
