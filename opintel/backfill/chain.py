@@ -33,6 +33,9 @@ class DayOutcome(NamedTuple):
 class Engine(Protocol):
     """Both stages as they stand after some day."""
 
+    job: Job
+    """As it is run: what a day came to and the state that it left depend on it."""
+
     @property
     def frontier(self) -> int:
         """All windows that end by then are judged, ns UTC."""
@@ -65,7 +68,7 @@ def judged_again(
     topics = archive.epochs(job.stream.topic)
     job = job._replace(stream=job.stream._replace(partitions=len(topics[0].pieces)))
     stages, before = engine(job, archive), None
-    for day in days_of(job, topics):
+    for day in days_of(stages.job, topics):
         done = None if outcomes is None else outcomes.done(day)
         if outcomes is not None and done is not None:
             before = day

@@ -30,14 +30,14 @@ def backfill(
     behind: Callable[[Piece], None] = lambda _: None,
 ) -> Iterator[DayOutcome]:
     """`judged_again` by this process."""
-    return judged_again(job, archive, _Stages, outcomes, until=until, behind=behind)
+    return judged_again(job, archive, InProcess, outcomes, until=until, behind=behind)
 
 
-class _Stages:
+class InProcess:
     """Both stages as they stand after some day."""
 
     def __init__(self, job: Job, archive: Archive) -> None:
-        self._job, self._archive = job, archive
+        self.job, self._archive = job, archive
         self._epoch = ""
         self._runs: list[Run[ReduceStage]] = []
         self._judging = Judging(job)
@@ -53,7 +53,7 @@ class _Stages:
         findings: list[Finding] = []
         judged: list[Judged] = []
         asides: list[Aside] = []
-        rest = [batches(self._job, self._archive, pieces, behind) for pieces in day.pieces]
+        rest = [batches(self.job, self._archive, pieces, behind) for pieces in day.pieces]
         turns = [(run.stage.wm, p) for p, run in enumerate(self._runs)]
         heapq.heapify(turns)
         while turns:
@@ -84,4 +84,4 @@ class _Stages:
         """Makes stage 1 afresh where the topic was re-created."""
         if day.epoch != self._epoch:
             self._epoch = day.epoch
-            self._runs = [reducing(self._job, p, day.epoch) for p in range(self._job.stream.partitions)]
+            self._runs = [reducing(self.job, p, day.epoch) for p in range(self.job.stream.partitions)]

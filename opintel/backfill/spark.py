@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from opintel import __version__
-from opintel.backfill.chain import DayOutcome, counted, judged_again
+from opintel.backfill.chain import DayOutcome, counted
 from opintel.backfill.days import Day
-from opintel.backfill.outcomes import Counts, Outcomes
+from opintel.backfill.outcomes import Counts
 from opintel.backfill.stages import Job, Judging, batches, reducing
 from opintel.finding import Finding
 from opintel.streams.archive.layout import Piece
@@ -42,9 +42,7 @@ BUCKETS = 16
 """Parts into which scopes are put for stage 2."""
 ROWS = 64
 """Rows in a batch of Arrow's at most."""
-_ERRORS: dict[str, type[Exception]] = {
-    kind.__name__: kind for kind in (ArchiveError, ArchiveUnavailable, ArtefactUnavailable)
-}
+_EXPLAINED = (ArchiveError, ArchiveUnavailable, ArtefactUnavailable)
 
 
 class _Task(msgspec.Struct, frozen=True):
@@ -113,34 +111,25 @@ def session(master: str | None, name: str) -> SparkSession:
         raise RuntimeError(f"Spark does not start ({' '.join(str(error).split())[:300]}); is Java 17 there?") from error
 
 
-def backfill(
-    spark: SparkSession,
-    job: Job,
-    archive: str,
-    outcomes: Outcomes | None = None,
-    *,
-    until: int | None = None,
-    behind: Callable[[Piece], None] = lambda _: None,
-) -> Iterator[DayOutcome]:
-    """`judged_again` by a Spark session, over the archive at a URL that its executors reach.
+class InSpark:
+    """Both stages as they stand after some day, their states kept here and their work done by Spark.
 
     A stream whose windows come with the data has one bucket: there a scope is judged at the windows of others too.
     Above a thousand scopes the live run refuses some that are judged here.
     """
-    job = job._replace(buckets=BUCKETS if job.pipeline.ends is None else 1)
-    engine = partial(_Tasks, spark, archive)
-    return judged_again(job, Archive(archive), engine, outcomes, until=until, behind=behind)
 
-
-class _Tasks:
-    """Both stages as they stand after some day, their states kept here and their work done by Spark."""
-
-    def __init__(self, spark: SparkSession, url: str, job: Job, archive: Archive) -> None:
-        self._spark, self._url, self._job = spark, url, job
+    def __init__(self, spark: Callable[[], SparkSession], job: Job, archive: Archive) -> None:
+        """`spark` is asked for when there is a day to judge. Executors have to reach the archive by its URL."""
+        self._spark, self._url = spark, archive.url
+        self.job = job._replace(buckets=BUCKETS if job.pipeline.ends is None else 1)
         self._epoch = ""
         self._runs: list[dict[str, Any] | None] = []
-        self._judging: list[dict[str, Any] | None] = [None] * job.buckets
-        self.frontier = NEVER
+        self._judging: list[dict[str, Any] | None] = [None] * self.job.buckets
+        self._frontier = NEVER
+
+    @property
+    def frontier(self) -> int:
+        return self._frontier
 
     def judge(self, day: Day, behind: Callable[[Piece], None]) -> DayOutcome:
         self._of(day)
@@ -154,7 +143,7 @@ class _Tasks:
         for kind, n, value in self._run(tasks, buckets):
             if kind == "failed":
                 name, said = msgspec.json.decode(value)
-                raise _ERRORS.get(name, RuntimeError)(said)
+                raise {kind.__name__: kind for kind in _EXPLAINED}.get(name, RuntimeError)(said)
             if kind == "reduced":
                 reduced = msgspec.msgpack.decode(value, type=_Reduced)
                 records, rows = records + reduced.records, rows + reduced.rows
@@ -167,7 +156,7 @@ class _Tasks:
                 asides += said.asides
                 self._judging[n] = said.state
                 frontiers.append(said.frontier)
-        self.frontier = min(frontiers)
+        self._frontier = min(frontiers)
         for piece in day.files:
             behind(piece)
         findings.sort(key=lambda finding: (finding.window.end, finding.id))
@@ -186,7 +175,7 @@ class _Tasks:
         """Makes stage 1 afresh where the topic was re-created."""
         if day.epoch != self._epoch:
             self._epoch = day.epoch
-            self._runs = [None] * self._job.stream.partitions
+            self._runs = [None] * self.job.stream.partitions
 
     def _run(self, tasks: list[_Task], buckets: list[_Task]) -> Iterator[tuple[str, int, bytes]]:
         """(kind, partition or bucket, value) of what the tasks of a day give back."""
@@ -199,11 +188,11 @@ class _Tasks:
             [{"kind": kind, "n": n, "task": body} for kind, n, body in given],
             pa.schema({"kind": pa.string(), "n": pa.int64(), "task": pa.binary()}),
         )
-        frame = self._spark.createDataFrame(table).repartitionById(len(tasks), (col("n") % len(tasks)).cast("int"))
-        said = frame.mapInArrow(partial(_reduce, self._job, self._url, __version__), _SAID)
+        frame = self._spark().createDataFrame(table).repartitionById(len(tasks), (col("n") % len(tasks)).cast("int"))
+        said = frame.mapInArrow(partial(_reduce, self.job, self._url, __version__), _SAID)
         order = ("bucket", "due", "partition", "seq")
         sorted_ = said.repartitionById(len(buckets), col("bucket").cast("int")).sortWithinPartitions(*order)
-        found = sorted_.mapInArrow(partial(_judge, self._job), _FOUND).toArrow()
+        found = sorted_.mapInArrow(partial(_judge, self.job), _FOUND).toArrow()
         return zip(*(found[name].to_pylist() for name in ("kind", "n", "value")), strict=True)
 
 
@@ -222,7 +211,7 @@ def _reduce(job: Job, url: str, version: str, given: Iterator[pa.RecordBatch]) -
                 if version != __version__:
                     raise RuntimeError(f"the driver has opintel {version}, an executor {__version__}")
                 yield from _reduce_partition(job, url, msgspec.msgpack.decode(body, type=_Task))
-            except (*_ERRORS.values(), RuntimeError) as error:
+            except (*_EXPLAINED, RuntimeError) as error:
                 failed = msgspec.json.encode([type(error).__name__, str(error)])
                 yield from _table([_Row(0, FAR, n, FAR, "failed", failed)])
 
