@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from opintel.backfill.days import Day, days_of
 from opintel.backfill.outcomes import Counts, Outcomes
 from opintel.backfill.stages import Job, Judging, reducing
+from opintel.backfill.what_if import with_settings
 from opintel.finding import Finding
 from opintel.streams.archive.layout import Piece
 from opintel.streams.archive.reader import Archive
@@ -29,9 +30,10 @@ class DayOutcome(NamedTuple):
     counts: Counts
     findings: list[Finding]
     judged: list[Judged]
-    """None of a day that was done before."""
     asides: list[Aside]
-    """Likewise."""
+    """None of a day that was done before."""
+    before: bool = False
+    """Whether it was done before."""
 
 
 class _Stages:
@@ -83,21 +85,21 @@ def backfill(
             before = day
             for piece in day.files:
                 behind(piece)
-            yield DayOutcome(day, done.counts, outcomes.findings(day), [], [])
+            yield DayOutcome(day, done.counts, outcomes.findings(day), outcomes.judged(day), [], before=True)
             continue
         if outcomes is not None and before is not None:
             stages.restore(before, outcomes.state(before))
             before = None
         stages.of(day)
-        outcome = _judged(stages, archive, day, behind)
+        outcome = _judged(job, stages, archive, day, behind)
         if outcomes is not None:
-            outcomes.put(day, outcome.findings, outcome.asides, stages.state(), outcome.counts)
+            outcomes.put(day, outcome.findings, outcome.judged, outcome.asides, stages.state(), outcome.counts)
         yield outcome
         if until is not None and stages.judging.frontier >= until:
             return
 
 
-def _judged(stages: _Stages, archive: Archive, day: Day, behind: Callable[[Piece], None]) -> DayOutcome:
+def _judged(job: Job, stages: _Stages, archive: Archive, day: Day, behind: Callable[[Piece], None]) -> DayOutcome:
     """One day, of both stages: next is the partition that is furthest behind."""
     records = rows = 0
     findings: list[Finding] = []
@@ -111,7 +113,7 @@ def _judged(stages: _Stages, archive: Archive, day: Day, behind: Callable[[Piece
         batch = next(batches[p], None)
         if batch is None:
             continue
-        out = stages.runs[p].feed(batch)
+        out = stages.runs[p].feed(with_settings(batch, job.stream.name, job.settings))
         records, rows = records + len(batch), rows + out.rows
         said = stages.judging.feed(entry.value for entry in (*out.records, *out.closing))
         asides += [*out.asides, *said.asides]

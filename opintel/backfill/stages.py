@@ -7,7 +7,7 @@ and how partitions are interleaved shows nowhere. So this is all that runs apart
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from opintel.detector import Pipeline
@@ -20,6 +20,9 @@ from opintel.streams.reduce import ReduceStage
 from opintel.streams.run import Run
 from opintel.streams.stream import Stream
 
+Settings = Mapping[str, Mapping[str, Any]]
+"""Detector → setting → value."""
+
 
 class Job(NamedTuple):
     """A stream to be judged again, its number of partitions that of the archive."""
@@ -29,6 +32,8 @@ class Job(NamedTuple):
     door: Door
     """Opens what controls name."""
     origin: Origin = "backfill"
+    settings: Mapping[str, Mapping[str, Any]] = {}
+    """What the controls that carry settings are to say instead."""
 
 
 def reducing(job: Job, partition: int, epoch: str) -> Run[ReduceStage]:
