@@ -7,7 +7,7 @@
 * `reducer`: stage 1, by link and window
 * `link_windows`: what stage 1 says of a link in a window
 * `templates`: error messages grouped by their form
-* `causes`: families of causes, by rules that operators extend
+* `causes`: codes and facets of error texts, and families of causes by rules that operators extend
 * `clusters`: error texts grouped by what they mean
 * `links`: endpoints and links of one table of counts, without history
 * `judging`: stage 2

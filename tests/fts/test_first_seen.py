@@ -58,11 +58,13 @@ def test_a_form_is_reported_once_with_its_links_and_examples() -> None:
     assert (found.kind, found.basis, found.log10_p, found.severity) == ("new-template", "none", None, "info")
     assert found.subject == {"scope": "fts1", "template": form_id("error 451 on <PATH>")}
     assert found.summary == "New error message, 5 times on 2 links: error 451 on <PATH>"
-    masked, examples, links = found.evidence
+    masked, examples, facets, links = found.evidence
     assert isinstance(masked, Texts)
     assert masked.samples == [("error 451 on <PATH>", 5)]
     assert isinstance(examples, Texts)
     assert examples.samples == [("error 451 on /c/d", 3), ("error 451 on /a/b", 2)]
+    assert isinstance(facets, Table)
+    assert ["code", "FTP 451", 5] in facets.rows
     assert isinstance(links, Table)
     assert links.rows == [["s", "e", 3], ["s", "d", 2]]
     assert judge.judge(closing(2, ({"error 451 on /x/y": 1}, NO_LINK))) == []
@@ -79,7 +81,7 @@ def test_the_cap_shows_the_most_frequent_and_names_the_rest() -> None:
     assert isinstance(rest, Table)
     assert rest.title.startswith("4 more new messages")
     assert rest.rows[0] == ["no d", 4]
-    assert not any(isinstance(block, Table) for finding in findings[:-1] for block in finding.evidence)
+    assert all("more new" not in block.title for finding in findings[:-1] for block in finding.evidence)
     later = judge.judge(closing(2, ({"no a": 9, "no g": 9}, NO_LINK), per_window=3))
     assert [(f.effect.value, f.summary[:50]) for f in later] == [
         (10.0, "New error message, 10 times since 00:10: no a"),

@@ -15,6 +15,7 @@ import msgspec
 from opintel.detector import Closing, Judge, Most, Record
 from opintel.evidence import Evidence, Table, Texts, capped
 from opintel.finding import NS, Effect, Finding, Window, clock, finding_id
+from opintel.fts.causes.facets import facet_table
 from opintel.fts.link_windows import LINK, MESSAGES, LinkWindow, read_window
 from opintel.fts.templates.merging import Merges, form_id
 from opintel.fts.templates.miner import OVERFLOW
@@ -243,6 +244,7 @@ def _evidence(form: _Form, left_out: list[_Form]) -> list[Evidence]:
     blocks: list[Evidence] = [
         Texts("Message with its variables masked", [(form.text, form.count)]),
         Texts("Examples as sent", form.examples),
+        facet_table(form.examples),
     ]
     if form.links:
         rows: list[list[str | float | int | None]] = [list(link) for link in form.links]
