@@ -9,6 +9,7 @@
 * `templates`: error messages grouped by their form
 * `causes`: codes and facets of error texts, and families of causes by rules that operators extend
 * `clusters`: error texts grouped by what they mean
+* `logs`: any log, a line a message, as a stream of its own
 * `links`: endpoints and links of one table of counts, without history
 * `judging`: stage 2
 * `simulated`: a grid with faults whose truth is known
