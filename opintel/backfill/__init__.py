@@ -5,9 +5,8 @@
 * `chain`: day after day, each from the state of the one before
 * `local`: judges a day in this process
 * `spark`: judges a day in tasks of Spark
+* `what_if`: with other settings, and what that changes
 * `outcomes`: what each day came to, on any fsspec URL, so that a backfill goes on where it was stopped
 * `stored`: the findings in a store of their own
-* `what_if`: other settings in place of those that the archive's controls say
-* `comparing`: what two backfills say otherwise
 * `jobs`: a site's stream, as it is judged again
 """

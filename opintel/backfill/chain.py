@@ -25,9 +25,10 @@ class DayOutcome(NamedTuple):
     counts: Counts
     findings: list[Finding]
     judged: list[Judged]
-    """None of a day that was done before."""
     asides: list[Aside]
-    """Likewise."""
+    """None of a day that was done before."""
+    before: bool = False
+    """Whether it was done before."""
 
 
 class Engine(Protocol):
@@ -74,14 +75,14 @@ def judged_again(
             before = day
             for piece in day.files:
                 behind(piece)
-            yield DayOutcome(day, done.counts, outcomes.findings(day), [], [])
+            yield DayOutcome(day, done.counts, outcomes.findings(day), outcomes.judged(day), [], before=True)
             continue
         if outcomes is not None and before is not None:
             stages.restore(before, outcomes.state(before))
             before = None
         outcome = stages.judge(day, behind)
         if outcomes is not None:
-            outcomes.put(day, outcome.findings, outcome.asides, stages.state(), outcome.counts)
+            outcomes.put(day, outcome.findings, outcome.judged, outcome.asides, stages.state(), outcome.counts)
         yield outcome
         if until is not None and stages.frontier >= until:
             return

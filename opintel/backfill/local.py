@@ -12,6 +12,7 @@ from opintel.backfill.chain import DayOutcome, counted, judged_again
 from opintel.backfill.days import Day
 from opintel.backfill.outcomes import Counts, Outcomes
 from opintel.backfill.stages import Job, Judging, batches, reducing
+from opintel.backfill.what_if import with_settings
 from opintel.finding import Finding
 from opintel.streams.archive.layout import Piece
 from opintel.streams.archive.reader import Archive
@@ -53,7 +54,7 @@ class InProcess:
         findings: list[Finding] = []
         judged: list[Judged] = []
         asides: list[Aside] = []
-        rest = [batches(self.job, self._archive, pieces, behind) for pieces in day.pieces]
+        rest = [batches(self._archive, pieces, behind) for pieces in day.pieces]
         turns = [(run.stage.wm, p) for p, run in enumerate(self._runs)]
         heapq.heapify(turns)
         while turns:
@@ -61,8 +62,8 @@ class InProcess:
             batch = next(rest[p], None)
             if batch is None:
                 continue
-            out = self._runs[p].feed(batch.records)
-            records, rows = records + batch.archived, rows + out.rows
+            out = self._runs[p].feed(with_settings(batch, self.job.stream.name, self.job.settings))
+            records, rows = records + len(batch), rows + out.rows
             said = self._judging.feed(entry.value for entry in (*out.records, *out.closing))
             asides += [*out.asides, *said.asides]
             findings += [found.finding for found in said.findings]

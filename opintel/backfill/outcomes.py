@@ -1,7 +1,7 @@
 """What each day of a backfill came to, below a folder or fsspec URL:
 
     STREAM/epoch=E/day=D/findings.parquet     the findings that were made on it, times in int64 ns UTC
-    STREAM/_days/E/D/{state,asides.json,done} the state that it left, what was set aside, and last what all depends on
+    STREAM/_days/E/D/{state,judged,asides.json,done}    the state that it left, …, and last what all depends on
 
 A day without its `done`, or with one of another plan, is judged again. The same archive gives the same bytes.
 """
@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from opintel.backfill.days import Day
 from opintel.finding import Finding, findings_from_table, findings_table
+from opintel.streams.findings import Judged
 from opintel.streams.log import Aside
 from opintel.streams.urls import Location
 
@@ -76,11 +77,18 @@ class Outcomes:
         return done if done is not None and done.format == FORMAT and done.plan == day.plan else None
 
     def put(
-        self, day: Day, findings: Sequence[Finding], asides: Sequence[Aside], state: dict[str, Any], counts: Counts
+        self,
+        day: Day,
+        findings: Sequence[Finding],
+        judged: Sequence[Judged],
+        asides: Sequence[Aside],
+        state: dict[str, Any],
+        counts: Counts,
     ) -> None:
         """Keeps what a day came to."""
         files = {
             self._findings(day): _parquet(findings),
+            self._name(day, "judged"): msgspec.msgpack.encode(judged),
             self._name(day, "asides.json"): msgspec.json.encode(asides[:MOST_ASIDES]),
             self._name(day, "state"): msgspec.msgpack.encode(state, order="deterministic"),
         }
@@ -96,6 +104,10 @@ class Outcomes:
         """The findings that were made on a day that is done."""
         body = self._checked(day, self._findings(day))
         return findings_from_table(pq.ParquetFile(io.BytesIO(body)).read(use_threads=False))
+
+    def judged(self, day: Day) -> list[Judged]:
+        """The windows that were judged on a day that is done."""
+        return msgspec.msgpack.decode(self._checked(day, self._name(day, "judged")), type=list[Judged])
 
     def state(self, day: Day) -> dict[str, Any]:
         """The state that a day has left which is done."""

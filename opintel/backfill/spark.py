@@ -24,6 +24,7 @@ from opintel.backfill.chain import DayOutcome, counted
 from opintel.backfill.days import Day
 from opintel.backfill.outcomes import Counts
 from opintel.backfill.stages import Job, Judging, batches, reducing
+from opintel.backfill.what_if import with_settings
 from opintel.finding import Finding
 from opintel.streams.archive.layout import Piece
 from opintel.streams.archive.reader import Archive, ArchiveError
@@ -222,9 +223,9 @@ def _reduce_partition(job: Job, url: str, task: _Task) -> Iterator[pa.RecordBatc
         run.restore(task.state)
     records = rows = seq = 0
     asides: list[Aside] = []
-    for batch in batches(job, Archive(url), task.pieces):
-        out = run.feed(batch.records)
-        records, rows = records + batch.archived, rows + out.rows
+    for batch in batches(Archive(url), task.pieces):
+        out = run.feed(with_settings(batch, job.stream.name, job.settings))
+        records, rows = records + len(batch), rows + out.rows
         asides += out.asides
         entries = [*out.records, *out.closing]
         wm = run.stage.wm

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from opintel.backfill.what_if import leading, replaced
 from opintel.detector import Pipeline
 from opintel.finding import Origin
 from opintel.streams.archive.layout import Piece
@@ -26,6 +25,9 @@ from opintel.streams.stream import Stream
 BATCH = 500
 """Records that stage 1 is fed at a time, at most."""
 
+Settings = Mapping[str, Mapping[str, Any]]
+"""Detector → setting → value."""
+
 
 class Job(NamedTuple):
     """A stream to be judged again, its number of partitions that of the archive."""
@@ -35,8 +37,8 @@ class Job(NamedTuple):
     door: Door
     """Opens what controls name."""
     origin: Origin = "backfill"
-    instead: Mapping[str, Mapping[str, Any]] = {}
-    """Detector → settings that hold all the time, in place of those that the archive's controls name."""
+    settings: Mapping[str, Mapping[str, Any]] = {}
+    """What the controls that carry settings are to say instead."""
     buckets: int = 1
     """Parts into which the scopes are put for stage 2, each judged by itself."""
 
@@ -50,27 +52,16 @@ def reducing(job: Job, partition: int, epoch: str) -> Run[ReduceStage]:
     return Run(make, f"{job.stream.topic}-{partition}")
 
 
-class RawBatch(NamedTuple):
-    """Records of a partition, as stage 1 takes them."""
-
-    records: Sequence[Stored]
-    archived: int
-    """How many of them are the archive's."""
-
-
 def batches(
-    job: Job, archive: Archive, pieces: Sequence[Piece], behind: Callable[[Piece], None] = lambda _: None
-) -> Iterator[RawBatch]:
-    """The records of a partition's pieces; `behind` is called with each piece that was read. Raises ArchiveError."""
-    first = [leading(job.stream.name, job.instead)] if job.instead else []
+    archive: Archive, pieces: Sequence[Piece], behind: Callable[[Piece], None] = lambda _: None
+) -> Iterator[Sequence[Stored]]:
+    """The records of a partition's pieces as stage 1 is fed them; `behind` is called with each piece that was read.
+    Raises ArchiveError.
+    """
     for piece in pieces:
         for group in archive.read(piece):
             for at in range(0, len(group), BATCH):
-                batch = group[at : at + BATCH]
-                if job.instead:
-                    batch = replaced(batch, job.stream.name, job.instead)
-                yield RawBatch([*first, *batch], len(batch))
-                first = []
+                yield group[at : at + BATCH]
         behind(piece)
 
 

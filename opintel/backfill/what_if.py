@@ -1,79 +1,124 @@
-"""What would have been found under other settings: the archive's controls say others in their place.
+"""What other settings of the detectors would have found in an archive: the controls that carry settings say something
+else to a backfill, and its findings are held against those without that.
 
-A setting that is asked for holds from the first window on, whatever the archive's controls said of it; all else that
-they said holds as it did.
+Settings are part of a finding's model and so of its id: findings are compared by what they are about.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import msgspec
+import yaml
 
+from opintel.backfill.stages import Settings
 from opintel.detector import Pipeline
+from opintel.finding import Finding, same_content
+from opintel.streams.archive.reader import Archive, ArchivedTopic
 from opintel.streams.controls import SETTINGS
 from opintel.streams.log import Stored
-from opintel.streams.records import NEVER, Control, raw_codec
+from opintel.streams.records import Codec, Control
 from opintel.streams.settings import settings_types
 
-Instead = Mapping[str, Mapping[str, Any]]
-"""Detector → its settings that are asked for."""
-_ID = "what-if"
-_MARK = b"control"
-"""In the first bytes of each control, and of no other raw record."""
-_codec = raw_codec(bytes)
+PREFIX = "detectors."
+HEAD = 16
+"""Bytes of a record in which a control says that it is one."""
+_codec: Codec[Control] = Codec(Control)
 
 
-def instead_of(asked: Sequence[tuple[str, Any]], pipeline: Pipeline) -> Instead:
-    """Settings asked for as (path, value), `detectors.fts.failures.emit`. ValueError where there is no such setting."""
-    known, found = settings_types(pipeline), dict[str, dict[str, Any]]()
-    for path, value in asked:
-        root, _, rest = path.partition(".")
-        detector = max((name for name in known if rest.startswith(f"{name}.")), key=len, default=None)
-        if root != "detectors" or detector is None:
-            raise ValueError(f"expected detectors.NAME.SETTING, NAME one of {', '.join(sorted(known))}; got {path!r}")
-        for key in reversed(rest[len(detector) + 1 :].split(".")):
-            value = {key: value}
-        found[detector] = _merged(found.get(detector, {}), value)
+def read_settings(written: Sequence[str], pipeline: Pipeline) -> Settings:
+    """What `detectors.NAME.KEY=VALUE` says, NAME being the longest that is a detector's, VALUE as in YAML. Raises
+    ValueError.
+    """
+    known = settings_types(pipeline)
+    found: dict[str, dict[str, Any]] = {}
+    for text in written:
+        path, _, value = text.partition("=")
+        names = [name for name in known if path.startswith(f"{PREFIX}{name}.")]
+        if not names:
+            there = ", ".join(f"{PREFIX}{name}" for name in known)
+            raise ValueError(f"{text}: expected a setting of {there}")
+        name = max(names, key=len)
+        key = path.removeprefix(f"{PREFIX}{name}.")
+        fields = [field.encode_name for field in msgspec.structs.fields(known[name])]
+        if key not in fields:
+            raise ValueError(f"{text}: {name} has the settings {', '.join(fields)}")
         try:
-            msgspec.convert(found[detector], known[detector])
-        except msgspec.ValidationError as error:
-            there = ", ".join(field.name for field in msgspec.structs.fields(known[detector])) or "none"
-            raise ValueError(f"{path}: {error}; settings of {detector}: {there}") from error
+            found.setdefault(name, {})[key] = yaml.safe_load(value)
+            msgspec.convert(found[name], known[name])
+        except (yaml.YAMLError, msgspec.ValidationError) as error:
+            raise ValueError(f"{text}: {' '.join(str(error).split())}") from error
     return found
 
 
-def leading(stream: str, instead: Instead) -> Stored:
-    """A control ahead of all records, of a version below theirs. It is taken once, wherever else it comes."""
-    return -1, _codec.encode(Control(_ID, SETTINGS, stream, 0, NEVER, dict(instead))), 0
+def with_settings(batch: Sequence[Stored], stream: str, settings: Settings) -> Sequence[Stored]:
+    """The records, those with the stream's settings saying these."""
+    return [_changed(record, stream, settings) for record in batch] if settings else batch
 
 
-def replaced(batch: Sequence[Stored], stream: str, instead: Instead) -> list[Stored]:
-    """The records, the stream's settings replaced in those that are such controls."""
-    return [
-        (position, _of(value, stream, instead), at) if _MARK in value[:12] else (position, value, at)
-        for position, value, at in batch
-    ]
+def has_settings(archive: Archive, topic: ArchivedTopic, stream: str) -> bool:
+    """Whether the archived records say any settings of the stream: else nothing is there to say something else."""
+    pieces = (piece for its in topic.pieces[:1] for piece in its)
+    return any(_settings(r[1], stream) for piece in pieces for group in archive.read(piece) for r in group)
 
 
-def _of(value: bytes, stream: str, instead: Instead) -> bytes:
+def _settings(value: bytes, stream: str) -> Control | None:
+    if b"control" not in value[:HEAD]:
+        return None
     try:
         control = _codec.decode(value)
-    except ValueError:  # stage 1 sets it aside
-        return value
-    if not isinstance(control, Control) or (control.kind, control.subject) != (SETTINGS, stream):
-        return value
-    said = control.value
-    if not isinstance(said, dict) or not all(isinstance(its, dict) for its in said.values()):
-        return value
-    return _codec.encode(msgspec.structs.replace(control, value=_merged(said, instead)))
+    except ValueError:
+        return None
+    mine = (control.kind, control.subject) == (SETTINGS, stream) and isinstance(control.value, dict)
+    return control if mine else None
 
 
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Mappings inside each other, key by key; what is `above` wins."""
-    both = {
-        key: _merged(below[key], value) if isinstance(value, Mapping) and isinstance(below.get(key), Mapping) else value
-        for key, value in above.items()
-    }
-    return {**below, **both}
+def _changed(record: Stored, stream: str, settings: Settings) -> Stored:
+    position, value, at = record
+    control = _settings(value, stream)
+    if control is None:
+        return record
+    said = dict(control.value)
+    for name, values in settings.items():
+        said[name] = {**(said.get(name) or {}), **values}
+    return position, _codec.encode(msgspec.structs.replace(control, value=said)), at
+
+
+class ChangedFinding(NamedTuple):
+    """Findings about the same that say something else."""
+
+    here: Finding
+    there: Finding
+
+
+class FindingsCompared(NamedTuple):
+    """What one backfill found (`here`) against another one (`there`)."""
+
+    only_here: list[Finding]
+    only_there: list[Finding]
+    changed: list[ChangedFinding]
+
+
+def compare(here: Sequence[Finding], there: Sequence[Finding]) -> FindingsCompared:
+    """By detector, kind, subject and window; each list by window end, then id."""
+    ours, theirs = ({_about(finding): finding for finding in found} for found in (here, there))
+    both = [ChangedFinding(ours[about], theirs[about]) for about in ours.keys() & theirs.keys()]
+    return FindingsCompared(
+        sorted((ours[about] for about in ours.keys() - theirs.keys()), key=_place),
+        sorted((theirs[about] for about in theirs.keys() - ours.keys()), key=_place),
+        sorted((change for change in both if not same_content(*map(_said, change))), key=lambda c: _place(c.here)),
+    )
+
+
+def _about(finding: Finding) -> tuple[Any, ...]:
+    window = finding.window
+    return (finding.detector, finding.kind, tuple(sorted(finding.subject.items())), window.start, window.end)
+
+
+def _said(finding: Finding) -> Finding:
+    return msgspec.structs.replace(finding, id="", model="")
+
+
+def _place(finding: Finding) -> tuple[int, str]:
+    return (finding.window.end, finding.id)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,18 +17,18 @@ from opintel.site.errors import UserError
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from opintel.backfill.chain import Engine
-    from opintel.backfill.outcomes import Counts, Outcomes
+    from opintel.backfill.chain import DayOutcome, Engine
+    from opintel.backfill.outcomes import Outcomes
     from opintel.backfill.stages import Job
-    from opintel.backfill.what_if import Instead
-    from opintel.detector import Pipeline
     from opintel.finding import Finding
+    from opintel.site.settings import Site
+    from opintel.streams.archive.layout import Piece
     from opintel.streams.archive.reader import Archive
 
     MakeEngine = Callable[[Job, Archive], Engine]
 
-WITHOUT = "_without"
-"""Folder of the output, beside what was found under other settings: what is found without."""
+Span = tuple[int | None, int | None]
+"""ns UTC; windows that end after the first, and by the second."""
 _DATABASE = re.compile(r"(sqlite|postgresql)(\+\w+)?:")
 """A URL of SQLAlchemy's, not fsspec's."""
 
@@ -44,15 +44,15 @@ _DATABASE = re.compile(r"(sqlite|postgresql)(\+\w+)?:")
 )
 @click.option("--from", "begin", metavar="TIME", help="Only findings of windows that end after this date or time.")
 @click.option("--to", "end", metavar="TIME", help="Only findings of windows that end by then; nothing beyond is read.")
-@click.option("--local", is_flag=True, help="In this process, without Spark.")
-@click.option("--master", metavar="MASTER", help="Spark's master; without it local[*], or what spark-submit says.")
 @click.option(
     "--set",
-    "asked",
+    "settings",
     multiple=True,
     metavar="PATH=VALUE",
-    help="What if: a setting such as detectors.fts.failures.emit=-5; may be given several times.",
+    help="A setting to judge under instead, as detectors.fts.failures.emit=-5; says what that changes.",
 )
+@click.option("--local", is_flag=True, help="In this process, without Spark.")
+@click.option("--master", metavar="MASTER", help="Spark's master; without it local[*], or what spark-submit says.")
 @config_option
 @json_option
 def command(
@@ -61,21 +61,21 @@ def command(
     output: str,
     begin: str | None,
     end: str | None,
+    settings: tuple[str, ...],
     local: bool,
     master: str | None,
-    asked: tuple[str, ...],
     config: Path | None,
     as_json: bool,
 ) -> None:
     """Judges the archived records of STREAM and prints its findings, those of the live run, id for id. They go
     to the output, and never to the findings topic: no incident opens. A folder or fsspec URL keeps each day's outcome,
-    and days that are there are not judged again. It runs in Spark (extra `spark`), or with --local in this process.
-    With --set it says what would be found under other settings, and compares that with what is found without."""
+    and days that are there are not judged again. It runs in Spark (extra `spark`), or with
+    --local in this process."""
     if local and master is not None:
         raise UserError("--local is without Spark: expected no --master beside it")
     since, until = _time("--from", begin), _time("--to", end)
     with nullcontext(_here) if local else _spark(stream, master) as engine:
-        document = backfill(stream, source, output, since, until, config, asked, engine)
+        document = backfill(stream, source, output, (since, until), settings, config, engine)
     if as_json:
         print_json(document)
     else:
@@ -86,112 +86,69 @@ def backfill(
     stream: str,
     source: str,
     output: str,
-    since: int | None,
-    until: int | None,
+    span: Span,
+    settings: Sequence[str],
     config: Path | None,
-    asked: Sequence[str],
     engine: MakeEngine,
 ) -> dict[str, Any]:
     """The document of `opintel backfill --json`."""
-    from opintel.backfill.comparing import compare
     from opintel.backfill.jobs import job_of
-    from opintel.backfill.outcomes import Outcomes
-    from opintel.cli.progress import share_progress
+    from opintel.backfill.outcomes import Counts, OutcomeError, Outcomes
+    from opintel.backfill.what_if import has_settings, read_settings
     from opintel.naming import named_json
     from opintel.site.load import load_site
-
-    job = job_of(load_site(config), stream, source)
-    what_if = job._replace(instead=_instead(asked, job.pipeline)) if asked else None
-    outcomes = None if _DATABASE.match(output) else Outcomes(output, stream)
-    put = _into_store(stream, output) if outcomes is None else lambda _: None
-    with share_progress(f"backfill {stream}") as tell:
-        span = _Span(since, until)
-        share = 0.5 if what_if else 1.0
-        done = _judged(what_if or job, source, outcomes, span, engine, put, lambda part: tell(share * part))
-        if what_if:
-            without = None if outcomes is None else Outcomes(f"{output.rstrip('/')}/{WITHOUT}", stream)
-            there = _judged(job, source, without, span, engine, lambda _: None, lambda part: tell(0.5 + part / 2))
-
-    def shown(findings: Iterable[Finding]) -> list[dict[str, Any]]:
-        return [named_json(finding, job.pipeline.naming) for finding in findings]
-
-    document: dict[str, Any] = {
-        "stream": stream,
-        "days": done.days,
-        "records": done.counts.records,
-        "rows": done.counts.rows,
-        "late": done.counts.asides.get("late", 0),
-        "dead_letters": done.counts.asides.get("dead", 0),
-        "set_aside": done.counts.asides,
-        "findings": shown(done.findings),
-    }
-    if what_if:
-        compared = compare(done.findings, there.findings)
-        document["compare"] = {
-            "only_here": shown(compared.only_here),
-            "only_there": shown(compared.only_there),
-            "changed": [dict(zip(("here", "there"), shown(pair), strict=True)) for pair in compared.changed],
-        }
-    return document
-
-
-def _judged(
-    job: Job,
-    source: str,
-    outcomes: Outcomes | None,
-    span: _Span,
-    engine: MakeEngine,
-    put: Callable[[list[Finding]], None],
-    tell: Callable[[float], None],
-) -> _Done:
-    """A whole backfill, its findings put away day by day."""
-    from opintel.backfill.chain import judged_again
-    from opintel.backfill.outcomes import Counts, OutcomeError
-    from opintel.streams.archive.layout import Piece
     from opintel.streams.archive.reader import Archive, ArchiveError
     from opintel.streams.artefacts import ArtefactUnavailable
 
-    days, counts, kept = list[str](), Counts(), list["Finding"]()
+    site = load_site(config)
+    job = job_of(site, stream, source)
+    try:
+        plain, job = job, job._replace(settings=read_settings(settings, job.pipeline))
+    except ValueError as error:
+        raise UserError(f"--set {error}") from error
     try:
         archive = Archive(source)
-        files = sum(len(pieces) for topic in archive.epochs(job.stream.topic) for pieces in topic.pieces)
-        behind = 0
+        if settings and not any(has_settings(archive, topic, stream) for topic in archive.epochs(job.stream.topic)):
+            raise UserError(f"{archive.shown}: no control there carries settings of {stream}: nothing to set")
+        outcomes = None if _DATABASE.match(output) else Outcomes(output, stream)
+        days = _days(job, archive, outcomes, span, engine)
+        there = _days(plain, archive, None, span, engine) if settings else []
+    except (ArchiveError, OutcomeError) as error:
+        raise UserError(str(error)) from error
+    except ArtefactUnavailable as error:
+        raise UserError(f"the archive lacks what a control names: {error}") from error
+    found = _findings(days, span)
+    if outcomes is None:
+        _into_store(stream, output, found)
+    counts = sum((day.counts for day in days), start=Counts())
+    naming = job.pipeline.naming
+    return {
+        "stream": stream,
+        "days": [day.day.name for day in days],
+        "records": counts.records,
+        "rows": counts.rows,
+        "late": counts.asides.get("late", 0),
+        "dead_letters": counts.asides.get("dead", 0),
+        "set_aside": counts.asides,
+        "findings": [named_json(finding, naming) for finding in found],
+    } | ({"compare": _compared(site, job, days, there, span)} if settings else {})
+
+
+def _days(job: Job, archive: Archive, outcomes: Outcomes | None, span: Span, engine: MakeEngine) -> list[DayOutcome]:
+    """All days, with a bar on a terminal."""
+    from opintel.backfill.chain import judged_again
+    from opintel.cli.progress import share_progress
+
+    files = sum(len(pieces) for topic in archive.epochs(job.stream.topic) for pieces in topic.pieces)
+    behind = 0
+    with share_progress(f"backfill {job.stream.name}") as tell:
 
         def one_more(_: Piece) -> None:
             nonlocal behind
             behind += 1
             tell(behind / max(files, 1))
 
-        for day in judged_again(job, archive, engine, outcomes, until=span.until, behind=one_more):
-            wanted = [finding for finding in day.findings if span.has(finding)]
-            put(wanted)
-            kept += wanted
-            days.append(day.day.name)
-            counts += day.counts
-    except (ArchiveError, OutcomeError) as error:
-        raise UserError(str(error)) from error
-    except ArtefactUnavailable as error:
-        raise UserError(f"the archive lacks what a control names: {error}") from error
-    return _Done(days, counts, sorted(kept, key=lambda finding: (finding.window.end, finding.id)))
-
-
-class _Done(NamedTuple):
-    """What a backfill came to."""
-
-    days: list[str]
-    counts: Counts
-    findings: list[Finding]
-
-
-class _Span(NamedTuple):
-    """Which findings are wanted, by the end of their window; ns UTC, None: no bound."""
-
-    since: int | None
-    until: int | None
-
-    def has(self, finding: Finding) -> bool:
-        end = finding.window.end
-        return (self.since is None or end > self.since) and (self.until is None or end <= self.until)
+        return list(judged_again(job, archive, engine, outcomes, until=span[1], behind=one_more))
 
 
 def _here(job: Job, archive: Archive) -> Engine:
@@ -233,45 +190,71 @@ def _started(stream: str, master: str | None) -> SparkSession:
         raise UserError(f"{error} Or use --local") from error
 
 
-def _instead(asked: Sequence[str], pipeline: Pipeline) -> Instead:
-    """The settings that `--set` asks for."""
-    import yaml
+def _compared(
+    site: Site, job: Job, here: Sequence[DayOutcome], there: Sequence[DayOutcome], span: Span
+) -> dict[str, Any]:
+    """What the settings change, findings and incidents."""
+    from opintel.backfill.what_if import compare
+    from opintel.naming import named_json
 
-    from opintel.backfill.what_if import instead_of
+    naming, found = job.pipeline.naming, compare(_findings(here, span), _findings(there, span))
+    ours, theirs = ({i["id"]: i for i in _incidents(site, job.stream.name, days)} for days in (here, there))
+    return {
+        "only_here": [named_json(finding, naming) for finding in found.only_here],
+        "only_there": [named_json(finding, naming) for finding in found.only_there],
+        "changed": [{"here": named_json(c.here, naming), "there": named_json(c.there, naming)} for c in found.changed],
+        "incidents": {
+            "only_here": [incident for id, incident in ours.items() if id not in theirs],
+            "only_there": [incident for id, incident in theirs.items() if id not in ours],
+        },
+    }
 
-    pairs: list[tuple[str, Any]] = []
-    for one in asked:
-        path, equals, text = one.partition("=")
+
+def _findings(days: Sequence[DayOutcome], span: Span) -> list[Finding]:
+    """Of windows that end in the span, by window end, then id."""
+    since, until = span
+    found = [
+        finding
+        for day in days
+        for finding in day.findings
+        if (since is None or finding.window.end > since) and (until is None or finding.window.end <= until)
+    ]
+    return sorted(found, key=lambda finding: (finding.window.end, finding.id))
+
+
+def _incidents(site: Site, stream: str, days: Sequence[DayOutcome]) -> list[dict[str, Any]]:
+    """What the alert service makes of the findings, in a throw-away store."""
+    import tempfile
+
+    from opintel.backfill.jobs import by_itself
+    from opintel.backfill.stored import decide
+    from opintel.site.system import System
+    from opintel.store.queries import incidents
+
+    with tempfile.TemporaryDirectory(prefix="opintel-backfill-") as folder:
+        system = System(Path(folder), by_itself(site), replayed=True)
         try:
-            if not equals:
-                raise ValueError(f"expected PATH=VALUE, got {one!r}")
-            pairs.append((path, yaml.safe_load(text)))
-        except (ValueError, yaml.YAMLError) as error:
-            raise UserError(f"--set {one}: {' '.join(str(error).split())}") from error
-    try:
-        return instead_of(pairs, pipeline)
-    except ValueError as error:
-        raise UserError(f"--set {error}") from error
+            decide(system.store, system.alerts, stream, days)
+            return incidents(system.store)
+        finally:
+            system.close()
 
 
-def _into_store(stream: str, url: str) -> Callable[[list[Finding]], None]:
+def _into_store(stream: str, url: str, findings: Sequence[Finding]) -> None:
     """Puts findings into the store at an SQLAlchemy URL; UserError where it holds others of the same ids."""
     from sqlalchemy.exc import SQLAlchemyError
 
     from opintel.backfill.stored import put
     from opintel.store import open_store
 
-    def putting(findings: list[Finding]) -> None:
-        try:
-            with closing(open_store(url)) as store:
-                conflicts = put(store, stream, findings)
-        except (SQLAlchemyError, RuntimeError, ImportError) as error:
-            reason = " ".join(str(getattr(error, "orig", None) or error).split())[:200]
-            raise UserError(f"the store at --output cannot be used: {reason}") from error
-        if conflicts:
-            raise UserError(f"the store at --output holds other findings of this stream: {conflicts[0]}")
-
-    return putting
+    try:
+        with closing(open_store(url)) as store:
+            conflicts = put(store, stream, findings)
+    except (SQLAlchemyError, RuntimeError, ImportError) as error:
+        reason = " ".join(str(getattr(error, "orig", None) or error).split())[:200]
+        raise UserError(f"the store at --output cannot be used: {reason}") from error
+    if conflicts:
+        raise UserError(f"the store at --output holds other findings of this stream: {conflicts[0]}")
 
 
 def _time(option: str, text: str | None) -> int | None:
@@ -289,11 +272,21 @@ def _print(document: dict[str, Any]) -> None:
     from opintel.cli.shown import print_findings
 
     print_findings(document["findings"])
+    if compared := document.get("compare"):
+        _print_compared(compared)
     others = ", ".join(f"{n} {kind}" for kind, n in document["set_aside"].items()) or "none"
     click.echo(
         f"{len(document['days'])} days, {document['records']} records, {document['rows']} rows, "
         f"{len(document['findings'])} findings; rows set aside: {others}"
     )
-    if compared := document.get("compare"):
-        only_here, only_there, changed = (len(compared[name]) for name in ("only_here", "only_there", "changed"))
-        click.echo(f"beside the settings as they were: {only_here} more, {only_there} fewer, {changed} say otherwise")
+
+
+def _print_compared(compared: dict[str, Any]) -> None:
+    from opintel.cli.shown import print_incidents
+
+    both = compared["incidents"]
+    for which, what in (("only_here", "only with these settings"), ("only_there", "only without")):
+        click.echo(f"{what}: {len(compared[which])} findings, {len(both[which])} incidents")
+        if both[which]:
+            print_incidents(both[which])
+    click.echo(f"changed: {len(compared['changed'])} findings")

@@ -7,8 +7,9 @@
 * `reducer`: stage 1, by link and window
 * `link_windows`: what stage 1 says of a link in a window
 * `templates`: error messages grouped by their form
-* `causes`: families of causes, by rules that operators extend
+* `causes`: codes and facets of error texts, and families of causes by rules that operators extend
 * `clusters`: error texts grouped by what they mean
+* `logs`: any log, a line a message, as a stream of its own
 * `links`: endpoints and links of one table of counts, without history
 * `judging`: stage 2
 * `simulated`: a grid with faults whose truth is known

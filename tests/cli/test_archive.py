@@ -96,6 +96,23 @@ def test_a_backfill_into_a_store_opens_no_incident(asked: Any, site: Path) -> No
     assert asked("incidents", "--data", "b")["incidents"] == []
 
 
+def test_another_setting_says_what_it_changes(asked: Any, site: Path) -> None:
+    live = asked("findings", "--data", "d")["findings"]
+    incidents = asked("incidents", "--data", "d")["incidents"]
+    strict = ("--set", "detectors.fts.failures.emit=-8")
+    found = asked("backfill", "fts", "--input", "archive", "--output", "strict", "--local", *strict)
+    compared = found["compare"]
+    assert compared["only_here"] == []
+    assert len(compared["only_there"]) == len(live) - len(found["findings"]) > 0
+    gone = [f for f in live if f["kind"] in ("link", "endpoint") and f["log10_p"] > -8]
+    assert {f["id"] for f in gone} <= {f["id"] for f in compared["only_there"]}
+    assert {f["kind"] for f in compared["only_there"]} <= {"link", "endpoint"}
+    ids = {i["id"] for i in incidents}
+    assert {i["id"] for i in compared["incidents"]["only_there"]} <= ids
+    again = asked("backfill", "fts", "--input", "archive", "--output", "strict", "--local", *strict)
+    assert again == found  # from the day that is done, incidents too
+
+
 def test_replay_and_ingest_of_an_archive_are_the_live_run_again(asked: Any, site: Path) -> None:
     run(site, "--data", "copy", "--ingest", "fts=archive", "--until-idle")
     live = asked("findings", "--data", "d")["findings"]
@@ -113,13 +130,39 @@ def test_replay_and_ingest_of_an_archive_are_the_live_run_again(asked: Any, site
     assert len(asked("findings", "--data", "copy")["findings"]) == len(live)
 
 
+def test_without_spark_a_backfill_names_the_extra_and_local(
+    site: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(site)
+    monkeypatch.setitem(sys.modules, "pyspark", None)
+    assert invoke(["backfill", "fts", "--input", "archive", "--output", "o"]) == 1
+    message = capsys.readouterr().err
+    assert "needs the extra spark" in message
+    assert "--local" in message
+    assert message.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["run", "archive", "--data", "x"], "no archive: name a folder or URL with --archive"),
         (["run", "archive", "--data", "x", "--archive", "nosuch://x"], "fsspec knows no protocol 'nosuch'"),
-        (["backfill", "fts", "--input", "archive", "--output", "o"], "expected --local"),
+        (["backfill", "fts", "--input", "archive", "--output", "o", "--local", "--master", "x"], "no --master"),
         (["backfill", "fts", "--input", "in", "--output", "o", "--local"], "no file of topic 'fts.transfers'"),
+        (
+            [
+                "backfill",
+                "fts",
+                "--input",
+                "archive",
+                "--output",
+                "o",
+                "--local",
+                "--set",
+                "detectors.fts.failures.emt=1",
+            ],
+            "fts.failures has the settings emit,",
+        ),
         (["backfill", "ftx", "--input", "archive", "--output", "o", "--local"], "no stream 'ftx' is configured"),
         (["backfill", "fts", "--input", "archive", "--output", "o", "--local", "--from", "x"], "--from x: expected"),
         (["backfill", "fts", "--input", "archive", "--output", "nosuch://o", "--local"], "nosuch"),

@@ -9,7 +9,7 @@ from pathlib import Path
 from opintel.backfill.chain import DayOutcome
 from opintel.backfill.local import backfill
 from opintel.backfill.outcomes import Outcomes
-from opintel.backfill.stages import Job
+from opintel.backfill.stages import Job, Settings
 from opintel.finding import NS, finding_json
 from opintel.streams.archive import archiver, cutting
 from opintel.streams.archive.archiver import Archiver, of_raw
@@ -54,10 +54,18 @@ def archive(bus: Log, folder: Path, case: Case) -> None:
     assert all(one.idle() for one in team)
 
 
-def days(case: Case, folder: Path, outcomes: Outcomes | None = None, until: int | None = None) -> Iterator[DayOutcome]:
+def days(
+    case: Case,
+    folder: Path,
+    outcomes: Outcomes | None = None,
+    until: int | None = None,
+    settings: Settings | None = None,
+) -> Iterator[DayOutcome]:
     """A backfill over that archive, which holds all that it may open."""
     url = str(folder / "archive")
-    job = Job(case.stream._replace(partitions=1), case.pipeline, Artefacts([f"{url}/_artefacts"]))
+    job = Job(
+        case.stream._replace(partitions=1), case.pipeline, Artefacts([f"{url}/_artefacts"]), settings=settings or {}
+    )
     return backfill(job, Archive(url), outcomes, until=until)
 
 

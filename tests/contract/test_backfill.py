@@ -7,7 +7,9 @@ That it does so for each domain is among the tests of the contract.
 from __future__ import annotations
 
 import itertools
+import re
 import signal
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +18,7 @@ import pytest
 from forked import exit_code
 
 from opintel.backfill.outcomes import OutcomeError, Outcomes
+from opintel.backfill.what_if import compare, read_settings
 from opintel.finding import NS
 from opintel.streams.archive.reader import ArchiveError
 from opintel.streams.artefacts import ArtefactUnavailable
@@ -85,8 +88,8 @@ def test_a_backfill_that_is_stopped_each_day_goes_on(tmp_path: Path, monkeypatch
         assert (last.judged, last.counts) == (whole[n - 1].judged, whole[n - 1].counts)
     assert tree(tmp_path / "often") == tree(tmp_path / "whole")
     again = list(days(DAYS, tmp_path, Outcomes(str(tmp_path / "often"), "toy")))
-    assert not any(day.judged for day in again)  # nothing is judged again
-    assert said(again).findings == expected.findings
+    assert all(day.before for day in again)  # nothing is judged again
+    assert said(again) == replace(expected, asides=Counter())
 
 
 def test_a_day_that_got_more_records_is_judged_again_with_those_behind_it(
@@ -104,7 +107,7 @@ def test_a_day_that_got_more_records_is_judged_again_with_those_behind_it(
         pass
     archive(bus, tmp_path, DAYS)
     then = list(days(DAYS, tmp_path, outcomes))
-    assert [bool(day.judged) for day in then] == [False] * (len(first) - 1) + [True] * (5 - len(first))
+    assert [day.before for day in then] == [True] * (len(first) - 1) + [False] * (5 - len(first))
     assert said(then).findings == backfilled(DAYS, tmp_path).findings
     bus.close()
 
@@ -186,3 +189,34 @@ def test_an_archive_of_another_topic_is_named(tmp_path: Path) -> None:
 
 def tree(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_other_settings_change_what_is_found_from_the_window_that_they_held_for(tmp_path: Path) -> None:
+    case = STORIES["controls"]
+    expected = live(case, tmp_path)
+    settings = read_settings(["detectors.toy.total.offset=7"], case.pipeline)
+    there = [finding for day in days(case, tmp_path) for finding in day.findings]
+    here = [finding for day in days(case, tmp_path, settings=settings) for finding in day.findings]
+    found = compare(here, there)
+    assert (found.only_here, found.only_there) == ([], [])
+    first = min(change.here.window.start for change in found.changed)
+    later = [finding for finding in there if finding.kind == "total" and finding.window.start >= first]
+    assert first > START
+    assert {change.there.id for change in found.changed} == {finding.id for finding in later} != set()
+    assert all(change.here.effect.value - change.there.effect.value == 6 for change in found.changed)
+    assert len(there) == len(expected.findings)
+    assert compare(there, there) == ([], [], [])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("toy.total.offset=1", "expected a setting of detectors.toy.reducer, detectors.toy.total"),
+        ("detectors.toy.total.ofset=1", "toy.total has the settings offset"),
+        ("detectors.toy.total.offset=[", "detectors.toy.total.offset=[: "),
+        ("detectors.toy.total.offset=much", "Expected `int`"),
+    ],
+)
+def test_a_setting_that_is_none_is_explained(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        read_settings([text], TOY_CASE.pipeline)
