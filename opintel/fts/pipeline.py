@@ -2,7 +2,7 @@
 
 Transfers → (by link) outcomes, rates and masked error forms of each window → (by FTS instance) first-seen
 templates, failing endpoints and links, endpoints and links that fell silent, slow links, queues that stand still,
-families of causes.
+families of causes, the traffic of each hour.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from opintel.fts.judging.first_seen import FirstSeen
 from opintel.fts.judging.queues import QueueJudge
 from opintel.fts.judging.silent import SilentLinkJudge
 from opintel.fts.judging.slow import SlowJudge
+from opintel.fts.judging.traffic import TrafficJudge
 from opintel.fts.link_windows import LinkWindow
 from opintel.fts.naming import NAMING
 from opintel.fts.reducer import FtsReducer
@@ -37,7 +38,7 @@ PIPELINE = Pipeline(
     wire=FtsWire,
     csv=look,
     reducer=FtsReducer,
-    judges=(FirstSeen, LinkJudge, SilentLinkJudge, SlowJudge, QueueJudge, CauseJudge),
+    judges=(FirstSeen, LinkJudge, SilentLinkJudge, SlowJudge, QueueJudge, CauseJudge, TrafficJudge),
     kinds={
         "endpoint": ("scope", "endpoint", "role"),
         "link": ("scope", "source", "destination"),
@@ -47,8 +48,9 @@ PIPELINE = Pipeline(
         "new-template": ("scope", "template"),
         "cause": ("scope", "family"),
         "unclassified": ("scope", "family"),
+        "traffic": ("scope",),
     },
-    explaining=("cause", "unclassified"),
+    explaining=("cause", "unclassified", "traffic"),
     naming=NAMING,
     stories=stories,
 )
