@@ -29,7 +29,10 @@ from opintel.console.pages import Pages
 from opintel.console.render import Renderer
 from opintel.console.security import Credentials, Guard
 from opintel.console.shift import ShiftPages
+from opintel.console.transfer_pages import TransferPages
+from opintel.console.transfers import TransferHours
 from opintel.console.views import StreamView
+from opintel.fts.causes.families import Family
 from opintel.loopback import is_loopback
 from opintel.naming import Naming
 from opintel.store import Store
@@ -52,17 +55,21 @@ def create_app(
     trouble: Callable[[], str] = lambda: "",
     shifts: Sequence[str] = (),
     interferometers: Sequence[str] = (),
+    transfers: Mapping[str, Sequence[Family]] | None = None,
     token: str | None = None,
 ) -> Starlette:
     """The application. `grouping` says which labels of a finding name a thing, `names` what each stream's subjects are
     called; `trouble` says in a sentence what makes its pages old news, if anything; `shifts` are the streams
     with findings of kind `quality`, for whose shifters there are pages, `interferometers` those with findings of kind
-    `observing`; `now` in ns UTC dates what operators do; with `token` every page wants it, without one only this
+    `observing`, `transfers` those with findings of kind `traffic` and their families of causes; `now` in ns UTC dates
+    what operators do; with `token` every page wants it, without one only this
     machine is served. Raises ValueError for an empty token.
     """
     keys = Credentials(token)
     words = Names(names)
-    renderer = Renderer(keys, words, shifts=bool(shifts), interferometers=bool(interferometers))
+    renderer = Renderer(
+        keys, words, shifts=bool(shifts), interferometers=bool(interferometers), transfers=bool(transfers)
+    )
     pages = Pages(store, grouping, words, renderer, streams, now, trouble)
     api = Api(store, streams)
     routes = [
@@ -97,6 +104,9 @@ def create_app(
         ]
     if interferometers:
         routes.append(Route("/gw", InterferometerPages(store, interferometers, pages).page))
+    if transfers:
+        moved = TransferPages(store, transfers, pages, TransferHours(store))
+        routes += [Route("/fts/matrix", moved.matrix), Route("/fts/causes", moved.causes)]
     app = Starlette(
         routes=routes,
         middleware=[Middleware(Guard, keys=keys)],

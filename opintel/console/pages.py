@@ -221,7 +221,7 @@ class Pages:
             request, "budgets", budgets=queries.budgets(self._store), tunings=reading.tunings(self._store)
         )
 
-    def polled(self, request: Request, name: str, *, query: str = "", **values: Any) -> Response:
+    def polled(self, request: Request, name: str, *, query: str = "", every: str = "2s", **values: Any) -> Response:
         """A page whose body `_{name}.html` is renewed; the body alone where htmx asks, 204 where it has not changed."""
         trouble = self._trouble()
         body = self._renderer.html(request, f"_{name}.html", **values)
@@ -231,7 +231,7 @@ class Pages:
         polled = "hx-request" in request.headers
         if polled and request.query_params.get("seen") == seen:
             return Response(status_code=204)
-        values |= {"name": name, "body": body, "seen": seen, "query": query}
+        values |= {"name": name, "body": body, "seen": seen, "query": query, "every": every}
         return self._renderer.page(request, "_polled.html" if polled else "polled.html", **values)
 
     def error(self, request: Request, error: Exception) -> Response:

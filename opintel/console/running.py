@@ -15,6 +15,7 @@ from opintel.alerts.sink_metrics import sink_metrics
 from opintel.console.api import metrics_endpoint, probe
 from opintel.console.app import create_app
 from opintel.console.asked import Asked
+from opintel.console.causes import families_of
 from opintel.console.views import StreamState, StreamView
 from opintel.site.parts import Part
 from opintel.site.system import System
@@ -69,6 +70,7 @@ class View:
             names={name: watched.pipeline.naming for name, watched in self._system.streams.items()},
             shifts=self._with_findings("quality"),
             interferometers=self._with_findings("observing"),
+            transfers={n: families_of(self._system.streams[n].detectors) for n in self._with_findings("traffic")},
             token=token,
         )
 

@@ -68,7 +68,7 @@ class ShiftPages:
         chosen = _number(request.query_params.get("ls", ""))
         chosen = chosen if chosen in run.windows else None
         given = {"stream": stream, "run": str(run.number)} | ({} if chosen is None else {"ls": str(chosen)})
-        values = {
+        values: Json = {
             "stream": stream,
             "streams": self._others(stream),
             "view": view,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +17,7 @@ from opintel.console.app import create_app
 from opintel.console.views import StreamView
 from opintel.evidence import Axis, Band, Evidence, Histogram, Image, Links, Mark, Matrix, Region, Series, Table, Texts
 from opintel.finding import NS, Effect, Finding, Severity, Window, finding_id
+from opintel.fts.causes.families import Family
 from opintel.fts.naming import NAMING
 from opintel.naming import Naming
 from opintel.picture import histogram, image
@@ -279,6 +280,7 @@ def make_app(
     naming: Naming = NAMING,
     shifts: Sequence[str] = (),
     interferometers: Sequence[str] = (),
+    transfers: Mapping[str, Sequence[Family]] | None = None,
 ) -> Starlette:
     """The console of a store."""
     return create_app(
@@ -293,4 +295,5 @@ def make_app(
         token=token,
         shifts=shifts,
         interferometers=interferometers,
+        transfers=transfers,
     )
