@@ -4,6 +4,6 @@ For the clustering service and the console, over the templates that the stream k
 hdbscan, sentence-transformers) are imported where they are used: the stream works without them.
 """
 
-from opintel.fts.clusters.density import Clusters, cluster
+from opintel.fts.clusters.density import Clusters, cluster, cluster_beside
 
-__all__ = ["Clusters", "cluster"]
+__all__ = ["Clusters", "cluster", "cluster_beside"]
