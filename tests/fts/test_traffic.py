@@ -22,7 +22,9 @@ FAMILIES = TrafficSettings(families=(Family("no-space", concepts=("space",)), Fa
 
 def link(source: str, destination: str, ok: int, failed: int, text: str = "", size: int = 1000) -> LinkWindow:
     forms = [(f"id {text}", text, failed, f"{text} as sent")] if text and failed else []
-    return LinkWindow(source, destination, ok, failed, 1, ok + failed + 3, size * ok, [], (0, 0.0, 0.0), forms)
+    counts = (ok, failed, 1, ok + failed + 3, size * ok, [], (0, 0.0, 0.0))
+    facets = [("atlas", "Production", ok, 0), ("cms", "", 0, failed)]
+    return LinkWindow(source, destination, *counts, forms, facets=facets)
 
 
 def judged(
@@ -76,6 +78,7 @@ def test_an_hour_adds_up() -> None:
     assert hour.bytes == [[6_000.0, None], [72_000.0, None]]
     assert hour.links[0] == (A, C, 48, 12, 48_000, "no-space")
     assert hour.endpoints[0] == (C, "b.example", 6, 0, 6_000, 78, 18, 78_000)
+    assert [tuple(one) for one in hour.activities] == [("atlas", "Production", 78, 0), ("cms", "", 0, 18)]
     assert [(one.family, one.errors, one.links) for one in hour.causes] == [("no-space", 12, 1), (UNCLASSIFIED, 6, 1)]
     assert hour.causes[0].example == "disk full as sent"
     assert [tuple(one) for one in hour.places][:2] == [(A, "no-space", 12), (C, "no-space", 12)]

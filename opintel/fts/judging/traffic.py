@@ -21,6 +21,7 @@ from opintel.fts.judging.explain import percent
 from opintel.fts.link_windows import LinkWindow, link_windows
 from opintel.fts.traffic import (
     OTHERS,
+    ActivityTraffic,
     CauseTraffic,
     EndpointTraffic,
     HourTotal,
@@ -37,7 +38,7 @@ SITES: Final = 40
 """Rows and columns of the matrices, the last for all other sites."""
 LINKS: Final = 300
 """Links listed: the third that failed most, and the busiest of the others."""
-ENDPOINTS, PLACES, ODD_TEXTS, ODD_KEPT = 200, 150, 20, 1000
+ENDPOINTS, ACTIVITIES, PLACES, ODD_TEXTS, ODD_KEPT = 200, 60, 150, 20, 1000
 TEXT: Final = 300
 """Characters of a text or an example."""
 LinkEnds = tuple[str, str]
@@ -65,6 +66,8 @@ class _Hour(msgspec.Struct, array_like=True):
     start: int
     links: dict[LinkEnds, list[int]] = {}
     """(source, destination) → ok, failed, aborted, attempts, bytes."""
+    activities: dict[LinkEnds, list[int]] = {}
+    """(VO, activity) → ok, failed."""
     errors: int = 0
     causes: dict[tuple[str, str, str], int] = {}
     """(family, source, destination) → errors."""
@@ -122,16 +125,18 @@ class TrafficJudge(Judge):
         causes = [[*key, count] for key, count in hour.causes.items()]
         samples = [[family, *msgspec.structs.astuple(one)] for family, one in hour.samples.items()]
         odd = [[text, count, example] for text, (count, example) in hour.odd.items()]
-        return [hour.start, links, hour.errors, causes, samples, odd]
+        activities = [[*names, *counts] for names, counts in hour.activities.items()]
+        return [hour.start, links, activities, hour.errors, causes, samples, odd]
 
     def restore(self, state: Any) -> None:
         """The inverse of `state`, on a fresh judge."""
         if state is None:
             return
-        start, links, errors, causes, samples, odd = state
+        start, links, activities, errors, causes, samples, odd = state
         self._hour = _Hour(
             start,
             {(source, destination): list(counts) for source, destination, *counts in links},
+            {(vo, activity): list(counts) for vo, activity, *counts in activities},
             errors,
             {(family, source, destination): count for family, source, destination, count in causes},
             {family: _Sample(*one) for family, *one in samples},
@@ -143,6 +148,9 @@ def _add(hour: _Hour, link: LinkWindow, families: Sequence[Family]) -> None:
     counts = hour.links.setdefault((link.source, link.destination), [0] * 5)
     for n, more in enumerate((link.ok, link.failed, link.aborted, link.attempts, link.bytes)):
         counts[n] += more
+    for vo, activity, ok, failed in link.facets:
+        files = hour.activities.setdefault((vo, activity), [0, 0])
+        files[0], files[1] = files[0] + ok, files[1] + failed
     hour.errors += sum(count for _, _, count, _ in link.forms) + link.other_forms
     for _, text, count, example in link.forms if families else ():
         family = family_of(text, families)
@@ -198,7 +206,7 @@ def _said(hour: _Hour, window: Window, scope: str) -> HourTraffic:
         sizes,
         endpoints=_endpoints(links, site),
         links=_links(links, hour.causes),
-        activities=[],
+        activities=_activities(hour),
         causes=_causes(hour),
         places=_places(hour),
         odd=_most([OddText(text, *seen) for text, seen in hour.odd.items()], lambda odd: odd.errors, ODD_TEXTS),
@@ -246,6 +254,11 @@ def _links(links: dict[LinkEnds, list[int]], causes: dict[tuple[str, str, str], 
     worst = [link for link in _most(every, lambda link: link.failed, LINKS // 3) if link.failed]
     rest = _most(every, lambda link: link.ok + link.failed, LINKS)
     return [*worst, *(link for link in rest if link not in worst)][:LINKS]
+
+
+def _activities(hour: _Hour) -> list[ActivityTraffic]:
+    found = [ActivityTraffic(vo, activity, ok, failed) for (vo, activity), (ok, failed) in hour.activities.items()]
+    return _most(found, lambda one: one.ok + one.failed, ACTIVITIES)
 
 
 def _causes(hour: _Hour) -> list[CauseTraffic]:
