@@ -19,8 +19,9 @@ from starlette.middleware import Middleware
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from opintel.alerts.settings import Grouping
+from opintel.alerts.settings import Grouping, Maintenance
 from opintel.console.api import Api, metrics_endpoint, probe
+from opintel.console.endpoints import Portraits
 from opintel.console.interferometers import InterferometerPages
 from opintel.console.limits import BoundedHttp
 from opintel.console.names import Names
@@ -56,21 +57,24 @@ def create_app(
     shifts: Sequence[str] = (),
     interferometers: Sequence[str] = (),
     transfers: Mapping[str, Sequence[Family]] | None = None,
+    planned: Callable[[], Sequence[Maintenance]] = lambda: (),
     token: str | None = None,
 ) -> Starlette:
     """The application. `grouping` says which labels of a finding name a thing, `names` what each stream's subjects are
     called; `trouble` says in a sentence what makes its pages old news, if anything; `shifts` are the streams
     with findings of kind `quality`, for whose shifters there are pages, `interferometers` those with findings of kind
-    `observing`, `transfers` those with findings of kind `traffic` and their families of causes; `now` in ns UTC dates
-    what operators do; with `token` every page wants it, without one only this
-    machine is served. Raises ValueError for an empty token.
+    `observing`, `transfers` those with findings of kind `traffic` and their families of causes; `planned` is the
+    planned work that is known; `now` in ns UTC dates what operators do; with `token` every page wants it, without one
+    only this machine is served. Raises ValueError for an empty token.
     """
     keys = Credentials(token)
     words = Names(names)
     renderer = Renderer(
         keys, words, shifts=bool(shifts), interferometers=bool(interferometers), transfers=bool(transfers)
     )
-    pages = Pages(store, grouping, words, renderer, streams, now, trouble)
+    hours = TransferHours(store)
+    portraits = Portraits(hours, list(transfers or ()), planned)
+    pages = Pages(store, grouping, words, renderer, streams, now, trouble, portraits.of)
     api = Api(store, streams)
     routes = [
         Route("/", pages.incidents),
@@ -105,8 +109,12 @@ def create_app(
     if interferometers:
         routes.append(Route("/gw", InterferometerPages(store, interferometers, pages).page))
     if transfers:
-        moved = TransferPages(store, transfers, pages, TransferHours(store))
-        routes += [Route("/fts/matrix", moved.matrix), Route("/fts/causes", moved.causes)]
+        moved = TransferPages(store, transfers, pages, renderer, hours)
+        routes += [
+            Route("/fts/matrix", moved.matrix),
+            Route("/fts/causes", moved.causes),
+            Route("/fts/report", moved.report),
+        ]
     app = Starlette(
         routes=routes,
         middleware=[Middleware(Guard, keys=keys)],

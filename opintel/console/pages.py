@@ -75,13 +75,14 @@ class Pages:
         streams: Callable[[], list[StreamView]],
         now: Callable[[], int],
         trouble: Callable[[], str],
+        portrait: Callable[[past.Thing, int], Json | None] = lambda thing, through: None,
     ) -> None:
         self._store = store
         self._names = names
         self._renderer = renderer
         self._streams = streams
         self._now = now
-        self._trouble = trouble
+        self._trouble, self._portrait = trouble, portrait
         self._incidents = reading.IncidentList(store)
         self._past = past.Past(store, grouping)
 
@@ -170,6 +171,7 @@ class Pages:
             chosen=None if at is None else (at - end) // span.width + span.columns,
             through=rfc3339(through),
             incidents=reading.incidents_about(self._store, thing),
+            portrait=self._portrait(thing, through),
             findings=[(f, drawing.blocks(f)) for f in found],
             more=len(latest.ids) - len(found),
         )

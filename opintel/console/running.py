@@ -17,6 +17,7 @@ from opintel.console.app import create_app
 from opintel.console.asked import Asked
 from opintel.console.causes import families_of
 from opintel.console.views import StreamState, StreamView
+from opintel.site.downtimes import Downtimes
 from opintel.site.parts import Part
 from opintel.site.system import System
 from opintel.store import Store
@@ -58,6 +59,8 @@ class View:
 
     def app(self, *, token: str | None = None) -> Starlette:
         """The console's application."""
+        calendar = self._system.alerts.calendar
+        downtimes = Downtimes(calendar.files)
         return create_app(
             self._system.store,
             streams=self.streams,
@@ -71,6 +74,7 @@ class View:
             shifts=self._with_findings("quality"),
             interferometers=self._with_findings("observing"),
             transfers={n: families_of(self._system.streams[n].detectors) for n in self._with_findings("traffic")},
+            planned=lambda: [*calendar.maintenance, *downtimes.read()],
             token=token,
         )
 

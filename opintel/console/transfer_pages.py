@@ -15,9 +15,12 @@ from starlette.responses import Response
 
 from opintel.console import mapping
 from opintel.console.causes import PAST, UnclassifiedTexts, jumps, standings
+from opintel.console.daily import POLICY, day_of, report
 from opintel.console.matrix import Place, bars, chosen_links, heat, link_rows, site_rows
 from opintel.console.pages import Pages
+from opintel.console.render import Renderer
 from opintel.console.transfers import DAY, HOUR, Files, TransferHours, added
+from opintel.console.words import moment
 from opintel.finding import parse_rfc3339, rfc3339
 from opintel.fts.causes.families import Family
 from opintel.store import Store
@@ -33,9 +36,15 @@ class TransferPages:
     """The endpoints under `/fts`. `streams` are those that have such findings, at least one, and their families."""
 
     def __init__(
-        self, store: Store, streams: Mapping[str, Sequence[Family]], pages: Pages, hours: TransferHours
+        self,
+        store: Store,
+        streams: Mapping[str, Sequence[Family]],
+        pages: Pages,
+        renderer: Renderer,
+        hours: TransferHours,
     ) -> None:
-        self._store, self._streams, self._pages, self._hours = store, streams, pages, hours
+        self._store, self._streams, self._hours = store, streams, hours
+        self._pages, self._renderer = pages, renderer
         self._queue = UnclassifiedTexts(store)
 
     def matrix(self, request: Request) -> Response:
@@ -87,6 +96,26 @@ class TransferPages:
             queue=self._queue.read(stream, scope, hours, families),
             through=rfc3339(hours[-1].window.end) if hours else None,
         )
+
+    def report(self, request: Request) -> Response:
+        """`/fts/report?stream=&scope=&day=YYYY-MM-DD`: a day, by default the last whole one, else the last."""
+        stream, scope, through = self._asked(request)
+        last = max(0, through - 1) // DAY * DAY
+        whole = last if through == last + DAY else last - DAY
+        known = self._hours.small(stream, scope, whole, whole + DAY)
+        asked = day_of(request.query_params.get("day", ""))
+        day = asked if asked is not None else whole if known else last
+        place, base = Place(stream, scope), str(request.base_url)
+        near = [("the day before", day - DAY), ("the day after", day + DAY)]
+        days = [
+            (text, f"{base}fts/report{place.query()}&day={moment(rfc3339(one), '%Y-%m-%d')}")
+            for text, one in near
+            if 0 <= one < through
+        ]
+        said = report(self._store, self._hours, place, self._streams[stream], day, through)
+        page = self._renderer.page(request, "transfer_report.html", days=days, back=base, **said)
+        page.headers["Content-Security-Policy"] = POLICY
+        return page
 
     def _asked(self, request: Request) -> tuple[str, str, int]:
         """The stream, the FTS instance (empty: nothing was judged yet) and up to when it was judged; what does not
