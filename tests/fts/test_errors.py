@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
+import pytest
+
 from opintel.detector import Closing, Controls, Record
 from opintel.evidence import Table
 from opintel.finding import Finding, Window
 from opintel.fts.causes.families import Family
-from opintel.fts.judging.errors import CAPACITY, COLUMNS, FORMS, HOUR, ROOM, ErrorsByHour, ErrorsSettings
+from opintel.fts.judging.errors import CAPACITY, COLUMNS, FORMS, HOUR, ROOM, ErrorsByHour, ErrorsSettings, forms_of
 from opintel.fts.link_windows import LINK, LinkWindow
 
 TEN_MINUTES = HOUR // 6
@@ -79,3 +82,13 @@ def test_what_an_attacker_can_make_it_say_and_keep_is_bounded() -> None:
     assert 0 < len(table(found)) <= FORMS
     assert sum(len(str(row)) for row in table(found)) < 2 * ROOM
     assert found.effect.value == 6 * 2 * CAPACITY
+    assert [form.template for form in forms_of(found)] == [row["template"] for row in table(found)]
+
+
+def test_a_table_of_another_form_is_refused() -> None:
+    [found] = hour_of(ErrorsByHour(), *(closing(k * TEN_MINUTES, [("f", "t", 1, "e")]) for k in range(6)))
+    rows: list[list[str | float | int | None]] = [["f", "t", "full", -1, "e", ""]]
+    for block in (Table("errors", list(COLUMNS), rows), Table("errors", ["template"], [["f"]])):
+        with pytest.raises(ValueError, match=r"errors: (Expected|.*expected)"):
+            forms_of(msgspec.structs.replace(found, evidence=(block,)))
+    assert forms_of(msgspec.structs.replace(found, evidence=())) == []

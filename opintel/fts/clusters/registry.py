@@ -53,7 +53,7 @@ class KnownCluster(msgspec.Struct, frozen=True, kw_only=True):
     joined: bool = False
 
 
-class Change(NamedTuple):
+class RegistryChange(NamedTuple):
     """What happened to a cluster in a clustering."""
 
     cluster: str
@@ -69,7 +69,7 @@ class Renewed(NamedTuple):
     """In order of name."""
     owner: dict[str, str]
     """Template → the name of its cluster; those of none are left out."""
-    changes: list[Change]
+    changes: list[RegistryChange]
 
 
 def renewed(
@@ -110,18 +110,19 @@ def renewed(
     centroids = {name: _centroid(c, was, place, vectors, elsewhere) for name, c in before.items()}
     matched |= _by_centroids(before, centroids, groups, matched, place, vectors)
     taken = set(before)
-    clusters, changes = dict(before), list[Change]()
-    for at_group, group in enumerate(groups):
-        name = matched.get(at_group)
+    clusters, changes = dict(before), list[RegistryChange]()
+    for n, group in enumerate(groups):
+        name = matched.get(n)
         if name is None:
             ordered = _central(group, place, vectors)
             name = cluster_name([forms[place[template]].text for template in ordered], taken)
             taken.add(name)
             parent = _most(was.get(template) for template in group)
-            changes.append(Change(name, "born", {}) if parent is None else Change(name, "split", {"from": parent}))
+            kind, detail = ("born", {}) if parent is None else ("split", {"from": parent})
+            changes.append(RegistryChange(name, kind, detail))
             clusters[name] = KnownCluster(name=name, born=at, last=at, exemplars=())
         elif clusters[name].state != "live":
-            changes.append(Change(name, "returned", {}))
+            changes.append(RegistryChange(name, "returned", {}))
         now |= dict.fromkeys(group, name)
     members: dict[str, list[str]] = {}
     for template, name in now.items():
@@ -242,12 +243,12 @@ def _centroid(
 
 def _ended(
     cluster: KnownCluster, was: Mapping[str, str], now: Mapping[str, str], clusters: Mapping[str, KnownCluster]
-) -> tuple[KnownCluster, list[Change]]:
+) -> tuple[KnownCluster, list[RegistryChange]]:
     """A live cluster that has no members any more, and what is to be said of it."""
     into = _most(now.get(template) for template, name in was.items() if name == cluster.name)
     if into is None:
-        return msgspec.structs.replace(cluster, state="gone"), [Change(cluster.name, "gone", {})]
-    said = [Change(cluster.name, "merged", {"into": into})]
+        return msgspec.structs.replace(cluster, state="gone"), [RegistryChange(cluster.name, "gone", {})]
+    said = [RegistryChange(cluster.name, "merged", {"into": into})]
     if root_of(into, clusters) == root_of(cluster.name, clusters):
         said = []
     return msgspec.structs.replace(cluster, state="merged", into=cluster.into if cluster.joined else into), said

@@ -6,7 +6,7 @@ they mean, and where the console finds what else was said at an endpoint at a ti
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 
@@ -33,6 +33,29 @@ TEXT: Final = 400
 HOSTS: Final = 5
 HOSTS_KEPT: Final = 20
 """Hosts of a form that are counted."""
+
+
+class HourForm(NamedTuple):
+    """A row of the table, as it is read."""
+
+    template: Annotated[str, msgspec.Meta(max_length=100)]
+    text: Annotated[str, msgspec.Meta(max_length=TEXT)]
+    family: Annotated[str, msgspec.Meta(max_length=100)]
+    messages: Annotated[int, msgspec.Meta(ge=0, le=10**12)]
+    example: Annotated[str, msgspec.Meta(max_length=TEXT)]
+    hosts: Annotated[str, msgspec.Meta(max_length=20 * TEXT)]
+
+
+def forms_of(finding: Finding) -> list[HourForm]:
+    """The forms that a finding of kind `errors` lists; none where they did not fit. Raises ValueError where its table
+    is not of this form, for who writes to the topic of findings need not be us."""
+    for block in finding.evidence:
+        if isinstance(block, Table) and block.title == ERRORS:
+            try:
+                return msgspec.convert(block.rows[:FORMS], list[HourForm])
+            except msgspec.ValidationError as error:
+                raise ValueError(f"finding {finding.id}: errors: {error}") from error
+    return []
 
 
 class ErrorsSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
