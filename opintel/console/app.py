@@ -20,6 +20,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from opintel.alerts.settings import Grouping, Maintenance
+from opintel.console import error_clusters
 from opintel.console.api import Api, metrics_endpoint, probe
 from opintel.console.endpoints import Portraits
 from opintel.console.interferometers import InterferometerPages
@@ -113,6 +114,9 @@ def create_app(
         routes += [
             Route("/fts/matrix", moved.matrix),
             Route("/fts/causes", moved.causes),
+            Route("/fts/clusters", moved.clusters),
+            Route("/fts/cluster", moved.cluster),
+            Route("/fts/cluster/{action}", error_clusters.acting(store, renderer, keys, now), methods=["POST"]),
             Route("/fts/report", moved.report),
         ]
     app = Starlette(

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from opintel.alerts.settings import Maintenance
@@ -85,7 +86,8 @@ def _endpoint_series(hours: Sequence[HourTraffic], host: str) -> list[Json]:
             if one.endpoint == host:
                 out[hour.window.start] = Files(one.ok_out, one.failed_out, one.bytes_out)
                 into[hour.window.start] = Files(one.ok_in, one.failed_in, one.bytes_in)
-    return _drawn([*_series("from it", hours, out), *_series("to it", hours, into)])
+    roles = (_series("from it", hours, out), _series("to it", hours, into))
+    return _drawn([series for kind in zip_longest(*roles) for series in kind if series is not None])
 
 
 def _link_series(hours: Sequence[HourTraffic], ends: LinkEnds) -> list[Json]:

@@ -24,7 +24,7 @@ SIDE = 40
 """Rows and columns at most."""
 FEW = 5
 """Files from which on a share is drawn in full: of fewer it says little."""
-LINKS_SHOWN = 60
+LINKS_SHOWN = 40
 
 
 class Place(NamedTuple):
@@ -89,7 +89,7 @@ def heat(traffic: Traffic, place: Place) -> Json:
             href = "" if site else f"/fts/matrix{place.query(source=source, destination=destination)}#links"
         return {
             "step": round(HEAT_STEPS * files.share),
-            "short": f"{100 * files.share:.0f}" if files.failed else "",
+            "short": f"{100 * files.share:.0f}" if files.share >= 0.005 else "",
             "words": f"{source} → {destination}: {in_words(files)}",
             "href": href,
             "few": files.all < FEW,

@@ -73,7 +73,7 @@ class Credentials:
 
 
 class Guard:
-    """ASGI middleware: lets a request through or answers it, and puts `HEADERS` on every answer that has not its own."""
+    """ASGI middleware: lets a request through or answers it, and puts `HEADERS` on answers that have not their own."""
 
     def __init__(self, app: ASGIApp, keys: Credentials) -> None:
         self._app = app

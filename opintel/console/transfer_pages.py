@@ -10,12 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from opintel.console import mapping
 from opintel.console.causes import PAST, UnclassifiedTexts, jumps, standings
 from opintel.console.daily import POLICY, day_of, report
+from opintel.console.error_clusters import one_cluster, overview
 from opintel.console.matrix import Place, bars, chosen_links, heat, link_rows, site_rows
 from opintel.console.pages import Pages
 from opintel.console.render import Renderer
@@ -28,6 +30,7 @@ from opintel.store import Store
 Json = dict[str, Any]
 SHOWN = mapping.Lookback("48 hours", 48, HOUR, 6 * HOUR)
 """The hours to choose from."""
+TITLES = {"matrix": "Transfers", "causes": "Causes of failures", "clusters": "Clusters of error texts"}
 RENEWED = "60s"
 """How often these pages are asked for again: their data come by the hour."""
 
@@ -96,6 +99,23 @@ class TransferPages:
             queue=self._queue.read(stream, scope, hours, families),
             through=rfc3339(hours[-1].window.end) if hours else None,
         )
+
+    def clusters(self, request: Request) -> Response:
+        """`/fts/clusters?stream=&scope=`: error texts that mean alike."""
+        stream, scope, _ = self._asked(request)
+        place = Place(stream, scope)
+        seen = overview(self._store, stream, scope) if scope else None
+        return self._polled(request, "clusters", place, place.query(), shown=seen)
+
+    def cluster(self, request: Request) -> Response:
+        """`/fts/cluster?stream=&scope=&name=`: one cluster."""
+        stream, scope, _ = self._asked(request)
+        name = request.query_params.get("name", "")
+        seen = one_cluster(self._store, stream, scope, name)
+        if seen is None:
+            raise HTTPException(404, "There is no such cluster.")
+        query = f"{Place(stream, scope).query()}&{urlencode({'name': name})}"
+        return self._polled(request, "cluster", Place(stream, scope), query, shown=seen, title=seen["cluster"].title)
 
     def report(self, request: Request) -> Response:
         """`/fts/report?stream=&scope=&day=YYYY-MM-DD`: a day, by default the last whole one, else the last."""
