@@ -1,6 +1,7 @@
 """Clusters of error texts: the list, and the page of one with its forms, its history and what operators make of it.
 
-Reads the registry in the store (`opintel.store.clusters`), acts through `opintel.site.clustering.actions`; all texts are untrusted, the templates escape them.
+Reads the registry in the store (`opintel.store.clusters`) and acts through `opintel.site.clustering.actions`; all texts
+are untrusted, the templates escape them.
 """
 
 from __future__ import annotations
@@ -101,15 +102,15 @@ def acting(store: Store, renderer: Renderer, keys: Credentials, now: Callable[[]
         return await run_in_threadpool(perform, request, request.path_params["action"], form)
 
     def perform(request: Request, action: str, form: Form) -> Response:
-        stream, scope, name = place = [form.get(label, "") for label in ("stream", "scope", "name")]
+        stream, scope, name = (form.get(label, "") for label in ("stream", "scope", "name"))
         by, at = operator(request), now()
         try:
             if action == "rename":
-                actions.rename(store, *place, form.get("title", ""), by, now=at)
+                actions.rename(store, stream, scope, name, form.get("title", ""), by, now=at)
             elif action == "join":
-                actions.join(store, *place, form.get("into", ""), by, now=at)
+                actions.join(store, stream, scope, name, form.get("into", ""), by, now=at)
             elif action in SIMPLE:
-                SIMPLE[action](store, *place, by, now=at)
+                SIMPLE[action](store, stream, scope, name, by, now=at)
             else:
                 raise HTTPException(404, "There is no such action.")
         except Refused as error:
