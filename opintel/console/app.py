@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import uvicorn
@@ -59,13 +59,15 @@ def create_app(
     interferometers: Sequence[str] = (),
     transfers: Mapping[str, Sequence[Family]] | None = None,
     planned: Callable[[], Sequence[Maintenance]] = lambda: (),
+    reports: Collection[str] = (),
     token: str | None = None,
 ) -> Starlette:
     """The application. `grouping` says which labels of a finding name a thing, `names` what each stream's subjects are
     called; `trouble` says in a sentence what makes its pages old news, if anything; `shifts` are the streams
     with findings of kind `quality`, for whose shifters there are pages, `interferometers` those with findings of kind
     `observing`, `transfers` those with findings of kind `traffic` and their families of causes; `planned` is the
-    planned work that is known; `now` in ns UTC dates what operators do; with `token` every page wants it, without one
+    planned work that is known; `reports` are kinds of finding that come in any case and do not stand on the map; `now`
+    in ns UTC dates what operators do; with `token` every page wants it, without one
     only this machine is served. Raises ValueError for an empty token.
     """
     keys = Credentials(token)
@@ -75,7 +77,7 @@ def create_app(
     )
     hours = TransferHours(store)
     portraits = Portraits(hours, list(transfers or ()), planned)
-    pages = Pages(store, grouping, words, renderer, streams, now, trouble, portraits.of)
+    pages = Pages(store, grouping, words, renderer, streams, now, trouble, portraits.of, reports)
     api = Api(store, streams)
     routes = [
         Route("/", pages.incidents),

@@ -55,24 +55,25 @@ def heat(traffic: Traffic, place: Place) -> Json:
     rows and columns, `rows` [[{step, short, words, href, few} or None]], `tail`, `left` (how many names have no row).
     """
     site = place.site
+    rest = "other endpoints" if site else OTHERS
     cells = _of_site(traffic, site) if site else traffic.pairs
     busy: dict[str, int] = {}
     for pair, files in cells.items():
         for name in pair:
             busy[name] = busy.get(name, 0) + files.all
-    named = sorted(busy.keys() - {OTHERS}, key=lambda name: (-busy[name], name))
-    fits = len(named) + (OTHERS in busy) <= SIDE
-    names = [*named, *([OTHERS] if OTHERS in busy else [])] if fits else [*named[: SIDE - 1], OTHERS]
+    named = sorted(busy.keys() - {rest}, key=lambda name: (-busy[name], name))
+    fits = len(named) + (rest in busy) <= SIDE
+    names = [*named, *([rest] if rest in busy else [])] if fits else [*named[: SIDE - 1], rest]
     folded: dict[LinkEnds, Files] = {}
     for (source, destination), files in cells.items():
-        key = (source if source in names else OTHERS, destination if destination in names else OTHERS)
+        key = (source if source in names else rest, destination if destination in names else rest)
         folded[key] = folded.get(key, Files()) + files
-    tail = common_tail([name for name in names if name != OTHERS])
+    tail = common_tail([name for name in names if name != rest])
     hosts, between = _hosts(traffic), _between(traffic)
 
     def leads(name: str) -> str:
         """Where a name leads: to the endpoint's page, where it is one or the only one of its site."""
-        if name == OTHERS:
+        if name == rest:
             return ""
         if site or len(hosts.get(name, ())) == 1:
             return place.thing(name if site else hosts[name][0])
@@ -83,7 +84,7 @@ def heat(traffic: Traffic, place: Place) -> Json:
         if files is None or files.share is None:
             return None
         links = [(source, destination)] if site else between.get((source, destination), [])
-        if len(links) == 1 and traffic.links[links[0]].all == files.all:
+        if len(links) == 1 and traffic.links.get(links[0], Files()).all == files.all:
             href = place.thing(*links[0])
         else:
             href = "" if site else f"/fts/matrix{place.query(source=source, destination=destination)}#links"
@@ -99,7 +100,7 @@ def heat(traffic: Traffic, place: Place) -> Json:
         "names": [{"name": name, "label": name.removesuffix(tail), "href": leads(name)} for name in names],
         "rows": [[cell(source, destination) for destination in names] for source in names],
         "tail": tail,
-        "left": len(named) - len([name for name in names if name != OTHERS]),
+        "left": len(named) - len([name for name in names if name != rest]),
         "steps": range(HEAT_STEPS + 1),
     }
 

@@ -5,7 +5,7 @@ under the same address; what has not changed since is answered with 204 and noth
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -75,7 +75,8 @@ class Pages:
         streams: Callable[[], list[StreamView]],
         now: Callable[[], int],
         trouble: Callable[[], str],
-        portrait: Callable[[past.Thing, int], Json | None] = lambda thing, through: None,
+        portrait: Callable[[past.Thing, int], Json | None],
+        reports: Collection[str],
     ) -> None:
         self._store = store
         self._names = names
@@ -84,7 +85,7 @@ class Pages:
         self._now = now
         self._trouble, self._portrait = trouble, portrait
         self._incidents = reading.IncidentList(store)
-        self._past = past.Past(store, grouping)
+        self._past = past.Past(store, grouping, reports)
 
     def incidents(self, request: Request) -> Response:
         """`/`: the list."""

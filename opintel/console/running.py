@@ -74,6 +74,12 @@ class View:
             shifts=self._with_findings("quality"),
             interferometers=self._with_findings("observing"),
             transfers={n: families_of(self._system.streams[n].detectors) for n in self._with_findings("traffic")},
+            reports={
+                kind
+                for watched in self._system.streams.values()
+                for kind in watched.pipeline.explaining
+                if watched.pipeline.kinds.get(kind) == ("scope",)
+            },
             planned=lambda: [*calendar.maintenance, *downtimes.read()],
             token=token,
         )
