@@ -19,7 +19,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from opintel.alerts.settings import Grouping, Maintenance
+from opintel.alerts.settings import Grouping, Maintenance, SiteTopology
 from opintel.console import error_clusters
 from opintel.console.api import Api, metrics_endpoint, probe
 from opintel.console.endpoints import Portraits
@@ -60,14 +60,15 @@ def create_app(
     transfers: Mapping[str, Sequence[Family]] | None = None,
     planned: Callable[[], Sequence[Maintenance]] = lambda: (),
     reports: Collection[str] = (),
+    topology: SiteTopology | None = None,
     token: str | None = None,
 ) -> Starlette:
     """The application. `grouping` says which labels of a finding name a thing, `names` what each stream's subjects are
     called; `trouble` says in a sentence what makes its pages old news, if anything; `shifts` are the streams
     with findings of kind `quality`, for whose shifters there are pages, `interferometers` those with findings of kind
     `observing`, `transfers` those with findings of kind `traffic` and their families of causes; `planned` is the
-    planned work that is known; `reports` are kinds of finding that come in any case and do not stand on the map; `now`
-    in ns UTC dates what operators do; with `token` every page wants it, without one
+    planned work that is known, `topology` whose the hosts are; `reports` are kinds of finding that come in any case and
+    do not stand on the map; `now` in ns UTC dates what operators do; with `token` every page wants it, without one
     only this machine is served. Raises ValueError for an empty token.
     """
     keys = Credentials(token)
@@ -75,7 +76,7 @@ def create_app(
     renderer = Renderer(
         keys, words, shifts=bool(shifts), interferometers=bool(interferometers), transfers=bool(transfers)
     )
-    hours = TransferHours(store)
+    hours = TransferHours(store, topology or SiteTopology())
     portraits = Portraits(hours, list(transfers or ()), planned)
     pages = Pages(store, grouping, words, renderer, streams, now, trouble, portraits.of, reports)
     api = Api(store, streams)

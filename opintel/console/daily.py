@@ -59,8 +59,8 @@ def report(
 ) -> Json:
     """What the template says of a day from `day` on (ns UTC), as far as it was judged."""
     said = hours.whole(place.stream, place.scope, day, day + DAY)
-    before = added(hours.small(place.stream, place.scope, day - DAY, day)).total
-    traffic = added(said)
+    before = added(hours.small(place.stream, place.scope, day - DAY, day), {}).total
+    traffic = added(said, hours.named)
     known = {family.name: family for family in families}
     links = [ends for ends, files in traffic.links.items() if files.failed]
     return {

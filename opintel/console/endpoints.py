@@ -36,13 +36,16 @@ class Portraits:
         if thing.stream not in self._streams or not 1 <= len(thing.about) <= 2:
             return None
         hours = self._hours.whole(thing.stream, thing.scope, through - DAY, through)
-        traffic = added(hours)
+        traffic = added(hours, self._hours.named)
         place = Place(thing.stream, thing.scope)
-        sites = [(host, traffic.site_of.get(host, "")) for host in thing.about]
+        sites = [self._hours.named.get(host) or traffic.site_of.get(host, "") for host in thing.about]
         common = {
             "through": rfc3339(hours[-1].window.end) if hours else None,
             "given": place.query(),
-            "sites": [(host, site, f"/fts/matrix{place.query(site=site)}") for host, site in sites],
+            "sites": [
+                (site, f"/fts/matrix{place.query(site=site)}", self._hours.support_units.get(site, ""))
+                for site in sites
+            ],
             "planned": self._work(thing, through),
         }
         if len(thing.about) == 2:

@@ -80,6 +80,7 @@ class View:
                 for kind in watched.pipeline.explaining
                 if watched.pipeline.kinds.get(kind) == ("scope",)
             },
+            topology=self._system.alerts.topology,
             planned=lambda: [*calendar.maintenance, *downtimes.read()],
             token=token,
         )

@@ -59,7 +59,7 @@ class TransferPages:
         at = asked.get("at", "")
         at = at if at in starts else ""
         begin, end = (parse_rfc3339(at), parse_rfc3339(at) + HOUR) if at else (through - DAY, through)
-        traffic = added(self._hours.whole(stream, scope, begin, end)) if scope else added([])
+        traffic = added(self._hours.whole(stream, scope, begin, end) if scope else [], self._hours.named)
         sites = set(traffic.site_of.values()) | traffic.sites.keys()
         named = {name: asked.get(name, "") for name in ("site", "source", "destination")}
         named = {name: text if text in sites else "" for name, text in named.items()}

@@ -8,12 +8,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 import sqlalchemy as sa
 
+from opintel.alerts.settings import SiteTopology
 from opintel.finding import NS
 from opintel.fts.traffic import HourTotal, HourTraffic, traffic_of
 from opintel.store import Store
@@ -98,7 +99,11 @@ class Traffic(NamedTuple):
 class TransferHours:
     """The hours of streams with findings of kind `traffic`. Findings never change: what was read of one is kept."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, topology: SiteTopology) -> None:
+        self.named = {host: site for site, one in topology.sites.items() for host in one.hosts}
+        """Host → its site, where the topology has it."""
+        self.support_units = {site: one.support_unit for site, one in topology.sites.items()}
+        """Site → GGUS's support unit, or empty."""
         self._store = store
         self._whole: dict[str, HourTraffic | None] = {}
         self._small: dict[str, HourTraffic | None] = {}
@@ -152,8 +157,9 @@ class TransferHours:
         return kept, list(hours.values())
 
 
-def added(hours: Sequence[HourTraffic]) -> Traffic:
-    """The sum of some hours."""
+def added(hours: Sequence[HourTraffic], named: Mapping[str, str]) -> Traffic:
+    """The sum of some hours. A domain goes by the site of most files of those of its hosts that are `named`."""
+    sites = _sites(hours, named)
     pairs: dict[LinkEnds, Files] = {}
     links: dict[LinkEnds, Files] = {}
     causes_of: dict[LinkEnds, Counter[str]] = {}
@@ -162,8 +168,9 @@ def added(hours: Sequence[HourTraffic]) -> Traffic:
     places: dict[str, Counter[str]] = {}
     causes = Counter[str]()
     for hour in hours:
-        for source, *rows in zip(hour.sites, hour.ok, hour.failed, hour.bytes, strict=True):
-            for destination, ok, failed, size in zip(hour.sites, *rows, strict=True):
+        called = [sites.get(domain, domain) for domain in hour.sites]
+        for source, *rows in zip(called, hour.ok, hour.failed, hour.bytes, strict=True):
+            for destination, ok, failed, size in zip(called, *rows, strict=True):
                 if ok is not None and failed is not None and size is not None:
                     files = Files(int(ok), int(failed), int(size))
                     pairs[source, destination] = pairs.get((source, destination), Files()) + files
@@ -191,12 +198,23 @@ def added(hours: Sequence[HourTraffic]) -> Traffic:
         links,
         causes_of,
         endpoints,
-        {one.endpoint: one.site for hour in hours for one in hour.endpoints},
+        {e.endpoint: named.get(e.endpoint, sites.get(e.site, e.site)) for hour in hours for e in hour.endpoints},
         activities,
         causes,
         {cause.family: cause.example for hour in hours for cause in hour.causes},
         places,
     )
+
+
+def _sites(hours: Sequence[HourTraffic], named: Mapping[str, str]) -> dict[str, str]:
+    """Domain → site, of the domains of which a host is named."""
+    files: dict[str, Counter[str]] = {}
+    for hour in hours:
+        for e in hour.endpoints if named else ():
+            if e.endpoint in named:
+                votes = files.setdefault(e.site, Counter())
+                votes[named[e.endpoint]] += e.ok_out + e.failed_out + e.ok_in + e.failed_in
+    return {domain: max(sorted(votes), key=lambda site: votes[site]) for domain, votes in files.items()}
 
 
 def _hour(content: str, small: bool) -> HourTraffic | None:

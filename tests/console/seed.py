@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from starlette.applications import Starlette
@@ -17,7 +18,6 @@ from opintel.console.app import create_app
 from opintel.console.views import StreamView
 from opintel.evidence import Axis, Band, Evidence, Histogram, Image, Links, Mark, Matrix, Region, Series, Table, Texts
 from opintel.finding import NS, Effect, Finding, Severity, Window, finding_id
-from opintel.fts.causes.families import Family
 from opintel.fts.naming import NAMING
 from opintel.naming import Naming
 from opintel.picture import histogram, image
@@ -280,7 +280,7 @@ def make_app(
     naming: Naming = NAMING,
     shifts: Sequence[str] = (),
     interferometers: Sequence[str] = (),
-    transfers: Mapping[str, Sequence[Family]] | None = None,
+    **more: Any,
 ) -> Starlette:
     """The console of a store."""
     return create_app(
@@ -295,5 +295,5 @@ def make_app(
         token=token,
         shifts=shifts,
         interferometers=interferometers,
-        transfers=transfers,
+        **more,
     )
