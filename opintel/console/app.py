@@ -31,6 +31,7 @@ from opintel.console.pages import Pages
 from opintel.console.render import Renderer
 from opintel.console.security import Credentials, Guard
 from opintel.console.shift import ShiftPages
+from opintel.console.transfer_api import TransferApi
 from opintel.console.transfer_pages import TransferPages
 from opintel.console.transfers import TransferHours
 from opintel.console.views import StreamView
@@ -114,6 +115,7 @@ def create_app(
         routes.append(Route("/gw", InterferometerPages(store, interferometers, pages).page))
     if transfers:
         moved = TransferPages(store, transfers, pages, renderer, hours)
+        said = TransferApi(store, transfers, hours)
         routes += [
             Route("/fts/matrix", moved.matrix),
             Route("/fts/causes", moved.causes),
@@ -121,6 +123,9 @@ def create_app(
             Route("/fts/cluster", moved.cluster),
             Route("/fts/cluster/{action}", error_clusters.acting(store, renderer, keys, now), methods=["POST"]),
             Route("/fts/report", moved.report),
+            Route("/api/fts/traffic", said.traffic),
+            Route("/api/fts/causes", said.causes),
+            Route("/api/fts/clusters", said.clusters),
         ]
     app = Starlette(
         routes=routes,

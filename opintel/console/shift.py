@@ -1,7 +1,7 @@
 """The pages for shifters of data quality: runs and their lumisections, a histogram, sign-off, a summary for the e-log.
 
 They are there where a stream has findings of kind `quality`. This and its neighbours (`lumisections`, `histograms`,
-`elog`) are all of the console that knows a domain.
+`elog`) are what the console knows of the domain DQM.
 """
 
 from __future__ import annotations

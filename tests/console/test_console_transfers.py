@@ -195,7 +195,7 @@ def test_causes_now_and_usually(visitor: TestClient) -> None:
     assert "no-space: 30 of 129 attempts (23 %), usual" in full, "the finding that it jumped is linked"
     assert re.search(r"now 23 % usually 0\.8 % errors in 24 h 140", full)
     assert "An example as sent disk full" in full
-    assert "1 families without an error" in text
+    assert "Families without an error in these seven days 1" in text
     assert "Nobody says so." in text
 
 
@@ -305,6 +305,37 @@ def test_what_is_no_day(text: str) -> None:
     assert day_of(text) is None
 
 
+def test_the_same_for_programs(visitor: TestClient) -> None:
+    said = visitor.get("/api/fts/traffic?from=2026-03-02T00:00:00Z&to=2026-03-03T00:00:00Z").json()
+    assert (said["scope"], said["hours"], said["total"]["ok"]) == (SCOPE, 24, 24 * 125)
+    assert {"source": A, "destination": C, "ok": 24 * 59, "failed": 24, "bytes": 24 * 59 * 10**9} in said["links"]
+    assert {"vo": "atlas", "activity": "Production", "ok": 24 * 125, "failed": 0} in said["activities"]
+    assert sum(pair["ok"] for pair in said["sites"]) == 24 * 125
+    assert visitor.get("/api/fts/traffic").json()["to"] == rfc3339(START + HOURS * HOUR)
+    causes = visitor.get("/api/fts/causes").json()
+    worst = causes["families"][0]
+    assert (worst["name"], worst["errors"], worst["day"]) == ("no-space", 30, 140)
+    assert visitor.get("/api/findings?limit=1000&stream=fts").text.count(worst["finding"]) == 1
+    assert causes["waiting"] == len(causes["texts"]) == 1
+    assert visitor.get("/api/fts/clusters").json()["clusters"] == []
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("stream=no", 400),
+        ("scope=no", 404),
+        ("from=x", 400),
+        ("to=2026-03-03", 400),
+        ("from=2001-01-01T00:00:00Z", 400),
+    ],
+)
+def test_what_a_program_asks_wrong_is_said(visitor: TestClient, query: str, status: int) -> None:
+    answer = visitor.get(f"/api/fts/traffic?{query}")
+    assert answer.status_code == status
+    assert answer.json()["error"]
+
+
 def test_before_anything_was_judged(tmp_path: Path) -> None:
     store = open_store(sqlite_url(tmp_path / "store.db"))
     client = visiting(store)
@@ -326,11 +357,16 @@ def test_what_is_no_hour_of_traffic_is_left_out(moved: Store, visitor: TestClien
     assert "files from site to site" in read(visitor, "/fts/matrix")
 
 
-def test_in_a_browser(moved: Store, request: pytest.FixtureRequest) -> None:
+@pytest.fixture
+def served(moved: Store) -> Iterator[str]:
+    """Where a console of it is."""
     console = serve(make_app(moved, transfers={"fts": FAMILIES}))
-    request.addfinalizer(console.stop)
-    page = request.getfixturevalue("page")
-    page.goto(f"{console.url}/fts/matrix")
+    yield console.url
+    console.stop()
+
+
+def test_in_a_browser(served: str, page: Any) -> None:
+    page.goto(f"{served}/fts/matrix")
     page.locator(".heat td a").first.hover()
     assert "files failed" in page.locator("figure.sites .readout").inner_text()
     box = page.locator(".heat.grid").bounding_box()
@@ -341,16 +377,16 @@ def test_in_a_browser(moved: Store, request: pytest.FixtureRequest) -> None:
     page.locator(".volume a").nth(BROKEN).click()
     page.wait_for_url("**at=2026-03-03T06**")
     assert "26 % failed" in page.locator("h1").inner_text()
-    page.goto(f"{console.url}/fts/causes")
+    page.goto(f"{served}/fts/causes")
     page.locator("#rule-1 summary").click()
     page.locator("[data-copy]").click()
     assert "frobnicator" in page.evaluate("document.getSelection().toString()")
-    page.goto(f"{console.url}{thing(C)}")
+    page.goto(f"{served}{thing(C)}")
     page.wait_for_selector(".hourly canvas")
     assert page.locator(".hourly canvas").count() == 4
-    page.goto(f"{console.url}/fts/report")
+    page.goto(f"{served}/fts/report")
     assert page.evaluate("getComputedStyle(document.body).maxWidth") == "900px", "its own style applies"
     page.set_viewport_size({"width": 400, "height": 800})
     for path in ("/fts/matrix", "/fts/causes", "/fts/clusters", "/fts/report", thing(C)):
-        page.goto(console.url + path)
+        page.goto(served + path)
         assert page.evaluate("document.documentElement.scrollWidth") == 400, path
