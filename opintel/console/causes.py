@@ -37,7 +37,7 @@ PHRASE = 80
 """Characters of a proposed phrase."""
 
 
-class Standing(NamedTuple):
+class FamilyStanding(NamedTuple):
     """A family in numbers."""
 
     name: str
@@ -62,7 +62,7 @@ def families_of(detectors: Mapping[str, Any]) -> tuple[Family, ...]:
     return msgspec.convert((detectors.get("fts.traffic") or {}).get("families", []), tuple[Family, ...])
 
 
-def standings(hours: Sequence[HourTraffic], families: Sequence[Family]) -> list[Standing]:
+def standings(hours: Sequence[HourTraffic], families: Sequence[Family]) -> list[FamilyStanding]:
     """Every family, those with most errors in the last hour first, then in the last day; last those of no error."""
     known = {family.name: family for family in families}
     counts = [Counter({one.family: one.errors for one in hour.causes}) for hour in hours]
@@ -77,7 +77,7 @@ def standings(hours: Sequence[HourTraffic], families: Sequence[Family]) -> list[
         drawn = _series(name, hours[-DRAWN:], shares[-DRAWN:], end) if seen else None
         examples = [one.example for hour, _ in seen[-1:] for one in hour.causes if one.family == name]
         found.append(
-            Standing(
+            FamilyStanding(
                 name,
                 family.meaning if family else "",
                 family.action if family else "",
@@ -102,7 +102,7 @@ def jumps(store: Store, stream: str, scope: str, through: int) -> dict[str, Json
     return found
 
 
-class OddText(NamedTuple):
+class QueuedText(NamedTuple):
     """A text that waits for a rule."""
 
     text: str
@@ -128,7 +128,7 @@ class UnclassifiedTexts:
 
     def read(
         self, stream: str, scope: str, hours: Sequence[HourTraffic], families: Sequence[Family]
-    ) -> tuple[list[OddText], int]:
+    ) -> tuple[list[QueuedText], int]:
         """The texts that the families of today do not fit either, the most frequent first, and how many there are."""
         seen: dict[str, list[Any]] = {}
         for hour in hours:
@@ -145,7 +145,7 @@ class UnclassifiedTexts:
         odd = {text: at for text, at in seen.items() if family_of(text, families) == UNCLASSIFIED}
         ranked = sorted(odd, key=lambda text: (-odd[text][0], text))
         listed = [
-            OddText(text, cause(text), errors, rfc3339(first), rfc3339(max(first, last)), example, rule(text))
+            QueuedText(text, cause(text), errors, rfc3339(first), rfc3339(max(first, last)), example, rule(text))
             for text in ranked[:QUEUE_SHOWN]
             for errors, first, last, example in (odd[text],)
         ]

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from markupsafe import Markup
 
-from opintel.console.matrix import Place, link_rows, site_rows
+from opintel.console.matrix import TransferPlace, link_rows, site_rows
 from opintel.console.transfers import DAY, Ends, Files, Traffic, TransferHours, added
 from opintel.finding import NS, rfc3339
 from opintel.fts.causes.families import Family
@@ -55,7 +55,7 @@ def day_of(text: str) -> int | None:
 
 
 def report(
-    store: Store, hours: TransferHours, place: Place, families: Sequence[Family], day: int, through: int
+    store: Store, hours: TransferHours, place: TransferPlace, families: Sequence[Family], day: int, through: int
 ) -> Json:
     """What the template says of a day from `day` on (ns UTC), as far as it was judged."""
     said = hours.whole(place.stream, place.scope, day, day + DAY)
@@ -104,7 +104,7 @@ def _worst(endpoints: dict[str, Ends]) -> list[tuple[str, Ends]]:
     return [(host, endpoints[host]) for host in ranked[:LISTED]]
 
 
-def _incidents(store: Store, place: Place, day: int) -> list[Json]:
+def _incidents(store: Store, place: TransferPlace, day: int) -> list[Json]:
     """Those that were under way that day, the earliest first; what became part of another is left out."""
     i = t.incident.c
     query = sa.select(t.incident).where(i.stream == place.stream, i.scope == place.scope, i.merged_into.is_(None))

@@ -11,7 +11,7 @@ from typing import Any
 
 from opintel.alerts.settings import Maintenance
 from opintel.console import drawing
-from opintel.console.matrix import Place, link_rows
+from opintel.console.matrix import TransferPlace, link_rows
 from opintel.console.past import Thing
 from opintel.console.transfers import DAY, Ends, Files, LinkEnds, TransferHours, added
 from opintel.evidence import Series, block_json
@@ -37,7 +37,7 @@ class Portraits:
             return None
         hours = self._hours.whole(thing.stream, thing.scope, through - DAY, through)
         traffic = added(hours, self._hours.named)
-        place = Place(thing.stream, thing.scope)
+        place = TransferPlace(thing.stream, thing.scope)
         sites = [self._hours.named.get(host) or traffic.site_of.get(host, "") for host in thing.about]
         common = {
             "through": rfc3339(hours[-1].window.end) if hours else None,

@@ -27,7 +27,7 @@ FEW = 5
 LINKS_SHOWN = 40
 
 
-class Place(NamedTuple):
+class TransferPlace(NamedTuple):
     """Where the page stands."""
 
     stream: str
@@ -50,7 +50,7 @@ class Place(NamedTuple):
         return f"/things{Thing(self.stream, self.scope, about).query()}"
 
 
-def heat(traffic: Traffic, place: Place) -> Json:
+def heat(traffic: Traffic, place: TransferPlace) -> Json:
     """The map of all sites, or of the endpoints of one and those they move files with: `names` [{name, label, href}] of
     rows and columns, `rows` [[{step, short, words, href, few} or None]], `tail`, `left` (how many names have no row).
     """
@@ -105,7 +105,7 @@ def heat(traffic: Traffic, place: Place) -> Json:
     }
 
 
-def chosen_links(traffic: Traffic, place: Place) -> list[LinkEnds]:
+def chosen_links(traffic: Traffic, place: TransferPlace) -> list[LinkEnds]:
     """The links that the page lists: of a pair of sites, of a site, or those that failed."""
     if place.source or place.destination:
         return _between(traffic).get((place.source, place.destination), [])
@@ -136,7 +136,7 @@ def bars(hours: Sequence[HourTraffic], end: int, columns: int) -> list[Json]:
     return drawn
 
 
-def link_rows(traffic: Traffic, place: Place, chosen: Sequence[LinkEnds]) -> list[Json]:
+def link_rows(traffic: Traffic, place: TransferPlace, chosen: Sequence[LinkEnds]) -> list[Json]:
     """These links in numbers, most failed files first."""
     ranked = sorted(chosen, key=lambda ends: (-traffic.links[ends].failed, -traffic.links[ends].all, ends))
     return [

@@ -18,7 +18,7 @@ from opintel.console import mapping
 from opintel.console.causes import PAST, UnclassifiedTexts, jumps, standings
 from opintel.console.daily import POLICY, day_of, report
 from opintel.console.error_clusters import one_cluster, overview
-from opintel.console.matrix import Place, bars, chosen_links, heat, link_rows, site_rows
+from opintel.console.matrix import TransferPlace, bars, chosen_links, heat, link_rows, site_rows
 from opintel.console.pages import Pages
 from opintel.console.render import Renderer
 from opintel.console.transfers import DAY, HOUR, Files, TransferHours, added
@@ -63,7 +63,7 @@ class TransferPages:
         sites = set(traffic.site_of.values()) | traffic.sites.keys()
         named = {name: asked.get(name, "") for name in ("site", "source", "destination")}
         named = {name: text if text in sites else "" for name, text in named.items()}
-        place = Place(stream, scope, at, **named)
+        place = TransferPlace(stream, scope, at, **named)
         near = sorted(starts)
         return self._polled(
             request,
@@ -88,7 +88,7 @@ class TransferPages:
         stream, scope, through = self._asked(request)
         hours = self._hours.small(stream, scope, through - PAST, through) if scope else []
         families = self._streams[stream]
-        place = Place(stream, scope)
+        place = TransferPlace(stream, scope)
         return self._polled(
             request,
             "causes",
@@ -103,7 +103,7 @@ class TransferPages:
     def clusters(self, request: Request) -> Response:
         """`/fts/clusters?stream=&scope=`: error texts that mean alike."""
         stream, scope, _ = self._asked(request)
-        place = Place(stream, scope)
+        place = TransferPlace(stream, scope)
         seen = overview(self._store, stream, scope) if scope else None
         return self._polled(request, "clusters", place, place.query(), shown=seen)
 
@@ -114,8 +114,10 @@ class TransferPages:
         seen = one_cluster(self._store, stream, scope, name)
         if seen is None:
             raise HTTPException(404, "There is no such cluster.")
-        query = f"{Place(stream, scope).query()}&{urlencode({'name': name})}"
-        return self._polled(request, "cluster", Place(stream, scope), query, shown=seen, title=seen["cluster"].title)
+        query = f"{TransferPlace(stream, scope).query()}&{urlencode({'name': name})}"
+        return self._polled(
+            request, "cluster", TransferPlace(stream, scope), query, shown=seen, title=seen["cluster"].title
+        )
 
     def report(self, request: Request) -> Response:
         """`/fts/report?stream=&scope=&day=YYYY-MM-DD`: a day, by default the last whole one, else the last."""
@@ -125,7 +127,7 @@ class TransferPages:
         known = self._hours.small(stream, scope, whole, whole + DAY)
         asked = day_of(request.query_params.get("day", ""))
         day = asked if asked is not None else whole if known else last
-        place, base = Place(stream, scope), str(request.base_url)
+        place, base = TransferPlace(stream, scope), str(request.base_url)
         near = [("the day before", day - DAY), ("the day after", day + DAY)]
         days = [
             (text, f"{base}fts/report{place.query()}&day={moment(rfc3339(one), '%Y-%m-%d')}")
@@ -148,7 +150,7 @@ class TransferPages:
         scope = scope if scope in scopes else next(iter(scopes), "")
         return stream, scope, scopes.get(scope, 0)
 
-    def _polled(self, request: Request, name: str, place: Place, query: str, **values: Any) -> Response:
+    def _polled(self, request: Request, name: str, place: TransferPlace, query: str, **values: Any) -> Response:
         chosen = {"stream": place.stream, "scope": place.scope}
         scopes = list(self._hours.scopes(place.stream))
         several = {"stream": list(self._streams), "scope": scopes}
