@@ -207,14 +207,14 @@ def _by_centroids(
     """The same of those that are left, by their centroids."""
     used = {*matched.values(), *(name for name, cluster in before.items() if cluster.pinned)}
     left = [(name, c) for name, c in centroids.items() if c is not None and name not in used]
-    pairs = []
-    for n, group in enumerate(groups):
-        if n not in matched:
-            own = _mean([vectors[place[template]] for template in group])
-            for name, centroid in left:
-                distance = round(float(np.linalg.norm(own - centroid)), 6)
-                if distance <= TOGETHER:
-                    pairs.append((before[name].state != "live", distance, name, n))
+    new = [n for n in range(len(groups)) if n not in matched]
+    if not left or not new:
+        return {}
+    own = np.array([_mean([vectors[place[template]] for template in groups[n]]) for n in new])
+    cosines = own @ np.array([centroid for _, centroid in left]).T
+    distances = np.round(np.sqrt(np.maximum(0.0, 2.0 - 2.0 * cosines)), 6)
+    near = zip(*np.nonzero(distances <= TOGETHER), strict=True)
+    pairs = [(before[left[k][0]].state != "live", distances[i, k], left[k][0], new[i]) for i, k in near]
     found: dict[int, str] = {}
     for _, _, name, n in sorted(pairs):
         if n not in found and name not in used:
