@@ -177,7 +177,7 @@ def added(hours: Sequence[HourTraffic], named: Mapping[str, str]) -> Traffic:
         for link in hour.links:
             ends = (link.source, link.destination)
             links[ends] = links.get(ends, Files()) + Files(link.ok, link.failed, link.bytes)
-            if link.cause:
+            if link.cause and link.failed:
                 causes_of.setdefault(ends, Counter())[link.cause] += link.failed
         for one in hour.endpoints:
             before = endpoints.get(one.endpoint, Ends())
