@@ -55,5 +55,5 @@ clean:
 	@touch .venv/core.stamp $@
 
 .venv/extras.stamp: .venv/test.stamp
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[test,heavy]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check --retries 10 -e '.[test,heavy]'
 	@touch $@

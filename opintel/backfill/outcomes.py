@@ -103,6 +103,7 @@ class Outcomes:
     def findings(self, day: Day) -> list[Finding]:
         """The findings that were made on a day that is done."""
         body = self._checked(day, self._findings(day))
+        # no threads: Arrow's may outlive the interpreter, which then aborts
         return findings_from_table(pq.ParquetFile(io.BytesIO(body)).read(use_threads=False))
 
     def judged(self, day: Day) -> list[Judged]:

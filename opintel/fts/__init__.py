@@ -6,6 +6,7 @@
 * `texts`: what an error text says: masks, causes, and what of people and secrets is hidden
 * `reducer`: stage 1, by link and window
 * `link_windows`: what stage 1 says of a link in a window
+* `traffic`: an hour of an FTS in numbers, as a finding carries it
 * `templates`: error messages grouped by their form
 * `causes`: codes and facets of error texts, and families of causes by rules that operators extend
 * `clusters`: error texts grouped by what they mean

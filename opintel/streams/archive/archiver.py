@@ -9,6 +9,7 @@ log's retention.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -28,6 +29,8 @@ BATCH = 1000
 """Records that a step looks at, at most."""
 QUIET = 2
 """Steps without news after which what lies behind the last cut is written, where the archiver is to come to an end."""
+LOOK = 5.0
+"""Seconds between two looks of an idle archiver at where its partition begins."""
 log = logging.getLogger(__name__)
 
 
@@ -109,21 +112,22 @@ class Archiver:
         self._position = self._kept = 0
         """The next record to look at; behind the last one in a file."""
         self._quiet = 0
+        self._look_at = 0.0
         self._cutter = self._resume()
 
     def step(self) -> bool:
         batch = self.log.read(self._topic.name, self._partition, self._position, BATCH)
         if not batch:
-            return self._trimmed() or self._rest()
+            return (self._due() and self._trimmed()) or self._rest()
         self._quiet = 0
         if batch[0][0] > self._position and self._trimmed():
             return True
         for record in batch:
             position, value, _ = record
-            time, control = self._date(record)
-            if control is not None:
-                self._copies.see(control)
-            day = None if time is None else day_of(time)
+            dated = self._date(record)
+            if dated.control is not None:
+                self._copies.see(dated.control)
+            day = None if dated.time is None else day_of(dated.time)
             if (end := self._cutter.end_before(position, day)) is not None:
                 self._cut(end)
             end = self._cutter.take(position, len(value), day)
@@ -159,6 +163,13 @@ class Archiver:
         elif start <= last.first:
             self._commit(last.first)
         return Cutter(self._position, day_number(last.day))
+
+    def _due(self) -> bool:
+        """Whether to look where the partition begins: a cluster is not to be asked at each turn."""
+        due = time.monotonic() >= self._look_at
+        if due:
+            self._look_at = time.monotonic() + LOOK
+        return due
 
     def _trimmed(self) -> bool:
         """Whether records have fallen out of retention unread: what is left goes into a new file."""

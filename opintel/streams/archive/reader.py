@@ -47,7 +47,7 @@ class Archive:
         """A topic: as often as it was re-created, the oldest first. Raises ArchiveError where it has no file, or lacks
         records between two.
         """
-        files = self._store.files(topic)
+        files = list(self._store.files(topic))
         if not files:
             there = ", ".join(self.topics()) or "none"
             raise ArchiveError(f"{self.shown}: no file of topic {topic!r}; its topics: {there}")
@@ -84,6 +84,6 @@ class Archive:
 def is_archive(url: str) -> bool:
     """Whether there is an archived file below a URL."""
     try:
-        return bool(ArchiveStore(url).files())
+        return next(ArchiveStore(url).files(), None) is not None
     except ArchiveUnavailable:
         return False

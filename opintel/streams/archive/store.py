@@ -34,15 +34,16 @@ class ArchiveStore:
         self.shown = self._place.hidden(url)
         """The URL without a password."""
 
-    def files(self, topic: str = "") -> list[ArchivedFile]:
+    def files(self, topic: str = "") -> Iterator[ArchivedFile]:
         """Those of a topic, or all; in no order."""
         try:
-            found = [read_name(name) for name in self._names(topic)]
+            for name in self._names(topic):
+                if (file := read_name(name)) is not None and topic in ("", file.topic):
+                    yield file
         except FileNotFoundError:
-            return []
+            return
         except Exception as error:  # each file system has errors of its own
             raise self._failed("cannot be listed", error) from self._cause(error)
-        return [file for file in found if file is not None]
 
     def write(self, file: ArchivedFile, partitions: int, records: Iterable[Stored]) -> None:
         """Writes a file of these records of a topic with so many partitions; when this returns it is durable."""

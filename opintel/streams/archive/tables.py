@@ -91,6 +91,7 @@ def _records(table: pq.ParquetFile, file: ArchivedFile) -> Iterator[list[Stored]
     last = file.first - 1
     for n in range(table.num_row_groups):
         try:
+            # no threads: Arrow's may outlive the interpreter, which then aborts
             group = table.read_row_group(n, columns=["position", "at", "value"], use_threads=False)
             columns = [group[name].to_pylist() for name in ("position", "value", "at")]
         except (pa.ArrowException, OSError, KeyError) as error:
