@@ -24,14 +24,16 @@ _BEHIND = {".jsonl": b"\n", ".arrow": b""}
 """What stands behind a message in files that hold many."""
 
 
-class Fault(msgspec.Struct, frozen=True):
-    """One injected fault in [start, end) ns UTC; `subject` has the labels that its findings should have."""
+class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One injected fault in [start, end) ns UTC; `subject` has the labels that its findings should have, `cause` is the
+    family of causes that it is of, in a domain that names some."""
 
     id: str
     kind: str
     subject: dict[str, str]
     start: int
     end: int
+    cause: str = ""
 
 
 class Simulation(Protocol):
