@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from opintel.fts.simulated import wording
-from opintel.fts.simulated.faults import Effect
+from opintel.fts.simulated.faults import FaultEffect
 from opintel.fts.simulated.grid import Topology
 from opintel.fts.simulated.monit import MS, Attempt, Envelopes, FileTransfer
 from opintel.fts.simulated.traffic import USERS
@@ -20,7 +20,7 @@ AGAIN = 0.25
 class Attempts:
     """Outcomes of attempts on the links of `world`, which `effects` (by link) spoil."""
 
-    def __init__(self, world: Topology, effects: dict[int, list[Effect]]) -> None:
+    def __init__(self, world: Topology, effects: dict[int, list[FaultEffect]]) -> None:
         self._world, self._effects = world, effects
         self.bandwidth, self._failure = world.bandwidth.tolist(), world.failure.tolist()
         self.hiccup: dict[int, int] = {}

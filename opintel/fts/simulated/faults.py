@@ -21,7 +21,7 @@ ENDPOINT, INCOMING, LINK, FTS, VO, TAPE = "endpoint", "incoming", "link", "fts",
 """What a fault reaches: a storage, transfers to it only, a link, one FTS, one organisation's files there, recalls."""
 
 
-class Kind(NamedTuple):
+class FaultKind(NamedTuple):
     """One kind of fault."""
 
     reach: str
@@ -40,24 +40,24 @@ class Kind(NamedTuple):
 
 
 KINDS: Final = {
-    "endpoint-down": Kind(ENDPOINT, "down", 1.0, ("connection-refused", "connection-timeout", "timeout")),
-    "link-cut": Kind(LINK, "cut", 1.0, ("host-unreachable", "connection-timeout", "timeout")),
-    "credentials-expired": Kind(ENDPOINT, "credentials", 0.9, ("credentials",)),
-    "disk-full": Kind(INCOMING, "full", 0.85, ("no-space",)),
-    "wrong-checksums": Kind(INCOMING, "checksum", 0.5, ("checksum-mismatch",)),
-    "slow-link": Kind(LINK, "slow", 0.2, ("timeout",), slowed=SLOWED),
-    "queue-timeouts": Kind(INCOMING, "queue", 0.95, ("timeout", "cancelled")),
-    "instance-dark": Kind(FTS, "", 0.0, ()),
-    "instance-trouble": Kind(FTS, "trouble", 0.7, ("internal",)),
-    "authority-expired": Kind(FTS, "authority", 0.9, ("credentials",), region="america"),
-    "vo-credentials": Kind(VO, "proxy", 0.95, ("credentials",)),
-    "flapping-link": Kind(LINK, "cut", 1.0, ("host-unreachable", "connection-timeout", "timeout"), flaps=True),
-    "staging-timeouts": Kind(TAPE, "", 0.9, ("tape", "timeout")),
-    "reworded": Kind(FTS, "", 0.0, (), harmless=True),
+    "endpoint-down": FaultKind(ENDPOINT, "down", 1.0, ("connection-refused", "connection-timeout", "timeout")),
+    "link-cut": FaultKind(LINK, "cut", 1.0, ("host-unreachable", "connection-timeout", "timeout")),
+    "credentials-expired": FaultKind(ENDPOINT, "credentials", 0.9, ("credentials",)),
+    "disk-full": FaultKind(INCOMING, "full", 0.85, ("no-space",)),
+    "wrong-checksums": FaultKind(INCOMING, "checksum", 0.5, ("checksum-mismatch",)),
+    "slow-link": FaultKind(LINK, "slow", 0.2, ("timeout",), slowed=SLOWED),
+    "queue-timeouts": FaultKind(INCOMING, "queue", 0.95, ("timeout", "cancelled")),
+    "instance-dark": FaultKind(FTS, "", 0.0, ()),
+    "instance-trouble": FaultKind(FTS, "trouble", 0.7, ("internal",)),
+    "authority-expired": FaultKind(FTS, "authority", 0.9, ("credentials",), region="america"),
+    "vo-credentials": FaultKind(VO, "proxy", 0.95, ("credentials",)),
+    "flapping-link": FaultKind(LINK, "cut", 1.0, ("host-unreachable", "connection-timeout", "timeout"), flaps=True),
+    "staging-timeouts": FaultKind(TAPE, "", 0.9, ("tape", "timeout")),
+    "reworded": FaultKind(FTS, "", 0.0, (), harmless=True),
 }
 
 
-class Effect(NamedTuple):
+class FaultEffect(NamedTuple):
     """What a fault does to the attempts of a link."""
 
     start: int
@@ -83,9 +83,9 @@ class Effect(NamedTuple):
         )
 
 
-def effects(world: Topology, truth: Sequence[Fault]) -> dict[int, list[Effect]]:
+def effects(world: Topology, truth: Sequence[Fault]) -> dict[int, list[FaultEffect]]:
     """Link → what the faults of the story do to it."""
-    found: dict[int, list[Effect]] = {}
+    found: dict[int, list[FaultEffect]] = {}
     for fault in truth:
         kind, subject = KINDS[fault.kind], fault.subject
         if not kind.cause:
@@ -95,7 +95,7 @@ def effects(world: Topology, truth: Sequence[Fault]) -> dict[int, list[Effect]]:
                 host = subject.get("endpoint")
                 at_source = None if kind.reach in (FTS, VO) else link.source.host == host
                 scope, vo = subject.get("scope", ""), subject.get("vo", "")
-                effect = Effect(
+                effect = FaultEffect(
                     fault.start,
                     fault.end,
                     kind.cause,
@@ -110,7 +110,7 @@ def effects(world: Topology, truth: Sequence[Fault]) -> dict[int, list[Effect]]:
     return found
 
 
-def _reaches(kind: Kind, fault: Fault, link: Link) -> bool:
+def _reaches(kind: FaultKind, fault: Fault, link: Link) -> bool:
     source, destination = link.source.host, link.destination.host
     if kind.reach == LINK:
         return (source, destination) == (fault.subject["source"], fault.subject["destination"])

@@ -17,7 +17,7 @@ import numpy as np
 from opintel.finding import NS
 from opintel.fts.simulated import grid, wording
 from opintel.fts.simulated.attempts import Attempts
-from opintel.fts.simulated.faults import effects
+from opintel.fts.simulated.faults import FTS, KINDS, VO, effects
 from opintel.fts.simulated.monit import MS, RETRY_MAX, FileTransfer, Queue
 from opintel.fts.simulated.recalls import Recalls, recall_links
 from opintel.fts.simulated.senders import LATEST, Post, Senders, instance_names
@@ -181,6 +181,16 @@ class _Play:
             self._post.send(body, arrivals[k], copies[k])
 
 
+def evaluated(seed: int) -> tuple[FtsSimulator, ...]:
+    """The stories of a seed that `opintel evaluate fts` tells: the usual faults with one FTS; of whole FTS,
+    organisations, queues and recalls with three that send states. Each has six hours of history."""
+    one = partial(FtsSimulator, seed=seed, hours=12.0, quiet_hours=6.0, rate=12_000.0)
+    three = partial(one, instances=3, states=True)
+    dark = ("instance-dark", "authority-expired", "flapping-link", "queue-timeouts", "staging-timeouts")
+    trouble = ("instance-trouble", "vo-credentials", "reworded", "endpoint-down", "disk-full")
+    return one(), three(faults=dark), three(faults=trouble)
+
+
 STORIES = Stories(
     FtsSimulator,
     FAULT_KINDS,
@@ -189,4 +199,7 @@ STORIES = Stories(
     "transfers of 60 sites",
     proposed=("slow",),
     demo=partial(FtsSimulator, rate=12_000.0),
+    wide=tuple(name for name, kind in KINDS.items() if kind.reach in (FTS, VO) and not kind.harmless),
+    harmless=tuple(name for name, kind in KINDS.items() if kind.harmless),
+    evaluated=evaluated,
 )
