@@ -33,6 +33,7 @@ from opintel.alerts.leading import next_lead
 from opintel.alerts.lifecycle import ALARMING, LIVE, IncidentInput, alert_step, incident_step
 from opintel.alerts.past import recovered, since
 from opintel.alerts.settings import AlertSettings, severity_rank
+from opintel.alerts.shared import SharedIncidents
 from opintel.alerts.ticket import clean
 from opintel.finding import Finding
 from opintel.store import schema as t
@@ -57,6 +58,9 @@ class Round:
         self.judged = judged
         self.now = judged.window.end
         self._alerts, self._incidents = load_scope(connection, judged.stream, judged.scope)
+        across = settings.across_scopes(judged.stream)
+        self._shared = SharedIncidents(connection, judged.stream, judged.scope, across=across)
+        self._incidents |= self._shared.of(self._alerts, self._incidents)
         self._stored_alerts, self._stored_incidents = dict(self._alerts), dict(self._incidents)
         self._adapting = settings.adapting(judged.stream)
         self._spent = budget.load_spent(connection, judged)
@@ -202,6 +206,8 @@ class Round:
             if not self._has_home(self._alerts[mark]):
                 self._alerts[mark] = msgspec.structs.replace(self._alerts[mark], incident=None)
         waiting = [a for a in self._alerts.values() if a.state in ALARMING and self._waits(a, a.fingerprint in rose)]
+        others = self._shared.about(self._entities(a.subject) for a in waiting if a.incident is None)
+        self._incidents, self._stored_incidents = others | self._incidents, others | self._stored_incidents
         for alert in sorted(waiting, key=self._order):
             if self._silenced(alert.subject) or (alert.incident is None and alert.last != self.now):
                 continue  # what was silenced when it came is no incident for having been, only for coming again
@@ -321,7 +327,7 @@ class Round:
     def _lead(self, signals: Mapping[str, budget.Signal]) -> None:
         """Gives each incident title and severity of the worst of its alerts that alarm now."""
         alarming: dict[str, dict[str, Alert]] = {}
-        for mark, alert in sorted(self._alerts.items()):
+        for mark, alert in sorted((self._shared.alerts | self._alerts).items()):
             if alert.state in ALARMING and alert.incident is not None:
                 alarming.setdefault(alert.incident, {})[mark] = alert
         for home, alerts in sorted(alarming.items()):
@@ -409,7 +415,8 @@ class Round:
         note(self.connection, home, self.now, SERVICE, given, was=old.state, now=new.state, **detail)
 
     def _alarming(self, home: str) -> bool:
-        return any(a.incident == home and a.state in ALARMING for a in self._alerts.values())
+        here = any(a.incident == home and a.state in ALARMING for a in self._alerts.values())
+        return here or self._shared.alarming(home)
 
     def _alarmed(self, home: str) -> bool:
         """Whether an alert of it alarmed until this window."""

@@ -9,7 +9,8 @@
   pipelines
 * `check.require`: whether all this can run; `names`: what `alerts/` names and nothing answers to
 * `system.System`: log, store and the services over them; `drain` gives them turns until all is done
-* `sources`: where a stream's messages come from; `story`: a simulated one; `sinks`: where tickets go
+* `sources`: where a stream's messages come from; `story`: a simulated one; `scores`: what its incidents are worth;
+  `sinks`: where tickets go
 * `turns`, `alerting`, `delivery`, `services`: what takes turns in a process; `team.team`: all that a process runs
 * `storage`: the store, with errors for operators
 * `parts`: a thread for each of these, so that its fault ends nothing else; `gate`: no step overlaps a look at topics
