@@ -23,6 +23,7 @@ from opintel.console.views import StreamView
 from opintel.console.words import moment
 from opintel.finding import NS, SEVERITIES, parse_rfc3339, rfc3339
 from opintel.store import Store, queries
+from opintel.store.before import EarlierIncident, Families, same_before
 
 Json = dict[str, Any]
 
@@ -34,6 +35,8 @@ SPAN = "12h"
 EARLIEST = -(1 << 62)
 KNOWN_FOR = 8 * 3600 * NS
 """What 'known until' proposes."""
+FAMILIES_KEPT = 2000
+"""Incidents of whose errors the families are kept."""
 PARTS = ("standing", "evidence", "rail", "facts")
 """The parts of the incident page that are renewed, each by itself."""
 
@@ -76,6 +79,8 @@ class Pages:
         now: Callable[[], int],
         trouble: Callable[[], str],
     ) -> None:
+        self._families: dict[tuple[str, int], Families] = {}
+        """Of incidents' errors: what has been read of them, for a page is polled often."""
         self._store = store
         self._names = names
         self._renderer = renderer
@@ -294,6 +299,7 @@ class Pages:
         proposed = any(ticket["state"] == "proposed" for ticket in incident["tickets"])
         values: Json = {
             "incident": incident,
+            "before": self._same_before(id),
             "thing": reading.thing_of(self._store, id),
             "matters": reading.matters([*beyond, *found], "role"),
             "lead": lead,
@@ -307,6 +313,11 @@ class Pages:
             "refused": refused,
         }
         return values, {name: self._renderer.html(request, f"_{name}.html", **values) for name in PARTS}
+
+    def _same_before(self, id: str) -> list[EarlierIncident]:
+        if len(self._families) > FAMILIES_KEPT:
+            self._families.clear()
+        return same_before(self._store, id, self._families)
 
 
 def _choices(every: list[Json], asked: Filter) -> list[tuple[str, list[Json]]]:

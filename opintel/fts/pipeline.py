@@ -2,13 +2,14 @@
 
 Transfers → (by link) outcomes, rates and masked error forms of each window → (by FTS instance) first-seen
 templates, failing endpoints and links, endpoints and links that fell silent, slow links, queues that stand still,
-families of causes.
+families of causes, the error forms of an hour.
 """
 
 from __future__ import annotations
 
 from opintel.detector import Pipeline
 from opintel.fts.judging.cause_rates import CauseJudge
+from opintel.fts.judging.errors import ERRORS, ErrorsByHour
 from opintel.fts.judging.failures import LinkJudge
 from opintel.fts.judging.first_seen import FirstSeen
 from opintel.fts.judging.queues import QueueJudge
@@ -37,7 +38,7 @@ PIPELINE = Pipeline(
     wire=FtsWire,
     csv=look,
     reducer=FtsReducer,
-    judges=(FirstSeen, LinkJudge, SilentLinkJudge, SlowJudge, QueueJudge, CauseJudge),
+    judges=(FirstSeen, LinkJudge, SilentLinkJudge, SlowJudge, QueueJudge, CauseJudge, ErrorsByHour),
     kinds={
         "endpoint": ("scope", "endpoint", "role"),
         "link": ("scope", "source", "destination"),
@@ -47,8 +48,9 @@ PIPELINE = Pipeline(
         "new-template": ("scope", "template"),
         "cause": ("scope", "family"),
         "unclassified": ("scope", "family"),
+        ERRORS: ("scope",),
     },
-    explaining=("cause", "unclassified"),
+    explaining=("cause", "unclassified", ERRORS),
     naming=NAMING,
     stories=stories,
 )
