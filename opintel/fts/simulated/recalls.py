@@ -17,8 +17,8 @@ from opintel.fts.simulated.senders import Senders
 from opintel.fts.simulated.traffic import Traffic
 from opintel.simulation import HOUR, Fault
 
-SHARE: Final = 0.05
-"""Recalls, of all messages."""
+SHARE: Final = 0.12
+"""Recalls, beside all other messages: twenty in ten minutes for each front end where there are 12,000 an hour."""
 USUALLY: Final = 0.02
 """Probability that one fails without a fault."""
 REASON: Final = "STAGING [110] bring-online timeout has been exceeded"
