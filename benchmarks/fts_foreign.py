@@ -117,9 +117,8 @@ def main() -> None:
         said = replay("fts", (folder / "in",), folder / "data", None, 64, warn=print)
         spent = time.process_time() - began
     kinds = Counter(f["kind"] for f in said["findings"])
-    print(
-        f"{count} files in {arguments.days} days, {said['late']} late, {said['dead_letters']} dead letters, {spent:.0f} CPU s"
-    )
+    aside = f"{said['late']} late, {said['dead_letters']} dead letters"
+    print(f"{count} files in {arguments.days} days, {aside}, {spent:.0f} CPU s")
     for kind, n in sorted(kinds.items()):
         print(f"{kind:14} {n / arguments.days:8.2f} findings a day")
     print(f"{len(said['incidents'])} incidents: {len(said['incidents']) * 7 / arguments.days:.1f} a week")
