@@ -211,7 +211,7 @@ class Round:
         for alert in sorted(waiting, key=self._order):
             if self._silenced(alert.subject) or (alert.incident is None and alert.last != self.now):
                 continue  # what was silenced when it came is no incident for having been, only for coming again
-            placement = place(alert, self._open_ones(), self.now, grouping)
+            placement = place(alert, self._open_ones(alert), self.now, grouping)
             home = alert.incident or placement.joins
             if home is None:
                 home = self._open(alert)
@@ -236,8 +236,8 @@ class Round:
         home = self._incidents.get(alert.incident)
         return home is not None and (home.state == "resolved" or (home.state == "mitigated" and rose))
 
-    def _open_ones(self) -> list[Incident]:
-        return [i for i in self._incidents.values() if i.state != "closed"]
+    def _open_ones(self, alert: Alert) -> list[Incident]:
+        return [i for i in self._incidents.values() if i.state != "closed" and self._shared.may_join(alert, i)]
 
     def _order(self, alert: Alert) -> tuple[int, int, float, str]:
         named = self._entities(alert.subject)

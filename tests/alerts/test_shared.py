@@ -44,11 +44,16 @@ def test_an_endpoint_that_two_scopes_see_fail_is_one_incident_until_both_are_qui
     assert [i["state"] for i in queries.incidents(store)] == ["resolved"]
 
 
-def test_it_comes_back_in_the_other_scope(store: Store) -> None:
-    play(store, both({SCOPE: failing(range(1, 3)), OTHER: failing(range(8, 9), scope=OTHER)}, 8), across())
+def test_what_begins_in_another_scope_an_hour_later_is_another_fault(store: Store) -> None:
+    play(store, both({SCOPE: failing(range(1, 12)), OTHER: failing(range(7, 9), scope=OTHER)}, 11), across())
+    assert [i["subjects"][0]["scope"] for i in queries.incidents(store)] == [OTHER, SCOPE]
+
+
+def test_it_comes_back_in_the_scope_that_had_joined(store: Store) -> None:
+    theirs = failing(range(2, 4), scope=OTHER) | failing(range(10, 11), scope=OTHER)
+    play(store, both({SCOPE: failing(range(1, 3)), OTHER: theirs}, 10), across())
     [told] = queries.incidents(store)
     assert told["state"] == "open"
-    assert [subject["scope"] for subject in told["subjects"]] == [SCOPE, OTHER]
 
 
 def test_a_link_of_one_scope_joins_the_endpoint_of_another(store: Store) -> None:
