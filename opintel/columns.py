@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import operator
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -180,10 +181,9 @@ CODES, SIZES = Numbers("<i4", 0), Numbers("<i4", 0)
 
 def coded(values: Iterable[V]) -> tuple[list[V], NDArray[np.int32]]:
     """(distinct values in order of first appearance, (n,) the place of each value among them)."""
-    every = list(values)
-    distinct = list(dict.fromkeys(every))
-    table = dict(zip(distinct, range(len(distinct)), strict=True))
-    return distinct, np.fromiter(map(table.__getitem__, every), dtype=np.int32, count=len(every))
+    place: defaultdict[V, int] = defaultdict(itertools.count().__next__)
+    codes = np.fromiter(map(place.__getitem__, values), dtype=np.int32)
+    return list(place), codes
 
 
 def column_of(values: list[Any], form: type, kind: Numbers | None) -> Any:
@@ -191,6 +191,11 @@ def column_of(values: list[Any], form: type, kind: Numbers | None) -> Any:
     if kind is None:
         return TextColumn.of(values)
     return Arrays.of(values, kind.dtype) if form is Arrays else np.array(values, dtype=kind.dtype)
+
+
+def none_of(rows: int, form: type, kind: Numbers | None) -> Any:
+    """A column of so many empty texts, empty arrays or zeros."""
+    return column_of([[] if form is Arrays else "" if kind is None else 0] * rows, form, kind)
 
 
 def entry(column: Any, n: int) -> Any:

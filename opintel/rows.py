@@ -47,6 +47,8 @@ class Columns(msgspec.Struct, eq=False):
 
     ROW: ClassVar[type[msgspec.Struct]]
     """The struct that says the same of one row, its fields named alike: str, int, float, bool, lists of numbers."""
+    ADDED: ClassVar[int] = 0
+    """So many of the last columns came later: what was written before lacks them, and is read with none in them."""
 
     @classmethod
     def of(cls, payloads: Sequence[Any]) -> Self:
@@ -89,10 +91,13 @@ class Columns(msgspec.Struct, eq=False):
     def unpacked(cls, rows: int, packed: Sequence[Any]) -> Self:
         """The inverse of `packed` for n rows; ValueError names the column in which anything is wrong."""
         kinds = _kinds(cls)
-        if len(packed) != len(kinds):
+        if not len(kinds) - cls.ADDED <= len(packed) <= len(kinds):
             raise ValueError(f"expected {len(kinds)} columns, got {len(packed)}")
-        pairs = zip(kinds, packed, strict=True)
-        return cls(*[columns.unpacked(name, column, rows, form, kind) for (name, form, kind), column in pairs])
+        found = [
+            columns.unpacked(name, column, rows, form, kind)
+            for (name, form, kind), column in zip(kinds, packed, strict=False)
+        ]
+        return cls(*found, *[columns.none_of(rows, form, kind) for _, form, kind in kinds[len(packed) :]])
 
     def ordered(self) -> Self:
         """The same with the values of its texts in order."""

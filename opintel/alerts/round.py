@@ -31,6 +31,7 @@ from opintel.alerts.incidents import (
 )
 from opintel.alerts.leading import next_lead
 from opintel.alerts.lifecycle import ALARMING, LIVE, IncidentInput, alert_step, incident_step
+from opintel.alerts.owners import owner
 from opintel.alerts.past import recovered, since
 from opintel.alerts.settings import AlertSettings, severity_rank
 from opintel.alerts.shared import SharedIncidents
@@ -264,7 +265,15 @@ class Round:
         save(self.connection, None, self._incidents[new])
         self._stored_incidents[new] = self._incidents[new]
         note(self.connection, new, self.now, SERVICE, "opened")
+        self._note_owners(new)
         return new
+
+    def _note_owners(self, home: str) -> None:
+        """Whom to ask about an incident, where its subject is a host and the topology knows sites."""
+        topology = self.settings.topology
+        found = [owner(topology, name) for name in self._incidents[home].about] if topology.sites else []
+        if known := [one for one in found if one is not None]:
+            note(self.connection, home, self.now, SERVICE, "sites", sites=known)
 
     def _join(self, home: str, alert: Alert) -> None:
         """Notes the alert; an endpoint's alert makes its incident one about the endpoint, with a title of its own."""
@@ -277,6 +286,7 @@ class Round:
                 incident, about=named, title=title, lead=lead, subjects=subjects
             )
             note(self.connection, home, self.now, SERVICE, "about", was=incident.about, now=named)
+            self._note_owners(home)
 
     def _merge(self, other: str, home: str) -> None:
         """`other` becomes part of `home`: its alerts, findings and subjects go there."""

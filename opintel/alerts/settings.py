@@ -209,11 +209,23 @@ class Calendar(StrictSettings, frozen=True, kw_only=True):
     files: list[DowntimeFile] = []
 
 
+class GridSite(StrictSettings, frozen=True, kw_only=True):
+    """A site of the grid."""
+
+    hosts: list[str] = []
+    support_unit: str = ""
+    """GGUS's, which gets the tickets about it."""
+
+
 class SiteTopology(StrictSettings, frozen=True, kw_only=True):
-    """`topology.yaml`: what belongs together though different streams see it."""
+    """`topology.yaml`: what belongs together though different streams see it, and whose the hosts are."""
 
     places: dict[str, dict[str, list[str]]] = {}
     """Place → stream → names of the things that are part of it, as subjects of findings name them."""
+    sites: dict[str, GridSite] = {}
+    """Site → its hosts and who answers for them."""
+    files: list[FilePath] = []
+    """More hosts of sites: CRIC's services in JSON, or YAML of `SITE: [host, ...]`; read at start."""
 
     def of(self, stream: str, subjects: Iterable[Mapping[str, str]]) -> list[str]:
         """The places of which any of these subjects names a part, in order.

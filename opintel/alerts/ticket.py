@@ -41,6 +41,7 @@ def render(incident: dict[str, Any], findings: Sequence[Finding]) -> Ticket:
         ("Stream", incident["stream"]),
         ("Began", incident["start"]),
         ("Incident", incident["id"]),
+        *(("Site", _site(owner)) for owner in incident["sites"]),
         *(
             (
                 f"Related, {other['place']}",
@@ -76,6 +77,11 @@ def render(incident: dict[str, Any], findings: Sequence[Finding]) -> Ticket:
         plain += ["", f"{clean(heading)}:", *(f"  {clean(line)}" for line in lines)]
         marked += ["", f"## {escape(heading)}", "", *(f"- {escape(line)}" for line in lines)]
     return Ticket(title, "\n".join(plain) + "\n", "\n".join(marked) + "\n")
+
+
+def _site(owner: dict[str, str]) -> str:
+    unit = f", GGUS support unit {owner['support_unit']}" if owner["support_unit"] else ""
+    return f"{owner['site']} ({owner['host']}{unit})"
 
 
 def clean(text: str, limit: int = LINE) -> str:

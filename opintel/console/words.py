@@ -34,6 +34,7 @@ EVENTS = {
     "merged": "Became part of another incident",
     "took-over": "Took over another incident",
     "about": "Its subject widened",
+    "sites": "Whose the hosts are",
     "confirmed": "Confirmed as a true alarm",
     "false-alarm": "Marked as a false alarm",
     "known-until": "Known until a time",

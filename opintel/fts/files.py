@@ -47,6 +47,8 @@ class FileOutcomes(NamedTuple):
 
     last: Index
     """(files that count,) the message whose outcome counts."""
+    described: Index
+    """(files that count,) the message that says most of it: the last completion, else the last state."""
     failed: Index
     """(files that failed or were aborted, with a text,) the message that says why: the completion before the state."""
     arrived: Index
@@ -93,6 +95,8 @@ def settle(rows: Batch[Transfer], known: Batch[KnownFile], end: int) -> FileOutc
     counts = here & (~old | (outcome != said[begin]) | again)
     tries = np.where(here, completions + (counts & (completions == 0)) - (~counts & (completions > 0)), 0)
 
+    described = latest(new & done)
+    described = np.where(described == _NONE, last, described)
     same = new & (said == outcome[group])
     text = same & np.array([value != "" for value in transfers.error.values], dtype=np.bool_)[transfers.error.code[row]]
     why, arrived = latest(text & done), latest(same & done)
@@ -109,6 +113,7 @@ def settle(rows: Batch[Transfer], known: Batch[KnownFile], end: int) -> FileOutc
     added = Batch[KnownFile](rows.key.take(last[kept]), rows.time[last[kept]], file[begin[kept]], fresh)
     return FileOutcomes(
         last[counts],
+        described[counts],
         why[counts & (outcome != OK) & (why != _NONE)],
         arrived[here & (outcome == OK) & (arrived != _NONE)],
         np.bincount(key[begin], weights=tries, minlength=len(code)).astype(np.int64),

@@ -39,6 +39,10 @@ class LinkWindow(msgspec.Struct, array_like=True):
     submitted: int = 0
     active: int = 0
     """The optimiser's last word on the link's queue in the window."""
+    facets: list[tuple[str, str, int, int]] = []
+    """Who moved the files: (VO, activity, ok, failed), most failures first; the last may be `OTHERS`. Unknown is ''."""
+    jobs: list[list[tuple[str, str]]] = []
+    """For each of `forms`, the first jobs that met it: (id, http or https URL of FTS's log or '')."""
 
     @property
     def local(self) -> bool:
@@ -53,6 +57,8 @@ class LinkWindow(msgspec.Struct, array_like=True):
         return table
 
 
+OTHERS = "others"
+"""In place of VO and activity: all that have no entry of their own."""
 WITHIN = "within itself (staging)"
 """What an endpoint does where a link is its own."""
 LINK = "link"

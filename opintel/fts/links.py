@@ -13,13 +13,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from opintel.stats.counts import Floats, Ints, log_mid_p, shape
-from opintel.stats.dispersion import fit_healthy
+from opintel.stats.counts import Floats, Ints
 from opintel.stats.fdr import benjamini_hochberg
-from opintel.stats.groups import Blame, Bools, blame, scores
+from opintel.stats.groups import Blame, Bools, blame
+from opintel.stats.rates import fit_rates
 
 COLUMNS = ("source", "destination", "transfers", "failures")
 ROUNDS = 4
+LOCAL = 2.0
+"""A flagged link is healthy with a probability of at most so many times the false discovery rate: the mean over all
+flagged ones is well below the rate, which leaves room for what the fit does not know."""
 
 
 def judge(counts: pa.Table, fdr: float = 0.05) -> pa.Table:
@@ -29,12 +32,14 @@ def judge(counts: pa.Table, fdr: float = 0.05) -> pa.Table:
     and role (`kind` = `source` or `destination`, the other column null), then one row a link (`kind` = `link`) in the
     order given: kind, source, destination, transfers, failures, p_value, flagged.
 
-    A link's p-value is the upper beta-binomial mid-p under the healthy links' mean and over-dispersion, which are
-    fitted robustly to the window itself. An endpoint's is that of the sum of its links' capped scores (`stats.groups`),
-    less the links that a flagged endpoint of the other role explains; 1 where none is left, and never flagged with
-    fewer than two active links: its one link says all there is to say. Ties below 1e-12 for endpoints. `flagged`: false
-    discovery rate `fdr` (Benjamini-Hochberg) among endpoints, then among the links that no flagged endpoint explains;
-    links of a flagged endpoint are listed, not flagged. Raises ValueError, with the row, for any other table.
+    A link's p-value is the upper mid-p under the healthy links' rates, whose distribution is fitted to the window
+    itself beside broken links (`stats.rates`). An endpoint's is that of the sum of its links' capped scores, broken
+    against healthy (`stats.groups`), less the links that a flagged endpoint of the other role explains; 1 where none is
+    left, and never flagged with fewer than two active links: its one link says all there is to say. Ties below 1e-12
+    for endpoints. `flagged`: false discovery rate `fdr`, of endpoints by Benjamini-Hochberg, then of the links that no
+    flagged endpoint explains by the local one (Efron et al. 2001, JASA 96, 1151): the probability that a link is
+    healthy, given its count. Links of a flagged endpoint are listed, not flagged. Raises ValueError, with the row, for
+    any other table.
     """
     source, destination, n, k = _checked(counts, fdr)
     names, groups = endpoints_of(source, destination)
@@ -50,15 +55,14 @@ def judge(counts: pa.Table, fdr: float = 0.05) -> pa.Table:
     found = Blame(np.ones(0), np.ones(0), np.zeros(len(groups), dtype=np.bool_), np.full(len(n), -1))
     for _ in range(ROUNDS):
         free, before = found.by < 0, found.blamed
-        healthy = fit_healthy(k[free], n[free])
-        a, b = (np.full(len(n), float(x)) for x in shape(healthy.mean, healthy.rho))
-        found = blame(groups, scores(k, n, a, b), significant)
+        rates = fit_rates(k[free], n[free])
+        found = blame(groups, rates.scores(k, n), significant)
         if np.array_equal(found.blamed, before):
             break
-    p = np.exp(log_mid_p(k, n, a, b))
-    open_ = active & (found.by < 0)
+    p = rates.mid_p(k, n)
+    open_ = np.flatnonzero(active & (found.by < 0))
     flagged = np.zeros(len(n), dtype=np.bool_)
-    flagged[open_] = benjamini_hochberg(p[open_], fdr)
+    flagged[open_] = rates.healthy(k[open_], n[open_]) <= LOCAL * fdr
 
     roles = [role for role, _ in names]
     totals = [(int(n[members].sum()), int(k[members].sum())) for members in groups]

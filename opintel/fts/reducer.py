@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from opintel.detector import Record, Reduced, Reducer, WindowRows
 from opintel.finding import Window
 from opintel.fts.files import FileOutcomes, KnownFile, KnownFiles, settle
-from opintel.fts.link_windows import LINK, MESSAGES, SLICES, LinkWindow
+from opintel.fts.link_windows import LINK, MESSAGES, OTHERS, SLICES, LinkWindow
 from opintel.fts.templates.merging import form_id
 from opintel.fts.texts.masking import mask
 from opintel.fts.transfers import ABORTED, FAILED, OK, QUEUE, Transfer, Transfers, parts_of
@@ -28,6 +28,10 @@ FORMS: Final = 30
 """Error forms listed in one link-window; the rest is counted in `other_forms`."""
 EXAMPLE: Final = 300
 """Characters of an example."""
+FACETS: Final = 8
+"""VOs and activities listed of one link-window; the rest is one entry."""
+JOBS: Final = 3
+"""Jobs named for an error form."""
 MOST_BYTES: Final = 1 << 62
 """Bytes of a link and window at most: sizes are what senders say."""
 RATES: Final = (1e-6, 1e13)
@@ -43,7 +47,7 @@ class FtsReducer(Reducer[Transfer]):
     """
 
     name = "fts.links-and-errors"
-    version = 4
+    version = 5
 
     def __init__(self) -> None:
         self._known = Batch[KnownFile].of([], KnownFiles)
@@ -108,10 +112,11 @@ def _link_windows(rows: Batch[Transfer], files: FileOutcomes, window: Window) ->
     attempts = files.attempts.tolist()
     sizes = _sizes(key[arrived].astype(np.int64), transfers.bytes[arrived], keys)
     errors = _errors(rows, files.failed)
+    facets = _facets(rows, files)
     queue = _queues(rows, np.flatnonzero(queues))
     for k, name in enumerate(names):
         _, source, destination = parts_of(name)
-        forms = _forms(errors[k]) if k in errors else []
+        forms = _forms(rows.payload, errors[k]) if k in errors else []
         submitted, active = queue.get(k, (0, 0))
         yield (
             name,
@@ -125,10 +130,12 @@ def _link_windows(rows: Batch[Transfer], files: FileOutcomes, window: Window) ->
                 bytes=sizes[k],
                 slices=slices[of_key[k] : of_key[k + 1]],
                 log_rate=log_rates[k],
-                forms=forms[:FORMS],
-                other_forms=sum(count for _, _, count, _ in forms[FORMS:]),
+                forms=[form for form, _ in forms[:FORMS]],
+                other_forms=sum(count for (_, _, count, _), _ in forms[FORMS:]),
                 submitted=submitted,
                 active=active,
+                facets=facets.get(k, []),
+                jobs=[jobs for _, jobs in forms[:FORMS]],
             ),
         )
 
@@ -170,8 +177,33 @@ def _queues(rows: Batch[Transfer], index: Index) -> dict[int, tuple[int, int]]:
     return {k: (submitted, active) for k, submitted, active in zip(*(column.tolist() for column in said), strict=True)}
 
 
-_Error = tuple[int, int, str, str]
-"""time, row id, text, form"""
+def _facets(rows: Batch[Transfer], files: FileOutcomes) -> dict[int, list[tuple[str, str, int, int]]]:
+    """Key's code → (VO, activity, ok, failed), most failures first, then most files; the last of all that are left."""
+    outcome = rows.payload.outcome[files.last]
+    vo, activity = (c.take(files.described).ordered() for c in (rows.payload.vo, rows.payload.activity))
+    vos, activities = len(vo.values), len(activity.values)
+    cell = (rows.key.code[files.last].astype(np.int64) * vos + vo.code) * activities + activity.code
+    cells, place = np.unique(cell, return_inverse=True)
+    ok, failed = (np.bincount(place[outcome == this], minlength=len(cells)).tolist() for this in (OK, FAILED))
+    found: dict[int, list[tuple[str, str, int, int]]] = defaultdict(list)
+    for at, *counts in zip(cells.tolist(), ok, failed, strict=True):
+        link, who = divmod(at, vos * activities)
+        if any(counts):
+            found[link].append((vo.values[who // activities], activity.values[who % activities], *counts))
+    return {link: _first_facets(every) for link, every in found.items()}
+
+
+def _first_facets(every: list[tuple[str, str, int, int]]) -> list[tuple[str, str, int, int]]:
+    ranked = sorted(every, key=lambda facet: (-facet[3], -facet[2], facet[:2]))
+    first, rest = ranked[:FACETS], ranked[FACETS:]
+    left = [(OTHERS, OTHERS, sum(ok for *_, ok, _ in rest), sum(failed for *_, failed in rest))]
+    return first + left if rest else first
+
+
+_Error = tuple[int, int, int, str, str]
+"""time, row id, place of the row, text, form"""
+_Form = tuple[str, str, int, str]
+"""template id, form, count, example"""
 
 
 def _errors(rows: Batch[Transfer], index: Index) -> dict[int, list[_Error]]:
@@ -179,21 +211,35 @@ def _errors(rows: Batch[Transfer], index: Index) -> dict[int, list[_Error]]:
     texts: TextColumn = rows.payload.error.take(index)
     forms = [mask(text) if text else "" for text in texts.values]
     found: dict[int, list[_Error]] = defaultdict(list)
-    columns = (rows.key.code[index], rows.time[index], rows.id[index], texts.code)
-    for k, time, id, code in zip(*(column.tolist() for column in columns), strict=True):
+    columns = (rows.key.code[index], rows.time[index], rows.id[index], index, texts.code)
+    for k, time, id, at, code in zip(*(column.tolist() for column in columns), strict=True):
         if texts.values[code]:
-            found[k].append((time, id, texts.values[code], forms[code]))
+            found[k].append((time, id, at, texts.values[code], forms[code]))
     return found
 
 
-def _forms(errors: list[_Error]) -> list[tuple[str, str, int, str]]:
-    """(template id, earliest form and example, count), most frequent first."""
-    ids = {form: form_id(form) for form in {error[3] for error in errors}}
+def _forms(transfers: Transfers, errors: list[_Error]) -> list[tuple[_Form, list[tuple[str, str]]]]:
+    """(template id, earliest form and example, count) and the first jobs with it, most frequent first."""
+    ids = {form: form_id(form) for form in {error[-1] for error in errors}}
     found: dict[str, list[_Error]] = {}
     for error in errors:
-        found.setdefault(ids[error[3]], []).append(error)
+        found.setdefault(ids[error[-1]], []).append(error)
     forms = []
     for id, same in found.items():
-        _, _, text, form = min(same)
-        forms.append((id, form, len(same), text[:EXAMPLE]))
-    return sorted(forms, key=lambda form: (-form[2], form[0]))
+        same.sort()
+        *_, text, form = same[0]
+        forms.append(((id, form, len(same), text[:EXAMPLE]), _jobs(transfers, same)))
+    return sorted(forms, key=lambda found: (-found[0][2], found[0][0]))
+
+
+def _jobs(transfers: Transfers, errors: list[_Error]) -> list[tuple[str, str]]:
+    """The first jobs of these errors, each once: (id, link to its log)."""
+    job, link = transfers.job, transfers.log_link
+    found: dict[str, str] = {}
+    for _, _, at, *_ in errors:
+        name = job.values[job.code[at]]
+        if name:
+            found.setdefault(name, link.values[link.code[at]])
+            if len(found) == JOBS:
+                break
+    return list(found.items())

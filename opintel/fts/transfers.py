@@ -43,6 +43,12 @@ class Transfer(msgspec.Struct, array_like=True, gc=False):
     submitted: int = 0
     active: int = 0
     """Optimiser's queue of the link; `queue` only."""
+    vo: str = ""
+    activity: str = ""
+    """Who moves the file, and what for; empty where the message does not say."""
+    job: str = ""
+    log_link: str = ""
+    """The job's id and the URL (http or https) of FTS's log about it, where the file did not arrive."""
 
 
 KINDS = ("complete", "state", "queue", "message")
@@ -50,12 +56,15 @@ KINDS = ("complete", "state", "queue", "message")
 STATE, QUEUE, MESSAGE = 1, 2, 3
 _Count = Annotated[NDArray[np.int64], Numbers("<i8", 0)]
 _Real = Annotated[NDArray[np.float64], Numbers("<f8", 0.0)]
+_LATER = ("vo", "activity", "job", "log_link")
+"""Columns that an earlier build does not write."""
 
 
 class Transfers(Columns):
     """`Transfer`s as columns. Scope, source and destination stand in the row's key, `scope|source|destination`."""
 
     ROW = Transfer
+    ADDED = len(_LATER)
     kind: Annotated[NDArray[np.int8], Numbers("<i1", 0, len(KINDS) - 1)]
     """Place in KINDS."""
     file: Annotated[NDArray[np.int64], Numbers("<i8")]
@@ -66,6 +75,10 @@ class Transfers(Columns):
     duration: _Real
     submitted: _Count
     active: _Count
+    vo: TextColumn
+    activity: TextColumn
+    job: TextColumn
+    log_link: TextColumn
 
     @classmethod
     def of(cls, payloads: Sequence[Transfer]) -> Transfers:
@@ -79,6 +92,7 @@ class Transfers(Columns):
             np.array([p.duration for p in payloads], dtype=np.float64),
             np.array([p.submitted for p in payloads], dtype=np.int64),
             np.array([p.active for p in payloads], dtype=np.int64),
+            *(TextColumn.of([getattr(p, name) for p in payloads]) for name in _LATER),
         )
 
     def row(self, n: int, key: str) -> Transfer:
@@ -93,6 +107,7 @@ class Transfers(Columns):
             float(self.duration[n]),
             int(self.submitted[n]),
             int(self.active[n]),
+            *(column.values[column.code[n]] for column in (self.vo, self.activity, self.job, self.log_link)),
         )
 
 

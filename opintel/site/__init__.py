@@ -7,6 +7,7 @@
   with opintel
 * `domains`: the registry of domains; `imports`: how a registry imports a module; `watched`: the streams with their
   pipelines
+* `grid_sites`: which hosts a grid site has, by files that others keep
 * `check.require`: whether all this can run; `names`: what `alerts/` names and nothing answers to
 * `system.System`: log, store and the services over them; `drain` gives them turns until all is done
 * `sources`: where a stream's messages come from; `story`: a simulated one; `scores`: what its incidents are worth;

@@ -11,6 +11,7 @@ from opintel.extras import install
 from opintel.loopback import is_loopback
 from opintel.site.downtimes import planned
 from opintel.site.errors import ConfigError
+from opintel.site.grid_sites import hosts_by_site
 from opintel.site.names import unknown_names, unused_names
 from opintel.site.secrets import opened
 from opintel.site.settings import Site
@@ -36,6 +37,7 @@ def require(
     problems += unknown_names(site, pipelines_of(site))
     problems += _bus_problems(site)
     problems += _downtime_problems(site)
+    problems += _topology_problems(site)
     problems += _store_problems(site)
     problems += _url_problems(site, "checkpoints", site.settings.checkpoints)
     problems += _url_problems(site, "models", site.settings.models)
@@ -95,6 +97,14 @@ def _downtime_problems(site: Site) -> Iterator[Problem]:
             planned(file)
         except (OSError, ValueError) as error:
             yield site.alert_documents["maintenance"].problem(("files", n, "path"), str(error))
+
+
+def _topology_problems(site: Site) -> Iterator[Problem]:
+    for n, path in enumerate(site.alerts.topology.files):
+        try:
+            hosts_by_site(path)
+        except (OSError, ValueError) as error:
+            yield site.alert_documents["topology"].problem(("files", n), str(error))
 
 
 def _open_bus(site: Site) -> str:

@@ -11,10 +11,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
+
 from opintel.alerts.settings import Declared
 from opintel.finding import Origin
 from opintel.site.errors import UserError
 from opintel.site.gate import PATIENCE, Gate
+from opintel.site.grid_sites import with_files
 from opintel.site.load import load_site
 from opintel.site.secrets import opened
 from opintel.site.settings import Site
@@ -66,6 +69,10 @@ class System:
         self.alerts = self.site.alerts.over(declared)
         self.warnings: list[str] = []
         """What an operator should know of what cannot be reached yet."""
+        try:
+            self.alerts = msgspec.structs.replace(self.alerts, topology=with_files(self.alerts.topology))
+        except (OSError, ValueError) as error:
+            self.warnings.append(f"alerts/topology.yaml: {error}")
         self._epochs: dict[str, str] = {}
         """Topic → its epoch when it was asked for last."""
         self.ingesters: dict[str, Ingester] = {}

@@ -94,7 +94,8 @@ def incidents(
     Keys: `id, fingerprint, stream, streams, title, severity, state, start, opened, subjects [{label: text}],
     findings: n, evidence: n, tickets [{sink, key, state, updates}], quiet` (live, though none of its alerts fires)`,
     related [{id, stream, title, severity, state, start, place}]` (of other streams, about the same place of the
-    topology, in the same day; the earliest first); times in RFC 3339.
+    topology, in the same day; the earliest first)`, sites [{host, site, support_unit}]` (of the hosts it is about);
+    times in RFC 3339.
     """
     query = sa.select(t.incident)
     if stream is not None:
@@ -284,6 +285,7 @@ def incidents_json(connection: sa.Connection, rows: Sequence[Any]) -> list[Json]
     counts: dict[str, tuple[int, int]] = {}
     tickets: dict[str, list[Json]] = {}
     related: dict[str, list[Json]] = {}
+    sites: dict[str, list[Json]] = {}
     firing: set[str] = set()
     link = t.incident_finding
     for part in _parts(ids):
@@ -300,6 +302,7 @@ def incidents_json(connection: sa.Connection, rows: Sequence[Any]) -> list[Json]
             tickets.setdefault(id, []).append(ticket)
         for id, other in _related(connection, part):
             related.setdefault(id, []).append(other)
+        sites |= _sites(connection, part)
     return [
         {
             "id": row.id,
@@ -317,6 +320,7 @@ def incidents_json(connection: sa.Connection, rows: Sequence[Any]) -> list[Json]
             "tickets": tickets.get(row.id, []),
             "quiet": row.state in ("open", "acknowledged", "mitigated") and row.id not in firing,
             "related": related.get(row.id, []),
+            "sites": sites.get(row.id, []),
         }
         for row in rows
     ]
@@ -339,6 +343,18 @@ def _related(connection: sa.Connection, incidents: Sequence[str]) -> Iterable[tu
     for row in connection.execute(query):
         kept = {name: getattr(row, name) for name in ("id", "stream", "title", "severity", "state")}
         yield row.of, {**kept, "start": rfc3339(row.start), "place": row.place}
+
+
+def _sites(connection: sa.Connection, incidents: Sequence[str]) -> dict[str, list[Json]]:
+    """Incident → whose the hosts are that it is about, as it was noted last."""
+    noted = (t.event.c.kind == "sites") & t.event.c.incident.in_(incidents)
+    query = sa.select(t.event.c.incident, t.event.c.detail).where(noted).order_by(t.event.c.id)
+    return {
+        row.incident: [
+            dict(zip(("host", "site", "support_unit"), owner, strict=True)) for owner in _plain(row.detail)["sites"]
+        ]
+        for row in connection.execute(query)
+    }
 
 
 def _tickets(connection: sa.Connection, incidents: Sequence[str]) -> Iterable[tuple[str, Json]]:

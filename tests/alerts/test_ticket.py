@@ -22,6 +22,7 @@ def incident(**more: Any) -> dict[str, Any]:
         "state": "open",
         "quiet": False,
         "related": [],
+        "sites": [],
         "stream": "fts",
         "start": "2020-01-01T00:00:00Z",
         "subjects": [A_B],

@@ -136,7 +136,7 @@ def required(**columns: pa.Array) -> pa.RecordBatch:
 
 def test_other_columns_and_narrow_types_are_taken() -> None:
     batch = required(
-        activity=pa.array([["x"]]),
+        file_metadata=pa.array([["x"]]),
         t_final_transfer_state_flag=pa.array([1], pa.int8()),
         src_hostname=pa.array(["se01.a.example"], pa.large_string()),
         throughput=pa.array([2.0], pa.float32()),

@@ -15,8 +15,8 @@ from windows import closed
 from opintel.detector import Record
 from opintel.finding import Window
 from opintel.fts import files
-from opintel.fts.link_windows import LINK, MESSAGES, SLICES, LinkWindow, read_window
-from opintel.fts.reducer import EXAMPLE, FORMS, FtsReducer
+from opintel.fts.link_windows import LINK, MESSAGES, OTHERS, SLICES, LinkWindow, read_window
+from opintel.fts.reducer import EXAMPLE, FACETS, FORMS, JOBS, FtsReducer
 from opintel.fts.templates.merging import form_id
 from opintel.fts.texts.masking import mask
 from opintel.fts.transfers import ABORTED, FAILED, OK, Transfer, Transfers
@@ -35,9 +35,10 @@ def transfer(
     if kind == "queue":
         payload = Transfer("queue", "fts1", "a", link, 0, OK, submitted=id % 100, active=id % 7)
     elif outcome == OK:
-        payload = Transfer(kind, "fts1", "a", link, file, OK, bytes=id % 1000, throughput=rate)
+        payload = Transfer(kind, "fts1", "a", link, file, OK, bytes=id % 1000, throughput=rate, vo=f"vo{id % 3}")
     else:
-        payload = Transfer(kind, "fts1", "a", link, file, outcome, error, bytes=5, throughput=9.0)
+        about = {"vo": f"vo{id % 3}", "activity": f"activity {id % 5}", "job": f"job{id % 4}"}
+        payload = Transfer(kind, "fts1", "a", link, file, outcome, error, bytes=5, throughput=9.0, **about)
     return Row(f"fts1|a|{link}", time, id, payload)
 
 
@@ -106,6 +107,7 @@ def check(found: LinkWindow, mine: list[Row[Transfer]], known: dict[tuple[str, i
         if row.payload.kind != "queue":
             by_file.setdefault(row.payload.file, []).append(row)
     last, arrived, why, attempts = list[Row[Transfer]](), list[Row[Transfer]](), list[Row[Transfer]](), 0
+    facets = Counter[tuple[str, str, int]]()
     for file, its in by_file.items():
         completions = [row for row in its if row.payload.kind != "state"]
         outcome = its[-1].payload.outcome
@@ -116,12 +118,23 @@ def check(found: LinkWindow, mine: list[Row[Transfer]], known: dict[tuple[str, i
         why += ([row for row in texts if row in completions] or texts)[-1:] if counts and outcome != OK else []
         arrived += [row for row in same if row in completions][-1:] if outcome == OK else []
         last += its[-1:] if counts else []
+        best = ([row for row in its if row in completions] or its)[-1].payload
+        facets[best.vo, best.activity, outcome] += counts
         attempts += len(completions) + (counts and not completions) - (not counts and bool(completions))
         if its[-1].id != file:  # else it has no name
             known[its[0].key, file] = (outcome, completed or bool(completions))
     outcomes = Counter(row.payload.outcome for row in last)
     assert (found.ok, found.failed, found.aborted) == tuple(outcomes[o] for o in (OK, FAILED, ABORTED))
     assert found.attempts == attempts
+    listed = {
+        (vo, activity, o): n
+        for vo, activity, *both in found.facets
+        for o, n in zip((OK, FAILED), both, strict=True)
+        if n
+    }
+    if len(found.facets) <= FACETS:
+        assert listed == {facet: n for facet, n in facets.items() if facet[2] != ABORTED and n}
+    assert [sum(facet[at] for facet in found.facets) for at in (2, 3)] == [found.ok, found.failed]
     assert found.bytes == sum(row.payload.bytes for row in arrived)
     rates = [math.log(row.payload.throughput) for row in arrived if 1e-6 <= row.payload.throughput <= 1e13]
     assert found.log_rate == (len(rates), math.fsum(rates), math.fsum(r * r for r in rates))
@@ -138,7 +151,10 @@ def check(found: LinkWindow, mine: list[Row[Transfer]], known: dict[tuple[str, i
     for id, text, _, example in found.forms:
         alike = [row for row in why if mask(row.payload.error) == text]
         assert id == form_id(text)
-        assert example == min(alike, key=lambda row: (row.time, row.id)).payload.error[:EXAMPLE]
+        alike.sort(key=lambda row: (row.time, row.id))
+        assert example == alike[0].payload.error[:EXAMPLE]
+        named = [job for job, _ in found.jobs[[form[0] for form in found.forms].index(id)]]
+        assert named == list(dict.fromkeys(row.payload.job for row in alike if row.payload.job))[:JOBS]
 
 
 def one(rows: list[Row[Transfer]]) -> LinkWindow:
@@ -227,6 +243,30 @@ def test_forms_above_the_cap_are_counted() -> None:
     assert found.forms[0][1:3] == (f"no {names[-1]}", 2)
     assert found.other_forms == 5
     assert [form[0] for form in found.forms[1:]] == sorted(form[0] for form in found.forms[1:])
+
+
+def test_who_moves_files_is_bounded_and_those_who_fail_come_first() -> None:
+    def file(n: int, activity: int, outcome: int) -> Row[Transfer]:
+        about = Transfer("complete", "fts1", "a", "b", n, outcome, vo="cms", activity=f"activity {activity}")
+        return Row("fts1|a|b", n, n, about)
+
+    rows = [file(n, n % 20, OK) for n in range(60)] + [file(100, 19, FAILED), file(101, 18, FAILED)]
+    found = one([*rows, file(102, 18, FAILED)]).facets
+    assert found[:3] == [("cms", "activity 18", 3, 2), ("cms", "activity 19", 3, 1), ("cms", "activity 0", 3, 0)]
+    assert len(found) == FACETS + 1
+    assert found[-1] == (OTHERS, OTHERS, 3 * (20 - FACETS), 0)
+
+
+def test_jobs_have_the_link_to_their_log() -> None:
+    def failed(n: int, job: str) -> Row[Transfer]:
+        link = f"https://fts.example:8449/{job}" if job != "j2" else ""
+        about = Transfer("complete", "fts1", "a", "b", n, FAILED, "no space", job=job, log_link=link)
+        return Row("fts1|a|b", n, n, about)
+
+    found = one([failed(n, job) for n, job in enumerate(["j3", "j2", "", "j3", "j1", "j4"])])
+    assert found.jobs == [
+        [("j3", "https://fts.example:8449/j3"), ("j2", ""), ("j1", "https://fts.example:8449/j1")],
+    ]
 
 
 def test_kinds_keys_and_scopes_of_records() -> None:

@@ -20,7 +20,7 @@ from opintel.store import schema as t
 from opintel.streams.findings import Found, Judged
 
 KEYS = ["id", "fingerprint", "stream", "streams", "title", "severity", "state", "start", "opened", "subjects"]
-KEYS += ["findings", "evidence", "tickets", "quiet", "related"]
+KEYS += ["findings", "evidence", "tickets", "quiet", "related", "sites"]
 
 
 @pytest.fixture

@@ -12,11 +12,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from opintel.evidence import Band, Evidence, Matrix, Series, Table, Texts, capped
+from opintel.evidence import Band, Evidence, Links, Matrix, Series, Table, Texts, capped
 from opintel.finding import Window
 from opintel.fts.link_windows import LinkWindow
 from opintel.fts.texts.causes import cause, headline, side
 
+JOBS = 3
+"""Jobs that a finding names."""
+FACETS = 12
+"""VOs and activities that it lists."""
 SIDE = 12
 """Rows and columns of the matrix around a subject."""
 
@@ -44,8 +48,10 @@ def explain_failures(
     window: Window,
     usual: Usual,
 ) -> tuple[Evidence, ...]:
-    """The evidence of a failing endpoint or link: evolution, source × destination, error texts, its links."""
-    return capped([evolution(own, past, window, usual), surroundings(own, all_links), *errors(own), table(own)])
+    """The evidence of a failing endpoint or link: evolution, source × destination, error texts, jobs, who is hit, its
+    links."""
+    blocks: list[Evidence] = [evolution(own, past, window, usual), surroundings(own, all_links)]
+    return capped([*blocks, *errors(own), *jobs(own), *who(own), table(own)])
 
 
 def evolution(own: Sequence[LinkWindow], past: Sequence[EarlierWindow], window: Window, usual: Usual) -> Series:
@@ -105,6 +111,40 @@ def errors(own: Sequence[LinkWindow]) -> list[Evidence]:
         rows: list[list[str | float | int | None]] = [[name, blamed[name]] for name in sides]
         blocks.append(Table("Side that FTS blames", ["side", "files"], [*rows, ["neither", blamed[""]]]))
     return blocks
+
+
+def jobs(own: Sequence[LinkWindow]) -> list[Evidence]:
+    """Three jobs that failed, of as many causes as there are, the most frequent first: links to FTS's log where it
+    gave one."""
+    counts, named = Counter[str](), dict[str, dict[str, tuple[str, str]]]()
+    for link in own:
+        for (_, text, count, _), examples in zip(link.forms, link.jobs, strict=False):
+            counts[cause(text)] += count
+            for job, url in examples:
+                named.setdefault(cause(text), {}).setdefault(job, (url, headline(text, 60)))
+    queues = [list(named[text].items()) for text in _most(counts, JOBS) if text in named]
+    found = [queue[n] for n in range(JOBS) for queue in queues if n < len(queue)][:JOBS]
+    linked = [(f"{job}: {why}", url) for job, (url, why) in found if url]
+    others: list[list[str | float | int | None]] = [[job, why] for job, (url, why) in found if not url]
+    blocks: list[Evidence] = [Links("Jobs that failed, in FTS's log", linked)] if linked else []
+    return [*blocks, Table("Jobs that failed", ["job", "error"], others)] if others else blocks
+
+
+def who(own: Sequence[LinkWindow]) -> list[Table]:
+    """Files by VO and activity, most failures first; nothing where no message names them."""
+    counts = dict[tuple[str, str], tuple[int, int]]()
+    for link in own:
+        for vo, activity, ok, failed in link.facets:
+            before = counts.get((vo, activity), (0, 0))
+            counts[vo, activity] = (before[0] + ok, before[1] + failed)
+    if not any(vo or activity for vo, activity in counts):
+        return []
+    ranked = sorted(counts.items(), key=lambda item: (-item[1][1], -item[1][0], item[0]))[:FACETS]
+    rows: list[list[str | float | int | None]] = [
+        [vo or "unknown", activity or "unknown", ok, failed, round(failed / (ok + failed), 4)]
+        for (vo, activity), (ok, failed) in ranked
+    ]
+    return [Table("Whose files", ["VO", "activity", "ok", "failed", "failed share"], rows)]
 
 
 def table(own: Sequence[LinkWindow]) -> Table:

@@ -17,7 +17,7 @@ from scipy.special import stdtr
 from opintel.detector import Closing, Emit, Judge, Most
 from opintel.evidence import Band, Series, capped
 from opintel.finding import Effect, Finding, Window, clock, finding_id
-from opintel.fts.judging.explain import table
+from opintel.fts.judging.explain import table, who
 from opintel.fts.link_windows import SLICES, WITHIN, LinkWindow, link_windows
 from opintel.stats.counts import Floats, Ints
 from opintel.stats.habits import Habits
@@ -223,7 +223,7 @@ class SlowJudge(Judge):
                 f"{what} is {slower:.1f} times slower since {clock(since, window.end)}:"
                 f" {now:.3g} MB/s a file, usually {then:.3g} MB/s ({files} files)"
             ),
-            evidence=capped([self._drawn(at, window, usual, scale, total / files), table([link])]),
+            evidence=capped([self._drawn(at, window, usual, scale, total / files), *who([link]), table([link])]),
             model=closing.model,
             onset=onset,
         )

@@ -25,7 +25,7 @@ from opintel.fts.wire import arrow, tables
 from opintel.fts.wire.fields import MAX_MS, MIN_MS, host
 from opintel.fts.wire.message import FIELDS, MAX_BYTES, Messages
 from opintel.ids import natural_ids
-from opintel.rows import Batch, TextColumn
+from opintel.rows import Batch, TextColumn, coded
 
 __all__ = ["PUBLIC_KEY", "FtsWire"]
 
@@ -37,25 +37,28 @@ _MS = 1_000_000
 """ns in a millisecond."""
 
 
-class _Data(msgspec.Struct, gc=False):
+class _Data(msgspec.Struct, gc=False, kw_only=True):
     """A complete message's fields in use, with the types of today, sorted as MONIT sorts them."""
 
+    activity: str = ""
     dst_hostname: str
     endpnt: str
     f_size: Int64
     file_id: str
     file_size: Int64
     job_id: str
+    log_link: str = ""
     src_hostname: str
     t__error_message: str
-    t_final_transfer_state_flag: Int64
-    throughput: float
-    tr_timestamp_complete: Int64
-    tr_timestamp_start: Int64
     t_error_code: Int64 | str = 0
     t_failure_phase: str = ""
+    t_final_transfer_state_flag: Int64
+    throughput: float
     tr_error_category: str = ""
     tr_error_scope: str = ""
+    tr_timestamp_complete: Int64
+    tr_timestamp_start: Int64
+    vo: str = ""
 
 
 class _Metadata(msgspec.Struct, gc=False):
@@ -75,6 +78,7 @@ _numbers = attrgetter(
 _WHOLE = 5
 _throughput = attrgetter("throughput")
 _places = attrgetter("endpnt", "src_hostname", "dst_hostname")
+_facets = attrgetter("vo", "activity")
 _error = attrgetter("t__error_message", "tr_error_scope", "t_failure_phase", "t_error_code", "tr_error_category")
 
 
@@ -130,7 +134,7 @@ class FtsWire:
             others += left
         for group in filter(None, batched):
             bodies = [messages[at].body for at in group]
-            batches.append(_placed(arrow.decode(bodies, self._instance, self._messages.error), group))
+            batches.append(_placed(arrow.decode(bodies, self._instance, self._messages), group))
         if others or not batches:
             others.sort()
             one_by_one = each(self._messages.read, [messages[at] for at in others], Transfers)
@@ -169,6 +173,9 @@ class FtsWire:
         file[nameless] = row_id[nameless]
         failed = np.flatnonzero(~good)
         errors = [self._messages.error(*_error(data[n])) for n in failed.tolist()]
+        logs = [self._messages.log(data[n].job_id, data[n].log_link) for n in failed.tolist()]
+        pairs, pair = coded(map(_facets, data))
+        vo, activity = (TextColumn.of([self._messages.name(one[side]) for one in pairs]) for side in (0, 1))
         known = (start >= MIN_MS) & (start < end)
         none = np.zeros(len(data), dtype=np.int64)
         transfers = Transfers(
@@ -181,6 +188,10 @@ class FtsWire:
             np.where(known, (end - start) * _MS / NS, 0.0),
             none,
             none,
+            TextColumn(vo.values, vo.code[pair]),
+            TextColumn(activity.values, activity.code[pair]),
+            TextColumn.among(failed, [job for job, _ in logs], len(data)),
+            TextColumn.among(failed, [link for _, link in logs], len(data)),
         )
         rows = Batch[Transfer](keys, end * _MS, row_id, transfers)
         return Decoded(rows, places[index], none, []), places[~fine].tolist()

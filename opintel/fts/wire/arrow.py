@@ -7,7 +7,7 @@ describes it for those who write it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from opintel.arrow_ipc import FAULTS, checked, distinct
 from opintel.detector import Decoded
 from opintel.fts.transfers import ABORTED, OK, Transfer, Transfers
 from opintel.fts.wire.fields import MAX_ERROR, MAX_MS, MIN_MS, host, shown
+from opintel.fts.wire.message import Messages
 from opintel.ids import MAX_BYTES as MAX_ID
 from opintel.ids import hashed, natural_ids
 from opintel.rejects import Rejects
@@ -29,8 +30,8 @@ MAX_MESSAGE = 64 << 20
 MAX_RECORDS = 100_000
 """Records of a message."""
 TEXTS = (
-    *("_id", "dst_hostname", "endpnt", "file_id", "job_id", "src_hostname", "t__error_message", "t_failure_phase"),
-    *("tr_error_category", "tr_error_scope", "tr_id"),
+    *("_id", "activity", "dst_hostname", "endpnt", "file_id", "job_id", "log_link", "src_hostname"),
+    *("t__error_message", "t_failure_phase", "tr_error_category", "tr_error_scope", "tr_id", "vo"),
 )
 WHOLE = (
     *("file_size", "retry", "t_error_code", "t_final_transfer_state_flag", "timestamp_tr_comp", "timestamp_tr_st"),
@@ -62,10 +63,10 @@ def packed(records: Iterable[Mapping[str, Any]]) -> bytes:
     return bytes(sink.getvalue())
 
 
-def decode(bodies: Sequence[bytes], instance: str, error: Callable[..., str]) -> Decoded[Transfer]:
+def decode(bodies: Sequence[bytes], instance: str, texts: Messages) -> Decoded[Transfer]:
     """The rows of Arrow messages and what is wrong with each bad record, or with a whole message; never raises.
 
-    `instance`: the scope of records that name none; `error` makes an error text fit to be kept.
+    `instance`: the scope of records that name none; `texts` makes texts fit to be kept.
     """
     batches: list[pa.RecordBatch] = []
     places: list[tuple[int, int]] = []
@@ -95,7 +96,7 @@ def decode(bodies: Sequence[bytes], instance: str, error: Callable[..., str]) ->
         kept = np.flatnonzero(~wrong)
         batch, message, n = batch.take(pa.array(kept)), message[kept], n[kept]
         hosts = (hosts[0].take(kept), hosts[1].take(kept), hosts[2].take(kept))
-    return Decoded(_rows(batch, hosts, error), message, n, rejects.found())
+    return Decoded(_rows(batch, hosts, texts), message, n, rejects.found())
 
 
 def _read(body: bytes) -> list[pa.RecordBatch]:
@@ -163,7 +164,7 @@ def _wrong(batch: pa.RecordBatch, hosts: _Hosts, message: _Ints, n: _Ints, rejec
     return wrong
 
 
-def _rows(batch: pa.RecordBatch, hosts: _Hosts, error: Callable[..., str]) -> Batch[Transfer]:
+def _rows(batch: pa.RecordBatch, hosts: _Hosts, texts: Messages) -> Batch[Transfer]:
     """The rows of records that are all right."""
     whole = {name: _whole(batch.column(name)) for name in WHOLE}
     end, start = whole["tr_timestamp_complete"], whole["tr_timestamp_start"]
@@ -175,17 +176,22 @@ def _rows(batch: pa.RecordBatch, hosts: _Hosts, error: Callable[..., str]) -> Ba
     reckoned = np.divide(size * 1000.0, stop - begin, out=np.zeros(len(size)), where=flowed)
     known = (start >= MIN_MS) & (start < end)
     none = np.zeros(len(size), dtype=np.int64)
-    row_id = _ids(batch, whole)
+    row_id, failed = _ids(batch, whole), np.flatnonzero(~good)
+    logs = [texts.log(*said) for said in _said(batch, failed, ("job_id", "log_link"))]
+    jobs, links = ([log[part] for log in logs] for part in (0, 1))
     transfers = Transfers(
         none.astype(np.int8),
         _files(batch, row_id),
         whole["t_final_transfer_state_flag"].astype(np.int8),
-        _errors(batch, ~good, error),
+        _errors(batch, failed, texts),
         size,
         np.where(good, np.where(sent > 0, sent, reckoned), 0.0),
         np.where(known, (end - start) / 1000.0, 0.0),
         none,
         none,
+        _names(batch.column("vo"), texts),
+        _names(batch.column("activity"), texts),
+        *(TextColumn.among(failed, column, len(size)) for column in (jobs, links)),
     )
     return Batch(_keys(hosts), end * _MS, row_id, transfers)
 
@@ -232,13 +238,26 @@ def _hosts(column: pa.StringArray, default: str) -> TextColumn:
     return TextColumn(hosts, np.asarray(coded.indices, dtype=np.int32))
 
 
-def _errors(batch: pa.RecordBatch, failed: NDArray[np.bool_], error: Callable[..., str]) -> TextColumn:
+def _errors(batch: pa.RecordBatch, failed: _Ints, texts: Messages) -> TextColumn:
     """The errors of what failed, nothing for the rest."""
-    rows = np.flatnonzero(failed)
-    columns = [batch.column(name).take(pa.array(rows)) for name in ERROR]
-    columns[0] = pc.utf8_slice_codeunits(_text(columns[0]), 0, MAX_ERROR)
-    texts = [error(*said) for said in zip(*(column.to_pylist() for column in columns), strict=True)]
-    return TextColumn.among(rows, texts, len(failed))
+    return TextColumn.among(failed, [texts.error(*said) for said in _said(batch, failed, ERROR)], batch.num_rows)
+
+
+def _said(batch: pa.RecordBatch, rows: _Ints, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """Of these rows the values of the columns of these names; texts are cut."""
+    columns = [batch.column(name).take(pa.array(rows)) for name in names]
+    cut = [
+        pc.utf8_slice_codeunits(_text(column), 0, MAX_ERROR) if pa.types.is_string(column.type) else column
+        for column in columns
+    ]
+    return zip(*(column.to_pylist() for column in cut), strict=True)
+
+
+def _names(column: pa.StringArray, texts: Messages) -> TextColumn:
+    """The VOs or activities of a column."""
+    coded = pc.utf8_slice_codeunits(_text(column), 0, MAX_ERROR).dictionary_encode()
+    names = [texts.name(name) for name in coded.dictionary.to_pylist()]
+    return TextColumn(names, np.asarray(coded.indices, dtype=np.int32)).ordered()
 
 
 def _text(column: Any) -> pa.StringArray:

@@ -6,6 +6,7 @@ The wire calls these on values straight from JSON: any type may come, none raise
 from __future__ import annotations
 
 import math
+import re
 from contextlib import suppress
 from functools import lru_cache
 from ipaddress import IPv6Address
@@ -16,6 +17,13 @@ MAX_ERROR = 1024
 MIN_MS, MAX_MS = 946_684_800_000, 4_133_980_800_000
 """2000-01-01 to 2101-01-01 in ms since 1970: any other time is a mistake of unit or clock."""
 MAX_HOST = 253
+MAX_NAME = 64
+"""Characters of a VO's, an activity's or a job's name."""
+MAX_LINK = 400
+"""Characters of a link to a log: FTS's own have some 200."""
+_JOB = re.compile(rf"[0-9A-Za-z_.-]{{1,{MAX_NAME}}}")
+_LOG = re.compile(r"https?://[0-9A-Za-z.:\[\]-]+(?:/[0-9A-Za-z_.,:+#/-]*)?")
+"""Without `user@`, query and escapes: there secrets and names would stand."""
 _HOST_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-")
 
 
@@ -58,6 +66,21 @@ def label(value: Any) -> str:
         return value.strip()
     found = whole(value)
     return "" if found is None else str(found)
+
+
+def job(value: Any) -> str:
+    """A job's id (FTS: a UUID), empty where there is none."""
+    name = label(value)
+    return name if _JOB.fullmatch(name) else ""
+
+
+def log_link(value: Any) -> str:
+    """The URL of a log, empty where it is no plain http or https URL of at most `MAX_LINK` characters.
+
+    >>> log_link("https://fts.example.org:8449/fts3/ftsmon/#/job/78fa"), log_link("/var/log/fts3/x")
+    ('https://fts.example.org:8449/fts3/ftsmon/#/job/78fa', '')
+    """
+    return value if isinstance(value, str) and len(value) <= MAX_LINK and _LOG.fullmatch(value) else ""
 
 
 def host(value: Any) -> str:

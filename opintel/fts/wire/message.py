@@ -18,7 +18,20 @@ from opintel.fts.texts.credentials import redact
 from opintel.fts.texts.personal import Pseudonyms
 from opintel.fts.transfers import ABORTED, FAILED, OK, Transfer
 from opintel.fts.wire import tables
-from opintel.fts.wire.fields import MAX_ERROR, count, host, instant, label, number, printable, shown, whole
+from opintel.fts.wire.fields import (
+    MAX_ERROR,
+    MAX_NAME,
+    count,
+    host,
+    instant,
+    job,
+    label,
+    log_link,
+    number,
+    printable,
+    shown,
+    whole,
+)
 from opintel.fts.wire.reasons import canceled_by_fts
 from opintel.ids import natural_id
 from opintel.rows import Row
@@ -55,6 +68,7 @@ class _Data(msgspec.Struct, gc=False):
     """The fields in use, of all message types, sorted as MONIT sorts them: that order decodes fastest."""
 
     active_count: Any = None
+    activity: Any = None
     dest_se: Any = None
     dst_hostname: Any = None
     dst_se: Any = None
@@ -62,9 +76,11 @@ class _Data(msgspec.Struct, gc=False):
     endpnt: Any = None
     f_size: Any = None
     file_id: Any = None
+    file_metadata: msgspec.Raw = msgspec.Raw()
     file_size: Any = None
     file_state: Any = None
     job_id: Any = None
+    log_link: Any = None
     reason: Any = None
     retry: Any = None
     source_se: Any = None
@@ -88,6 +104,12 @@ class _Data(msgspec.Struct, gc=False):
     tr_timestamp_start: Any = None
     transfer_id: Any = None
     transfer_time: Any = None
+    vo: Any = None
+    vo_name: Any = None
+
+
+class _FileMetadata(msgspec.Struct, gc=False):
+    activity: Any = None
 
 
 class _Metadata(msgspec.Struct, gc=False):
@@ -109,6 +131,7 @@ _BARE = _Metadata()
 _envelope = msgspec.json.Decoder(_Envelope)
 _bare = msgspec.json.Decoder(_Data)
 _list = msgspec.json.Decoder(list[msgspec.Raw])
+_file_metadata = msgspec.json.Decoder(_FileMetadata)
 
 
 FIELDS = frozenset(field.encode_name for kind in (_Data, _Metadata) for field in msgspec.structs.fields(kind))
@@ -129,6 +152,7 @@ class Messages:
     def __init__(self, instance: str, pseudonyms: Pseudonyms | None) -> None:
         self._instance, self._pseudonyms = instance, pseudonyms
         self._errors: dict[tuple[str, ...], str] = {}
+        self._names: dict[str, str] = {}
 
     def read(self, message: Message) -> Sequence[Row[Transfer] | str]:
         """The rows of a message or a list of messages; none where there is no outcome yet (a start).
@@ -238,6 +262,11 @@ class Messages:
             size,
             _throughput(data, size) if outcome == OK else 0.0,
             (time - start) / NS if 0 < start < time else 0.0,
+            0,
+            0,
+            self.name(data.vo),
+            self.name(_activity(data)),
+            *(("", "") if outcome == OK else self.log(data.job_id, data.log_link)),
         )
         return Row(f"{scope}|{source}|{destination}", time, row_id, transfer)
 
@@ -264,6 +293,14 @@ class Messages:
             _file(data, row_id),
             outcome,
             "" if outcome == OK else self.error(of_state(reason)),
+            0,
+            0.0,
+            0.0,
+            0,
+            0,
+            self.name(data.vo or data.vo_name),
+            self.name(_activity(data)),
+            *(("", "") if outcome == OK else self.log(data.job_id, data.log_link)),
         )
         return Row(f"{scope}|{source}|{destination}", time, row_id, transfer)
 
@@ -308,6 +345,24 @@ class Messages:
             if len(self._errors) >= _ERRORS:
                 self._errors.clear()
             kept = self._errors[said] = self.clean(reported(*said)[:MAX_ERROR])[:MAX_ERROR]
+        return kept
+
+    def name(self, value: Any) -> str:
+        """A VO's or an activity's name as it may be kept: short, on one line, without secrets and people's names."""
+        return self._kept(label(value)[:MAX_NAME])
+
+    def log(self, job_id: Any, link: Any) -> tuple[str, str]:
+        """A job's id and the link to its log; empty where it holds what may not be kept, or is none."""
+        of, link = job(job_id), log_link(link)
+        same = link.replace(of, "") if of else link  # the same for all jobs, where FTS's monitor is meant
+        return of, link if self._kept(same) == same else ""
+
+    def _kept(self, text: str) -> str:
+        kept = self._names.get(text)
+        if kept is None:
+            if len(self._names) >= _ERRORS:
+                self._names.clear()
+            kept = self._names[text] = self.clean(text)
         return kept
 
     def clean(self, text: str) -> str:
@@ -376,6 +431,16 @@ def _file(data: _Data, row_id: int) -> int:
     """Job and file id hashed; without a file id the row's own, so that strangers do not pass for retries."""
     file_id = label(data.file_id)
     return natural_id(label(data.job_id), file_id) if file_id else row_id
+
+
+def _activity(data: _Data) -> Any:
+    """As a completion says it, else as Rucio wrote it into the file's metadata; any value."""
+    if data.activity or not data.file_metadata:
+        return data.activity
+    try:
+        return _file_metadata.decode(data.file_metadata).activity
+    except (msgspec.DecodeError, RecursionError):
+        return None  # any text or value may stand there
 
 
 def _throughput(data: _Data, size: int) -> float:
