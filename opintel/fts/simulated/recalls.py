@@ -14,7 +14,7 @@ from opintel.finding import NS
 from opintel.fts.simulated.faults import KINDS, spans
 from opintel.fts.simulated.grid import Link, Topology
 from opintel.fts.simulated.senders import Senders
-from opintel.fts.simulated.traffic import Traffic
+from opintel.fts.simulated.traffic import BackgroundTraffic
 from opintel.simulation import HOUR, Fault
 
 SHARE: Final = 0.12
@@ -33,7 +33,12 @@ class Recalls:
     """The recalls of a story, step by step."""
 
     def __init__(
-        self, rng: np.random.Generator, world: Topology, truth: Sequence[Fault], traffic: Traffic, senders: Senders
+        self,
+        rng: np.random.Generator,
+        world: Topology,
+        truth: Sequence[Fault],
+        traffic: BackgroundTraffic,
+        senders: Senders,
     ) -> None:
         self._rng, self._traffic, self._senders = rng, traffic, senders
         self._first = len(world.links)

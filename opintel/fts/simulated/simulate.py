@@ -22,7 +22,7 @@ from opintel.fts.simulated.monit import MS, RETRY_MAX, FileTransfer, Queue
 from opintel.fts.simulated.recalls import Recalls, recall_links
 from opintel.fts.simulated.senders import LATEST, Post, Senders, instance_names
 from opintel.fts.simulated.story import FAULT_KINDS, OTHER_KINDS, plan
-from opintel.fts.simulated.traffic import QUEUES, STATES, STEP, USERS, Traffic
+from opintel.fts.simulated.traffic import QUEUES, STATES, STEP, USERS, BackgroundTraffic
 from opintel.simulation import DEFAULT_START, HOUR, Fault, Stories
 
 __all__ = ["DEFAULT_START", "FAULT_KINDS", "OTHER_KINDS", "Fault", "FtsSimulator"]
@@ -90,7 +90,7 @@ class _Play:
     def __init__(self, rng: np.random.Generator, story: FtsSimulator, rate: float, *, states: bool) -> None:
         world, truth = story.grid, story.truth
         self._rng, self._grid = rng, world
-        self._traffic = Traffic(rng, world, rate)
+        self._traffic = BackgroundTraffic(rng, world, rate)
         self._attempts = Attempts(world, effects(world, truth))
         self._post = Post(rng)
         links = world.links + recall_links(world)

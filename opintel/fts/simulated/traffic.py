@@ -36,7 +36,7 @@ USERS = tuple(
 _DATA = ("AOD", "DAOD_PHYS", "HITS", "RAW", "NANOAOD", "MINIAOD", "EVNT", "DST")
 
 
-class Traffic:
+class BackgroundTraffic:
     """New files by link, about `rate` messages an hour on the day's average. Draws from `rng` in a fixed order."""
 
     def __init__(self, rng: np.random.Generator, world: Topology, rate: float) -> None:
