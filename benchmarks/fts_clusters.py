@@ -2,7 +2,8 @@
 
 LABELLED has the columns `family` and `example` (an error text as sent). A row of the table is an encoder: adjusted
 mutual information with the families (a noise point is a cluster of its own), noise, the share of texts whose nearest
-neighbour of another wording is of their family, texts a CPU-second. `--model FOLDER` adds sentence-transformers.
+neighbour of another wording is of their family, texts a CPU-second once the libraries are loaded. The encoders of the
+extra `nlp` are among them where it is installed; `--model FOLDER` takes another model than the one it brings.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import csv
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,7 @@ from sklearn.metrics import adjusted_mutual_info_score
 
 from opintel.fts.clusters import cluster
 from opintel.fts.clusters.density import by_density
-from opintel.fts.clusters.encoders import Encoder, by_characters, encoder
+from opintel.fts.clusters.encoders import Encoder, by_characters, encoder, sentences
 from opintel.fts.clusters.words import cause_words
 from opintel.fts.texts.masking import mask
 
@@ -35,14 +37,15 @@ def main() -> None:
     table = Table(title=f"{asked.labelled.name}: {len(rows)} texts of {len(set(family))} families")
     for heading in ("encoder", "AMI", "noise", "clusters", "1-NN family", "texts/CPU-s"):
         table.add_column(heading, justify="left" if heading == "encoder" else "right")
-    plain: list[tuple[str, Encoder, bool]] = [
+    rows_of: list[tuple[str, Encoder, bool]] = [
         ("characters of the masked text", by_characters, False),
         ("characters of the cause", by_characters, True),
         ("characters and concepts of the cause (default)", encoder("tfidf"), True),
     ]
-    if asked.model:
-        plain += [(name, encoder(name, asked.model), True) for name in ("sentence-transformers", "combined")]
-    for name, encode, stripped in plain:
+    if find_spec("sentence_transformers"):
+        rows_of.append(("sentence-transformers without concepts", sentences(asked.model), True))
+        rows_of += [(name, encoder(name, asked.model), True) for name in ("sentence-transformers", "combined")]
+    for name, encode, stripped in rows_of:
         table.add_row(name, *measured(texts, family, encode, stripped))
     Console().print(table)
     default = cluster(texts)
@@ -50,6 +53,7 @@ def main() -> None:
 
 
 def measured(texts: list[str], family: np.ndarray, encode: Encoder, stripped: bool) -> list[str]:
+    encode(["what is loaded", "at first use"])
     began = time.process_time()
     words = [cause_words(text) if stripped else mask(text) for text in texts]
     different = sorted(set(words))

@@ -45,6 +45,7 @@ class Topic(NamedTuple):
     what: str
     messages: int
     records: int
+    stream: str = "fts"
 
 
 def main() -> None:
@@ -97,7 +98,7 @@ class Bench:
         self._admin = KafkaAdminClient(bootstrap_servers=bootstrap)
         self._runs = 0
 
-    def fill(self, name: str, what: str, messages: list[bytes], records: int) -> Topic:
+    def fill(self, name: str, what: str, messages: list[bytes], records: int, stream: str = "fts") -> Topic:
         self._admin.create_topics({name: {"num_partitions": PARTITIONS, "replication_factor": 1}})
         producer = KafkaProducer(
             bootstrap_servers=self._bootstrap, linger_ms=50, batch_size=1 << 19, max_request_size=8 << 20
@@ -106,7 +107,7 @@ class Bench:
             producer.send(name, message, partition=n % PARTITIONS)
         producer.flush()
         producer.close()
-        return Topic(name, what, len(messages), records)
+        return Topic(name, what, len(messages), records, stream)
 
     def poll(self, topic: Topic) -> None:
         """What any consumer written with kafka-python pays before it does anything."""
@@ -125,13 +126,13 @@ class Bench:
         site = load_site()
         site = site._replace(settings=structs.replace(site.settings, bus=KafkaSettings(bootstrap=[self._bootstrap])))
         system = System(self._folder / str(self._runs), site)
-        watched = system.stream("fts")
+        watched = system.stream(topic.stream)
         source = KafkaSource(KafkaSourceSettings(bootstrap=[self._bootstrap], topics=[topic.name]))
         feed = ReplayableFeed(
             source, system.ingester(watched, "kafka", live=True, replayable=True), lambda: self._end + 120 * NS
         )
         first = [system.sequencer(feed.ingester), feed]
-        stages = [*system.stage1(watched), *system.stage2(watched), system.alerting()]
+        stages = [system.stage1(watched), system.stage2(watched), system.alerting()]
 
         def flow() -> None:
             quiet = 0

@@ -335,6 +335,8 @@ class Pipeline(NamedTuple):
     csv: CsvForm = "text"
     """The form in which the wire takes the rows of CSV files: `text` (their column `message` or `content`, else the
     first), `table`, or what a function says of a file's first rows."""
+    lines: tuple[str, ...] = ()
+    """Suffixes of files of lines of text besides `.txt`."""
     files: Mapping[str, str] = {}
     """Suffix, `.root` → `module:function`, what parses such a file as a whole into messages of the wire: see
     `opintel.streams.connectors.parsed.Parser`. Another process imports it and runs it within limits. It is called with

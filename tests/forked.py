@@ -23,6 +23,7 @@ _FORKS.set_forkserver_preload(
         "opintel.fts.simulated.simulate",
         "opintel.health.pipeline",
         "opintel.health.wire",
+        "opintel.site.clustering.service",
         "opintel.streams.ingest",
         "opintel.streams.log_kafka",
         "opintel.streams.log_sqlite",

@@ -75,7 +75,7 @@ def replay(
             warn(warning)
         watched = system.stream(stream)
         try:
-            FileSource(files, FileForms(parsers=watched.pipeline.files)).require_content()
+            FileSource(files, FileForms.of(watched.pipeline)).require_content()
         except (OSError, ValueError) as error:
             raise UserError(str(error)) from error
         feed = file_feed(lambda name: system.ingester(watched, name, live=False), files, final=True)

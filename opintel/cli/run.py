@@ -33,7 +33,7 @@ CHATTY = {
     "uvicorn": logging.WARNING,
     "kafka": logging.CRITICAL,  # each attempt to connect is an error to it; what it comes to we say ourselves, once
 }
-SERVICES = ("ingest", "stage1", "stage2", "alerts", "delivery", "console")
+SERVICES = ("ingest", "stage1", "stage2", "alerts", "clusters", "delivery", "console")
 
 
 @click.command(short_help="Run the services.")
@@ -71,7 +71,8 @@ def command(
     data: Path,
     config: Path | None,
 ) -> None:
-    """Runs SERVICEs: ingest, stage1, stage2, alerts, delivery, console (default: all). SIGTERM leaves orderly."""
+    """Runs SERVICEs: ingest, stage1, stage2, alerts, clusters, delivery, console (default: all). SIGTERM leaves
+    orderly."""
     unknown = [s for s in services if s not in SERVICES]
     if unknown:
         raise UserError(f"no service {unknown[0]!r}; there are: {', '.join(SERVICES)}")
@@ -100,7 +101,7 @@ def command(
         for stream in fed:
             system.stream(stream)
         leaving.callback(system.close)
-        stored = bool(chosen & {"alerts", "delivery", "console"})
+        stored = bool(chosen & {"alerts", "clusters", "delivery", "console"})
         if stored:
             system.reach_store()
         taken = {*fed, *site.sources} if "ingest" in chosen and not story else ()

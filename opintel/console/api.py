@@ -34,7 +34,7 @@ class Api:
         """`/api/incidents?stream=&state=&limit=&before=`: newest first; the answer's `before` asks for those behind."""
         state = request.query_params.get("state") or None
         if state is not None and state not in STATES:
-            return _json({"error": f"state is one of {', '.join(STATES)}"}, 400)
+            return json_answer({"error": f"state is one of {', '.join(STATES)}"}, 400)
         limit, before = _limit(request), _before(request)
         if limit is None or before is None:
             return _bad_page()
@@ -42,12 +42,12 @@ class Api:
         states = None if state is None else [state]
         found = queries.incidents(self._store, stream=stream, states=states, limit=limit, before=before or None)
         place = (parse_rfc3339(found[-1]["opened"]), found[-1]["id"]) if found else None
-        return _json({"incidents": found, "before": _cursor(place if len(found) == limit else None)})
+        return json_answer({"incidents": found, "before": _cursor(place if len(found) == limit else None)})
 
     def incident(self, request: Request) -> Response:
         """`/api/incidents/{id}`, with all that explains it."""
         found = queries.incident(self._store, request.path_params["id"])
-        return _json({"error": "there is no such incident"}, 404) if found is None else _json(found)
+        return json_answer({"error": "there is no such incident"}, 404) if found is None else json_answer(found)
 
     def findings(self, request: Request) -> Response:
         """`/api/findings?stream=&limit=&before=`: the newest so many, oldest first; `before` in the answer asks for
@@ -78,7 +78,7 @@ class Api:
             keys = ("place", "reason", "excerpt", "rows")
             plain["recent"] = [dict(zip(keys, aside, strict=True)) for aside in view.recent]
             views.append(plain)
-        return _json({"streams": views})
+        return json_answer({"streams": views})
 
 
 def metrics_endpoint(text: Callable[[], bytes]) -> Callable[[Request], Response]:
@@ -121,8 +121,9 @@ def _cursor(place: queries.Place | None) -> str | None:
 
 def _bad_page() -> Response:
     text = f"limit is a number from 1 to {MOST}, before is what the page before said"
-    return _json({"error": text}, 400)
+    return json_answer({"error": text}, 400)
 
 
-def _json(document: dict[str, Any], status: int = 200) -> Response:
+def json_answer(document: Any, status: int = 200) -> Response:
+    """A document as an answer."""
     return Response(msgspec.json.encode(document), status, media_type="application/json")

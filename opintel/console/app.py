@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import uvicorn
@@ -19,8 +19,10 @@ from starlette.middleware import Middleware
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from opintel.alerts.settings import Grouping
+from opintel.alerts.settings import Grouping, Maintenance, SiteTopology
+from opintel.console import error_clusters
 from opintel.console.api import Api, metrics_endpoint, probe
+from opintel.console.endpoints import Portraits
 from opintel.console.interferometers import InterferometerPages
 from opintel.console.limits import BoundedHttp
 from opintel.console.names import Names
@@ -29,7 +31,11 @@ from opintel.console.pages import Pages
 from opintel.console.render import Renderer
 from opintel.console.security import Credentials, Guard
 from opintel.console.shift import ShiftPages
+from opintel.console.transfer_api import TransferApi
+from opintel.console.transfer_pages import TransferPages
+from opintel.console.transfers import TransferHours
 from opintel.console.views import StreamView
+from opintel.fts.causes.families import Family
 from opintel.loopback import is_loopback
 from opintel.naming import Naming
 from opintel.store import Store
@@ -52,18 +58,28 @@ def create_app(
     trouble: Callable[[], str] = lambda: "",
     shifts: Sequence[str] = (),
     interferometers: Sequence[str] = (),
+    transfers: Mapping[str, Sequence[Family]] | None = None,
+    planned: Callable[[], Sequence[Maintenance]] = lambda: (),
+    reports: Collection[str] = (),
+    topology: SiteTopology | None = None,
     token: str | None = None,
 ) -> Starlette:
     """The application. `grouping` says which labels of a finding name a thing, `names` what each stream's subjects are
     called; `trouble` says in a sentence what makes its pages old news, if anything; `shifts` are the streams
     with findings of kind `quality`, for whose shifters there are pages, `interferometers` those with findings of kind
-    `observing`; `now` in ns UTC dates what operators do; with `token` every page wants it, without one only this
-    machine is served. Raises ValueError for an empty token.
+    `observing`, `transfers` those with findings of kind `traffic` and their families of causes; `planned` is the
+    planned work that is known, `topology` whose the hosts are; `reports` are kinds of finding that come in any case and
+    do not stand on the map; `now` in ns UTC dates what operators do; with `token` every page wants it, without one
+    only this machine is served. Raises ValueError for an empty token.
     """
     keys = Credentials(token)
     words = Names(names)
-    renderer = Renderer(keys, words, shifts=bool(shifts), interferometers=bool(interferometers))
-    pages = Pages(store, grouping, words, renderer, streams, now, trouble)
+    renderer = Renderer(
+        keys, words, shifts=bool(shifts), interferometers=bool(interferometers), transfers=bool(transfers)
+    )
+    hours = TransferHours(store, topology or SiteTopology())
+    portraits = Portraits(hours, list(transfers or ()), planned)
+    pages = Pages(store, grouping, words, renderer, streams, now, trouble, portraits.of, reports)
     api = Api(store, streams)
     routes = [
         Route("/", pages.incidents),
@@ -97,6 +113,20 @@ def create_app(
         ]
     if interferometers:
         routes.append(Route("/gw", InterferometerPages(store, interferometers, pages).page))
+    if transfers:
+        moved = TransferPages(store, transfers, pages, renderer, hours)
+        said = TransferApi(store, transfers, hours)
+        routes += [
+            Route("/fts/matrix", moved.matrix),
+            Route("/fts/causes", moved.causes),
+            Route("/fts/clusters", moved.clusters),
+            Route("/fts/cluster", moved.cluster),
+            Route("/fts/cluster/{action}", error_clusters.acting(store, renderer, keys, now), methods=["POST"]),
+            Route("/fts/report", moved.report),
+            Route("/api/fts/traffic", said.traffic),
+            Route("/api/fts/causes", said.causes),
+            Route("/api/fts/clusters", said.clusters),
+        ]
     app = Starlette(
         routes=routes,
         middleware=[Middleware(Guard, keys=keys)],

@@ -5,7 +5,7 @@ under the same address; what has not changed since is answered with 204 and noth
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -23,6 +23,7 @@ from opintel.console.views import StreamView
 from opintel.console.words import moment
 from opintel.finding import NS, SEVERITIES, parse_rfc3339, rfc3339
 from opintel.store import Store, queries
+from opintel.store.before import EarlierIncident, Families, same_before
 
 Json = dict[str, Any]
 
@@ -34,6 +35,8 @@ SPAN = "12h"
 EARLIEST = -(1 << 62)
 KNOWN_FOR = 8 * 3600 * NS
 """What 'known until' proposes."""
+FAMILIES_KEPT = 2000
+"""Incidents of whose errors the families are kept."""
 PARTS = ("standing", "evidence", "rail", "facts")
 """The parts of the incident page that are renewed, each by itself."""
 
@@ -75,15 +78,19 @@ class Pages:
         streams: Callable[[], list[StreamView]],
         now: Callable[[], int],
         trouble: Callable[[], str],
+        portrait: Callable[[past.Thing, int], Json | None],
+        reports: Collection[str],
     ) -> None:
+        self._families: dict[tuple[str, int], Families] = {}
+        """Of incidents' errors: what has been read of them, for a page is polled often."""
         self._store = store
         self._names = names
         self._renderer = renderer
         self._streams = streams
         self._now = now
-        self._trouble = trouble
+        self._trouble, self._portrait = trouble, portrait
         self._incidents = reading.IncidentList(store)
-        self._past = past.Past(store, grouping)
+        self._past = past.Past(store, grouping, reports)
 
     def incidents(self, request: Request) -> Response:
         """`/`: the list."""
@@ -170,6 +177,7 @@ class Pages:
             chosen=None if at is None else (at - end) // span.width + span.columns,
             through=rfc3339(through),
             incidents=reading.incidents_about(self._store, thing),
+            portrait=self._portrait(thing, through),
             findings=[(f, drawing.blocks(f)) for f in found],
             more=len(latest.ids) - len(found),
         )
@@ -221,7 +229,7 @@ class Pages:
             request, "budgets", budgets=queries.budgets(self._store), tunings=reading.tunings(self._store)
         )
 
-    def polled(self, request: Request, name: str, *, query: str = "", **values: Any) -> Response:
+    def polled(self, request: Request, name: str, *, query: str = "", every: str = "2s", **values: Any) -> Response:
         """A page whose body `_{name}.html` is renewed; the body alone where htmx asks, 204 where it has not changed."""
         trouble = self._trouble()
         body = self._renderer.html(request, f"_{name}.html", **values)
@@ -231,7 +239,7 @@ class Pages:
         polled = "hx-request" in request.headers
         if polled and request.query_params.get("seen") == seen:
             return Response(status_code=204)
-        values |= {"name": name, "body": body, "seen": seen, "query": query}
+        values |= {"name": name, "body": body, "seen": seen, "query": query, "every": every}
         return self._renderer.page(request, "_polled.html" if polled else "polled.html", **values)
 
     def error(self, request: Request, error: Exception) -> Response:
@@ -294,6 +302,7 @@ class Pages:
         proposed = any(ticket["state"] == "proposed" for ticket in incident["tickets"])
         values: Json = {
             "incident": incident,
+            "before": self._same_before(id),
             "thing": reading.thing_of(self._store, id),
             "matters": reading.matters([*beyond, *found], "role"),
             "lead": lead,
@@ -307,6 +316,11 @@ class Pages:
             "refused": refused,
         }
         return values, {name: self._renderer.html(request, f"_{name}.html", **values) for name in PARTS}
+
+    def _same_before(self, id: str) -> list[EarlierIncident]:
+        if len(self._families) > FAMILIES_KEPT:
+            self._families.clear()
+        return same_before(self._store, id, self._families)
 
 
 def _choices(every: list[Json], asked: Filter) -> list[tuple[str, list[Json]]]:

@@ -6,7 +6,7 @@ Reads the store, every stream alike; which labels name a thing is the alert sett
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import urlencode
 
@@ -91,11 +91,15 @@ class Live(NamedTuple):
 
 
 class Past:
-    """What findings say, in short. Findings never change: an hour with as many as before is not read again."""
+    """What findings say, in short. Findings never change: an hour with as many as before is not read again.
 
-    def __init__(self, store: Store, grouping: Grouping) -> None:
+    `reports`: kinds of finding that come in any case, with nothing that would be surprising; they are passed over.
+    """
+
+    def __init__(self, store: Store, grouping: Grouping, reports: Collection[str] = ()) -> None:
         self._store = store
         self._grouping = grouping
+        self._telling = t.finding.c.kind.not_in(sorted(reports))
         self._hours: dict[tuple[str, int], tuple[int, Marks]] = {}
         self._codes: dict[Thing, int] = {}
         self._lock = threading.Lock()
@@ -108,7 +112,7 @@ class Past:
                 self._hours, self._codes, self.things = {}, {}, []
             read = [_NONE]
             for stream in streams:
-                for hour, count in _counts(connection, stream, begin, end):
+                for hour, count in self._counts(connection, stream, begin, end):
                     known = self._hours.get((stream, hour))
                     if known is None or known[0] != count:
                         known = count, self._hour(connection, stream, hour, count)
@@ -129,7 +133,7 @@ class Past:
         unranked = sa.case(UNRANKED, value=table.severity, else_=0.0)
         surprise = sa.case((table.log10_p.is_(None), unranked), else_=-table.log10_p).label("surprise")
         within = (table.stream == stream, table.window_end >= hour * HOUR, table.window_end < (hour + 1) * HOUR)
-        query = sa.select(*(table[name] for name in _COLUMNS), surprise).where(*within)
+        query = sa.select(*(table[name] for name in _COLUMNS), surprise).where(self._telling, *within)
         if count > MOST_AN_HOUR:
             query = query.order_by(surprise.desc(), table.id).limit(MOST_AN_HOUR)
         rows = connection.execute(query).all()
@@ -145,6 +149,15 @@ class Past:
             np.array([log10_p is not None for log10_p in log10_ps], np.bool_),
             np.array(ids, np.object_),
         )
+
+    def _counts(self, connection: sa.Connection, stream: str, begin: int, end: int) -> list[tuple[int, int]]:
+        """(hour, its findings) of the hours that hold any."""
+        f = t.finding.c
+        hour = (f.window_end // HOUR).label("hour")
+        within = (f.window_end >= begin // HOUR * HOUR, f.window_end < (end // HOUR + 1) * HOUR)
+        query = sa.select(hour, sa.func.count()).where(self._telling, f.stream == stream, *within)
+        rows = connection.execute(query.group_by(hour).order_by(hour))
+        return [(int(row[0]), int(row[1])) for row in rows]
 
     def _code(self, stream: str, subject: Mapping[str, str]) -> int:
         scope = subject.get("scope", "")
@@ -176,14 +189,6 @@ def live_incidents(store: Store, states: Sequence[str]) -> dict[Thing, Live]:
     for r in reversed(found):
         newest[Thing(r.stream, r.scope, tuple(msgspec.json.decode(r.about)))] = Live(r.id, r.severity, r.start)
     return newest
-
-
-def _counts(connection: sa.Connection, stream: str, begin: int, end: int) -> list[tuple[int, int]]:
-    """(hour, its findings) of the hours that hold any."""
-    hour = (t.finding.c.window_end // HOUR).label("hour")
-    within = (t.finding.c.window_end >= begin // HOUR * HOUR, t.finding.c.window_end < (end // HOUR + 1) * HOUR)
-    query = sa.select(hour, sa.func.count()).where(t.finding.c.stream == stream, *within).group_by(hour).order_by(hour)
-    return [(int(row[0]), int(row[1])) for row in connection.execute(query)]
 
 
 class _About(msgspec.Struct):

@@ -42,7 +42,15 @@ def environment() -> Environment:
 class Renderer:
     """Renders the templates of `templates/`."""
 
-    def __init__(self, keys: Credentials, names: Names, *, shifts: bool = False, interferometers: bool = False) -> None:
+    def __init__(
+        self,
+        keys: Credentials,
+        names: Names,
+        *,
+        shifts: bool = False,
+        interferometers: bool = False,
+        transfers: bool = False,
+    ) -> None:
         self._keys = keys
         self._environment = environment()
         self._environment.filters |= {one.__name__: one for one in (names.subject, names.called)}
@@ -53,6 +61,7 @@ class Renderer:
             "unranked": past.UNRANKED,
             "shifts": shifts,
             "interferometers": interferometers,
+            "transfers": transfers,
             "version": __version__,
         }
 

@@ -15,7 +15,9 @@ from opintel.alerts.sink_metrics import sink_metrics
 from opintel.console.api import metrics_endpoint, probe
 from opintel.console.app import create_app
 from opintel.console.asked import Asked
+from opintel.console.causes import families_of
 from opintel.console.views import StreamState, StreamView
+from opintel.site.downtimes import Downtimes
 from opintel.site.parts import Part
 from opintel.site.system import System
 from opintel.store import Store
@@ -57,6 +59,8 @@ class View:
 
     def app(self, *, token: str | None = None) -> Starlette:
         """The console's application."""
+        calendar = self._system.alerts.calendar
+        downtimes = Downtimes(calendar.files)
         return create_app(
             self._system.store,
             streams=self.streams,
@@ -69,6 +73,15 @@ class View:
             names={name: watched.pipeline.naming for name, watched in self._system.streams.items()},
             shifts=self._with_findings("quality"),
             interferometers=self._with_findings("observing"),
+            transfers={n: families_of(self._system.streams[n].detectors) for n in self._with_findings("traffic")},
+            reports={
+                kind
+                for watched in self._system.streams.values()
+                for kind in watched.pipeline.explaining
+                if watched.pipeline.kinds.get(kind) == ("scope",)
+            },
+            topology=self._system.alerts.topology,
+            planned=lambda: [*calendar.maintenance, *downtimes.read()],
             token=token,
         )
 

@@ -73,7 +73,7 @@ class Credentials:
 
 
 class Guard:
-    """ASGI middleware: lets a request through or answers it, and puts `HEADERS` on every answer."""
+    """ASGI middleware: lets a request through or answers it, and puts `HEADERS` on answers that have not their own."""
 
     def __init__(self, app: ASGIApp, keys: Credentials) -> None:
         self._app = app
@@ -86,7 +86,8 @@ class Guard:
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers.update(HEADERS)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)  # a page may have a policy of its own
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)
 

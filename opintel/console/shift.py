@@ -1,7 +1,7 @@
 """The pages for shifters of data quality: runs and their lumisections, a histogram, sign-off, a summary for the e-log.
 
 They are there where a stream has findings of kind `quality`. This and its neighbours (`lumisections`, `histograms`,
-`elog`) are all of the console that knows a domain.
+`elog`) are what the console knows of the domain DQM.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class ShiftPages:
         chosen = _number(request.query_params.get("ls", ""))
         chosen = chosen if chosen in run.windows else None
         given = {"stream": stream, "run": str(run.number)} | ({} if chosen is None else {"ls": str(chosen)})
-        values = {
+        values: Json = {
             "stream": stream,
             "streams": self._others(stream),
             "view": view,

@@ -28,6 +28,7 @@ TRIES = 5
 """Restarts of one service after which something else must be wrong."""
 SHARED = (
     *("opintel.site.check", "opintel.site.team", "opintel.site.alerting", "opintel.site.delivery"),
+    "opintel.site.clustering.service",
     *("opintel.site.sinks", "opintel.site.storage", "opintel.console.running", "opintel.console.app"),
 )
 """What services import when they need it, besides domains and their simulators."""

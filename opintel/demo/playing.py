@@ -50,10 +50,11 @@ LOCAL: Services = {
     "ingest": ("ingest",),
     "stage1": ("stage1",),
     "judging": ("stage2", "alerts", "delivery", "console"),
+    "clusters": ("clusters",),
 }
 """Process → services: what two cores can share; …"""
 VICTIMS = ("ingest", "stage1 a", "stage1 b", "stage2", "alerts")
-KAFKA: Services = {name: (name.split()[0],) for name in (*VICTIMS, "delivery", "console")}
+KAFKA: Services = {name: (name.split()[0],) for name in (*VICTIMS, "clusters", "delivery", "console")}
 """… and as a site would run them."""
 START = 120.0
 """Seconds in which services and history must come further."""

@@ -39,11 +39,15 @@ def make_site(data: Path, *, headless: bool, bus: str | None) -> tuple[Path, Rec
         raise UserError(f"port {RECEIVER_PORT}: {error.strerror}; `--headless` takes free ports") from error
     folder = data.absolute() / "site"
     copy_shipped(folder)
+    told = stories_by_stream(load_site(folder))
     most = LOCAL if bus is None else CLUSTER
     for stream in (folder / "streams").glob("*.yaml"):
+        if stream.stem not in told:
+            stream.unlink()  # nothing would come
+            continue
         fewer = re.sub(r"(?m)^(partitions: )(\d+)", lambda n: n[1] + str(min(int(n[2]), most)), stream.read_text())
         stream.write_text(fewer)
-    proposed = sorted({kind for stories in stories_by_stream(load_site(folder)).values() for kind in stories.proposed})
+    proposed = sorted({kind for stories in told.values() for kind in stories.proposed})
     routes = {
         "sinks": {"tickets": {"type": "webhook", "url": f"{receiver.url}/tickets", "secret_file": str(secret_file)}},
         "routes": [

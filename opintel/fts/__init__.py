@@ -6,9 +6,11 @@
 * `texts`: what an error text says: masks, causes, and what of people and secrets is hidden
 * `reducer`: stage 1, by link and window
 * `link_windows`: what stage 1 says of a link in a window
+* `traffic`: an hour of an FTS in numbers, as a finding carries it
 * `templates`: error messages grouped by their form
-* `causes`: families of causes, by rules that operators extend
+* `causes`: codes and facets of error texts, and families of causes by rules that operators extend
 * `clusters`: error texts grouped by what they mean
+* `logs`: any log, a line a message, as a stream of its own
 * `links`: endpoints and links of one table of counts, without history
 * `judging`: stage 2
 * `simulated`: a grid with faults whose truth is known

@@ -2,18 +2,20 @@
 
 Transfers → (by link) outcomes, rates and masked error forms of each window → (by FTS instance) first-seen
 templates, failing endpoints and links, endpoints and links that fell silent, slow links, queues that stand still,
-families of causes.
+families of causes, the traffic and the error forms of each hour.
 """
 
 from __future__ import annotations
 
 from opintel.detector import Pipeline
 from opintel.fts.judging.cause_rates import CauseJudge
+from opintel.fts.judging.errors import ERRORS, ErrorsByHour
 from opintel.fts.judging.failures import LinkJudge
 from opintel.fts.judging.first_seen import FirstSeen
 from opintel.fts.judging.queues import QueueJudge
 from opintel.fts.judging.silent import SilentLinkJudge
 from opintel.fts.judging.slow import SlowJudge
+from opintel.fts.judging.traffic import TrafficJudge
 from opintel.fts.link_windows import LinkWindow
 from opintel.fts.naming import NAMING
 from opintel.fts.reducer import FtsReducer
@@ -37,7 +39,7 @@ PIPELINE = Pipeline(
     wire=FtsWire,
     csv=look,
     reducer=FtsReducer,
-    judges=(FirstSeen, LinkJudge, SilentLinkJudge, SlowJudge, QueueJudge, CauseJudge),
+    judges=(FirstSeen, LinkJudge, SilentLinkJudge, SlowJudge, QueueJudge, CauseJudge, TrafficJudge, ErrorsByHour),
     kinds={
         "endpoint": ("scope", "endpoint", "role"),
         "link": ("scope", "source", "destination"),
@@ -47,8 +49,10 @@ PIPELINE = Pipeline(
         "new-template": ("scope", "template"),
         "cause": ("scope", "family"),
         "unclassified": ("scope", "family"),
+        "traffic": ("scope",),
+        ERRORS: ("scope",),
     },
-    explaining=("cause", "unclassified"),
+    explaining=("cause", "unclassified", "traffic", ERRORS),
     naming=NAMING,
     stories=stories,
 )

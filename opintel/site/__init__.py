@@ -12,6 +12,7 @@
 * `system.System`: log, store and the services over them; `drain` gives them turns until all is done
 * `sources`: where a stream's messages come from; `story`: a simulated one; `sinks`: where tickets go
 * `turns`, `alerting`, `delivery`, `services`: what takes turns in a process; `team.team`: all that a process runs
+* `clustering`: clusters of error texts, live
 * `storage`: the store, with errors for operators
 * `parts`: a thread for each of these, so that its fault ends nothing else; `gate`: no step overlaps a look at topics
 * `errors`: what an operator can mend

@@ -23,7 +23,7 @@ from opintel.site.yaml_places import Problem
 
 def require(
     site: Site,
-    services: Collection[str] = ("ingest", "delivery"),
+    services: Collection[str] = ("ingest", "clusters", "delivery"),
     *,
     fed: Collection[str] = (),
     known: Iterable[Problem] = (),
@@ -43,6 +43,8 @@ def require(
     problems += _url_problems(site, "models", site.settings.models)
     if "ingest" in services:
         problems += _source_problems(site, [name for name in site.sources if name not in fed])
+    if "clusters" in services:
+        problems += _encoder_problems(site)
     if "delivery" in services:
         problems += _sink_problems(site)
     if problems:
@@ -73,6 +75,11 @@ def _source_problems(site: Site, names: Iterable[str]) -> Iterator[Problem]:
             open_source(site, name).close()
         except ConfigError as error:
             yield from error.problems
+
+
+def _encoder_problems(site: Site) -> Iterator[Problem]:
+    if site.settings.clusters.encoder != "tfidf" and find_spec("sentence_transformers") is None:
+        yield site.written.problem(("clusters", "encoder"), f"needs the extra `nlp`: {install('nlp')}")
 
 
 def _sink_problems(site: Site) -> list[Problem]:

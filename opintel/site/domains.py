@@ -13,6 +13,7 @@ DOMAINS = {
     "fts": "opintel.fts.pipeline",
     "gw": "opintel.gw.pipeline",
     "health": "opintel.health.pipeline",
+    "logs": "opintel.fts.logs.pipeline",
 }
 """Domain → the module of its `PIPELINE`, imported only when a stream needs it."""
 

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
 from opintel.alerts.settings import AlertSettings
 from opintel.durations import Duration
 from opintel.finding import NS
+from opintel.paths import FilePath
 from opintel.site.yaml_places import Document
 from opintel.sizes import Size
 from opintel.streams.connectors import SourceSettings
@@ -59,6 +60,21 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         return Stream(**{field: getattr(self, field) for field in Stream._fields if field != "ahead"})
 
 
+class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`clusters` of `site.yaml`: how the service `clusters` groups error texts by what they mean."""
+
+    every: Duration = Duration(21_600 * NS)
+    """Of event time, between two clusterings."""
+    encoder: Literal["tfidf", "sentence-transformers", "combined"] = "tfidf"
+    """What tells how near two texts are; those beside `tfidf` need the extra `nlp`."""
+    model: FilePath = FilePath("")
+    """Folder with a sentence-transformers model; left out: the one that the extra brings."""
+
+    def __post_init__(self) -> None:
+        if self.every <= 0:
+            raise ValueError("every: expected longer than 0, got 0")
+
+
 class SiteSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`site.yaml`: what all streams share. Everything in it may be left out, and the file too."""
 
@@ -74,6 +90,7 @@ class SiteSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Its messages are a story's, whose clock runs ahead of the world's: the log's own time does not bound theirs."""
     models: str | None = None
     """Folder (relative to that of `site.yaml`) or fsspec URL of what was learned; left out: `models` beside it."""
+    clusters: ClusterSettings = ClusterSettings()
 
 
 class Source(NamedTuple):

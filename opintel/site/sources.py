@@ -22,7 +22,7 @@ def files(system: System, watched: Watched, paths: list[Path], *, final: bool) -
     """Opens files and folders: `final` where they are complete, else they are tailed. Raises UserError for a file of
     another suffix.
     """
-    _require(paths, FileForms(parsers=watched.pipeline.files))
+    _require(paths, FileForms.of(watched.pipeline))
 
     def make() -> Feed:
         # what is appended to a file that is tailed was written before now, whatever it says

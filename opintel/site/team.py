@@ -26,7 +26,7 @@ def team(
     final: bool = False,
     story: Story | None = None,
 ) -> dict[str, Callable[[], Service]]:
-    """What makes the services that `chosen` names (ingest, stage1, stage2, alerts, delivery), by name.
+    """What makes the services that `chosen` names (ingest, stage1, stage2, alerts, clusters, delivery), by name.
 
     `paths`: stream → files to read instead of its live source; with `final` they are complete. `story` replaces every
     source. Raises UserError where one of the files cannot be read.
@@ -42,6 +42,10 @@ def team(
             made[f"stage2 {name}"] = partial(system.stage2, watched)
     if "alerts" in chosen:
         made["alerts"] = partial(system.alerting, warm_until=story.live_from if story else 0)
+    if "clusters" in chosen and (clustered := _with_errors(system)):
+        from opintel.site.clustering.service import Clustering
+
+        made["clusters"] = lambda: Clustering(system.store, clustered, system.site.settings.clusters)
     if {"ingest", "alerts"} <= {*chosen}:
         from opintel.site.answers import Answers
 
@@ -55,6 +59,11 @@ def team(
     elif "ingest" in chosen:
         made["retention"] = partial(Retention, system)  # a cluster's topics have their own
     return made
+
+
+def _with_errors(system: System) -> list[str]:
+    """The streams whose errors are clustered: those that list them by the hour."""
+    return [name for name, watched in system.streams.items() if "errors" in watched.pipeline.kinds]
 
 
 def _listeners(system: System) -> list[AnswersTo]:

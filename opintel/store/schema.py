@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, MetaData, Table, Text, UniqueConstraint
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest migration: a store that carries it is opened without loading alembic."""
 
 metadata = MetaData(
@@ -48,6 +48,7 @@ finding = Table(
     Column("downtime", Text),  # reason of the planned work in which it falls
     Index("ix_finding_window", "stream", "window_end", "id"),
     Index("ix_finding_pending", "pending", "stream"),
+    Index("ix_finding_kind", "kind", "stream", "window_end"),
 )
 
 alert = Table(
@@ -224,4 +225,63 @@ sign_off = Table(
     Column("at", BigInteger, nullable=False),
     Column("comment", Text, nullable=False),
     Index("ix_sign_off_run", "stream", "run"),
+)
+
+clustering = Table(
+    "clustering",
+    metadata,
+    Column("stream", Text, primary_key=True),
+    Column("scope", Text, primary_key=True),
+    Column("through", BigInteger, nullable=False),  # end of the last hour of errors that was taken in
+    Column("clustered", BigInteger),  # and of the one with which the clusters were last made; empty: never
+    Column("changed", Integer, nullable=False),  # 1 where error forms came or went since
+    Column("version", Integer, nullable=False),  # one more with each transaction, so that two do not cross
+)
+
+cluster = Table(
+    "cluster",
+    metadata,
+    Column("stream", Text, primary_key=True),
+    Column("scope", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("title", Text),  # what operators call it; empty: its name
+    Column("state", Text, nullable=False),  # live, merged, gone
+    Column("pinned", Integer, nullable=False),
+    Column("into", Text),  # the cluster of which it is part now
+    Column("joined", Integer, nullable=False),  # 1 where operators made it part of that
+    Column("born", BigInteger, nullable=False),
+    Column("last", BigInteger, nullable=False),  # time of the last clustering in which it had members
+    Column("exemplars", Text, nullable=False),  # templates and texts of its most central members
+)
+
+cluster_member = Table(
+    "cluster_member",
+    metadata,
+    Column("stream", Text, primary_key=True),
+    Column("scope", Text, primary_key=True),
+    Column("template", Text, primary_key=True),
+    Column("cluster", Text),  # empty: of none
+    Column("strength", Float, nullable=False),  # of its membership, 0 to 1
+    Column("text", Text, nullable=False),
+    Column("family", Text, nullable=False),
+    Column("first", BigInteger, nullable=False),  # start of the first and …
+    Column("last", BigInteger, nullable=False),  # … end of the last hour in which it came
+    Column("messages", BigInteger, nullable=False),
+    Column("hours", Text, nullable=False),  # start of an hour and its messages, of the last days
+    Column("example", Text, nullable=False),
+    Column("hosts", Text, nullable=False),  # those with most of them in the last hour in which it came
+)
+
+cluster_event = Table(
+    "cluster_event",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("stream", Text, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("cluster", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),  # of what the service notes: event time
+    Column("by", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Index("ix_cluster_event_cluster", "stream", "scope", "cluster"),
 )

@@ -80,7 +80,7 @@ class Ingester:
         replayable: bool = False,
     ) -> None:
         self.log, self.stream, self.wire, self.source, self.live = bus, stream, wire, source, live
-        self.forms = FileForms(pipeline.csv, pipeline.files, getattr(wire, "parsing", None))
+        self.forms = FileForms.of(pipeline, wire)
         self._payload, self._codec = pipeline.payload, raw_codec(pipeline.payload)
         self._cut = cut_of(stream, pipeline)
         self._aside_topic, self._aside_partition = f"{stream.name}.ingest", crc32(source.encode())

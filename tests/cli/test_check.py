@@ -25,7 +25,7 @@ def test_the_shipped_configuration_is_in_order(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.delenv("OPINTEL_CONFIG", raising=False)
     assert invoke(["check"]) == 0
     said = capsys.readouterr()
-    assert "in order; 4 stream(s): dqm, fts, gw, health" in said.out
+    assert "in order; 5 stream(s): dqm, fts, gw, health, logs" in said.out
     assert "shipped public key" in said.err
 
 

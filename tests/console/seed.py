@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from starlette.applications import Starlette
@@ -279,6 +280,7 @@ def make_app(
     naming: Naming = NAMING,
     shifts: Sequence[str] = (),
     interferometers: Sequence[str] = (),
+    **more: Any,
 ) -> Starlette:
     """The console of a store."""
     return create_app(
@@ -293,4 +295,5 @@ def make_app(
         token=token,
         shifts=shifts,
         interferometers=interferometers,
+        **more,
     )

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
 from opintel.dqm.pipeline import PIPELINE as DQM
 from opintel.dqm.wire import DqmWire
 from opintel.finding import NS
+from opintel.fts.logs.pipeline import PIPELINE as LOGS
+from opintel.fts.logs.wire import LogWire
 from opintel.fts.pipeline import PIPELINE as FTS
 from opintel.fts.simulated.simulate import FtsSimulator
 from opintel.fts.wire import FtsWire
@@ -110,6 +113,33 @@ def health_messages() -> Sequence[tuple[int, bytes]]:
     return sorted(rows)
 
 
+@cache
+def log_messages() -> Sequence[tuple[int, bytes]]:
+    """Two hours of five hosts in four dialects, new forms on the way, some late, and what is no line."""
+    rng = random.Random(5)
+    rows: list[tuple[int, bytes]] = []
+    for n in range(1200):
+        time = START + n * 6 * NS
+        host, form = (
+            rng.randrange(5),
+            rng.choice(["up", "done in", f"card eth{n % 7} lost", f"kind {'abcd'[n // 300]}"]),
+        )
+        text = f"job {n}: {form} {rng.randrange(100_000)} ms by user{n % 3}@example.org"
+        at = datetime.fromtimestamp(time // NS, UTC)
+        body = rng.choice(
+            [
+                f"{at:%Y-%m-%dT%H:%M:%S}Z {text}",
+                f"<34>1 {at:%Y-%m-%dT%H:%M:%S}.25Z h{host} app 17 - - {text}",
+                json.dumps({"@timestamp": time // 10**6, "host": {"name": f"h{host}"}, "message": text}),
+                f"[{time // NS}] {text}",
+                f"  at frame {n}",
+                json.dumps({"level": "info", "n": n}),
+            ]
+        ).encode()
+        rows.append((time + rng.choice([1, 20, 400 if n % 50 == 0 else 2]) * NS, body))
+    return sorted(rows)
+
+
 TOY_CASE = Case("toy", TOY_STREAM, TOY, ToyWire(), toy_messages)
 HEALTH_STREAM = Stream("health", "health.metrics", partitions=4, window=60 * NS, lateness=30 * NS, skew=30 * NS)
 FAILING = Case("toy-failing", TOY_STREAM, TOY, ToyWire(), lambda: toy_messages(seed=2, bad=True))
@@ -129,5 +159,6 @@ CASES = [
     GW_CASE,
     Case("health", HEALTH_STREAM, HEALTH, HealthWire(), health_messages),
     Case("fts", Stream("fts", "fts.transfers"), FTS, FtsWire(), fts_messages),
+    Case("logs", Stream("logs", "logs.lines"), LOGS, LogWire(), log_messages),
     Case("fts-batched", Stream("fts", "fts.transfers"), FTS, FtsWire(), batched_messages),
 ]

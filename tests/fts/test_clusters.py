@@ -2,37 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import numpy as np
 import pytest
+from labelled_causes import CAUSES, agreement
 
 from opintel.fts.clusters import cluster
 from opintel.fts.clusters.concepts import CONCEPTS, concepts
-from opintel.fts.clusters.encoders import encoder
-from opintel.fts.clusters.words import cause_words
-
-CAUSES = {
-    "space": [
-        "TRANSFER ERROR: Copy failed (3rd pull). Last attempt: https://a.example:1094/x status code 507",
-        "DESTINATION [28] No space left on device",
-        "TRANSFER globus_ftp_client: the server responded with an error 552 allocation used up",
-        "[ERROR] Server responded with an error: [3009] write of /x refused",
-    ],
-    "absent": [
-        "SOURCE [2] No such file or directory",
-        "HTTP 404 : File not found after 1 attempts",
-        "[ERROR] Server responded with an error: [3011] /store/x",
-        "srm_ifce : 2 [SE][Ls][SRM_INVALID_PATH] /pnfs/x",
-    ],
-    "time": [
-        "TRANSFER [110] TRANSFER Operation timed out",
-        "TRANSFER transfer took too long, 17 MB left",
-        "globus_xio: idle timeout of the data channel",
-        "[ERROR] Operation expired",
-    ],
-}
 
 
 def test_codes_and_synonyms_of_one_cause_are_one_cluster() -> None:
@@ -93,20 +70,7 @@ def test_an_unknown_encoder_is_named() -> None:
 
 
 def test_families_of_the_field(shared_data: Path) -> None:
-    """Error patterns of 2019 with families given by people: adjusted mutual information, noise, nearest neighbour."""
-    from sklearn.metrics import adjusted_mutual_info_score
-
-    with (shared_data / "fts" / "fts_patterns_labelled.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    family = np.array([row["family"] for row in rows])
-    found = cluster([row["example"] for row in rows])
-    noise = found.labels < 0
-    alone = np.where(noise, np.cumsum(noise) + found.labels.max(), found.labels)
-    assert adjusted_mutual_info_score(family, alone) >= 0.8
-    assert noise.mean() <= 0.1
-    causes = [cause_words(row["example"]) for row in rows]
-    different = sorted(set(causes))
-    at = np.searchsorted(different, causes)
-    near = (encoder("tfidf")(different) @ encoder("tfidf")(different).T)[np.ix_(at, at)]
-    near[at[:, None] == at[None, :]] = -1  # the nearest of another wording
-    assert (family[near.argmax(1)] == family).mean() >= 0.9
+    found = agreement(shared_data, "tfidf")
+    assert found.ami >= 0.8
+    assert found.noise <= 0.1
+    assert found.neighbour >= 0.9

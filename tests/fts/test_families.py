@@ -114,7 +114,7 @@ def test_a_cause_that_spreads_is_found_and_explained(shipped: CauseSettings) -> 
     assert "never before" in first.summary
     assert (first.log10_p, first.basis) == (None, "none")
     assert found[1].log10_p is not None
-    assert [type(block).__name__ for block in first.evidence] == ["Table", "Series", "Texts", "Table"]
+    assert [type(block).__name__ for block in first.evidence] == ["Table", "Series", "Texts", "Table", "Table"]
     assert found == judged(shipped, windows(1, 90, USUAL, burst), restart=61)
 
 

@@ -14,8 +14,9 @@ from windows import closed
 from opintel.detector import Closing, Controls, Record
 from opintel.evidence import Table, Texts
 from opintel.finding import NS, Finding, Window
-from opintel.fts.judging import first_seen
-from opintel.fts.judging.first_seen import DAY, FirstSeen, FirstSeenSettings
+from opintel.fts.judging import new_forms
+from opintel.fts.judging.first_seen import FirstSeen
+from opintel.fts.judging.new_forms import DAY, FirstSeenSettings
 from opintel.fts.link_windows import LINK, MESSAGES, LinkWindow
 from opintel.fts.reducer import FtsReducer
 from opintel.fts.templates.merging import form_id
@@ -58,16 +59,18 @@ def test_a_form_is_reported_once_with_its_links_and_examples() -> None:
     assert (found.kind, found.basis, found.log10_p, found.severity) == ("new-template", "none", None, "info")
     assert found.subject == {"scope": "fts1", "template": form_id("error 451 on <PATH>")}
     assert found.summary == "New error message, 5 times on 2 links: error 451 on <PATH>"
-    masked, examples, links = found.evidence
+    masked, examples, facets, links = found.evidence
     assert isinstance(masked, Texts)
     assert masked.samples == [("error 451 on <PATH>", 5)]
     assert isinstance(examples, Texts)
     assert examples.samples == [("error 451 on /c/d", 3), ("error 451 on /a/b", 2)]
+    assert isinstance(facets, Table)
+    assert ["code", "FTP 451", 5] in facets.rows
     assert isinstance(links, Table)
     assert links.rows == [["s", "e", 3], ["s", "d", 2]]
     assert judge.judge(closing(2, ({"error 451 on /x/y": 1}, NO_LINK))) == []
-    assert judge.first_seen(found.subject["template"]) == LENGTH
-    assert judge.first_seen("t-0") is None
+    assert judge.forms.first_seen(found.subject["template"]) == LENGTH
+    assert judge.forms.first_seen("t-0") is None
 
 
 def test_the_cap_shows_the_most_frequent_and_names_the_rest() -> None:
@@ -79,7 +82,7 @@ def test_the_cap_shows_the_most_frequent_and_names_the_rest() -> None:
     assert isinstance(rest, Table)
     assert rest.title.startswith("4 more new messages")
     assert rest.rows[0] == ["no d", 4]
-    assert not any(isinstance(block, Table) for finding in findings[:-1] for block in finding.evidence)
+    assert all("more new" not in block.title for finding in findings[:-1] for block in finding.evidence)
     later = judge.judge(closing(2, ({"no a": 9, "no g": 9}, NO_LINK), per_window=3))
     assert [(f.effect.value, f.summary[:50]) for f in later] == [
         (10.0, "New error message, 10 times since 00:10: no a"),
@@ -117,10 +120,10 @@ def test_a_cause_behind_a_burst_is_told_when_the_cap_has_room() -> None:
 
 
 def test_what_waits_is_bounded_and_new_when_it_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(first_seen, "WAITING", 1)
+    monkeypatch.setattr(new_forms, "WAITING", 1)
     judge = FirstSeen()
     assert judge.judge(closing(1, ({"no a": 3, "no b": 2, "no c": 1}, NO_LINK), per_window=0)) == []
-    assert judge.first_seen(form_id("no b")) is None
+    assert judge.forms.first_seen(form_id("no b")) is None
     assert templates(judge.judge(closing(2, ({"no b": 1}, NO_LINK)))) == [form_id("no a"), form_id("no b")]
 
 
@@ -138,10 +141,10 @@ def test_a_variable_that_masking_did_not_find_is_news_twice() -> None:
         found.append(len(judge.judge(closing(number, ({f"no answer from rack C{number} today": 1}, NO_LINK)))))
     assert found == [1, 1, 0, 0, 0]
     ids = [form_id(f"no answer from rack C{number} today") for number in range(1, 6)]
-    assert {judge.resolve(id) for id in ids} == {ids[0]}
+    assert {judge.forms.resolve(id) for id in ids} == {ids[0]}
     again = FirstSeen()
     again.restore(judge.state())
-    assert again.resolve(ids[4]) == ids[0]
+    assert again.forms.resolve(ids[4]) == ids[0]
 
 
 def test_a_state_of_before_is_read() -> None:
@@ -160,7 +163,7 @@ def test_warm_up_learns_without_findings() -> None:
 
 
 def test_above_the_capacity_new_forms_count_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(first_seen, "CAPACITY", 2)
+    monkeypatch.setattr(new_forms, "CAPACITY", 2)
     judge = FirstSeen()
     findings = judge.judge(closing(1, ({"a": 1, "b": 1, "c": 1, "d": 1}, NO_LINK)))
     assert sorted(templates(findings))[-1] == OVERFLOW

@@ -7,6 +7,7 @@ from itertools import chain
 
 import pytest
 
+from opintel.fts.causes import codes, facets
 from opintel.fts.texts import causes, credentials, masking, personal, rewriting, tokens
 from opintel.fts.texts.personal import Pseudonyms
 
@@ -39,6 +40,9 @@ def test_no_expression_is_written_out_a_thousand_times() -> None:
     found = chain(
         (pattern for module in (credentials, personal, rewriting, tokens) for pattern in vars(module).values()),
         (pattern for pattern, _ in causes._WRAPPERS),
+        (pattern for module in (codes, facets) for pattern in vars(module).values()),
+        (pattern for _, pattern in codes._PATTERNS),
+        (pattern for _, pattern in [*facets._LAYERS, *facets._SCOPES, *facets._OPERATIONS, *facets._PHASES]),
         (pattern for _, pattern, _ in [*credentials._RULES, *credentials._RULES_IN_ANY_CASE]),
     )
     sizes = {str(p.pattern): p.programsize for p in found if hasattr(p, "programsize")}

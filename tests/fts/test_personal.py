@@ -42,6 +42,7 @@ NAMES = Pseudonyms(b"secret")
         ("uid=jdoe,ou=people", "uid={},ou=people"),
         ('"preferred_username": "jdoe"', '"preferred_username": "{}"'),
         ("sub: jdoe, iss", "sub: {}, iss"),
+        ("logname= uid=jdoe tty=ssh ruser= rhost=1.2.3.4", "logname= uid={} tty=ssh ruser= rhost=1.2.3.4"),
         ("voms user: Jane Doe has no role", "voms user: {} has no role"),
         ("User jdoe is not authorised", "User {} is not authorised"),
         ("quota of user jdoe exceeded", "quota of user {} exceeded"),
@@ -51,6 +52,10 @@ NAMES = Pseudonyms(b"secret")
         ("no mapping for user 'Jane Doe'", "no mapping for user '{}'"),
         ("no mapping for login user jdoe", "no mapping for login user {}"),
         ("token username jdoe has no storage.modify", "token username {} has no storage.modify"),
+        ("Failed password for jdoe from 1.2.3.4 port 5", "Failed password for {} from 1.2.3.4 port 5"),
+        ("Accepted publickey for jdoe from 1.2.3.4", "Accepted publickey for {} from 1.2.3.4"),
+        ("session opened for user jdoe by (uid=0)", "session opened for user {} by (uid=0)"),
+        ("input_userauth_request: invalid user jdoe [preauth]", "input_userauth_request: invalid user {} [preauth]"),
         ("account jdoe is locked", "account {} is locked"),
         ("jdoe.1234:56@se1.example.org left", "{}.1234:56@se1.example.org left"),
         ("root://jdoe@se1.example.org//f", "root://{}@se1.example.org//f"),
@@ -68,6 +73,10 @@ def test_people_are_replaced(text: str, kept: str) -> None:
 )
 def test_mail_addresses_are_replaced(text: str) -> None:
     assert not re.search("jane|doe|example", NAMES.scrub(f"mail {text} failed").lower())
+
+
+def test_a_user_who_is_called_user_hides_no_other_word() -> None:
+    assert NAMES.scrub("invalid user user from 1.2.3.4") == f"invalid user {NAMES.of('user')} from 1.2.3.4"
 
 
 def test_a_name_is_hidden_wherever_it_stands() -> None:
@@ -99,6 +108,9 @@ def test_a_name_is_hidden_wherever_it_stands() -> None:
         "user=root denied, uid=0 euid=0",
         "login failed, account: disabled, owner root",
         "mapped to the wrong pool",
+        "Failed password for invalid user admin from 1.2.3.4",
+        "pam_unix(sshd:auth): user=sshd",
+        "one-time password for this file expired",
         "certificate /OU=hosts/CN=se1.example.org has expired",
         "gsiftp://se1.example.org:2811//data [2001:db8::1]:80",
         "~/x, about ~5 s, file.root~",

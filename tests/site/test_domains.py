@@ -15,6 +15,7 @@ from contract.toy import TOY
 
 from opintel.cli import invoke
 from opintel.demo.plan import stories_by_stream, tell
+from opintel.demo.site import make_site
 from opintel.simulation import DEFAULT_START, HOUR, Fault, Stories
 from opintel.site.domains import DOMAINS
 from opintel.site.load import load_site
@@ -75,6 +76,12 @@ def test_a_second_stream_of_a_domain_is_in_the_demo(folder: Path, tmp_path: Path
         entities = system.alerts.lifecycle.grouping.entities
     assert entities["second"] == entities["fts"] == ["endpoint", "source", "destination"]
     assert entities["health"] == ["instance"]
+
+
+def test_a_stream_without_a_simulator_is_not_in_the_demo(tmp_path: Path) -> None:
+    folder, receiver = make_site(tmp_path, headless=True, bus=None)
+    with closing(receiver):
+        assert load_site().streams.keys() - load_site(folder).streams.keys() == {"logs"}
 
 
 class Three:

@@ -219,3 +219,21 @@ def test_a_process_needs_only_the_secrets_of_its_services(tmp_path: Path) -> Non
     require(site, {"ingest", "stage1", "stage2", "alerts", "console"})
     with pytest.raises(ConfigError, match=r"sinks\.w\.secret_file"):
         require(site, {"delivery"})
+
+
+def test_an_encoder_without_its_extra_is_a_problem_of_the_service_that_clusters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("opintel.site.check.find_spec", lambda _: None)
+    folder = write(tmp_path / "site", FULL)
+    (folder / "site.yaml").write_text("clusters: {encoder: combined}\n")
+    require(load_site(folder), {"stage1"})
+    with pytest.raises(ConfigError, match=r"clusters\.encoder: needs the extra `nlp`"):
+        require(load_site(folder), {"clusters"})
+
+
+def test_clusters_are_made_after_some_time(tmp_path: Path) -> None:
+    folder = write(tmp_path / "site", FULL)
+    (folder / "site.yaml").write_text("clusters: {every: 0s}\n")
+    with pytest.raises(ConfigError, match=r"clusters\.every: expected longer than 0"):
+        load_site(folder)

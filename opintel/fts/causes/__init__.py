@@ -1,1 +1,1 @@
-"""Families of causes: what goes wrong, by rules that operators extend."""
+"""What goes wrong, by rules and tables: codes and facets of a text, families of causes that operators extend."""

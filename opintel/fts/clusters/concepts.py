@@ -2,11 +2,8 @@
 
 A concept is finer than a cause family and a text may hold several; none rules another out. Phrases speak first. A
 numeric code speaks only where no phrase does, because storage systems send codes that contradict their own text
-(`[3009]`, which XRootD defines as "no space", with "unable to pass credentials").
-
-Sources of the codes: errno, POSIX; HTTP, RFC 9110 and RFC 4918 (507); FTP replies, RFC 959 and RFC 2228 (5.3x);
-`[30xx]`, XErrorCode in XRootD's protocol specification 5.2; SRM, the status codes of SRM v2.2 (OGF GFD.129); curl,
-libcurl-errors(3).
+(`[3009]`, which XRootD defines as "no space", with "unable to pass credentials"). Codes are read by
+`opintel.fts.causes.codes`, which names their sources.
 """
 
 from __future__ import annotations
@@ -14,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from opintel.fts.causes.codes import numbers
 from opintel.fts.texts.expressions import expression
 
 # A line is a concept and a phrase that expresses it; several lines may express one concept. Case does not matter.
@@ -112,16 +110,6 @@ memory      errno 12 | xrootd 3008 | curl 27
 directory   errno 20 21 39 | xrootd 3016
 """
 
-_SAYS_CODE: Final = {
-    "curl": r"curl[a-z_ ]*(?:error|code)?[ :=(#]*\b([0-9]{1,2})\b",
-    "xrootd": r"\[(3[0-9]{3})\]",
-    "http": r"(?:http(?:/[0-9.]+)?|status|got|returned|response|answer(?:ed)?|after|error|code|"
-    r"(?:put|get|head|copy|delete|mkcol|propfind|move)(?: failed)?)[ :=(#]*(?:code)?[ :=(#]*\b([1-5][0-9]{2})\b",
-    "ftp": r"(?:^|server responded with an error|error|gridftp|reply|:)[ :]*\b([1-5][0-9]{2})\b",
-    "errno": r"(?:errno|error|srm_ifce|code|transfer|source|destination|staging|archiving)[ :=(#]*\[?([0-9]{1,3})\b",
-}
-"""How a text gives a code of each kind, the most telling first."""
-
 
 def concepts(text: str) -> tuple[str, ...]:
     """The concepts that the text holds, sorted; the codes' where no phrase says anything. Linear time.
@@ -138,8 +126,8 @@ def concepts(text: str) -> tuple[str, ...]:
 
 def _of_codes(text: str) -> set[str]:
     """What the first kind of code says that says anything: `curl error (28)` is no errno."""
-    for kind, pattern in _CODE_PATTERNS:
-        found = {concept for code in pattern.findall(text) for concept in _MEANING.get((kind, int(code)), ())}
+    for kind, codes in numbers(text):
+        found = {concept for code in codes for concept in _MEANING.get((kind, code), ())}
         if found:
             return found
     return set()
@@ -168,6 +156,5 @@ def _patterns() -> list[tuple[str, re.Pattern[str]]]:
 
 _MEANING = _meanings()
 _PATTERNS = _patterns()
-_CODE_PATTERNS = [(kind, expression("(?i)" + pattern)) for kind, pattern in _SAYS_CODE.items()]
 CONCEPTS: Final = tuple(sorted({concept for concept, _ in _PATTERNS}))
 """All concepts, sorted."""

@@ -41,14 +41,33 @@ def cluster(texts: Sequence[str], encoder: str = "tfidf", *, model: str | None =
     >>> cluster([*full, *late, "certificate has expired"]).labels.tolist()
     [0, 0, 0, 1, 1, 1, -1]
     """
+    return cluster_beside(texts, (), encoder, model=model)[0]
+
+
+def cluster_beside(
+    texts: Sequence[str], others: Sequence[str], encoder: str = "tfidf", *, model: str | None = None
+) -> tuple[Clusters, NDArray[np.float64]]:
+    """Clusters of N texts, as `cluster` finds them, and unit vectors, shape (N + M, D), of them and of M others that
+    take no part in the clusters, all in one space: vectors of two calls cannot be compared.
+
+    >>> texts = ["disk full", "no space left", "quota exceeded", "timed out", "idle timeout", "deadline exceeded"]
+    >>> found, vectors = cluster_beside(texts, ["disks are full"])
+    >>> found.labels.tolist(), np.round(vectors[:6] @ vectors[6]).tolist()
+    ([0, 0, 0, 1, 1, 1], [1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
+    """
     encode = encoder_named(encoder, model)
-    causes = [cause_words(text) for text in texts]
+    causes = [cause_words(text) for text in (*texts, *others)]
     different = sorted(set(causes))
-    if len(different) < SMALLEST:
-        return Clusters(np.full(len(texts), -1, np.int64), np.zeros(len(texts)))
-    labels, membership = by_density(encode(different))
+    if not different:
+        return Clusters(np.zeros(0, np.int64), np.zeros(0)), np.zeros((0, 1))
     at = np.searchsorted(np.array(different, object), np.array(causes, object))
-    return Clusters(_by_appearance(labels[at]), membership[at])
+    vectors = encode(different)
+    own = np.unique(at[: len(texts)])
+    labels, membership = np.full(len(different), -1, np.int64), np.zeros(len(different))
+    if len(own) >= SMALLEST:
+        labels[own], membership[own] = by_density(vectors[own])
+    taking_part = at[: len(texts)]
+    return Clusters(_by_appearance(labels[taking_part]), membership[taking_part]), vectors[at]
 
 
 def by_density(vectors: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -43,6 +43,8 @@ def by_characters(texts: Sequence[str]) -> NDArray[np.float64]:
     """TF-IDF of 3 to 5 characters inside words, reduced by a truncated SVD (latent semantic analysis)."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
+    if not any(text.strip() for text in texts):
+        return np.zeros((len(texts), 1))
     return _reduced(TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True).fit_transform(texts))
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from opintel.fts.texts.causes import cause
+from opintel.fts.texts.causes import unwrapped
 from opintel.fts.texts.expressions import expression
 from opintel.fts.texts.masking import mask
 
-_SIDE = expression(r"^(?:source|destination)(?: (checksum|overwrite|make parent))?: ")
 _PLACEHOLDER = expression(r"<[A-Za-z]+>[0-9]*")
 
 
@@ -17,5 +16,5 @@ def cause_words(text: str) -> str:
     'HTTP 507 from'
     """
     form = mask(text)
-    left = " ".join(_PLACEHOLDER.sub(" ", _SIDE.sub(r"\1 ", cause(form))).split())
+    left = " ".join(_PLACEHOLDER.sub(" ", " ".join(unwrapped(form))).split())
     return left or form

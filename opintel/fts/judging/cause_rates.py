@@ -16,6 +16,7 @@ import numpy as np
 from opintel.detector import Closing, Emit, Judge, Most
 from opintel.evidence import Band, Evidence, Series, Table, Texts, capped
 from opintel.finding import Effect, Finding, finding_id
+from opintel.fts.causes.facets import facet_table
 from opintel.fts.causes.families import UNCLASSIFIED, Family, family_of
 from opintel.fts.judging.explain import percent
 from opintel.fts.link_windows import link_windows
@@ -25,6 +26,8 @@ from opintel.stats.dispersion import HealthyFit, fit_healthy
 LN10: Final = float(np.log(10.0))
 EXAMPLES: Final = 5
 PLACES: Final = 10
+READ: Final = 100
+"""Examples of a family, the most frequent, whose facets are counted."""
 SHOWN: Final = 48
 """Windows of the past in the picture."""
 KNOWN: Final = 4096
@@ -165,11 +168,15 @@ def _evidence(closing: Closing, family: Family, errors: list[_Error], history: S
     for error in errors:
         links[error.source, error.destination] += error.count
     top = sorted(links.items(), key=lambda item: (-item[1], item[0]))[:PLACES]
+    examples = Counter[str]()
+    for error in errors:
+        examples[error.example] += error.count
     what: list[list[str | float | int | None]] = [["meaning", family.meaning], ["first action", family.action]]
     return [
         Table("What it means", ["", family.name], [row for row in what if row[1]]),
         history,
         Texts("Error texts of this family, masked", _texts(errors)[:EXAMPLES]),
+        facet_table(sorted(examples.items(), key=lambda item: (-item[1], item[0]))[:READ]),
         Table("Links with most of them", ["source", "destination", "messages"], [[*link, n] for link, n in top]),
     ]
 

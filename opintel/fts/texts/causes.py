@@ -55,14 +55,25 @@ def side(text: str) -> str:
     return first.lower() if first in SIDES else ""
 
 
-@lru_cache(maxsize=4096)
 def cause(text: str) -> str:
     """The side and the cause on one line, without wrappers; the text itself where nothing else is left.
 
     >>> cause("SOURCE TRANSFER ERROR: Copy failed (3rd pull). Last attempt: copy HTTP 507 : Insufficient Storage")
     'source: HTTP 507 : Insufficient Storage'
     """
-    label = side(text)
+    step, rest = unwrapped(text)
+    label = f"{side(text)} {step}".strip()
+    return f"{label}: {rest}" if label else rest
+
+
+@lru_cache(maxsize=4096)
+def unwrapped(text: str) -> tuple[str, str]:
+    """(the step of a transfer that failed, where FTS names one; the cause on one line, without wrappers).
+
+    >>> unwrapped("DESTINATION CHECKSUM globus_xio: System error in recv: Broken pipe"), unwrapped("disk full")
+    (('checksum', 'Broken pipe'), ('', 'disk full'))
+    """
+    step = ""
     rest = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     for _ in range(_DEPTH):
         inner = rest
@@ -71,7 +82,7 @@ def cause(text: str) -> str:
             if found.group(1) and _CODE.search(inner) is None:
                 inner = found.group(1) + inner
         if (found := _STEP.match(inner)) is not None:
-            label = f"{label} {found.group(1).lower().replace('_', ' ')}".strip()
+            step = f"{step} {found.group(1).lower().replace('_', ' ')}".strip()
             inner = inner[found.end() :]
         for pattern, replacement in _WRAPPERS:
             inner = pattern.sub(replacement, inner)
@@ -79,7 +90,7 @@ def cause(text: str) -> str:
         if inner == rest or not inner:
             break
         rest = inner
-    return f"{label}: {rest}" if label else rest
+    return step, rest
 
 
 def headline(text: str, width: int) -> str:

@@ -40,7 +40,8 @@ _FIELD = expression(
 _UID = expression(r"(?i)(\buid(?: |\s*[=:]\s*))([0-9]{3,})(\([^)\s]*)?")
 """Smaller numbers are the system's own accounts."""
 _SENTENCE = expression(
-    r"(?i)(\b(?:user(?:[ _]?name)?|login|account|principal|mapped (?:on)?to)(?: id| name)? [\"']?)"
+    r"(?i)(\b(?:(?:user(?:[ _]?name)?|login|account|principal|mapped (?:on)?to)(?: id| name)?"
+    r"|(?:password|publickey|hostbased|gssapi-with-mic|keyboard-interactive/pam) for) [\"']?)"
     r"([a-z][\w.\-]*(?: [a-z][\w.\-]*)?(?: [a-z][\w.\-]*)?)"
 )
 _QUOTED = expression(r"(?i)(\b(?:user(?:[ _]?name)?|login|account|principal|mapped (?:on)?to) [\"'])([^\"']+)")
@@ -53,7 +54,19 @@ _SUBJECT = expression(
     r"((?:[^/,;=:\"'<>()\[\]|%&＝]|%(?:25)*(?:20|2[bde]|[4-9a-f][0-9a-f]))+)"
 )
 
-_SAYS_USER: Final = ("user", "uid", "login", "logname", "owner", "account", "principal", "eppn", "sub", "mapped")
+_SAYS_USER: Final = (
+    "user",
+    "uid",
+    "login",
+    "logname",
+    "owner",
+    "account",
+    "principal",
+    "eppn",
+    "sub",
+    "mapped",
+    " for ",
+)
 
 _WORDS_IN_NAME: Final = 6
 _VERBS_AND_MORE: Final = (
@@ -64,6 +77,7 @@ _SENTENCE_GOES_ON: Final = frozenset(_VERBS_AND_MORE.split(" "))
 """A common name in a sentence has no closing mark; these words end it, so that the cause stays readable."""
 _WORDS_AFTER_USER: Final = (
     "a an the this your you any all some other another each none null unset empty missing anonymous nobody root guest "
+    "admin administrator daemon sshd "
     "default found required allowed permitted authorised authorized authenticated supported defined specified given "
     "provided banned blocked disabled locked exists existing aborted abort cancelled canceled cancel cancels "
     "interrupted interrupt requested request requests account accounts agent authentication authorisation "
@@ -123,7 +137,7 @@ class Pseudonyms:
             text = _SUBJECT.sub(found.in_subject, text)
         if any(word in lower for word in _SAYS_USER):
             text = _UID.sub(found.number, text)
-            text = _FIELD.sub(found.in_field, text)
+            text = found.in_fields(text)
             text = _QUOTED.sub(found.quoted, text)
             text = found.in_sentences(text)
         if "@" in text or "＠" in text or "%" in text or "&#" in text:
@@ -149,10 +163,20 @@ class _Found:
         name = match.group(2)
         return str(match.group(0)) if name is None else str(match.group(0)).replace(name, self._hidden(name, False), 1)
 
-    def in_field(self, match: Any) -> str:
-        """`user=x`, `user: First Last`."""
-        name = self._name(match.group(2))
-        return f"{match.group(1)}{self._hidden(name, True)}{match.group(2)[len(name) :]}" if name else match.group(0)
+    def in_fields(self, text: str) -> str:
+        """Each `user=x`, `user: First Last`; in `logname= uid=x` the first field has no value."""
+        out: list[str] = []
+        at = 0
+        while (match := _FIELD.search(text, at)) is not None:
+            begin, name = match.end(1), self._name(match.group(2))
+            end = begin + len(name)
+            if not name or (text[begin - 1].isspace() and text[end : end + 1] == "="):
+                out.append(text[at : begin - 1])
+                at = begin - 1  # the blank before the next field
+            else:
+                out += text[at:begin], self._hidden(name, True)
+                at = end
+        return "".join([*out, text[at:]])
 
     def in_sentences(self, text: str) -> str:
         """Each `user x`, also where one follows another (`login user x`)."""
@@ -224,14 +248,14 @@ class _Found:
     def _hidden(self, name: str, said: bool) -> str:
         if _PSEUDONYM.fullmatch(name):
             return name
-        if len(name) > 2 and not name.isdigit() and not _nobody(name):
+        if len(name) > 2 and not name.isdigit() and not _nobody(name) and name.lower() not in _SAYS_USER:
             self._names[name] = said or self._names.get(name, False)
         return self._of(name)
 
 
 _PSEUDONYM = re.compile(r"(?:user|uid)-[0-9a-f]{6}")
 _GOES_ON = re.compile(
-    r"\s*(?:$|[\"',;:.)\]]|(?:an?|and|on|at|in|for|from|to|with|is|was|has|had|does|did|can|cannot|could|may|must|not"
+    r"\s*(?:$|[\"',;:.)(\[\]]|(?:an?|and|on|at|by|in|for|from|to|with|is|was|has|had|does|did|can|cannot|could|may|must|not"
     r"|lacks|needs|over|unknown|invalid|[a-z]+ed|[a-z]+n.?t)\b)"
 )
 

@@ -15,6 +15,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, BinaryIO, NamedTuple
 
+from opintel.detector import Pipeline
 from opintel.streams.connectors import MAX_BODY, arrow, columnar, cut, parquet
 from opintel.streams.connectors.parsed import parsed
 from opintel.tables import TEXTS, CsvForm, CsvTable
@@ -51,11 +52,18 @@ class FileForms(NamedTuple):
     """Suffix → what parses such files as a whole (`Pipeline.files`); it goes before what is done with them here."""
     parsing: Any = None
     """Plain data that parsers are called with: the wire's `parsing`."""
+    lines: tuple[str, ...] = ()
+    """Suffixes of files of lines of text besides `.txt` (`Pipeline.lines`)."""
+
+    @classmethod
+    def of(cls, pipeline: Pipeline, wire: Any = None) -> FileForms:
+        """How a pipeline takes files, and what its wire adds."""
+        return cls(pipeline.csv, pipeline.files, getattr(wire, "parsing", None), pipeline.lines)
 
     @property
     def suffixes(self) -> tuple[str, ...]:
         """Of all files that have messages in them."""
-        return (*SUFFIXES, *(suffix for suffix in self.parsers if suffix not in SUFFIXES))
+        return (*SUFFIXES, *self.lines, *(suffix for suffix in self.parsers if suffix not in SUFFIXES))
 
     def not_read(self, suffix: str) -> str:
         """Why a file of this suffix is not read."""
@@ -85,12 +93,12 @@ def frames(
     """The messages between `offset` and `end` bytes.
 
     What the domain has a parser for: as `parsed` says, where it is complete; unless `final`, that is when it was not
-    written to for a while. `.jsonl`: every line, whatever it holds; `.txt`: every line; `.csv`: a `text` or `table` a
-    row, as `forms.csv` says (of what its first LOOK rows show now, so that they are to be there when a file is read
-    first); `.json`: the whole file, again when it has grown; `.parquet`, `.arrow`: see `columnar`. Unless `final`, a
-    last line without its newline, Parquet without its end or half an Arrow message is not complete and waits. Lines
-    above MAX_BODY are cut; one that does not end within MAX_LINE is the last, and `past` passes its rest over. Parquet
-    or Arrow in a file of lines is refused as a whole, and so is CSV of which `forms.csv` says so.
+    written to for a while. `.jsonl`: every line, whatever it holds; `.txt` and `forms.lines`: every line; `.csv`: a
+    `text` or `table` a row, as `forms.csv` says (of what its first LOOK rows show now, so that they are to be there
+    when a file is read first); `.json`: the whole file, again when it has grown; `.parquet`, `.arrow`: see `columnar`.
+    Unless `final`, a last line without its newline, Parquet without its end or half an Arrow message is not complete
+    and waits. Lines above MAX_BODY are cut; one that does not end within MAX_LINE is the last, and `past` passes its
+    rest over. Parquet or Arrow in a file of lines is refused as a whole, and so is CSV of which `forms.csv` says so.
     """
     if suffix in forms.parsers:
         if end != offset and (final or _is_settled(file)):
@@ -110,7 +118,7 @@ def frames(
             yield Frame(f"no lines of text; a file that begins so is named *{found}".encode(), end, "refused")
     elif suffix == ".csv":
         yield from _csv(file, forms.csv, offset, end, final)
-    elif suffix == ".txt":
+    elif suffix == ".txt" or suffix in forms.lines:
         for line, after in _lines(file, offset, end, final):
             yield Frame(line.removesuffix(b"\r"), after, "text")
     else:

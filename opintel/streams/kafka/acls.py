@@ -25,7 +25,7 @@ from opintel.streams.sequencer import control_topic
 from opintel.streams.stream import FINDINGS, Stream
 
 Operation = Literal["read", "write", "describe"]
-SERVICES = ("ingest", "stage1", "stage2", "alerts", "delivery", "console")
+SERVICES = ("ingest", "stage1", "stage2", "alerts", "clusters", "delivery", "console")
 """The services that open the log; each has the Kafka user `opintel-SERVICE`."""
 
 
