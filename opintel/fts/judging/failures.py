@@ -17,7 +17,7 @@ from opintel.detector import Closing, Emit, Judge, Most
 from opintel.finding import Effect, Finding, Severity, Window, clock, finding_id
 from opintel.fts.judging.explain import EarlierWindow, Usual, explain_failures, main_error, percent
 from opintel.fts.judging.scales import SEPARATOR, LinkCounts, Trailing, by_group
-from opintel.fts.judging.suspects import Look, Suspect, one_each, suspects_of
+from opintel.fts.judging.suspects import LinkLook, Suspect, one_each, suspects_of
 from opintel.fts.link_windows import SLICES, WITHIN, LinkWindow, link_windows
 from opintel.fts.links import endpoints_of
 from opintel.stats.counts import Floats, Ints
@@ -129,7 +129,9 @@ class LinkJudge(Judge):
         self._learn_prior(k, n, window)
         mean, rho = self._expected(rows, window)
         counts = LinkCounts(keys, k, n, n * mean, n * (rho - self._within.rho()))
-        verdicts = [suspects_of(Look("", WINDOW_SHARE, counts, mean, rho, self._endpoint.rho(), k > 0), settings.emit)]
+        verdicts = [
+            suspects_of(LinkLook("", WINDOW_SHARE, counts, mean, rho, self._endpoint.rho(), k > 0), settings.emit)
+        ]
         surprising = (verdicts[0].surprise <= SURPRISING) | verdicts[0].explained
         for name, trailing in self._trailing.items():
             trailing.add(window, counts)
@@ -295,7 +297,7 @@ class LinkJudge(Judge):
         )
 
 
-def _look(name: str, trailing: Trailing, now: LinkCounts) -> Look:
+def _look(name: str, trailing: Trailing, now: LinkCounts) -> LinkLook:
     """At what an hour or a day held: what was expected is the sum of what was expected in each window."""
     counts = trailing.total()
     files = np.maximum(counts.files, 1)
@@ -303,7 +305,7 @@ def _look(name: str, trailing: Trailing, now: LinkCounts) -> Look:
     rho = np.clip(trailing.link.rho() + counts.unsure / files, 1e-4, 0.9)
     failing = {key for key, failed in zip(now.keys, now.failed.tolist(), strict=True) if failed}
     fresh = np.array([key in failing for key in counts.keys], dtype=np.bool_)
-    return Look(name, TRAILING_SHARE, counts, mean, rho, trailing.endpoint.rho(), fresh)
+    return LinkLook(name, TRAILING_SHARE, counts, mean, rho, trailing.endpoint.rho(), fresh)
 
 
 def _onset_slice(own: list[LinkWindow], usual: float) -> int:

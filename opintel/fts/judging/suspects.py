@@ -22,7 +22,7 @@ NOTABLE = 1.5
 """Standard deviations above the mean from which on a tail is worth computing: no p below 3e-4 lies nearer."""
 
 
-class Look(NamedTuple):
+class LinkLook(NamedTuple):
     """The counts of N links in a time, and what was usual."""
 
     span: str
@@ -48,7 +48,7 @@ class Suspect(NamedTuple):
     members: Ints
     """Places of its links in the look."""
     log10_p: float
-    look: Look
+    look: LinkLook
 
     @property
     def keys(self) -> list[str]:
@@ -69,7 +69,7 @@ class Suspect(NamedTuple):
         return int(counts.failed[self.members].sum()), n, usual, float(np.mean(self.look.rho[self.members]))
 
 
-class Verdict(NamedTuple):
+class LinkVerdict(NamedTuple):
     suspects: list[Suspect]
     surprise: Floats
     """(N,) log10 p of each link by itself, 0 where it is nothing special."""
@@ -77,7 +77,7 @@ class Verdict(NamedTuple):
     """(N,) whether an endpoint explains the link."""
 
 
-def suspects_of(look: Look, emit: float) -> Verdict:
+def suspects_of(look: LinkLook, emit: float) -> LinkVerdict:
     """Everyone whose p-value, divided by the look's share, is at most 10^emit."""
     k, n = look.counts.failed, look.counts.files
     least = emit + math.log10(look.share)
@@ -98,10 +98,10 @@ def suspects_of(look: Look, emit: float) -> Verdict:
     blamed = [Suspect(*names[g], groups[g][claims[groups[g]] < 2], float(alone[g]) - spent, look) for g in guilty]
     links = np.flatnonzero((log_p <= least) & (found.by < 0)).tolist()
     by_link = [Suspect("link", ends[i][0], np.array([i]), float(log_p[i]) - spent, look) for i in links]
-    return Verdict([*_one_a_host(blamed), *by_link], log_p, found.by >= 0)
+    return LinkVerdict([*_one_a_host(blamed), *by_link], log_p, found.by >= 0)
 
 
-def one_each(verdicts: Sequence[Verdict]) -> list[Suspect]:
+def one_each(verdicts: Sequence[LinkVerdict]) -> list[Suspect]:
     """Each subject once, as the look has it that is the most surprised; no link that an endpoint explains in any."""
     explained = {key for verdict in verdicts for one in verdict.suspects if one.role != "link" for key in one.keys}
     best: dict[str, Suspect] = {}
@@ -113,7 +113,7 @@ def one_each(verdicts: Sequence[Verdict]) -> list[Suspect]:
     return list(best.values())
 
 
-def _totals(look: Look, groups: Sequence[Ints], free: Bools) -> Floats:
+def _totals(look: LinkLook, groups: Sequence[Ints], free: Bools) -> Floats:
     """log10 mid-p of each group's free total (G,), floored; 0 where nothing is free."""
     if not groups:
         return np.zeros(0)
@@ -142,7 +142,7 @@ def _tails(k: Ints, n: Ints, mean: Floats, rho: Floats, of: Bools) -> Floats:
     return log_p
 
 
-def _blame(look: Look, groups: list[Ints], least: float) -> Blame:
+def _blame(look: LinkLook, groups: list[Ints], least: float) -> Blame:
     """Blame among the candidates."""
     k, n = look.counts.failed, look.counts.files
     if not groups:
