@@ -34,6 +34,7 @@ The path of a message:
 
 What puts them together:
 * `site`: a site's YAML, its streams, and the services over one log and one store
+* `backfill`: archives judged again by the same detectors
 * `console`: the web console
 * `demo`: the demo, and servers that stand for what a site has outside
 * `cli`: the command line, one file a command

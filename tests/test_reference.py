@@ -188,6 +188,7 @@ def test_every_metric_is_documented_with_its_labels(tmp_path: Path, monkeypatch:
             list(sink_metrics(Store(sa.create_engine("sqlite://")), time.time_ns)),
         ),
         parts=lambda: {"alerts": (2, False)},
+        archived=True,
     )
     wanted: dict[str, set[str]] = {}
     for line in vitals.text().decode().splitlines():

@@ -88,10 +88,10 @@ class AlertService:
                 if isinstance(record, Found):
                     waiting.append(record)
                     continue
-                conflicts += _keep(connection, waiting)
+                conflicts += keep(connection, waiting)
                 waiting = []
                 self._judge(connection, settings, record)
-            conflicts += _keep(connection, waiting)
+            conflicts += keep(connection, waiting)
         return conflicts
 
     def _judge(self, connection: sa.Connection, settings: AlertSettings, judged: Judged) -> None:
@@ -128,7 +128,7 @@ def _first_time(connection: sa.Connection, judged: Judged) -> bool:
     return through is None or through < end
 
 
-def _keep(connection: sa.Connection, records: Sequence[Found]) -> list[str]:
+def keep(connection: sa.Connection, records: Sequence[Found]) -> list[str]:
     """Stores findings, returns conflicts; those of a window that has been decided on already wait for nothing."""
     if not records:
         return []

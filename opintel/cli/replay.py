@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,10 @@ from opintel.cli.stored import config_option, json_option, late_warning, print_j
 from opintel.site.errors import UserError
 
 if TYPE_CHECKING:
+    from opintel.backfill.local import DayOutcome
     from opintel.site.system import System
     from opintel.streams.ingest import Ingester
+    from opintel.streams.log import Aside
 
 MANY_LATE = 3
 """Exit code where more rows were late than can be chance."""
@@ -43,15 +45,23 @@ def command(
     stream: str, files: tuple[Path, ...], batch_size: int, config: Path | None, data: Path | None, as_json: bool
 ) -> int:
     """Judges FILES of STREAM (messages as *.jsonl, *.json; records as *.csv, *.parquet, *.arrow; error texts as *.txt
-    and, in a column `message` or `content`, *.csv; for dqm histograms as *.root and UHI; folders of them) and prints
-    what was read of them, the findings and incidents. Leaves with 3 where more than 5 % of the rows were late: they
-    were not judged."""
+    and, in a column `message` or `content`, *.csv; for dqm histograms as *.root and UHI; folders of them; the archive
+    of a log) and prints what was read of them, the findings and incidents. Leaves with 3 where more than 5 % of the
+    rows were late: they were not judged."""
     if data is not None:
         if data.exists() and any(data.iterdir()):
             raise UserError(f"{data} is not empty; a replay starts in a new folder")
-        return _finish(replay(stream, files, data, config, batch_size, _warn), as_json)
+        return _finish(_document(stream, files, data, config, batch_size), as_json)
     with tempfile.TemporaryDirectory(prefix="opintel-replay-") as folder:
-        return _finish(replay(stream, files, Path(folder), config, batch_size, _warn), as_json)
+        return _finish(_document(stream, files, Path(folder), config, batch_size), as_json)
+
+
+def _document(stream: str, files: tuple[Path, ...], data: Path, config: Path | None, batch: int) -> dict[str, Any]:
+    from opintel.streams.archive.reader import is_archive
+
+    if len(files) == 1 and files[0].is_dir() and is_archive(str(files[0])):
+        return replay_archive(stream, str(files[0]), data, config)
+    return replay(stream, files, data, config, batch, _warn)
 
 
 def replay(
@@ -111,19 +121,74 @@ def replay(
         system.close()
 
 
+def replay_archive(stream: str, archive: str, data: Path, config: Path | None) -> dict[str, Any]:
+    """The same of the archive of a log: its records have their stamps, ticks and controls, so that the findings and
+    incidents are those of its time."""
+    from opintel.backfill.jobs import by_itself, job_of
+    from opintel.backfill.local import backfill
+    from opintel.backfill.outcomes import Counts
+    from opintel.backfill.stored import decide
+    from opintel.site.load import load_site
+    from opintel.site.system import System
+    from opintel.store.queries import findings, incidents
+    from opintel.streams.archive.reader import Archive, ArchiveError
+
+    system = System(data, by_itself(load_site(config)), replayed=True)
+    try:
+        job, counts = job_of(system.site, stream, archive, "replay"), Counts()
+        reasons: dict[str, dict[str, Any]] = {}
+
+        def counted() -> Iterator[DayOutcome]:
+            nonlocal counts
+            for day in backfill(job, Archive(archive)):
+                counts += day.counts
+                _add_reasons(reasons, [aside for aside in day.asides if aside.kind == "dead"])
+                yield day
+
+        decide(system.store, system.alerts, stream, counted())
+        return {
+            "stream": stream,
+            "messages": counts.records,
+            "dead_letters": counts.asides.get("dead", 0),
+            "late": counts.asides.get("late", 0),
+            "input": {
+                "rows": counts.rows,
+                "keys": None,
+                "columns_used": [],
+                "columns_dropped": [],
+                "rejected": _most_frequent(reasons),
+            },
+            "set_aside": counts.asides,
+            "findings": findings(system.store, naming={stream: job.pipeline.naming}),
+            "incidents": incidents(system.store),
+        }
+    except ArchiveError as error:
+        raise UserError(str(error)) from error
+    finally:
+        system.close()
+
+
 def _input(system: System, ingester: Ingester) -> dict[str, Any]:
     """What was read of the files: rows, keys, columns, and the reasons of the dead letters, the most frequent first."""
     reasons: dict[str, dict[str, Any]] = {}
-    for aside in system.log.asides(kind="dead", limit=MOST_ASIDES):
-        found = reasons.setdefault(aside.reason, {"place": aside.place, "reason": aside.reason, "count": 0})
-        found["count"] += aside.count
+    _add_reasons(reasons, system.log.asides(kind="dead", limit=MOST_ASIDES))
     return {
         "rows": ingester.taken,
         "keys": len(ingester.keys),
         "columns_used": sorted(ingester.columns.used),
         "columns_dropped": sorted(ingester.columns.dropped),
-        "rejected": sorted(reasons.values(), key=lambda one: -one["count"])[:MOST_REASONS],
+        "rejected": _most_frequent(reasons),
     }
+
+
+def _add_reasons(reasons: dict[str, dict[str, Any]], dead: Iterable[Aside]) -> None:
+    for aside in dead:
+        found = reasons.setdefault(aside.reason, {"place": aside.place, "reason": aside.reason, "count": 0})
+        found["count"] += aside.count
+
+
+def _most_frequent(reasons: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(reasons.values(), key=lambda one: -one["count"])[:MOST_REASONS]
 
 
 def _warn(text: str) -> None:
@@ -156,8 +221,9 @@ def _print(document: dict[str, Any]) -> None:
         click.echo(f"refused: {one['count']}, the first at {one['place']}: {one['reason']}")
     if (more := len(read["rejected"]) - SHOWN_REASONS) > 0:
         click.echo(f"refused for {more} more reasons: see --json")
+    what, keys = ("records", "") if read["keys"] is None else ("messages", f" of {read['keys']} keys")
     click.echo(
-        f"{document['messages']} messages, {read['rows']} rows of {read['keys']} keys, "
+        f"{document['messages']} {what}, {read['rows']} rows{keys}, "
         f"{document['dead_letters']} dead letters, {document['late']} late, "
         f"{len(document['findings'])} findings, {len(document['incidents'])} incidents"
     )

@@ -33,12 +33,13 @@ CHATTY = {
     "uvicorn": logging.WARNING,
     "kafka": logging.CRITICAL,  # each attempt to connect is an error to it; what it comes to we say ourselves, once
 }
-SERVICES = ("ingest", "stage1", "stage2", "alerts", "clusters", "delivery", "console")
+SERVICES = ("ingest", "stage1", "stage2", "alerts", "clusters", "archive", "delivery", "console")
 
 
 @click.command(short_help="Run the services.")
 @click.argument("services", nargs=-1, metavar="[SERVICE]...")
 @click.option("--ingest", multiple=True, metavar="STREAM=PATH", help="Feed a file or folder as the stream's source.")
+@click.option("--archive", metavar="URL", help="Folder or fsspec URL of the log's archive (default: the site's).")
 @click.option("--until-idle", is_flag=True, help="Leave when all input is judged and the outbox is empty.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where console and metrics listen.")
 @click.option(
@@ -62,6 +63,7 @@ SERVICES = ("ingest", "stage1", "stage2", "alerts", "clusters", "delivery", "con
 def command(
     services: tuple[str, ...],
     ingest: tuple[str, ...],
+    archive: str | None,
     until_idle: bool,
     host: str,
     port: int,
@@ -71,14 +73,16 @@ def command(
     data: Path,
     config: Path | None,
 ) -> None:
-    """Runs SERVICEs: ingest, stage1, stage2, alerts, clusters, delivery, console (default: all). SIGTERM leaves
-    orderly."""
+    """Runs SERVICEs: ingest, stage1, stage2, alerts, clusters, archive, delivery, console (default: all, `archive`
+    where the site has one). SIGTERM leaves orderly."""
     unknown = [s for s in services if s not in SERVICES]
     if unknown:
         raise UserError(f"no service {unknown[0]!r}; there are: {', '.join(SERVICES)}")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for name, level in CHATTY.items():
         logging.getLogger(name).setLevel(level)
+    import msgspec
+
     from opintel.site.check import require
     from opintel.site.load import read_site
     from opintel.site.parts import Part
@@ -92,7 +96,13 @@ def command(
     stop, watchdog = Stop(), Watchdog()
     with stop_on_signals(stop), ExitStack() as leaving:
         (site, known), fed = read_site(config), _paths(ingest)
+        if archive:
+            site = site._replace(settings=msgspec.structs.replace(site.settings, archive=archive))
         chosen = set(services or SERVICES)
+        if not site.settings.archive:
+            if "archive" in services:
+                raise UserError("no archive: name a folder or URL with --archive, or as `archive` in site.yaml")
+            chosen.discard("archive")
         if site.settings.bus is not None and not services:
             chosen.remove("console")  # what anybody may ask takes its memory and files from no other service
             logging.info("over a cluster the console is a process of its own: `opintel run console`")

@@ -55,6 +55,7 @@ class View:
             stalled=lambda: watchdog.stalled() is not None,
             stored=self._stored if stored else lambda: NOTHING,
             parts=lambda: {part.name: (part.failures, not part.trouble) for part in parts},
+            archived=system.site.settings.archive is not None,
         )
 
     def app(self, *, token: str | None = None) -> Starlette:

@@ -41,6 +41,7 @@ def require(
     problems += _store_problems(site)
     problems += _url_problems(site, "checkpoints", site.settings.checkpoints)
     problems += _url_problems(site, "models", site.settings.models)
+    problems += _url_problems(site, "archive", site.settings.archive)
     if "ingest" in services:
         problems += _source_problems(site, [name for name in site.sources if name not in fed])
     if "clusters" in services:

@@ -89,7 +89,8 @@ def read_site(directory: Path | None = None) -> tuple[Site, list[Problem]]:
             if source is not None:
                 sources[name] = source
     alerts, alert_documents = _alerts(folder / "alerts", f"{root}alerts", problems)
-    for key, url in (("checkpoints", settings.checkpoints), ("models", settings.models)):
+    for key in ("checkpoints", "models", "archive"):
+        url = getattr(settings, key)
         if url and given and not _URL.match(url):
             settings = msgspec.structs.replace(settings, **{key: str(folder / os.path.expanduser(url))})
     return Site(folder, streams, sources, alerts, settings, written, documents, alert_documents), problems

@@ -6,6 +6,7 @@ import logging
 import time
 
 from opintel.site.system import System
+from opintel.streams.archive.waiting import archived, waiting
 from opintel.streams.log import LogError, LogUnavailable
 from opintel.streams.vitals import aside_topics
 
@@ -33,9 +34,13 @@ class Retention:
         self._next = time.monotonic() + RETENTION_EVERY
         for watched in self._system.streams.values():
             kept, bus = watched.settings, self._system.log
-            oldest = time.time_ns() - kept.retention
-            topics = (watched.stream.topic, watched.stream.derived)
-            dropped = {t: bus.trim(t, oldest, kept.retention_bytes or None) for t in topics}
+            now, raw = time.time_ns(), watched.stream.topic
+            oldest, most = now - kept.retention, kept.retention_bytes or None
+            keep = archived(bus, watched.stream) if self._system.site.settings.archive else None
+            dropped = {raw: bus.trim(raw, oldest, most, keep)}
+            dropped[watched.stream.derived] = bus.trim(watched.stream.derived, oldest, most)
+            if keep is not None and not dropped[raw] and waiting(bus, watched.stream, now).age > kept.retention:
+                log.error("%s: the log outgrows its retention, as it keeps what is not archived yet", raw)
             dropped |= {f"{t}, set aside": bus.trim_asides(t, oldest) for t in aside_topics(watched.stream)}
             for name, count in dropped.items():
                 if count:

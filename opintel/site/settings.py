@@ -90,6 +90,8 @@ class SiteSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Its messages are a story's, whose clock runs ahead of the world's: the log's own time does not bound theirs."""
     models: str | None = None
     """Folder (relative to that of `site.yaml`) or fsspec URL of what was learned; left out: `models` beside it."""
+    archive: str | None = None
+    """Folder (relative to that of `site.yaml`) or fsspec URL of the log's archive; left out: there is none."""
     clusters: ClusterSettings = ClusterSettings()
 
 

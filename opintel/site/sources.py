@@ -13,6 +13,8 @@ from opintel.site.settings import Site
 from opintel.site.story import Story, StoryFeed
 from opintel.site.system import Feed, System
 from opintel.site.watched import Watched
+from opintel.streams.archive.feed import ArchiveFeed
+from opintel.streams.archive.reader import Archive
 from opintel.streams.connectors import Acknowledged, Replayable
 from opintel.streams.connectors.framing import FileForms
 from opintel.streams.feeds import BrokerFeed, ReplayableFeed, file_feed
@@ -31,6 +33,11 @@ def files(system: System, watched: Watched, paths: list[Path], *, final: bool) -
         )
 
     return make
+
+
+def archived(system: System, watched: Watched, path: Path) -> Callable[[], ArchiveFeed]:
+    """Copies an archive, whose records have their stamps already."""
+    return lambda: ArchiveFeed(Archive(str(path)), system.log, watched.stream)
 
 
 def _require(paths: list[Path], forms: FileForms) -> None:

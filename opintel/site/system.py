@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -60,10 +60,11 @@ class System:
         self.streams = watch(self.site)
         if not (replayed or self.site.settings.simulated):
             self.streams = {name: watched.bounded() for name, watched in self.streams.items()}
-        self._door = Artefacts([self.site.settings.models or str(self.site.folder / "models")])
+        self.door = Artefacts([self.site.settings.models or str(self.site.folder / "models")])
         domains = {name: watched.pipeline for name, watched in self.streams.items()}
         declared = {
-            name: Declared(d.naming.entities, tuple(d.kinds), d.adapting, d.explaining) for name, d in domains.items()
+            name: Declared(d.naming.entities, tuple(d.kinds), d.adapting, d.explaining, d.naming.across_scopes)
+            for name, d in domains.items()
         }
         self.alerts = self.site.alerts.over(declared)
         self.warnings: list[str] = []
@@ -137,6 +138,10 @@ class System:
 
         return self._owned(watched, "ingest", control_topic(watched.stream), make)
 
+    def copied(self, watched: Watched, feed: Callable[[], Service]) -> Owned:
+        """A stream's records from an archive, its controls among them, likewise."""
+        return self._owned(watched, "ingest", control_topic(watched.stream), lambda _: [feed()])
+
     def stage1(self, watched: Watched, *, batch: int = BATCH) -> Owned:
         """The workers of a stream's raw partitions."""
         stream, pipeline = watched.stream, watched.pipeline
@@ -148,7 +153,7 @@ class System:
                     stream.topic,
                     partition,
                     batch,
-                    lambda: ReduceStage(stream, pipeline, partition, epoch, 1, self._door),
+                    lambda: ReduceStage(stream, pipeline, partition, epoch, 1, self.door),
                 )
             ]
 
@@ -160,7 +165,7 @@ class System:
 
         def make(partition: int) -> list[Service]:
             epoch = self._epochs[stream.derived]
-            stage = lambda: JudgeStage(stream, pipeline, partition, epoch, origin, self._door)  # noqa: E731
+            stage = lambda: JudgeStage(stream, pipeline, partition, epoch, origin, self.door)  # noqa: E731
             return [self._turn(stream.derived, partition, batch, stage)]
 
         return self._owned(watched, "stage2", stream.derived, make)
@@ -173,23 +178,35 @@ class System:
 
         downtimes = Downtimes(self.alerts.calendar.files)
 
-        def epoch() -> str:
-            with self._gate.look():
-                self._epochs[FINDINGS] = self.log.create(FINDINGS, 1).epoch
-            return self._epochs[FINDINGS]
-
         def make(_: int) -> list[Service]:
             service = AlertService(
-                self.store, self.alerts, warm_until=warm_until, epoch=epoch(), announced=downtimes.read
+                self.store, self.alerts, warm_until=warm_until, epoch=self.epoch(FINDINGS), announced=downtimes.read
             )
             streams = {name: watched.stream for name, watched in self.streams.items()}
-            return [Lineage(self._epochs), Alerting(self.log, service, streams)]
+            return [Alerting(self.log, service, streams)]
+
+        return self.over({FINDINGS: 1}, "alerts", "opintel.alerts", FINDINGS, make)
+
+    def epoch(self, topic: str) -> str:
+        """A topic's epoch when it was looked at last."""
+        return self._epochs[topic]
+
+    def over(
+        self, topics: Mapping[str, int], name: str, group: str, topic: str, make: Callable[[int], list[Service]]
+    ) -> Owned:
+        """The services of the partitions of a topic that the members of a group share, made over `topics` (name →
+        partitions) as they are then.
+        """
 
         def join() -> Membership:
-            epoch()
-            return self.log.join("opintel.alerts", FINDINGS)
+            self._find(topics)
+            return self.log.join(group, topic)
 
-        return Owned("alerts", join, make, self._gate.step)
+        def over_topics(partition: int) -> list[Service]:
+            self._find(topics)
+            return [Lineage(self._epochs), *make(partition)]
+
+        return Owned(name, join, over_topics, self._gate.step)
 
     def undecided(self) -> int:
         """Records of the findings topic that the alert service has not seen yet."""
@@ -227,27 +244,25 @@ class System:
 
     def _topics(self, stream: Stream) -> None:
         """Makes a stream's topics where they are missing and notes their epochs."""
-        topics = {stream.topic: stream.partitions, stream.derived: 1, FINDINGS: 1, control_topic(stream): 1}
+        self._find(_topics_of(stream))
+
+    def _find(self, topics: Mapping[str, int]) -> None:
         with self._gate.look():
             for name, partitions in topics.items():
                 self._epochs[name] = self.log.create(name, partitions).epoch
 
     def _owned(self, watched: Watched, stage: str, topic: str, make: Callable[[int], list[Service]]) -> Owned:
-        """The services of a topic's partitions, made over the topics as they are then."""
-        stream = watched.stream
-
-        def join() -> Membership:
-            self._topics(stream)
-            return self.log.join(f"opintel.{stream.name}.{stage}", topic)
-
-        def over_topics(partition: int) -> list[Service]:
-            self._topics(stream)
-            return [Lineage(self._epochs), *make(partition)]
-
-        return Owned(f"{stage} {stream.name}", join, over_topics, self._gate.step)
+        """The services of a stage of a stream."""
+        name, group = f"{stage} {watched.stream.name}", f"opintel.{watched.stream.name}.{stage}"
+        return self.over(_topics_of(watched.stream), name, group, topic, make)
 
     def _turn(self, topic: str, partition: int, batch: int, make: Callable[[], Stage]) -> WorkerTurn:
         return WorkerTurn(Worker(self.log, topic, partition, make, self.checkpoints, batch=batch))
+
+
+def _topics_of(stream: Stream) -> dict[str, int]:
+    """Name → partitions of a stream's topics and that of findings."""
+    return {stream.topic: stream.partitions, stream.derived: 1, FINDINGS: 1, control_topic(stream): 1}
 
 
 def drain(

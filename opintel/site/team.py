@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from opintel.site import sources
 from opintel.site.services import Look, Retention
 from opintel.site.story import Story
-from opintel.site.system import Feed, System
+from opintel.site.system import System
 from opintel.site.watched import Watched
+from opintel.streams.archive.reader import is_archive
 
 if TYPE_CHECKING:
     from opintel.site.answers import AnswersTo
@@ -26,16 +27,16 @@ def team(
     final: bool = False,
     story: Story | None = None,
 ) -> dict[str, Callable[[], Service]]:
-    """What makes the services that `chosen` names (ingest, stage1, stage2, alerts, clusters, delivery), by name.
+    """What makes the services that `chosen` names (ingest, stage1, stage2, alerts, clusters, archive, delivery), by
+    name.
 
     `paths`: stream → files to read instead of its live source; with `final` they are complete. `story` replaces every
     source. Raises UserError where one of the files cannot be read.
     """
     made: dict[str, Callable[[], Service]] = {}
     for name, watched in system.streams.items():
-        feed = _feed(system, watched, paths or {}, final, story) if "ingest" in chosen else None
-        if feed is not None:
-            made[f"ingest {name}"] = partial(system.ingest, watched, feed)
+        if "ingest" in chosen and (way := _way_in(system, watched, paths or {}, final, story)) is not None:
+            made[f"ingest {name}"] = way
         if "stage1" in chosen:
             made[f"stage1 {name}"] = partial(system.stage1, watched)
         if "stage2" in chosen:
@@ -50,6 +51,10 @@ def team(
         from opintel.site.answers import Answers
 
         made["answers"] = lambda: Answers(system.store, system.log, _listeners(system))
+    if "archive" in chosen:
+        from opintel.site.archiving import archivers
+
+        made |= archivers(system, final=final)
     if "delivery" in chosen:
         from opintel.site.delivery import Delivery
 
@@ -74,11 +79,17 @@ def _listeners(system: System) -> list[AnswersTo]:
     return [AnswersTo(stream, subjects) for stream, subjects in asked if subjects is not None]
 
 
-def _feed(
+def _way_in(
     system: System, watched: Watched, paths: Mapping[str, list[Path]], final: bool, story: Story | None
-) -> Callable[[], Feed] | None:
+) -> Callable[[], Service] | None:
+    """What makes a stream's ingest; None where it has no source."""
+    given = paths.get(watched.stream.name, [])
     if story is not None:
-        return sources.simulated(system, watched, story)
-    if given := paths.get(watched.stream.name):
-        return sources.files(system, watched, given, final=final)
-    return sources.configured(system, watched)
+        feed = sources.simulated(system, watched, story)
+    elif len(given) == 1 and is_archive(str(given[0])):
+        return partial(system.copied, watched, sources.archived(system, watched, given[0]))
+    elif given:
+        feed = sources.files(system, watched, given, final=final)
+    else:
+        feed = sources.configured(system, watched)
+    return None if feed is None else partial(system.ingest, watched, feed)

@@ -18,11 +18,11 @@ import uuid
 from collections.abc import Sequence
 from struct import pack
 from typing import Any
-from urllib.parse import unquote
 
 import msgspec
 
 from opintel.streams.log import LogUnavailable
+from opintel.streams.urls import Location
 
 FORMAT = 1
 READABLE = (FORMAT, FORMAT - 1)
@@ -35,13 +35,9 @@ FEW = 1024
 """Such bytes are looked for in lists and dicts of at most so many entries."""
 AT_ONCE = 8 << 20
 """Bytes written at a time: a file system may keep a copy of them."""
-S3_PATIENCE = {"connect_timeout": 3, "read_timeout": 10, "retries": {"max_attempts": 2}}
-"""botocore's own takes half a minute to say that no server answers; the stream waits for it."""
 NO_FILE = (errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG)
 """Of a link that leads nowhere; any other error is the store's."""
 _NAME = re.compile(r"[0-9]{16}")
-_USER = re.compile(r"://([^/]*:.*|[^/@]*)@")
-"""A URL's user and password; an S3 secret may hold slashes."""
 log = logging.getLogger(__name__)
 
 
@@ -53,15 +49,10 @@ class Checkpoints:
     """The checkpoints of one worker: a structure hash, a topic and a partition below `url` (a folder or fsspec URL)."""
 
     def __init__(self, url: str, structure: str, topic: str, partition: int) -> None:
-        import fsspec
-        from fsspec.implementations.local import LocalFileSystem
-
-        self._s3 = url.startswith(("s3://", "s3a://"))
-        self._fs, root = fsspec.core.url_to_fs(url, **({"config_kwargs": S3_PATIENCE} if self._s3 else {}))
-        self._local = isinstance(self._fs, LocalFileSystem)
-        self._folder = f"{root.rstrip('/')}/{structure}/{topic}-{partition}"
-        self._secrets = _secrets(url)
-        self._shown = self._without_secrets(self._folder)
+        self._place = Location.of(url)
+        self._fs, self._local = self._place.fs, self._place.local
+        self._folder = f"{self._place.root}/{structure}/{topic}-{partition}"
+        self._shown = self._place.hidden(self._folder)
         self.size = 0
         """Bytes of the state that was written or read last."""
 
@@ -81,11 +72,11 @@ class Checkpoints:
                 if kept and name < kept[0]:  # also what a crash left half written
                     self._remove(name)
         except Exception as error:  # each file system has errors of its own
-            text = f"checkpoint {self._shown}/{position} could not be written: {self._without_secrets(error)}"
-            raise CheckpointError(text) from (None if self._secrets else error)
+            text = f"checkpoint {self._shown}/{position} could not be written: {self._place.hidden(error)}"
+            raise CheckpointError(text) from (None if self._place.secret else error)
 
     def _write(self, path: str, pieces: Sequence[bytes]) -> None:
-        if not self._s3:  # it has no folders
+        if self._place.folders:
             self._fs.makedirs(self._folder, exist_ok=True)
         if self._local:  # other file systems make an object visible whole; here a rename does
             part = f"{path}.{uuid.uuid4().hex}.part"
@@ -130,8 +121,8 @@ class Checkpoints:
                         return position, state
                 seen = there
         except Exception as error:
-            text = f"checkpoints below {self._shown} cannot be read: {self._without_secrets(error)}"
-            raise LogUnavailable(text) from (None if self._secrets else error)
+            text = f"checkpoints below {self._shown} cannot be read: {self._place.hidden(error)}"
+            raise LogUnavailable(text) from (None if self._place.secret else error)
         return None
 
     def _read(self, position: int) -> dict[str, Any] | None:
@@ -181,13 +172,6 @@ class Checkpoints:
         except FileNotFoundError:
             log.debug("%s of %s was dropped by another owner", name, self._shown)
 
-    def _without_secrets(self, what: object) -> str:
-        """As text, without the user and password that the URL may hold."""
-        text = str(what)
-        for secret in self._secrets:
-            text = text.replace(secret, "***@" if secret.endswith("@") else "***")
-        return text
-
 
 def _pack(value: Any, out: list[bytes]) -> None:
     """Appends the msgpack of plain data in pieces: together `encode(value, order="deterministic")`."""
@@ -204,13 +188,6 @@ def _pack(value: Any, out: list[bytes]) -> None:
             _pack(one, out)
     else:
         out.append(msgspec.msgpack.encode(value, order="deterministic"))
-
-
-def _secrets(url: str) -> list[str]:
-    """The user and password in a URL (of several links) as an error may show them, the longest first."""
-    users = {user for link in url.split("::") for user in _USER.findall(link)}
-    found = {f"{user}@" for user in users} | {user.partition(":")[2] for user in users} - {""}
-    return sorted(found | set(map(unquote, found)), key=len, reverse=True)
 
 
 def _is_file(path: str) -> bool | None:

@@ -21,7 +21,7 @@ from opintel.streams.closing import add
 from opintel.streams.controls import MAX_CONTROLS, ControlTable
 from opintel.streams.findings import Found, Judged, encode
 from opintel.streams.log import Aside, AsideKind, Entry, Stored
-from opintel.streams.records import NEVER, Closed, Forwarded, Tested, derived_codec
+from opintel.streams.records import NEVER, Closed, Forwarded, Tested, derived_codec, shard_of
 from opintel.streams.settings import check, of_detector
 from opintel.streams.stage import CRASH, Output, said
 from opintel.streams.stream import FAR, FINDINGS, Stream
@@ -52,6 +52,8 @@ class _Scope:
 
 class JudgeStage:
     """The state of one derived partition and what each record does to it."""
+
+    may_fail = False
 
     def __init__(
         self,
@@ -284,7 +286,7 @@ class JudgeStage:
         elif scope.last == NEVER or window.end > scope.last + self.stream.quiet:
             return
         tests: dict[str, int] = {}
-        for n, judge in enumerate(list(scope.judges.values())):
+        for judge in list(scope.judges.values()):
             if scope.quarantined.get(judge.name, NEVER) > window.start:
                 continue
             scope.quarantined.pop(judge.name, None)
@@ -300,7 +302,7 @@ class JudgeStage:
                 )
                 scope.quarantined[judge.name] = window.end + self.stream.ttl
                 reason = f"{judge.name} on {name}, window end {window.end}: {said(error)}"
-                line = -2 - (n + len(scope.judges) * sorted(self._scopes).index(name))
+                line = -2 - shard_of(f"{judge.name} {name}", 1 << 32)  # whatever other scopes there are
                 out.asides.append(self._of_window("quarantined", window, line, reason))
                 continue
             out.records += [Entry(FINDINGS, 0, encode(Found(self.stream.name, f))) for f in findings]

@@ -120,10 +120,13 @@ class Log(Protocol):
     def end(self, topic: str, partition: int) -> int:
         """The position that the next record gets."""
 
-    def trim(self, topic: str, older_than: int, most_bytes: int | None = None) -> int:
+    def trim(
+        self, topic: str, older_than: int, most_bytes: int | None = None, keep: Sequence[int] | None = None
+    ) -> int:
         """Retention: drops the oldest records, those appended before `older_than` (ns UTC) and those above `most_bytes`
         a topic, shared equally by its partitions; a piece of them, so that others can append. Returns how many: call
-        it again until that is 0. A cluster's brokers see to the bytes themselves.
+        it again until that is 0. `keep`: the position of each partition from which on nothing is dropped, as it is not
+        archived yet. A cluster's brokers see to the bytes themselves.
         """
 
     def put_asides(self, asides: Sequence[Aside]) -> None:

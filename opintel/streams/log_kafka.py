@@ -99,17 +99,19 @@ class KafkaLog:
     def end(self, topic: str, partition: int) -> int:
         return self._reader.end(topic, partition)
 
-    def trim(self, topic: str, older_than: int, most_bytes: int | None = None) -> int:
+    def trim(
+        self, topic: str, older_than: int, most_bytes: int | None = None, keep: Sequence[int] | None = None
+    ) -> int:
         cuts: dict[TopicPartition, int] = {}
         dropped = 0
         for partition in range(self._reader.known(topic).partitions):
             start = self._reader.start(topic, partition)
             end = self._reader.end(topic, partition)
-            keep = self._reader.since(topic, partition, older_than)
-            keep = end if keep is None else min(keep, end)
-            if keep > start:
-                cuts[TopicPartition(topic, partition)] = keep
-                dropped += keep - start
+            since = self._reader.since(topic, partition, older_than)
+            cut = min(end if since is None else since, end if keep is None else keep[partition])
+            if cut > start:
+                cuts[TopicPartition(topic, partition)] = cut
+                dropped += cut - start
         if cuts:
             try:
                 self._ask(lambda admin: admin.delete_records(cuts, timeout_ms=REQUEST_MS), f"trimming {topic}")

@@ -188,17 +188,20 @@ class SqliteLog:
             ).fetchone()
         return int(row[0])
 
-    def trim(self, topic: str, older_than: int, most_bytes: int | None = None) -> int:
+    def trim(
+        self, topic: str, older_than: int, most_bytes: int | None = None, keep: Sequence[int] | None = None
+    ) -> int:
         topic_id, known = self._topic(topic)
         parts = [trimming.Partition(topic_id, p, self._base(topic, p)) for p in range(known.partitions)]
         share = None if most_bytes is None else most_bytes // known.partitions
         dropped = size = 0
         for part in parts:
+            upto = None if keep is None else keep[part.partition]
             with self._turn():
                 if share is not None:
                     trimming.weigh(self._db, part)
                 with _Transaction(self._db):
-                    rows, its_bytes = trimming.drop(self._db, part, older_than, share)
+                    rows, its_bytes = trimming.drop(self._db, part, older_than, share, upto)
             dropped, size = dropped + rows, size + its_bytes
             if size >= trimming.PIECE_BYTES or dropped >= trimming.PIECE_ROWS:
                 break

@@ -75,6 +75,8 @@ def _join(parts: Sequence[_Waiting], name: str) -> Ints:
 class ReduceStage:
     """The state of one raw partition and what each record does to it."""
 
+    may_fail = True
+
     def __init__(
         self,
         stream: Stream,
@@ -130,6 +132,7 @@ class ReduceStage:
                     incomplete.append(self._cut.cut_short(wm))
                 self._advance(wm, position, out, careful)
             if isinstance(record, Rows) and len(record.batch):
+                out.rows += len(record.batch)
                 cut = self._cut(record.batch)
                 self._waiting.append(_Waiting(position, record.batch, *cut, len(value), self.stream.latest(appended)))
         self._flush(out)

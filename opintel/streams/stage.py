@@ -20,6 +20,8 @@ class Output(msgspec.Struct):
     asides: list[Aside] = []
     records: list[Entry] = []
     closing: list[Entry] = []
+    rows: int = 0
+    """Rows that the records held, whatever became of them."""
 
 
 class DetectorFailed(Exception):
@@ -31,6 +33,8 @@ class Stage(Protocol):
 
     structure: dict[str, Any]
     """What a checkpoint depends on besides the rows: its hash names the checkpoint's folder."""
+    may_fail: bool
+    """Whether `process` may raise DetectorFailed."""
 
     def process(self, batch: Sequence[Stored], careful: bool) -> Output:
         """Takes records in order. `careful`: row by row, quarantining the key whose row raises, instead of

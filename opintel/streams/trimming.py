@@ -48,11 +48,15 @@ def weigh(db: sqlite3.Connection, part: Partition) -> None:
         db.execute("insert or replace into weight values (?, ?, ?, ?, ?)", row)
 
 
-def drop(db: sqlite3.Connection, part: Partition, older_than: int, most_bytes: int | None) -> tuple[int, int]:
+def drop(
+    db: sqlite3.Connection, part: Partition, older_than: int, most_bytes: int | None, upto: int | None = None
+) -> tuple[int, int]:
     """In a transaction of its caller's: drops the oldest records that were appended before `older_than` (ns UTC), or
-    that make the partition heavier than `most_bytes` as `weigh` left it; a piece of them. (records, bytes) dropped.
+    that make the partition heavier than `most_bytes` as `weigh` left it; a piece of them, and of those before position
+    `upto` only. (records, bytes) dropped.
     """
     first, following = _head(db, part)
+    following = following if upto is None else min(following, upto)
     excess = 0
     if most_bytes is not None:
         weight = db.execute(

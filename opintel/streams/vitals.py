@@ -8,6 +8,7 @@ channel lives in the store.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from opintel import __version__
+from opintel.streams.archive.waiting import waiting
 from opintel.streams.log import AsideKind, Log, LogError, LogUnavailable
 from opintel.streams.records import NEVER, Stamp
 from opintel.streams.sequencer import control_topic
@@ -118,10 +120,13 @@ class Vitals:
         stalled: Callable[[], bool],
         stored: Callable[[], Stored | None],
         parts: Callable[[], dict[str, tuple[int, bool]]] = dict,
+        archived: bool = False,
     ) -> None:
-        """`stored`: None where the store does not answer. `parts`: name → how often it failed, whether it works now."""
+        """`stored`: None where the store does not answer. `parts`: name → how often it failed, whether it works now.
+        `archived`: the log has an archive.
+        """
         self._bus, self._streams, self._now, self._stalled = bus, streams, now, stalled
-        self._stored, self._parts = stored, parts
+        self._stored, self._parts, self._archived = stored, parts, archived
         self._missing = ""
         """Why the log gave no figures at the last scrape."""
         self._registry = CollectorRegistry()
@@ -183,7 +188,13 @@ class Vitals:
         )
         mark = GaugeMetricFamily("opintel_watermark_timestamp_seconds", "Event time judged up to.", labels=["stream"])
         asides = CounterMetricFamily("opintel_asides", "Rows and records set aside.", labels=["stream", "kind"])
+        waits = GaugeMetricFamily("opintel_archive_lag_records", "Raw records not archived.", labels=["stream"])
+        age = GaugeMetricFamily("opintel_archive_age_seconds", "Age of the oldest of them.", labels=["stream"])
         for stream in self._streams:
+            if self._archived:
+                behind_it = waiting(self._bus, stream, time.time_ns())
+                waits.add_metric([stream.name], behind_it.records)
+                age.add_metric([stream.name], behind_it.age / 1e9)
             status = stream_status(self._bus, stream)
             messages.add_metric([stream.name], status.messages)
             behind.add_metric([stream.name], status.lag)
@@ -197,4 +208,4 @@ class Vitals:
                 asides.add_metric([stream.name, aside], count)
         judged = GaugeMetricFamily("opintel_findings_log_records", "Records in the findings topic.")
         judged.add_metric([], self._bus.end(FINDINGS, 0))
-        return [messages, behind, fresh, withheld, mark, asides, judged]
+        return [messages, behind, waits, age, fresh, withheld, mark, asides, judged]

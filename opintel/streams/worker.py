@@ -2,8 +2,8 @@
 stage.
 
 Killed between any two of these it starts again at its newest checkpoint and writes the same once more: side outputs
-are upserted, records are keyed, `closed` is cumulative, findings have ids. A detector's exception is handled as
-such a restart, taken record by record until the offending row is behind.
+are upserted, records are keyed, `closed` is cumulative, findings have ids. A detector's exception does not come so far:
+`Run` finds the row.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from collections.abc import Callable
 from opintel.finding import digest
 from opintel.streams.checkpoints import CheckpointError, Checkpoints
 from opintel.streams.log import Aside, Log, Stored
-from opintel.streams.stage import DetectorFailed, Stage
+from opintel.streams.run import Run
+from opintel.streams.stage import Stage
 
 BATCH = 64
 """Records a step reads at most."""
@@ -50,16 +51,20 @@ class Worker:
     ) -> None:
         self.log, self.topic, self.partition = bus, topic, partition
         self._make, self._batch, self._due = make, batch, checkpoint_bytes
-        self.stage = make()
+        self._run = self._fresh()
         self.group = f"stage{self.stage.structure['stage']}"
         self._checkpoints = Checkpoints(checkpoints, digest(self.stage.structure)[:16], topic, partition)
-        self._careful_until = 0
         self._since, self._last = 0, time.monotonic()
         self._not_before = self._look_at = 0.0
         self._sound = True
-        """Whether `stage` is the state of exactly the records before `position`."""
+        """Whether the stage's state is that of exactly the records before `position`."""
         self.position = self._checkpointed = self._following = self._restore()
         """`_following`: where the batch ends that is being processed; the position where none is."""
+
+    @property
+    def stage(self) -> Stage:
+        """The stage as it stands."""
+        return self._run.stage
 
     @property
     def lag(self) -> int:
@@ -73,10 +78,9 @@ class Worker:
 
     def step(self) -> int:
         """One round; returns how many records were processed (0: nothing there)."""
-        careful = self.position < self._careful_until
         batch: list[Stored] = []
         if self._following == self.position:
-            batch = self.log.read(self.topic, self.partition, self.position, 1 if careful else self._batch)
+            batch = self.log.read(self.topic, self.partition, self.position, self._batch)
             if not batch:
                 return self._trimmed()
             if batch[0][0] > self.position and self.log.start(self.topic, self.partition) > self.position:
@@ -86,13 +90,7 @@ class Worker:
             self._since += sum(len(value) for _, value, _ in batch)
         following = self._following
         self._sound = False
-        try:
-            out = self.stage.process(batch, careful)
-        except DetectorFailed as error:
-            log.warning("%s-%d: a detector raised (%s); going back to find the row", self.topic, self.partition, error)
-            self._careful_until = following
-            self.position = self._following = self._restore()
-            return 1
+        out = self._run.feed(batch)
         self.log.put_asides(out.asides)
         self.log.append(out.records)
         self.log.append(out.closing)
@@ -113,19 +111,21 @@ class Worker:
         if not self._sound or self.position <= self._checkpointed:
             return
         try:
-            self._checkpoints.put(self.position, self.stage.state())
+            self._checkpoints.put(self.position, self._run.state())
         except CheckpointError as error:
             log.error("%s-%d goes on without: %s", self.topic, self.partition, error)
             self._not_before = time.monotonic() + CHECKPOINT_AGAIN
             return
         self._checkpointed, self._since, self._last = self.position, 0, time.monotonic()
 
+    def _fresh(self) -> Run[Stage]:
+        return Run(self._make, f"{self.topic}-{self.partition}")
+
     def _restore(self) -> int:
-        self.stage, self._sound = self._make(), True
         start, end = self.log.start(self.topic, self.partition), self.log.end(self.topic, self.partition)
         found = self._checkpoints.newest(end)
         if found is not None and found[0] >= start:
-            self.stage.restore(found[1])
+            self._run.restore(found[1])
             return found[0]
         if end > start:
             log.info("%s-%d: no checkpoint; reading %d records of the log", self.topic, self.partition, end - start)
@@ -148,7 +148,7 @@ class Worker:
     def _gap(self, position: int, start: int) -> None:
         """Records fell out of retention under a running worker: a new lineage, visibly."""
         self._note_gap(position, start)
-        self.stage, self._sound = self._make(), True
+        self._run, self._sound = self._fresh(), True
         self.position = self._checkpointed = self._following = start
 
     def _note_gap(self, position: int, start: int) -> None:

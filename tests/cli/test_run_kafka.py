@@ -103,6 +103,7 @@ def told(document: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 def test_processes_share_the_work_and_find_what_a_replay_finds(site: Site) -> None:
     for service in ("stage1", "stage1", "stage2", "alerts"):
         site.start(service)
+    site.start("archive", "--archive", "archive")
     first = site.children[0]
     line_of(first, "are ours")
     done = subprocess.run(
@@ -116,13 +117,20 @@ def test_processes_share_the_work_and_find_what_a_replay_finds(site: Site) -> No
     assert told(site.stored()["findings"]) == wanted
     for child in site.children[1:]:
         child.send_signal(signal.SIGTERM)
-    assert [child.wait(10) for child in site.children[1:]] == [0, 0, 0]
+    assert [child.wait(10) for child in site.children[1:]] == [0, 0, 0, 0]
     # what is left to the alert service is done by the process that comes next
     site_run = subprocess.run(site.run("alerts", "--until-idle"), cwd=site.folder, capture_output=True, text=True)
     assert site_run.returncode == 0, site_run.stderr
     titles = sorted(i["title"] for i in site.replayed["incidents"])
     assert sorted(i["title"] for i in site.stored()["incidents"]) == titles
     assert titles
+    # so is what lies behind the last cut of the archive
+    archived = subprocess.run(
+        site.run("archive", "--archive", "archive", "--until-idle"), cwd=site.folder, capture_output=True, text=True
+    )
+    assert archived.returncode == 0, archived.stderr
+    again = json.loads(site.cli("backfill", "fts", "--input", "archive", "--output", "out", "--local", "--json"))
+    assert told(again["findings"]) == wanted
 
 
 def test_a_process_without_a_console_serves_its_metrics_and_says_when_the_log_is_away(

@@ -40,8 +40,10 @@ class Apart(KafkaLog):
     def end(self, topic: str, partition: int) -> int:
         return super().end(self._own(topic), partition)
 
-    def trim(self, topic: str, older_than: int) -> int:
-        return super().trim(self._own(topic), older_than)
+    def trim(
+        self, topic: str, older_than: int, most_bytes: int | None = None, keep: Sequence[int] | None = None
+    ) -> int:
+        return super().trim(self._own(topic), older_than, most_bytes, keep)
 
     def commit(self, group: str, topic: str, partition: int, position: int) -> None:
         super().commit(group, self._own(topic), partition, position)

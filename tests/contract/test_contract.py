@@ -19,6 +19,7 @@ from opintel.streams.log import Entry
 from opintel.streams.records import Codec, Control, Rows, SourcePosition, raw_codec
 from opintel.streams.sequencer import Sequencer
 
+from .archived import archive, backfilled, behind_ingest
 from .cases import CASES, FAILING, TOY_CASE, TOY_STREAM
 from .harness import LOGS, Case, MakeLog, Outcome, drain, feed, outcome, play, workers
 from .toy import TOY, ToyWire, Value
@@ -93,7 +94,9 @@ def test_number_of_partitions(case: Case, reference: Outcome, partitions: int, t
 
 
 @in_each_log
-def test_replay_of_the_log_equals_live(case: Case, reference: Outcome, make_log: MakeLog, tmp_path: Path) -> None:
+def test_replay_of_the_log_and_backfill_of_its_archive_equal_live(
+    case: Case, reference: Outcome, make_log: MakeLog, tmp_path: Path
+) -> None:
     bus = make_log(tmp_path / "live")
     for _ in feed(bus, case):
         pass
@@ -108,6 +111,8 @@ def test_replay_of_the_log_equals_live(case: Case, reference: Outcome, make_log:
     assert again.findings == live.findings
     assert again.judged == live.judged
     assert again.findings == reference.findings
+    archive(bus, tmp_path / "a", case)
+    assert backfilled(case, tmp_path / "a") == behind_ingest(bus, case, live)
 
 
 @in_each_log

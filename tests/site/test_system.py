@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
+import msgspec
 import pytest
 import yaml
 from kafka import KafkaAdminClient
@@ -18,6 +20,7 @@ from opintel.site.services import LOOK_EVERY, Look, Retention
 from opintel.site.shipped import copy_shipped
 from opintel.site.system import System
 from opintel.streams.log import Aside, Entry, LogUnavailable
+from opintel.streams.vitals import Vitals
 
 
 def made(folder: Path, **site: object) -> System:
@@ -122,4 +125,34 @@ def test_retention_drops_records_and_asides_piece_by_piece(tmp_path: Path, monke
         assert not retention.step()  # others have their turn
     assert [system.log.start(topic, 0) for topic in (stream.topic, stream.derived)] == [10, 10]
     assert system.log.asides() == []
+    system.close()
+
+
+def test_retention_waits_for_the_archive_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    site = load_site()
+    system = System(tmp_path, site._replace(settings=msgspec.structs.replace(site.settings, archive="archive")))
+    watched = system.stream("fts")
+    topic, kept = watched.stream.topic, watched.settings.retention
+    system.log.append([Entry(topic, 0, bytes(400))] * 10)
+    now = time.time_ns()
+    vitals = Vitals(system.log, [watched.stream], now=time.time_ns, stalled=bool, stored=lambda: None, archived=True)
+
+    def retained(later: int) -> tuple[int, int]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("time.time_ns", lambda: now + later)
+            Retention(system).step()
+            text = vitals.text().decode()
+        (waiting,) = re.findall(r'opintel_archive_lag_records{stream="fts"} (\S+)', text)
+        (age,) = re.findall(r'opintel_archive_age_seconds{stream="fts"} (\S+)', text)
+        assert float(age) == pytest.approx((later if float(waiting) else 0) / 1e9, abs=60)
+        return system.log.start(topic, 0), int(float(waiting))
+
+    assert retained(kept // 2) == (0, 10)
+    assert not caplog.records
+    assert retained(2 * kept) == (0, 10)
+    assert "outgrows its retention, as it keeps what is not archived yet" in caplog.text
+    system.log.commit("archive", topic, 0, 6)
+    assert retained(2 * kept) == (6, 4)
+    system.log.commit("archive", topic, 0, 10)
+    assert retained(2 * kept) == (10, 0)
     system.close()

@@ -280,7 +280,7 @@ class Nothing:
     """A stage that puts nothing out."""
 
     structure: ClassVar[dict[str, Any]] = {"stage": 1}
-    pending = False
+    pending = may_fail = False
 
     def process(self, batch: Sequence[tuple[int, bytes]], careful: bool) -> Output:
         return Output()

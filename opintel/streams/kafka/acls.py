@@ -20,13 +20,16 @@ from kafka.admin import (
     ResourceType,
 )
 
+from opintel.streams.archive.archiver import archive_group
 from opintel.streams.kafka.topics import ASIDES, until_shown
 from opintel.streams.sequencer import control_topic
 from opintel.streams.stream import FINDINGS, Stream
 
 Operation = Literal["read", "write", "describe"]
-SERVICES = ("ingest", "stage1", "stage2", "alerts", "clusters", "delivery", "console")
+SERVICES = ("ingest", "stage1", "stage2", "alerts", "clusters", "archive", "delivery", "console")
 """The services that open the log; each has the Kafka user `opintel-SERVICE`."""
+NOTED = ("stage1", "stage2", "archive")
+"""Services whose positions all may see."""
 
 
 class Right(NamedTuple):
@@ -49,15 +52,15 @@ class RightChange(NamedTuple):
 def rights(streams: Iterable[Stream]) -> list[Right]:
     """What the services need, and no more.
 
-    All may see the topics, read what was set aside and the newest raw record, and see how far the stages are: each
-    process serves metrics of them.
+    All may see the topics, read what was set aside and the newest raw record, and see how far stages and archive are:
+    each process serves metrics of them.
     """
     found = set[Right]()
     streams = list(streams)
     topics = {FINDINGS, ASIDES, *(t for s in streams for t in (s.topic, s.derived, control_topic(s)))}
     for service in SERVICES:
         found |= {Right(principal(service), "describe", "topic", topic) for topic in topics}
-        found |= {Right(principal(service), "describe", "group", f"opintel.{stage}") for stage in ("stage1", "stage2")}
+        found |= {Right(principal(service), "describe", "group", f"opintel.{stage}") for stage in NOTED}
         found |= {Right(principal(service), "read", "topic", topic) for topic in (ASIDES, *(s.topic for s in streams))}
     for stream in streams:
         for service, reads, writes, groups in _ways(stream):
@@ -107,6 +110,8 @@ def _ways(stream: Stream) -> Iterator[tuple[str, Sequence[str], Sequence[str], S
     yield "stage1", (raw,), (derived,), ("stage1", f"{name}.stage1")
     yield "stage2", (derived,), (FINDINGS,), ("stage2", f"{name}.stage2")
     yield "alerts", (FINDINGS,), (), ("alerts",)
+    archived = (raw, controls, FINDINGS)
+    yield "archive", archived, (), ("archive", *(archive_group(topic) for topic in archived))
 
 
 def _there(admin: Any) -> Iterator[tuple[Right, str]]:

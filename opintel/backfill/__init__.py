@@ -1,0 +1,10 @@
+"""Archives judged again by the same detectors, with the findings of the live run, id for id.
+
+* `stages`: the two stages over archived records, as pure functions of them: no log, no clock, no file
+* `days`: what an archive has to say, day by day, and what each day's outcome depends on
+* `local`: runs it in this process
+* `what_if`: with other settings, and what that changes
+* `outcomes`: what each day came to, on any fsspec URL, so that a backfill goes on where it was stopped
+* `stored`: the findings in a store of their own
+* `jobs`: a site's stream, as it is judged again
+"""

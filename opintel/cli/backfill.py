@@ -1,0 +1,238 @@
+"""`opintel backfill`: an archive judged again by the same detectors, with the findings of the live run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from opintel.cli.stored import config_option, json_option, print_json
+from opintel.site.errors import UserError
+
+if TYPE_CHECKING:
+    from opintel.backfill.local import DayOutcome
+    from opintel.backfill.outcomes import Outcomes
+    from opintel.backfill.stages import Job
+    from opintel.finding import Finding
+    from opintel.site.settings import Site
+    from opintel.streams.archive.layout import Piece
+    from opintel.streams.archive.reader import Archive
+
+Span = tuple[int | None, int | None]
+"""ns UTC; windows that end after the first, and by the second."""
+_DATABASE = re.compile(r"(sqlite|postgresql)(\+\w+)?:")
+"""A URL of SQLAlchemy's, not fsspec's."""
+
+
+@click.command(short_help="Judge an archive again, with the findings of the live run.")
+@click.argument("stream")
+@click.option("--input", "source", required=True, metavar="URL", help="Folder or fsspec URL of the archive.")
+@click.option(
+    "--output",
+    required=True,
+    metavar="URL",
+    help="Folder or fsspec URL for Parquet, or the SQLAlchemy URL of a store of its own.",
+)
+@click.option("--from", "begin", metavar="TIME", help="Only findings of windows that end after this date or time.")
+@click.option("--to", "end", metavar="TIME", help="Only findings of windows that end by then; nothing beyond is read.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="A setting to judge under instead, as detectors.fts.failures.emit=-5; says what that changes.",
+)
+@click.option("--local", is_flag=True, help="In this process.")
+@config_option
+@json_option
+def command(
+    stream: str,
+    source: str,
+    output: str,
+    begin: str | None,
+    end: str | None,
+    settings: tuple[str, ...],
+    local: bool,
+    config: Path | None,
+    as_json: bool,
+) -> None:
+    """Judges the archived records of STREAM and prints its findings, those of the live run, id for id. They go
+    to the output, and never to the findings topic: no incident opens. A folder or fsspec URL keeps each day's outcome,
+    and days that are there are not judged again."""
+    if not local:
+        raise UserError("expected --local: a backfill in Spark is not built yet")
+    since, until = _time("--from", begin), _time("--to", end)
+    document = backfill(stream, source, output, (since, until), settings, config)
+    if as_json:
+        print_json(document)
+    else:
+        _print(document)
+
+
+def backfill(
+    stream: str, source: str, output: str, span: Span, settings: Sequence[str], config: Path | None
+) -> dict[str, Any]:
+    """The document of `opintel backfill --json`."""
+    from opintel.backfill.jobs import job_of
+    from opintel.backfill.outcomes import Counts, OutcomeError, Outcomes
+    from opintel.backfill.what_if import has_settings, read_settings
+    from opintel.naming import named_json
+    from opintel.site.load import load_site
+    from opintel.streams.archive.reader import Archive, ArchiveError
+    from opintel.streams.artefacts import ArtefactUnavailable
+
+    site = load_site(config)
+    job = job_of(site, stream, source)
+    try:
+        plain, job = job, job._replace(settings=read_settings(settings, job.pipeline))
+    except ValueError as error:
+        raise UserError(f"--set {error}") from error
+    try:
+        archive = Archive(source)
+        if settings and not any(has_settings(archive, topic, stream) for topic in archive.epochs(job.stream.topic)):
+            raise UserError(f"{archive.shown}: no control there carries settings of {stream}: nothing to set")
+        outcomes = None if _DATABASE.match(output) else Outcomes(output, stream)
+        days = _days(job, archive, outcomes, span)
+        there = _days(plain, archive, None, span) if settings else []
+    except (ArchiveError, OutcomeError) as error:
+        raise UserError(str(error)) from error
+    except ArtefactUnavailable as error:
+        raise UserError(f"the archive lacks what a control names: {error}") from error
+    found = _findings(days, span)
+    if outcomes is None:
+        _into_store(stream, output, found)
+    counts = sum((day.counts for day in days), start=Counts())
+    naming = job.pipeline.naming
+    return {
+        "stream": stream,
+        "days": [day.day.name for day in days],
+        "records": counts.records,
+        "rows": counts.rows,
+        "late": counts.asides.get("late", 0),
+        "dead_letters": counts.asides.get("dead", 0),
+        "set_aside": counts.asides,
+        "findings": [named_json(finding, naming) for finding in found],
+    } | ({"compare": _compared(site, job, days, there, span)} if settings else {})
+
+
+def _days(job: Job, archive: Archive, outcomes: Outcomes | None, span: Span) -> list[DayOutcome]:
+    """All days, with a bar on a terminal."""
+    from opintel.backfill.local import backfill
+    from opintel.cli.progress import share_progress
+
+    files = sum(len(pieces) for topic in archive.epochs(job.stream.topic) for pieces in topic.pieces)
+    behind = 0
+    with share_progress(f"backfill {job.stream.name}") as tell:
+
+        def one_more(_: Piece) -> None:
+            nonlocal behind
+            behind += 1
+            tell(behind / max(files, 1))
+
+        return list(backfill(job, archive, outcomes, until=span[1], behind=one_more))
+
+
+def _compared(
+    site: Site, job: Job, here: Sequence[DayOutcome], there: Sequence[DayOutcome], span: Span
+) -> dict[str, Any]:
+    """What the settings change, findings and incidents."""
+    from opintel.backfill.what_if import compare
+    from opintel.naming import named_json
+
+    naming, found = job.pipeline.naming, compare(_findings(here, span), _findings(there, span))
+    ours, theirs = ({i["id"]: i for i in _incidents(site, job.stream.name, days)} for days in (here, there))
+    return {
+        "only_here": [named_json(finding, naming) for finding in found.only_here],
+        "only_there": [named_json(finding, naming) for finding in found.only_there],
+        "changed": [{"here": named_json(c.here, naming), "there": named_json(c.there, naming)} for c in found.changed],
+        "incidents": {
+            "only_here": [incident for id, incident in ours.items() if id not in theirs],
+            "only_there": [incident for id, incident in theirs.items() if id not in ours],
+        },
+    }
+
+
+def _findings(days: Sequence[DayOutcome], span: Span) -> list[Finding]:
+    """Of windows that end in the span, by window end, then id."""
+    since, until = span
+    found = [
+        finding
+        for day in days
+        for finding in day.findings
+        if (since is None or finding.window.end > since) and (until is None or finding.window.end <= until)
+    ]
+    return sorted(found, key=lambda finding: (finding.window.end, finding.id))
+
+
+def _incidents(site: Site, stream: str, days: Sequence[DayOutcome]) -> list[dict[str, Any]]:
+    """What the alert service makes of the findings, in a throw-away store."""
+    import tempfile
+
+    from opintel.backfill.jobs import by_itself
+    from opintel.backfill.stored import decide
+    from opintel.site.system import System
+    from opintel.store.queries import incidents
+
+    with tempfile.TemporaryDirectory(prefix="opintel-backfill-") as folder:
+        system = System(Path(folder), by_itself(site), replayed=True)
+        try:
+            decide(system.store, system.alerts, stream, days)
+            return incidents(system.store)
+        finally:
+            system.close()
+
+
+def _into_store(stream: str, url: str, findings: Sequence[Finding]) -> None:
+    """Puts findings into the store at an SQLAlchemy URL; UserError where it holds others of the same ids."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from opintel.backfill.stored import put
+    from opintel.store import open_store
+
+    try:
+        with closing(open_store(url)) as store:
+            conflicts = put(store, stream, findings)
+    except (SQLAlchemyError, RuntimeError, ImportError) as error:
+        reason = " ".join(str(getattr(error, "orig", None) or error).split())[:200]
+        raise UserError(f"the store at --output cannot be used: {reason}") from error
+    if conflicts:
+        raise UserError(f"the store at --output holds other findings of this stream: {conflicts[0]}")
+
+
+def _time(option: str, text: str | None) -> int | None:
+    from opintel.finding import parse_rfc3339
+
+    if text is None:
+        return None
+    try:
+        return parse_rfc3339(f"{text}T00:00:00Z" if re.fullmatch(r"\d{4}-\d\d-\d\d", text) else text)
+    except ValueError as error:
+        raise UserError(f"{option} {text}: expected a date or a time such as 2026-01-31T12:00:00Z ({error})") from error
+
+
+def _print(document: dict[str, Any]) -> None:
+    from opintel.cli.shown import print_findings
+
+    print_findings(document["findings"])
+    if compared := document.get("compare"):
+        _print_compared(compared)
+    others = ", ".join(f"{n} {kind}" for kind, n in document["set_aside"].items()) or "none"
+    click.echo(
+        f"{len(document['days'])} days, {document['records']} records, {document['rows']} rows, "
+        f"{len(document['findings'])} findings; rows set aside: {others}"
+    )
+
+
+def _print_compared(compared: dict[str, Any]) -> None:
+    from opintel.cli.shown import print_incidents
+
+    both = compared["incidents"]
+    for which, what in (("only_here", "only with these settings"), ("only_there", "only without")):
+        click.echo(f"{what}: {len(compared[which])} findings, {len(both[which])} incidents")
+        if both[which]:
+            print_incidents(both[which])
+    click.echo(f"changed: {len(compared['changed'])} findings")

@@ -1,0 +1,166 @@
+"""`opintel run archive`, and what reads an archive: `backfill`, `replay`, `run --ingest`. All find what the live run
+found."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow.parquet as pq
+import pytest
+
+from opintel.cli import invoke
+from opintel.finding import finding_json, findings_from_table
+from opintel.streams.log_sqlite import SqliteLog
+
+PARTITIONS = 4
+
+
+def run(cwd: Path, *args: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "opintel.cli", "run", *args], cwd=cwd, capture_output=True, text=True, timeout=180
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with its archive."""
+    folder = tmp_path_factory.mktemp("site")
+    assert invoke(["simulate", "fts", "--hours", "2", "--seed", "5", "--out", str(folder / "in")]) == 0
+    run(folder, "--data", "d", "--ingest", "fts=in", "--until-idle", "--archive", "archive")
+    return folder
+
+
+@pytest.fixture
+def asked(site: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The JSON that a command says."""
+    monkeypatch.chdir(site)
+
+    def ask(*args: str) -> dict[str, Any]:
+        assert invoke([*args, "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    return ask
+
+
+def plain(findings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without what says where they were made."""
+    return [{key: value for key, value in f.items() if key not in ("origin", "downtime")} for f in findings]
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_archive_holds_the_log_and_a_second_run_writes_the_same(site: Path) -> None:
+    run(site, "archive", "--data", "d", "--until-idle", "--archive", "again")
+    assert tree(site / "again") == tree(site / "archive")
+    log = SqliteLog(site / "d" / "log.db")
+    for topic, partitions in (("fts.transfers", PARTITIONS), ("fts.controls", 1), ("opintel.findings", 1)):
+        rows = pq.read_table(site / "archive" / topic)
+        columns = (rows[name].to_pylist() for name in ("partition", "position", "value", "at"))
+        records = [(p, *record) for p in range(partitions) for record in log.read(topic, p, 0, 10**6)]
+        assert sorted(zip(*columns, strict=True)) == records
+    log.close()
+
+
+def test_a_backfill_finds_what_the_live_run_found(asked: Any, site: Path) -> None:
+    live = asked("findings", "--data", "d")["findings"]
+    assert len(live) > 20
+    for _ in range(2):  # the second time from what is there
+        found = asked("backfill", "fts", "--input", "archive", "--output", "out", "--local")
+        assert plain(found["findings"]) == plain(live)
+    assert (found["stream"], found["dead_letters"]) == ("fts", 0)
+    assert found["rows"] > found["records"] > found["late"] > 0
+    table = pq.read_table(site / "out" / "fts")
+    kept = sorted((finding_json(f) for f in findings_from_table(table)), key=lambda f: (f["window"]["end"], f["id"]))
+    assert plain(json.loads(msgspec.json.encode(kept))) == plain(live)
+    assert str(table.schema.field("window_end").type) == "int64"
+
+
+def test_a_backfill_into_a_store_opens_no_incident(asked: Any, site: Path) -> None:
+    live = asked("findings", "--data", "d")["findings"]
+    first, middle = live[0]["window"]["end"], live[len(live) // 2]["window"]["end"]
+    span = ("--from", first, "--to", middle)
+    (site / "b").mkdir(exist_ok=True)
+    found = asked("backfill", "fts", "--input", "archive", "--output", "sqlite:///b/store.db", "--local", *span)
+    expected = [f for f in live if first < f["window"]["end"] <= middle]
+    assert plain(found["findings"]) == plain(expected) != []
+    assert plain(asked("findings", "--data", "b")["findings"]) == plain(expected)
+    assert asked("incidents", "--data", "b")["incidents"] == []
+
+
+def test_another_setting_says_what_it_changes(asked: Any, site: Path) -> None:
+    live = asked("findings", "--data", "d")["findings"]
+    incidents = asked("incidents", "--data", "d")["incidents"]
+    strict = ("--set", "detectors.fts.failures.emit=-8")
+    found = asked("backfill", "fts", "--input", "archive", "--output", "strict", "--local", *strict)
+    compared = found["compare"]
+    assert compared["only_here"] == []
+    assert len(compared["only_there"]) == len(live) - len(found["findings"]) > 0
+    gone = [f for f in live if f["kind"] in ("link", "endpoint") and f["log10_p"] > -8]
+    assert {f["id"] for f in gone} <= {f["id"] for f in compared["only_there"]}
+    assert {f["kind"] for f in compared["only_there"]} <= {"link", "endpoint"}
+    ids = {i["id"] for i in incidents}
+    assert {i["id"] for i in compared["incidents"]["only_there"]} <= ids
+    again = asked("backfill", "fts", "--input", "archive", "--output", "strict", "--local", *strict)
+    assert again == found  # from the day that is done, incidents too
+
+
+def test_replay_and_ingest_of_an_archive_are_the_live_run_again(asked: Any, site: Path) -> None:
+    run(site, "--data", "copy", "--ingest", "fts=archive", "--until-idle")
+    live = asked("findings", "--data", "d")["findings"]
+    incidents = asked("incidents", "--data", "d")["incidents"]
+    assert incidents
+    replayed = asked("replay", "fts", "archive")
+    assert replayed["late"] > 0
+    for found, opened in (
+        (replayed["findings"], replayed["incidents"]),
+        (asked("findings", "--data", "copy")["findings"], asked("incidents", "--data", "copy")["incidents"]),
+    ):
+        assert plain(found) == plain(live)
+        assert [i | {"opened": ""} for i in opened] == [i | {"opened": ""} for i in incidents]
+    run(site, "--data", "copy", "--ingest", "fts=archive", "--until-idle")
+    assert len(asked("findings", "--data", "copy")["findings"]) == len(live)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "archive", "--data", "x"], "no archive: name a folder or URL with --archive"),
+        (["run", "archive", "--data", "x", "--archive", "nosuch://x"], "fsspec knows no protocol 'nosuch'"),
+        (["backfill", "fts", "--input", "archive", "--output", "o"], "expected --local"),
+        (["backfill", "fts", "--input", "in", "--output", "o", "--local"], "no file of topic 'fts.transfers'"),
+        (
+            [
+                "backfill",
+                "fts",
+                "--input",
+                "archive",
+                "--output",
+                "o",
+                "--local",
+                "--set",
+                "detectors.fts.failures.emt=1",
+            ],
+            "fts.failures has the settings emit,",
+        ),
+        (["backfill", "ftx", "--input", "archive", "--output", "o", "--local"], "no stream 'ftx' is configured"),
+        (["backfill", "fts", "--input", "archive", "--output", "o", "--local", "--from", "x"], "--from x: expected"),
+        (["backfill", "fts", "--input", "archive", "--output", "nosuch://o", "--local"], "nosuch"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    arguments: list[str], said: str, site: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(site)
+    assert invoke(arguments) == 1
+    message = capsys.readouterr().err
+    assert said in message
+    assert message.count("\n") == 1
