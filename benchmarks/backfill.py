@@ -15,8 +15,9 @@ from pathlib import Path
 
 import msgspec
 
+from opintel.backfill.chain import DayOutcome
 from opintel.backfill.jobs import job_of
-from opintel.backfill.local import DayOutcome, backfill
+from opintel.backfill.local import backfill
 from opintel.backfill.outcomes import Outcomes
 from opintel.finding import Finding, same_content
 from opintel.simulation import DEFAULT_START, write

@@ -2,7 +2,9 @@
 
 * `stages`: the two stages over archived records, as pure functions of them: no log, no clock, no file
 * `days`: what an archive has to say, day by day, and what each day's outcome depends on
-* `local`: runs it in this process
+* `chain`: day after day, each from the state of the one before
+* `local`: judges a day in this process
+* `spark`: judges a day in tasks of Spark
 * `what_if`: with other settings, and what that changes
 * `outcomes`: what each day came to, on any fsspec URL, so that a backfill goes on where it was stopped
 * `stored`: the findings in a store of their own

@@ -26,7 +26,7 @@ class Day(NamedTuple):
     pieces: Sequence[Sequence[Piece]]
     """Of each partition."""
     plan: str
-    """A hash of all that its outcome depends on: the build, the detectors, the records up to its end."""
+    """A hash of all that its outcome depends on: build, detectors, settings, the records up to its end."""
 
     @property
     def files(self) -> list[Piece]:
@@ -37,7 +37,7 @@ class Day(NamedTuple):
 def days_of(job: Job, topics: Sequence[ArchivedTopic]) -> Iterator[Day]:
     """The days of a raw topic, of all its epochs, in order."""
     judging = JudgeStage(job.stream, job.pipeline, 0, "", "backfill").structure
-    plan = digest([__version__, reducing(job, 0, "").stage.structure, judging, job.settings])
+    plan = digest([__version__, reducing(job, 0, "").stage.structure, judging, job.settings, job.buckets])
     for topic in topics:
         for name in topic.days:
             pieces = [topic.of_day(partition, name) for partition in range(len(topic.pieces))]

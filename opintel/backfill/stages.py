@@ -7,18 +7,23 @@ and how partitions are interleaved shows nowhere. So this is all that runs apart
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from opintel.detector import Pipeline
 from opintel.finding import Origin
+from opintel.streams.archive.layout import Piece
+from opintel.streams.archive.reader import Archive
 from opintel.streams.artefacts import Door
 from opintel.streams.findings import Found, Judged, decode
 from opintel.streams.judging import JudgeStage
-from opintel.streams.log import Aside
+from opintel.streams.log import Aside, Stored
 from opintel.streams.reduce import ReduceStage
 from opintel.streams.run import Run
 from opintel.streams.stream import Stream
+
+BATCH = 500
+"""Records that stage 1 is fed at a time, at most."""
 
 Settings = Mapping[str, Mapping[str, Any]]
 """Detector → setting → value."""
@@ -34,15 +39,30 @@ class Job(NamedTuple):
     origin: Origin = "backfill"
     settings: Mapping[str, Mapping[str, Any]] = {}
     """What the controls that carry settings are to say instead."""
+    buckets: int = 1
+    """Parts into which the scopes are put for stage 2, each judged by itself."""
 
 
 def reducing(job: Job, partition: int, epoch: str) -> Run[ReduceStage]:
     """Stage 1 of a raw partition, to be fed its records in order of position."""
 
     def make() -> ReduceStage:
-        return ReduceStage(job.stream, job.pipeline, partition, epoch, 1, job.door)
+        return ReduceStage(job.stream, job.pipeline, partition, epoch, job.buckets, job.door)
 
     return Run(make, f"{job.stream.topic}-{partition}")
+
+
+def batches(
+    archive: Archive, pieces: Sequence[Piece], behind: Callable[[Piece], None] = lambda _: None
+) -> Iterator[Sequence[Stored]]:
+    """The records of a partition's pieces as stage 1 is fed them; `behind` is called with each piece that was read.
+    Raises ArchiveError.
+    """
+    for piece in pieces:
+        for group in archive.read(piece):
+            for at in range(0, len(group), BATCH):
+                yield group[at : at + BATCH]
+        behind(piece)
 
 
 class Judgements(NamedTuple):
@@ -59,9 +79,9 @@ class Judging:
     What that claims of time was held against the raw records' own times by stage 1, so that nothing is here.
     """
 
-    def __init__(self, job: Job, epoch: str) -> None:
+    def __init__(self, job: Job) -> None:
         stream = job.stream._replace(ahead=None)
-        self._stage = JudgeStage(stream, job.pipeline, 0, epoch, job.origin, job.door)
+        self._stage = JudgeStage(stream, job.pipeline, 0, "", job.origin, job.door)
         self._position = 0
 
     @property

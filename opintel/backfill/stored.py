@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from opintel.alerts.service import AlertService, keep
 from opintel.alerts.settings import AlertSettings
-from opintel.backfill.local import DayOutcome
+from opintel.backfill.chain import DayOutcome
 from opintel.finding import Finding
 from opintel.store import Store
 from opintel.streams.findings import Found, Judged

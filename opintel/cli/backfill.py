@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +15,17 @@ from opintel.cli.stored import config_option, json_option, print_json
 from opintel.site.errors import UserError
 
 if TYPE_CHECKING:
-    from opintel.backfill.local import DayOutcome
+    from pyspark.sql import SparkSession
+
+    from opintel.backfill.chain import DayOutcome, Engine
     from opintel.backfill.outcomes import Outcomes
     from opintel.backfill.stages import Job
     from opintel.finding import Finding
     from opintel.site.settings import Site
     from opintel.streams.archive.layout import Piece
     from opintel.streams.archive.reader import Archive
+
+    MakeEngine = Callable[[Job, Archive], Engine]
 
 Span = tuple[int | None, int | None]
 """ns UTC; windows that end after the first, and by the second."""
@@ -46,7 +51,8 @@ _DATABASE = re.compile(r"(sqlite|postgresql)(\+\w+)?:")
     metavar="PATH=VALUE",
     help="A setting to judge under instead, as detectors.fts.failures.emit=-5; says what that changes.",
 )
-@click.option("--local", is_flag=True, help="In this process.")
+@click.option("--local", is_flag=True, help="In this process, without Spark.")
+@click.option("--master", metavar="MASTER", help="Spark's master; without it local[*], or what spark-submit says.")
 @config_option
 @json_option
 def command(
@@ -57,16 +63,19 @@ def command(
     end: str | None,
     settings: tuple[str, ...],
     local: bool,
+    master: str | None,
     config: Path | None,
     as_json: bool,
 ) -> None:
     """Judges the archived records of STREAM and prints its findings, those of the live run, id for id. They go
     to the output, and never to the findings topic: no incident opens. A folder or fsspec URL keeps each day's outcome,
-    and days that are there are not judged again."""
-    if not local:
-        raise UserError("expected --local: a backfill in Spark is not built yet")
+    and days that are there are not judged again. It runs in Spark (extra `spark`), or with
+    --local in this process."""
+    if local and master is not None:
+        raise UserError("--local is without Spark: expected no --master beside it")
     since, until = _time("--from", begin), _time("--to", end)
-    document = backfill(stream, source, output, (since, until), settings, config)
+    with nullcontext(_here) if local else _spark(stream, master) as engine:
+        document = backfill(stream, source, output, (since, until), settings, config, engine)
     if as_json:
         print_json(document)
     else:
@@ -74,7 +83,13 @@ def command(
 
 
 def backfill(
-    stream: str, source: str, output: str, span: Span, settings: Sequence[str], config: Path | None
+    stream: str,
+    source: str,
+    output: str,
+    span: Span,
+    settings: Sequence[str],
+    config: Path | None,
+    engine: MakeEngine,
 ) -> dict[str, Any]:
     """The document of `opintel backfill --json`."""
     from opintel.backfill.jobs import job_of
@@ -96,8 +111,8 @@ def backfill(
         if settings and not any(has_settings(archive, topic, stream) for topic in archive.epochs(job.stream.topic)):
             raise UserError(f"{archive.shown}: no control there carries settings of {stream}: nothing to set")
         outcomes = None if _DATABASE.match(output) else Outcomes(output, stream)
-        days = _days(job, archive, outcomes, span)
-        there = _days(plain, archive, None, span) if settings else []
+        days = _days(job, archive, outcomes, span, engine)
+        there = _days(plain, archive, None, span, engine) if settings else []
     except (ArchiveError, OutcomeError) as error:
         raise UserError(str(error)) from error
     except ArtefactUnavailable as error:
@@ -119,9 +134,9 @@ def backfill(
     } | ({"compare": _compared(site, job, days, there, span)} if settings else {})
 
 
-def _days(job: Job, archive: Archive, outcomes: Outcomes | None, span: Span) -> list[DayOutcome]:
+def _days(job: Job, archive: Archive, outcomes: Outcomes | None, span: Span, engine: MakeEngine) -> list[DayOutcome]:
     """All days, with a bar on a terminal."""
-    from opintel.backfill.local import backfill
+    from opintel.backfill.chain import judged_again
     from opintel.cli.progress import share_progress
 
     files = sum(len(pieces) for topic in archive.epochs(job.stream.topic) for pieces in topic.pieces)
@@ -133,7 +148,46 @@ def _days(job: Job, archive: Archive, outcomes: Outcomes | None, span: Span) -> 
             behind += 1
             tell(behind / max(files, 1))
 
-        return list(backfill(job, archive, outcomes, until=span[1], behind=one_more))
+        return list(judged_again(job, archive, engine, outcomes, until=span[1], behind=one_more))
+
+
+def _here(job: Job, archive: Archive) -> Engine:
+    from opintel.backfill.local import InProcess
+
+    return InProcess(job, archive)
+
+
+@contextmanager
+def _spark(stream: str, master: str | None) -> Iterator[MakeEngine]:
+    """Spark, started when the first day is to be judged."""
+    from opintel.backfill.spark import InSpark
+
+    started: list[SparkSession] = []
+
+    def spark() -> SparkSession:
+        if not started:
+            started.append(_started(stream, master))
+        return started[0]
+
+    try:
+        yield lambda job, archive: InSpark(spark, job, archive)
+    finally:
+        for one in started:
+            one.stop()
+
+
+def _started(stream: str, master: str | None) -> SparkSession:
+    from opintel.backfill.spark import session
+    from opintel.extras import install
+
+    if master is None and "PYSPARK_GATEWAY_PORT" not in os.environ:  # which spark-submit sets
+        master = "local[*]"
+    try:
+        return session(master, f"opintel backfill {stream}")
+    except ImportError as error:
+        raise UserError(f"a backfill in Spark needs the extra spark: {install('spark')}; or use --local") from error
+    except RuntimeError as error:
+        raise UserError(f"{error} Or use --local") from error
 
 
 def _compared(

@@ -13,7 +13,7 @@ from opintel.cli.stored import config_option, json_option, late_warning, print_j
 from opintel.site.errors import UserError
 
 if TYPE_CHECKING:
-    from opintel.backfill.local import DayOutcome
+    from opintel.backfill.chain import DayOutcome
     from opintel.site.system import System
     from opintel.streams.ingest import Ingester
     from opintel.streams.log import Aside

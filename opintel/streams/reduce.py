@@ -275,9 +275,7 @@ class ReduceStage:
                 reduced = self._reduced(closing)
             self._keys.closed(keys, window.end)
             records = list(reduced.records)
-            if reduced.tested:
-                tested = Tested(window, self.partition, self.stream.partitions, reduced.tested)  # type: ignore[arg-type]
-                out.records += self._to_all(self._derived.encode(tested))
+            self._emit_tested(window, reduced.tested, out)
         if bad:
             here = counts(rows.key)
             add_counts(not_judged, {key: here[key] for key, _ in bad})
@@ -297,6 +295,15 @@ class ReduceStage:
             raise
         except Exception as error:
             raise DetectorFailed(said(error)) from error
+
+    def _emit_tested(self, window: Window, tested: Mapping[str, Mapping[str, int]], out: Output) -> None:
+        """Each derived partition gets the counts of its own scopes: it judges those that it hears of."""
+        by_partition: dict[int, dict[str, Any]] = {}
+        for scope, counts_of in tested.items():
+            by_partition.setdefault(shard_of(scope, self.derived_partitions), {})[scope] = counts_of
+        for partition, its in by_partition.items():
+            value = self._derived.encode(Tested(window, self.partition, self.stream.partitions, its))
+            out.records.append(Entry(self.stream.derived, partition, value))
 
     def _emit(self, records: Sequence[Record[Any]], out: Output) -> None:
         by_partition: dict[int, list[Record[Any]]] = {}

@@ -130,12 +130,24 @@ def test_replay_and_ingest_of_an_archive_are_the_live_run_again(asked: Any, site
     assert len(asked("findings", "--data", "copy")["findings"]) == len(live)
 
 
+def test_without_spark_a_backfill_names_the_extra_and_local(
+    site: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(site)
+    monkeypatch.setitem(sys.modules, "pyspark", None)
+    assert invoke(["backfill", "fts", "--input", "archive", "--output", "o"]) == 1
+    message = capsys.readouterr().err
+    assert "needs the extra spark" in message
+    assert "--local" in message
+    assert message.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["run", "archive", "--data", "x"], "no archive: name a folder or URL with --archive"),
         (["run", "archive", "--data", "x", "--archive", "nosuch://x"], "fsspec knows no protocol 'nosuch'"),
-        (["backfill", "fts", "--input", "archive", "--output", "o"], "expected --local"),
+        (["backfill", "fts", "--input", "archive", "--output", "o", "--local", "--master", "x"], "no --master"),
         (["backfill", "fts", "--input", "in", "--output", "o", "--local"], "no file of topic 'fts.transfers'"),
         (
             [

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from opintel.backfill.local import DayOutcome, backfill
+from opintel.backfill.chain import DayOutcome
+from opintel.backfill.local import backfill
 from opintel.backfill.outcomes import Outcomes
 from opintel.backfill.stages import Job, Settings
 from opintel.finding import NS, finding_json

@@ -36,7 +36,7 @@ class Archive:
     """An archive at an fsspec URL."""
 
     def __init__(self, url: str) -> None:
-        self._store = ArchiveStore(url)
+        self.url, self._store = url, ArchiveStore(url)
         self.shown = self._store.shown
 
     def topics(self) -> list[str]:
