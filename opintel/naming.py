@@ -51,6 +51,9 @@ class Naming(NamedTuple):
     "382500", "lumisection": "17"}. Shown beside them; inside all times are ns UTC."""
     scale: TimeScale | None = None
     """In which the JSON form of a finding has its window and its onset too."""
+    across_scopes: bool = False
+    """A name means the same thing in every scope (a storage does, whichever FTS uses it): what is wrong with it is one
+    incident of all scopes."""
 
 
 def named_json(finding: Finding, naming: Naming) -> dict[str, Any]:

@@ -24,14 +24,16 @@ _BEHIND = {".jsonl": b"\n", ".arrow": b""}
 """What stands behind a message in files that hold many."""
 
 
-class Fault(msgspec.Struct, frozen=True):
-    """One injected fault in [start, end) ns UTC; `subject` has the labels that its findings should have."""
+class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One injected fault in [start, end) ns UTC; `subject` has the labels that its findings should have, `cause` is the
+    family of causes that it is of, in a domain that names some."""
 
     id: str
     kind: str
     subject: dict[str, str]
     start: int
     end: int
+    cause: str = ""
 
 
 class Simulation(Protocol):
@@ -89,6 +91,12 @@ class Stories(NamedTuple):
     suffix: str = ".jsonl"
     """Of the files that hold its messages: in `.jsonl` each is a line, in `.arrow` an IPC stream behind the last one;
     in a file of another suffix is one message."""
+    wide: tuple[str, ...] = ()
+    """Kinds of fault that may show at any subject of their scope."""
+    harmless: tuple[str, ...] = ()
+    """Kinds of event of which no incident should come."""
+    evaluated: Callable[[int], Sequence[Simulation]] | None = None
+    """Seed → the stories that `opintel evaluate` tells; none: one of `hours` with one fault of each kind."""
     figures: Figures | None = None
     """What else `opintel evaluate` says of the stories that it tells."""
     demo: Simulator | None = None

@@ -34,6 +34,7 @@ from opintel.alerts.lifecycle import ALARMING, LIVE, IncidentInput, alert_step, 
 from opintel.alerts.owners import owner
 from opintel.alerts.past import recovered, since
 from opintel.alerts.settings import AlertSettings, severity_rank
+from opintel.alerts.shared import SharedIncidents
 from opintel.alerts.ticket import clean
 from opintel.finding import Finding
 from opintel.store import schema as t
@@ -58,6 +59,9 @@ class Round:
         self.judged = judged
         self.now = judged.window.end
         self._alerts, self._incidents = load_scope(connection, judged.stream, judged.scope)
+        across = settings.across_scopes(judged.stream)
+        self._shared = SharedIncidents(connection, judged.stream, judged.scope, across=across)
+        self._incidents |= self._shared.of(self._alerts, self._incidents)
         self._stored_alerts, self._stored_incidents = dict(self._alerts), dict(self._incidents)
         self._adapting = settings.adapting(judged.stream)
         self._spent = budget.load_spent(connection, judged)
@@ -203,10 +207,12 @@ class Round:
             if not self._has_home(self._alerts[mark]):
                 self._alerts[mark] = msgspec.structs.replace(self._alerts[mark], incident=None)
         waiting = [a for a in self._alerts.values() if a.state in ALARMING and self._waits(a, a.fingerprint in rose)]
+        others = self._shared.about(self._entities(a.subject) for a in waiting if a.incident is None)
+        self._incidents, self._stored_incidents = others | self._incidents, others | self._stored_incidents
         for alert in sorted(waiting, key=self._order):
             if self._silenced(alert.subject) or (alert.incident is None and alert.last != self.now):
                 continue  # what was silenced when it came is no incident for having been, only for coming again
-            placement = place(alert, self._open_ones(), self.now, grouping)
+            placement = place(alert, self._open_ones(alert), self.now, grouping)
             home = alert.incident or placement.joins
             if home is None:
                 home = self._open(alert)
@@ -231,8 +237,8 @@ class Round:
         home = self._incidents.get(alert.incident)
         return home is not None and (home.state == "resolved" or (home.state == "mitigated" and rose))
 
-    def _open_ones(self) -> list[Incident]:
-        return [i for i in self._incidents.values() if i.state != "closed"]
+    def _open_ones(self, alert: Alert) -> list[Incident]:
+        return [i for i in self._incidents.values() if i.state != "closed" and self._shared.may_join(alert, i)]
 
     def _order(self, alert: Alert) -> tuple[int, int, float, str]:
         named = self._entities(alert.subject)
@@ -331,7 +337,7 @@ class Round:
     def _lead(self, signals: Mapping[str, budget.Signal]) -> None:
         """Gives each incident title and severity of the worst of its alerts that alarm now."""
         alarming: dict[str, dict[str, Alert]] = {}
-        for mark, alert in sorted(self._alerts.items()):
+        for mark, alert in sorted((self._shared.alerts | self._alerts).items()):
             if alert.state in ALARMING and alert.incident is not None:
                 alarming.setdefault(alert.incident, {})[mark] = alert
         for home, alerts in sorted(alarming.items()):
@@ -419,7 +425,8 @@ class Round:
         note(self.connection, home, self.now, SERVICE, given, was=old.state, now=new.state, **detail)
 
     def _alarming(self, home: str) -> bool:
-        return any(a.incident == home and a.state in ALARMING for a in self._alerts.values())
+        here = any(a.incident == home and a.state in ALARMING for a in self._alerts.values())
+        return here or self._shared.alarming(home)
 
     def _alarmed(self, home: str) -> bool:
         """Whether an alert of it alarmed until this window."""

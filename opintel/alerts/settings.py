@@ -249,6 +249,8 @@ class Declared(NamedTuple):
     """Kinds that the detector gets used to: a finding says that it is over, not their silence."""
     explaining: Sequence[str] = ()
     """Kinds that raise no alarm, however surprising: they explain others."""
+    across_scopes: bool = False
+    """Names mean the same in every scope, and what is wrong with a thing is one incident of all of them."""
 
 
 class AlertSettings(StrictSettings, frozen=True, kw_only=True):
@@ -281,6 +283,10 @@ class AlertSettings(StrictSettings, frozen=True, kw_only=True):
     def explaining(self, stream: str) -> Sequence[str]:
         """The kinds of a stream that raise no alarm."""
         return self.declared.get(stream, Declared()).explaining
+
+    def across_scopes(self, stream: str) -> bool:
+        """Whether a thing is the same in every scope of a stream."""
+        return self.declared.get(stream, Declared()).across_scopes
 
 
 def moment(given: object) -> Timestamp:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from opintel.site.errors import UserError
 if TYPE_CHECKING:
     from opintel.detector import Record
     from opintel.simulation import Simulation, Stories
+    from opintel.site.scores import Rules, StoryScore
     from opintel.site.settings import Site
 
 SEEDS = (1, 2, 3)
@@ -48,12 +48,22 @@ def command(what: str, paths: tuple[Path, ...], as_json: bool) -> None:
         for folder in document["folders"]:
             print_table([{"measure": name, "value": value} for name, value in _flat(folder)])
     else:
-        print_table([{"kind": kind, **row} for kind, row in document["kinds"].items()])
-        incidents, false, stories = (document[key] for key in ("incidents", "false_incidents", "stories"))
-        click.echo(f"{incidents} incidents, {false} false, in {stories} {'story' if stories == 1 else 'stories'}")
+        every = {**document["kinds"], "all": document["all"]} if document["kinds"] else {}
+        print_table([{"kind": kind, **row} for kind, row in every.items()])
+        click.echo(_summary(document))
         for title, rows in document.get("figures", {}).items():
             click.echo(f"\n{title}")
             print_table(rows)
+
+
+def _summary(document: dict[str, Any]) -> str:
+    incidents, false, stories, hours, weekly, cause = (
+        document[key]
+        for key in ("incidents", "false_incidents", "stories", "hours", "false_incidents_a_week", "cause_by_story")
+    )
+    text = f"{incidents} incidents, {false} false, in {stories} {'story' if stories == 1 else 'stories'} of {hours:g} h"
+    text += f": {weekly:g} false a week" if weekly is not None else ""
+    return text + (f"; cause, not symptom: {cause:.2f} a story" if cause is not None else "")
 
 
 def _templates(paths: tuple[Path, ...]) -> dict[str, Any]:
@@ -84,15 +94,17 @@ def _flat(document: dict[str, Any], before: str = "") -> list[tuple[str, Any]]:
 
 
 def _stories(stream: str, folders: tuple[Path, ...]) -> dict[str, Any]:
-    from opintel.simulation import Played
+    from opintel.simulation import HOUR, Played
     from opintel.site.load import load_site
+    from opintel.site.scores import score, table
     from opintel.site.story import injected, stories_for
 
     site = load_site()
     stories = stories_for(site, stream)
+    rules = _rules(site, stream, stories)
     with tempfile.TemporaryDirectory(prefix="opintel-evaluate-") as name:
         if folders:
-            return _judged([_told(stream, folder, Path(name) / f"run{n}") for n, folder in enumerate(folders)])
+            return table([_folder(stream, folder, Path(name) / f"run{n}", rules) for n, folder in enumerate(folders)])
         played: list[Played] = []
         documents: list[dict[str, Any]] = []
 
@@ -103,11 +115,19 @@ def _stories(stream: str, folders: tuple[Path, ...]) -> dict[str, Any]:
             return Played(simulation, records, documents[-1]["findings"])
 
         for seed in SEEDS:
-            played.append(play(stories.simulator(hours=stories.hours, seed=seed)))
-        document = _judged(
+            told = stories.evaluated(seed) if stories.evaluated else [stories.simulator(hours=stories.hours, seed=seed)]
+            played += map(play, told)
+        document = table(
             [
-                _matched(injected(stream, one.simulation.truth), said["incidents"])
+                score(
+                    stream,
+                    [{**fault, "cause": f.cause} for f, fault in zip(truth, injected(stream, truth), strict=True)],
+                    said["incidents"],
+                    (one.simulation.end - one.simulation.start) / HOUR,
+                    rules,
+                )
                 for one, said in zip(played, documents, strict=True)
+                for truth in [one.simulation.truth]
             ]
         )
         if stories.figures:
@@ -145,53 +165,30 @@ def _records(site: Site, stream: str, data: Path) -> list[Record[Any]]:
     return found
 
 
-def _told(stream: str, folder: Path, data: Path) -> dict[str, Any]:
+def _folder(stream: str, folder: Path, data: Path, rules: Rules) -> StoryScore:
     """One simulated folder through the pipeline: its faults and what was made of them."""
     import msgspec
 
     from opintel.cli.replay import replay
+    from opintel.site.scores import score
 
     truth = folder / "truth.json"
     if not truth.exists():
         raise UserError(f"{folder}: no truth.json there; `opintel simulate {stream} --out DIR` writes one")
-    faults = [{"stream": stream, **fault} for fault in msgspec.json.decode(truth.read_bytes())]
-    return _matched(faults, replay(stream, (folder,), data, None, 64, warn=lambda _: None)["incidents"])
+    faults = msgspec.json.decode(truth.read_bytes())
+    said = replay(stream, (folder,), data, None, 64, warn=lambda _: None)
+    hours = 1 + max(int(file.stem[:4]) for file in (folder / "messages").glob("[0-9]*"))
+    return score(stream, faults, said["incidents"], hours, rules)
 
 
-def _matched(faults: list[dict[str, Any]], incidents: list[dict[str, Any]]) -> dict[str, Any]:
-    """A story's faults with their incidents, and how many are none's."""
-    from opintel.finding import parse_rfc3339
-    from opintel.site.story import match
+def _rules(site: Site, stream: str, stories: Stories) -> Rules:
+    from opintel.site.domains import pipeline_of
+    from opintel.site.scores import Rules
 
-    matches = match(faults, incidents)
-    opened = {i["id"]: parse_rfc3339(i["opened"]) for i in incidents}
-    for fault in faults:
-        ids = matches[fault["id"]]
-        start = parse_rfc3339(fault["start"])
-        fault["incidents"] = len(ids)
-        fault["minutes"] = min((opened[i] - start) / 60e9 for i in ids) if ids else None
-    matched = {i for ids in matches.values() for i in ids}
-    return {"faults": faults, "incidents": len(incidents), "false": sum(i not in matched for i in opened)}
-
-
-def _judged(stories: list[dict[str, Any]]) -> dict[str, Any]:
-    faults = [fault for story in stories for fault in story["faults"]]
-    kinds = {}
-    for kind in sorted({fault["kind"] for fault in faults}):
-        mine = [fault for fault in faults if fault["kind"] == kind]
-        found = [fault for fault in mine if fault["incidents"]]
-        kinds[kind] = {
-            "injected": len(mine),
-            "found": len(found),
-            "minutes_to_detect": round(statistics.median(f["minutes"] for f in found), 1) if found else None,
-            "incidents_per_fault": round(sum(f["incidents"] for f in found) / len(found), 2) if found else None,
-        }
-    return {
-        "stories": len(stories),
-        "kinds": kinds,
-        "incidents": sum(story["incidents"] for story in stories),
-        "false_incidents": sum(story["false"] for story in stories),
-    }
+    settings = site.streams[stream]
+    pipeline = pipeline_of(settings.domain)
+    window = None if pipeline.ends is not None else settings.window
+    return Rules(pipeline.naming.entities, window, stories.wide, stories.harmless)
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:

@@ -28,4 +28,4 @@ def subject_in_words(subject: Mapping[str, str]) -> str:
     return in_words(subject)
 
 
-NAMING = Naming(("endpoint", "source", "destination"), BETWEEN, subject_in_words)
+NAMING = Naming(("endpoint", "source", "destination"), BETWEEN, subject_in_words, across_scopes=True)

@@ -10,7 +10,8 @@
 * `grid_sites`: which hosts a grid site has, by files that others keep
 * `check.require`: whether all this can run; `names`: what `alerts/` names and nothing answers to
 * `system.System`: log, store and the services over them; `drain` gives them turns until all is done
-* `sources`: where a stream's messages come from; `story`: a simulated one; `sinks`: where tickets go
+* `sources`: where a stream's messages come from; `story`: a simulated one; `scores`: what its incidents are worth;
+  `sinks`: where tickets go
 * `turns`, `alerting`, `delivery`, `services`: what takes turns in a process; `team.team`: all that a process runs
 * `clustering`: clusters of error texts, live
 * `storage`: the store, with errors for operators

@@ -63,7 +63,8 @@ class System:
         self.door = Artefacts([self.site.settings.models or str(self.site.folder / "models")])
         domains = {name: watched.pipeline for name, watched in self.streams.items()}
         declared = {
-            name: Declared(d.naming.entities, tuple(d.kinds), d.adapting, d.explaining) for name, d in domains.items()
+            name: Declared(d.naming.entities, tuple(d.kinds), d.adapting, d.explaining, d.naming.across_scopes)
+            for name, d in domains.items()
         }
         self.alerts = self.site.alerts.over(declared)
         self.warnings: list[str] = []

@@ -94,7 +94,7 @@ def test_what_is_simulated_is_the_same_for_the_same_seed(story: Path, tmp_path: 
     for file in sorted(p.relative_to(story) for p in story.rglob("*") if p.is_file()):
         assert (tmp_path / "again" / file).read_bytes() == (story / file).read_bytes()
     truth = json.loads((story / "truth.json").read_text())
-    assert {"id", "kind", "subject", "start", "end"} == set(truth[0])
+    assert {"id", "kind", "subject", "start", "end", "cause"} == set(truth[0])
 
 
 def test_garbage_among_good_messages(shared_data: Path, tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from link_streams import SIZE, closing, host, windows
 
 from opintel.finding import Finding, Window
-from opintel.fts.judging.failures import FLOOR, LinkJudge, LinkSettings
+from opintel.fts.judging.failures import LinkJudge, LinkSettings
+from opintel.fts.judging.suspects import FLOOR
 from opintel.fts.link_windows import SLICES, LinkWindow
 from opintel.fts.links import judge
 from opintel.stats.counts import shape

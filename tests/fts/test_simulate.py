@@ -15,7 +15,7 @@ import pytest
 from opintel.detector import Message
 from opintel.finding import NS, parse_rfc3339
 from opintel.fts.simulated import wording
-from opintel.fts.simulated.simulate import DEFAULT_START, FAULT_KINDS, OTHER_KINDS, Fault, FtsSimulator
+from opintel.fts.simulated.simulate import DEFAULT_START, FAULT_KINDS, Fault, FtsSimulator
 from opintel.fts.transfers import ABORTED, FAILED, OK, Transfer
 from opintel.fts.wire import FtsWire
 from opintel.rows import Row
@@ -101,7 +101,7 @@ def test_faults_can_be_noticed(seed: int, hours: float) -> None:
 
 
 def test_a_second_fts_sends_states_goes_dark_and_queues_time_out() -> None:
-    simulator = FtsSimulator(seed=3, hours=2.0, rate=6000.0, faults=OTHER_KINDS)
+    simulator = FtsSimulator(seed=3, hours=2.0, rate=6000.0, faults=("queue-timeouts", "instance-dark"))
     truth = {f.kind: f for f in simulator.truth}
     found = FtsWire().decode([Message(body) for _, body in simulator.messages()])
     assert not found.rejects
@@ -273,8 +273,8 @@ def test_written_files(tmp_path: Path) -> None:
     assert progress == sorted(progress)
     assert progress[-1] == 1.0
     (fault,) = json.loads((tmp_path / "a" / "truth.json").read_bytes())
-    assert set(fault) == {"id", "kind", "subject", "start", "end"}
-    assert (fault["kind"], set(fault["subject"])) == ("disk-full", {"endpoint"})
+    assert set(fault) == {"id", "kind", "subject", "start", "end", "cause"}
+    assert (fault["kind"], set(fault["subject"]), fault["cause"]) == ("disk-full", {"endpoint"}, "no-space")
     assert DEFAULT_START < parse_rfc3339(fault["start"]) < parse_rfc3339(fault["end"])
 
 
@@ -288,8 +288,11 @@ def test_no_faults_and_another_start() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"faults": ("flood",)}, {"hours": 0}, {"quiet_hours": 1.0}, {"rate": -1}, {"hours": math.nan}]
+    "wrong",
+    [{"faults": ("flood",)}, {"hours": 0}, {"quiet_hours": 1.0}, {"rate": -1}, {"hours": math.nan}, {"instances": 4}],
 )
 def test_impossible_stories_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"unknown fault kind 'flood'; known are|hours and rate"):
+    with pytest.raises(
+        ValueError, match=r"unknown fault kind 'flood'; known are|hours and rate|instances: expected 1 to 3"
+    ):
         FtsSimulator(**{"seed": 1, "hours": 1.0, **wrong})

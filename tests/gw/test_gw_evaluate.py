@@ -151,7 +151,7 @@ def test_the_command_plays_stories_through_the_pipeline(
     def judged(stories: Sequence[Played], play: Callable[[Simulation], Played]) -> dict[str, list[dict[str, Any]]]:
         return {"Judged": [{"s": duration(heard(one)[f"L1:{STRAIN}"].live) / NS} for one in stories]}
 
-    its = STORIES._replace(simulator=simulator, hours=0.03, figures=judged)
+    its = STORIES._replace(simulator=simulator, evaluated=None, hours=0.03, figures=judged)
     monkeypatch.setattr("opintel.site.story.stories_for", lambda site, stream: its)
     monkeypatch.setattr("opintel.cli.evaluate.SEEDS", (1,))
     assert invoke(["evaluate", "gw", "--json"]) == 0

@@ -52,9 +52,16 @@ def test_a_second_stream_of_a_domain_is_simulated_and_evaluated(
     arguments = ("--hours", "0.5", "--seed", "3", "--out", str(out), "--faults", "none")
     assert invoke(["simulate", "second", *arguments]) == 0
     assert invoke(["evaluate", "second", str(out), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"stories": 1, "kinds": {}, "incidents": 0, "false_incidents": 0}
+    said = json.loads(capsys.readouterr().out)
+    assert {name: said[name] for name in ("stories", "kinds", "incidents", "false_incidents", "hours")} == {
+        "stories": 1,
+        "kinds": {},
+        "incidents": 0,
+        "false_incidents": 0,
+        "hours": 1.0,
+    }
     assert invoke(["evaluate", "second", str(out)]) == 0
-    assert capsys.readouterr().out == "0 incidents, 0 false, in 1 story\n"
+    assert capsys.readouterr().out == "0 incidents, 0 false, in 1 story of 1 h: 0 false a week\n"
 
 
 def test_a_second_stream_of_a_domain_is_in_the_demo(folder: Path, tmp_path: Path) -> None:

@@ -1,14 +1,13 @@
 """Endpoints and links that fail more than they usually do: `LinkJudge`, on the records of stage 1.
 
-It blames endpoints first: what a failing endpoint explains is no news about its links. `opintel.fts.links` judges a
-table of counts without history.
+It looks at each window, at the last hour and the last day (`scales`), and blames endpoints first (`suspects`): what a
+failing endpoint explains is no news about its links. `opintel.fts.links` judges a table of counts without history.
 """
 
 from __future__ import annotations
 
-import math
 from collections import deque
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -17,20 +16,20 @@ from scipy.special import expit, logit
 from opintel.detector import Closing, Emit, Judge, Most
 from opintel.finding import Effect, Finding, Severity, Window, clock, finding_id
 from opintel.fts.judging.explain import EarlierWindow, Usual, explain_failures, main_error, percent
+from opintel.fts.judging.scales import SEPARATOR, LinkCounts, Trailing, by_group
+from opintel.fts.judging.suspects import LinkLook, Suspect, one_each, suspects_of
 from opintel.fts.link_windows import SLICES, WITHIN, LinkWindow, link_windows
 from opintel.fts.links import endpoints_of
-from opintel.stats.counts import Floats, Ints, log_mid_p, shape
+from opintel.stats.counts import Floats, Ints
 from opintel.stats.dispersion import fit_healthy
-from opintel.stats.groups import Blame, Bools, MemberScores, blame, scores
+from opintel.stats.groups import Bools
 from opintel.stats.habits import Dispersion, Habits
-
-FLOOR = -12.0
-"""log10 p below which findings tie."""
 
 VALIDATED = -4.0
 """log10 p down to which calibration is tested; beyond it the model is extrapolated, and a finding's basis says so."""
 
-DAY = 86_400 * 10**9
+HOUR = 3600 * 10**9
+DAY = 24 * HOUR
 HALF_LIFE = 3 * DAY
 """ns after which what was learned of a link counts half."""
 
@@ -38,12 +37,22 @@ FORGET = 30 * DAY
 """ns after which an unseen link is forgotten."""
 
 CAP = 50_000
-SEPARATOR = "\x1f"
 SURPRISING = -3.0
 """log10 p below which a window teaches its link almost nothing."""
 
 DRIP = 0.5
 """Files' worth that a surprising window still teaches: a new habit is believed after about a day, a fault is not."""
+
+WINDOW_SHARE, TRAILING_SHARE = 0.5, 0.25
+"""Of the false alarm rate: a window's own p counts twice, that of the last hour and that of the last day four times
+(Bonferroni: valid however these depend on one another)."""
+
+SURER = 2.0
+"""Decades by which the p of an hour or a day must fall before it is told again within that span: sums overlap, and a
+second finding from the same files would pass for a second sign."""
+
+SURE = -8.0
+"""log10 p below which it is told in every window: that is no chance, and must not look as if it were over."""
 
 MEMORY = 12
 """Earlier windows kept for the pictures."""
@@ -72,6 +81,10 @@ class LinkJudge(Judge):
     over-dispersion of its own (a site's links have their bad hours together), and is blamed where the failure is not
     one link's (`stats.groups`). So a link that always fails is no news, and a p-value is one of *worse than its habit*.
 
+    A subject's p-value is the least of three, each divided by its share of the false alarm rate: of the window, of the
+    last hour, of the last day, whose counts are held against what was expected in each window at the time. So half of a
+    small endpoint's files show within some windows, and a slow drip within a day.
+
     Windows that surprise teach almost nothing. It fails where a fault is there from the first sight of a link on:
     that becomes the link's habit within hours.
 
@@ -87,7 +100,7 @@ class LinkJudge(Judge):
     """
 
     name = "fts.failures"
-    version = 2
+    version = 3
     Settings = LinkSettings
     controls: tuple[str, ...] = ()
 
@@ -96,6 +109,9 @@ class LinkJudge(Judge):
         """Tests of the last window by kind: what an alarm budget needs."""
         self._links = Habits(("ok", "failed", "at", "seen"), CAP)
         self._within, self._endpoint = Dispersion(), Dispersion()
+        self._trailing = {"the last hour": Trailing(HOUR // 6, 6), "the last day": Trailing(HOUR, 24)}
+        self._told: dict[str, tuple[float, int]] = {}
+        """Subject → log10 p of its hour or day, and end of the window, when that was told last."""
         self._prior = np.zeros(3)
         self._news: dict[str, tuple[int, int]] = {}
         self._past: deque[EarlierWindow] = deque(maxlen=MEMORY)
@@ -108,32 +124,30 @@ class LinkJudge(Judge):
         links = [link for link in seen if link.ok + link.failed > 0]
         k = np.array([link.failed for link in links], dtype=np.int64)
         n = np.array([link.ok for link in links], dtype=np.int64) + k
-        rows = self._links.rows([link.source + SEPARATOR + link.destination for link in links])
+        keys = [link.source + SEPARATOR + link.destination for link in links]
+        rows = self._links.rows(keys)
         self._learn_prior(k, n, window)
         mean, rho = self._expected(rows, window)
-        log_p = np.maximum(log_mid_p(k, n, *shape(mean, rho)) / np.log(10.0), FLOOR)
-
+        counts = LinkCounts(keys, k, n, n * mean, n * (rho - self._within.rho()))
+        verdicts = [
+            suspects_of(LinkLook("", WINDOW_SHARE, counts, mean, rho, self._endpoint.rho(), k > 0), settings.emit)
+        ]
+        surprising = (verdicts[0].surprise <= SURPRISING) | verdicts[0].explained
+        for name, trailing in self._trailing.items():
+            trailing.add(window, counts)
+            if trailing.longer:
+                verdicts.append(suspects_of(_look(name, trailing, counts), settings.emit))
+        subjects = self._to_tell(one_each(verdicts), window)
+        involved = {key for one in subjects for key in one.keys}
+        surprising |= np.array([key in involved for key in keys], dtype=np.bool_)
         names, groups = endpoints_of([w.source for w in links], [w.destination for w in links])
-        suspects = self._endpoint_p(groups, np.ones(len(n), dtype=np.bool_), k, n, mean, rho)
-        candidates = [g for g in np.flatnonzero(suspects <= settings.emit).tolist() if len(groups[g]) > 1]
-        found = self._blame([groups[g] for g in candidates], k, n, mean, rho, settings.emit)
-        guilty = [candidates[g] for g in np.flatnonzero(found.blamed).tolist()]
-        # a link between two that fail says nothing of either: not since when, nor with which errors
-        claims = np.zeros(len(n), dtype=np.int64)
-        for g in guilty:
-            claims[groups[g]] += 1
-        alone = self._endpoint_p(groups, claims < 2, k, n, mean, rho)
-        blamed = [_Suspect(*names[g], groups[g][claims[groups[g]] < 2], float(alone[g])) for g in guilty]
-        surprising = (log_p <= SURPRISING) | (found.by >= 0)
-        self._windows += 1
         self.tests = {"endpoint": len(names), "link": len(links)}
+        self._windows += 1
         findings: list[Finding] = []
         if self._windows > settings.warm_up:
-            subjects = _merged(blamed, log_p, found.by, links, settings.emit)
-            subjects.sort(key=lambda s: (s.log10_p, s.role, s.host, s.members.tolist()))
-            view = _View(closing, links, seen, k, n, mean, rho)
-            findings = [self._finding(view, subject) for subject in subjects[: settings.max_findings]]
-        self._learn(rows, k, n, mean, groups, surprising, window)
+            subjects.sort(key=lambda one: (one.log10_p, one.role, one.host, one.keys))
+            findings = [self._finding(closing, seen, one) for one in subjects[: settings.max_findings]]
+        self._learn(rows, counts, mean, groups, surprising, window)
         self._past.append(EarlierWindow(window, {(w.source, w.destination): (w.ok, w.failed) for w in links}))
         return findings
 
@@ -143,6 +157,8 @@ class LinkJudge(Judge):
             "links": self._links.state(),
             "within": self._within.state(),
             "endpoint": self._endpoint.state(),
+            "trailing": [trailing.state() for trailing in self._trailing.values()],
+            "told": [[key, *self._told[key]] for key in sorted(self._told)],
             "prior": self._prior.tolist(),
             "news": [[key, *self._news[key]] for key in sorted(self._news)],
             "past": [
@@ -157,6 +173,9 @@ class LinkJudge(Judge):
         self._links.restore(state["links"])
         self._within.restore(state["within"])
         self._endpoint.restore(state["endpoint"])
+        for trailing, plain in zip(self._trailing.values(), state["trailing"], strict=True):
+            trailing.restore(plain)
+        self._told = {key: (log10_p, at) for key, log10_p, at in state["told"]}
         self._prior = np.array(state["prior"])
         self._news = {key: (since, last) for key, since, last in state["news"]}
         self._past = deque(
@@ -192,46 +211,24 @@ class LinkJudge(Judge):
     def _faded(self, rows: Ints, window: Window) -> Floats:
         return np.asarray(0.5 ** ((window.end - self._links.get(rows, "at")) / HALF_LIFE), dtype=np.float64)
 
-    def _endpoint_p(self, groups: list[Ints], free: Bools, k: Ints, n: Ints, mean: Floats, rho: Floats) -> Floats:
-        """log10 mid-p of each group's free total (G,), floored; 0 where nothing is free."""
-        if not groups:
-            return np.zeros(0)
-        start = np.cumsum([0] + [len(g) for g in groups[:-1]])
-        member = np.concatenate(groups)
-        open_ = free[member]
-        total, failed, expected, spread = (
-            np.add.reduceat(np.where(open_, values[member], 0.0), start)
-            for values in (n, k, n * mean, n * (n - 1.0) * rho)
-        )
-        used = total > 0
-        safe = np.maximum(total, 2.0)
-        usual = np.where(used, expected / np.maximum(total, 1.0), 0.5)
-        # Links that vary independently give the least over-dispersion a total can have.
-        dispersion = np.clip(np.maximum(self._endpoint.rho(), spread / (safe * (safe - 1.0))), 1e-4, 0.9)
-        log_p = log_mid_p(failed.astype(np.int64), total.astype(np.int64), *shape(usual, dispersion)) / np.log(10.0)
-        return np.where(used, np.maximum(log_p, FLOOR), 0.0)
-
-    def _blame(self, groups: list[Ints], k: Ints, n: Ints, mean: Floats, rho: Floats, emit: float) -> Blame:
-        """Blame among the candidates."""
-        if not groups:
-            return Blame(np.ones(0), np.ones(0), np.zeros(0, dtype=np.bool_), np.full(len(n), -1))
-        touched = np.unique(np.concatenate(groups))
-        few = scores(k[touched], n[touched], *shape(mean[touched], rho[touched]))
-        local = [np.searchsorted(touched, g) for g in groups]
-
-        def significant(_: Floats, free: Bools) -> Bools:
-            everywhere = np.zeros(len(n), dtype=np.bool_)
-            everywhere[touched] = free
-            return self._endpoint_p(groups, everywhere, k, n, mean, rho) <= emit
-
-        found = blame(local, MemberScores(few.level, few.pmf), significant)
-        by = np.full(len(n), -1)
-        by[touched] = found.by
-        return found._replace(by=by)
+    def _to_tell(self, suspects: list[Suspect], window: Window) -> list[Suspect]:
+        """Those that are news: an hour or a day speaks again when it is surer than it was."""
+        told = []
+        self._told = {key: last for key, last in self._told.items() if last[1] > window.end - DAY}
+        for one in suspects:
+            if one.look.span:
+                before, at = self._told.get(one.key, (0.0, 0))
+                again = at > window.end - self._trailing[one.look.span].span
+                if again and one.log10_p > max(SURE, before - SURER):
+                    continue
+                self._told[one.key] = (one.log10_p, window.end)
+            told.append(one)
+        return told
 
     def _learn(
-        self, rows: Ints, k: Ints, n: Ints, mean: Floats, groups: list[Ints], surprising: Bools, window: Window
+        self, rows: Ints, counts: LinkCounts, mean: Floats, groups: list[Ints], surprising: Bools, window: Window
     ) -> None:
+        k, n = counts.failed, counts.files
         keep = _keep(window)
         # Files of one window are not independent: n of them teach as much as n / (1 + (n - 1) rho).
         worth = 1.0 / (1.0 + (n - 1.0) * self._within.rho())
@@ -245,41 +242,41 @@ class LinkJudge(Judge):
             seen=np.full(len(rows), float(window.end)),
         )
         self._within.learn(k, n, mean, keep)
-        total = np.array([n[g].sum() for g in groups], dtype=np.int64)
-        failed = np.array([k[g].sum() for g in groups], dtype=np.int64)
-        usual = np.array([np.sum(n[g] * mean[g]) for g in groups]) / np.maximum(total, 1)
-        self._endpoint.learn(failed, total, usual, keep)
+        self._endpoint.learn(*by_group(counts, groups), keep)
+        for trailing in self._trailing.values():
+            trailing.learn(window, HALF_LIFE)
         if window.start // DAY != window.end // DAY:
             self._links.forget(window.end - FORGET)
         oldest = window.end - PAUSE * (window.end - window.start)
         self._news = {key: story for key, story in self._news.items() if story[1] >= oldest}
 
-    def _finding(self, view: _View, subject: _Suspect) -> Finding:
-        closing, window = view.closing, view.closing.window
-        own = [view.links[i] for i in subject.members.tolist()]
-        n, k = int(view.n[subject.members].sum()), int(view.k[subject.members].sum())
-        usual = float(np.sum(view.n[subject.members] * view.mean[subject.members]) / n)
-        rho = float(np.mean(view.rho[subject.members]))
+    def _finding(self, closing: Closing, seen: list[LinkWindow], subject: Suspect) -> Finding:
+        window, mine = closing.window, set(subject.keys)
+        own = [w for w in seen if w.source + SEPARATOR + w.destination in mine and w.ok + w.failed > 0]
+        k, n, usual, rho = subject.files
         labels = {"scope": closing.scope}
         role = "both" if own[0].local and subject.role == "link" else subject.role
+        files = f"{k} of {n} files" + (f" in {subject.look.span}" if subject.look.span else "")
         if own[0].local and subject.role == "link":
             labels |= {"endpoint": subject.host, "role": role}
-            what = f"{subject.host} fails {WITHIN}: {k} of {n} files"
+            what = f"{subject.host} fails {WITHIN}: {files}"
         elif subject.role == "link":
             labels |= {"source": own[0].source, "destination": own[0].destination}
-            what = f"{own[0].source} to {own[0].destination} fails: {k} of {n} files"
+            what = f"{own[0].source} to {own[0].destination} fails: {files}"
         else:
             labels |= {"endpoint": subject.host, "role": subject.role}
-            partners = {host for w in own for host in (w.source, w.destination)} - {subject.host}
+            partners = {host for key in mine for host in key.split(SEPARATOR)} - {subject.host}
             as_what = {"source": "as source", "destination": "as destination", "both": "as source and destination"}
             side = {"source": "to {} destinations", "destination": "from {} sources", "both": "with {} partners"}
-            what = f"{subject.host} fails {as_what[role]}: {k} of {n} files"
-            what += f" {side[role].format(len(partners))}"
+            what = f"{subject.host} fails {as_what[role]}: {files} {side[role].format(len(partners))}"
         key = SEPARATOR.join([own[0].source, own[0].destination] if role == "link" else [subject.host])
         onset = None
         if key not in self._news:
             onset = window.start + _onset_slice(own, usual) * ((window.end - window.start) // SLICES)
         since = self._news[key][0] if onset is None else onset
+        if onset is not None and subject.look.span:
+            since = min(since, self._trailing[subject.look.span].onset(mine))
+            onset = max(since, window.start)
         self._news[key] = (since, window.end)
         mostly = main_error(own)
         return Finding(
@@ -294,42 +291,21 @@ class LinkJudge(Judge):
             severity=_severity(role, k, n),
             summary=f"{what} since {clock(since, window.end)} (usual {percent(usual)})"
             + (f"; mostly '{mostly}'" if mostly else ""),
-            evidence=explain_failures(own, view.seen, list(self._past), window, Usual(usual, rho)),
+            evidence=explain_failures(own, seen, list(self._past), window, Usual(usual, rho)),
             model=closing.model,
             onset=onset,
         )
 
 
-class _Suspect(NamedTuple):
-    role: str
-    """`source`, `destination`, `both` or `link`."""
-    host: str
-    members: Ints
-    log10_p: float
-
-
-class _View(NamedTuple):
-    closing: Closing
-    links: list[LinkWindow]
-    seen: list[LinkWindow]
-    k: Ints
-    n: Ints
-    mean: Floats
-    rho: Floats
-
-
-def _merged(blamed: list[_Suspect], log_p: Floats, by: Ints, links: list[LinkWindow], emit: float) -> list[_Suspect]:
-    """Blamed endpoints, one a host (both roles: twice the smaller p), and the surprising links that none explains."""
-    hosts: dict[str, list[_Suspect]] = {}
-    for suspect in blamed:
-        hosts.setdefault(suspect.host, []).append(suspect)
-    out = []
-    for host, parts in hosts.items():
-        members = np.unique(np.concatenate([part.members for part in parts]))
-        smallest = min(part.log10_p for part in parts) + math.log10(len(parts))
-        out.append(_Suspect("both" if len(parts) > 1 else parts[0].role, host, members, smallest))
-    alone = np.flatnonzero((log_p <= emit) & (by < 0)).tolist()
-    return out + [_Suspect("link", links[i].source, np.array([i]), float(log_p[i])) for i in alone]
+def _look(name: str, trailing: Trailing, now: LinkCounts) -> LinkLook:
+    """At what an hour or a day held: what was expected is the sum of what was expected in each window."""
+    counts = trailing.total()
+    files = np.maximum(counts.files, 1)
+    mean = np.clip(counts.expected / files, 1e-4, 0.9999)
+    rho = np.clip(trailing.link.rho() + counts.unsure / files, 1e-4, 0.9)
+    failing = {key for key, failed in zip(now.keys, now.failed.tolist(), strict=True) if failed}
+    fresh = np.array([key in failing for key in counts.keys], dtype=np.bool_)
+    return LinkLook(name, TRAILING_SHARE, counts, mean, rho, trailing.endpoint.rho(), fresh)
 
 
 def _onset_slice(own: list[LinkWindow], usual: float) -> int:

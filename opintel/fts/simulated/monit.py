@@ -85,7 +85,7 @@ class Envelopes:
     """Writes messages of one FTS `instance` about `links`."""
 
     def __init__(self, instance: str, links: tuple[Link, ...]) -> None:
-        self._instance = instance
+        self.instance = instance
         self._links = links
         self._complete_base: dict[int, dict[str, Any]] = {}
 
@@ -102,7 +102,7 @@ class Envelopes:
         """The message of a finished attempt."""
         base = self._complete_base.get(file.link)
         if base is None:
-            base = self._complete_base[file.link] = _complete_base(self._instance, self._links[file.link])
+            base = self._complete_base[file.link] = _complete_base(self.instance, self._links[file.link])
         start, begin, stop, end = (t // MS for t in attempt[:4])
         good, wording = attempt.outcome == OK, attempt.wording
         spent = stop - begin
@@ -126,7 +126,7 @@ class Envelopes:
             "file_size": file.size,
             "is_recoverable": wording is not None and wording.recoverable,
             "job_id": file.job_id,
-            "log_link": f"https://{self._instance}:8449/fts3/ftsmon/#/job/{file.job_id}",
+            "log_link": f"https://{self.instance}:8449/fts3/ftsmon/#/job/{file.job_id}",
             "nstreams": 1 if begin else 0,
             "operation_time": end - start,
             "retry": attempt.retry,
@@ -160,9 +160,19 @@ class Envelopes:
         return _envelope(data, "complete", message_id, end, arrival)
 
     def state(
-        self, file: FileTransfer, state: str, reason: str, *, submitted: int, time: int, message_id: str, arrival: int
+        self,
+        file: FileTransfer,
+        state: str,
+        reason: str,
+        *,
+        submitted: int,
+        time: int,
+        message_id: str,
+        arrival: int,
+        staging: bool = False,
     ) -> bytes:
-        """The message of a file's new state, with the reason of a failure before any attempt."""
+        """The message of a file's new state, with the reason of a failure before any attempt; `staging`: of a recall
+        from tape, which began when it was submitted."""
         link = self._links[file.link]
         job_state = {"FAILED": "FAILED", "CANCELED": "CANCELED"}.get(state, "ACTIVE")
         data = {
@@ -171,7 +181,7 @@ class Envelopes:
             "archiving_start": 0,
             "dest_se": f"{link.protocol}://{link.destination.host}",
             "dst_url": self.url(file, "destination"),
-            "endpnt": self._instance,
+            "endpnt": self.instance,
             "file_id": file.file_id,
             "file_metadata": {"activity": file.activity, "filesize": file.size},
             "file_state": state,
@@ -183,9 +193,9 @@ class Envelopes:
             "retry_max": RETRY_MAX,
             "source_se": f"{link.protocol}://{link.source.host}",
             "src_url": self.url(file, "source"),
-            "staging": False,
-            "staging_finished": 0,
-            "staging_start": 0,
+            "staging": staging,
+            "staging_finished": time // MS if staging else 0,
+            "staging_start": submitted // MS if staging else 0,
             "submit_time": submitted // MS,
             "timestamp": time // MS,
             "user_dn": "",
@@ -204,7 +214,7 @@ class Envelopes:
             "dest_se": f"{link.protocol}://{link.destination.host}",
             "diff": 0,
             "duration_avg": round(2e9 / rate, 3),
-            "endpnt": self._instance,
+            "endpnt": self.instance,
             "filesize_avg": 2.0e9,
             "filesize_stddev": 1.5e9,
             "rationale": "Queue emptying" if submitted < active else "Good link efficiency",

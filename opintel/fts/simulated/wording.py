@@ -93,6 +93,17 @@ root  13 SIDE        prepare again xrootd: [FATAL] authentication with {host}:{p
 web   13 SIDE        prepare again HTTP client: TLS handshake with {host}:{port} failed: certificate verify failed: \
 certificate has expired
 web   13 SIDE        prepare again HTTP client: {url}: peer not authenticated: certificate has expired
+[proxy]
+any   13 SIDE        prepare again credential of {vo} for {host}:{port} not valid: proxy certificate has expired
+web   13 SIDE        prepare again HTTP client: {url}: 401 Unauthorized: token of {vo} has expired
+[authority]
+any   13 SIDE        prepare again handshake with {host}:{port} failed: certificate verify failed: \
+revocation list of the authority has expired
+web   13 SIDE        prepare again HTTP client: TLS handshake with [{ipv6}]:{port} failed: certificate verify failed: \
+authority has expired
+[trouble]
+any    5 TRANSFER    prepare again internal error: transfer worker did not start: cannot reach the job database
+any    5 TRANSFER    prepare again internal error: worker of request {number} was lost before it reported
 [full]
 ftp   28 DESTINATION move    again gridftp: 452 write of {path} refused: no space left in pool group {vo}-disk, \
 {size} bytes requested
