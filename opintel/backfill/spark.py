@@ -180,6 +180,7 @@ class InSpark:
 
     def _run(self, tasks: list[_Task], buckets: list[_Task]) -> Iterator[tuple[str, int, bytes]]:
         """(kind, partition or bucket, value) of what the tasks of a day give back."""
+        spark = self._spark()  # first, as it says what is missing where there is no pyspark
         import pyarrow as pa
         from pyspark.sql.functions import col
 
@@ -189,7 +190,7 @@ class InSpark:
             [{"kind": kind, "n": n, "task": body} for kind, n, body in given],
             pa.schema({"kind": pa.string(), "n": pa.int64(), "task": pa.binary()}),
         )
-        frame = self._spark().createDataFrame(table).repartitionById(len(tasks), (col("n") % len(tasks)).cast("int"))
+        frame = spark.createDataFrame(table).repartitionById(len(tasks), (col("n") % len(tasks)).cast("int"))
         said = frame.mapInArrow(partial(_reduce, self.job, self._url, __version__), _SAID)
         order = ("bucket", "due", "partition", "seq")
         sorted_ = said.repartitionById(len(buckets), col("bucket").cast("int")).sortWithinPartitions(*order)
