@@ -20,7 +20,7 @@ from opintel.streams.artefacts import Artefacts, Door
 from opintel.streams.log import Log
 
 from .cases import START, TOY_CASE
-from .harness import Case, Outcome, artefacts
+from .harness import LOGS, Case, Outcome, artefacts, drain, feed, outcome, workers
 
 
 def three_days() -> Sequence[tuple[int, bytes]]:
@@ -98,3 +98,15 @@ def behind_ingest(bus: Log, case: Case, live: Outcome) -> Outcome:
         kept.asides[aside.kind, aside.reason] -= aside.count
     kept.asides = +kept.asides
     return kept
+
+
+def live(case: Case, folder: Path) -> Outcome:
+    """A live run, its log archived."""
+    bus = LOGS["sqlite"](folder)
+    for _ in feed(bus, case):
+        pass
+    drain(workers(bus, case, folder))
+    archive(bus, folder, case)
+    found = behind_ingest(bus, case, outcome(bus, case))
+    bus.close()
+    return found

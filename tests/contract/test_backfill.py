@@ -25,21 +25,9 @@ from opintel.streams.artefacts import ArtefactUnavailable
 from opintel.streams.records import Control
 from opintel.streams.urls import Location
 
-from .archived import DAYS, archive, backfilled, behind_ingest, days, said, small_files
+from .archived import DAYS, archive, backfilled, days, live, said, small_files
 from .cases import FAILING, SAMPLE_CASE, START, TOY_CASE
-from .harness import LOGS, Case, Outcome, drain, feed, outcome, workers
-
-
-def live(case: Case, folder: Path) -> Outcome:
-    """A live run, its log archived."""
-    bus = LOGS["sqlite"](folder)
-    for _ in feed(bus, case):
-        pass
-    drain(workers(bus, case, folder))
-    archive(bus, folder, case)
-    found = behind_ingest(bus, case, outcome(bus, case))
-    bus.close()
-    return found
+from .harness import LOGS, feed
 
 
 def scales() -> Sequence[tuple[int, Control]]:

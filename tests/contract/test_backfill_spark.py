@@ -24,9 +24,9 @@ from opintel.streams.artefacts import Artefacts
 from opintel.streams.findings import Found, encode
 from opintel.streams.records import NEVER, Control
 
-from .archived import archive, behind_ingest, said
+from .archived import live, said
 from .cases import CASES, fts_messages
-from .harness import LOGS, Case, Outcome, drain, feed, outcome, workers
+from .harness import Case
 
 pytestmark = pytest.mark.extras
 BY_NAME = {case.name: case for case in CASES}
@@ -52,18 +52,6 @@ def spark() -> Iterator[Any]:
     found = session("local[2]", "tests")
     yield lambda: found
     found.stop()
-
-
-def live(case: Case, folder: Path) -> Outcome:
-    """A live run, its log archived."""
-    bus = LOGS["sqlite"](folder)
-    for _ in feed(bus, case):
-        pass
-    drain(workers(bus, case, folder))
-    archive(bus, folder, case)
-    found = behind_ingest(bus, case, outcome(bus, case))
-    bus.close()
-    return found
 
 
 def days(

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from opintel.detector import Closing, Judge, Record
-from opintel.evidence import Evidence, Table, Texts, capped
-from opintel.finding import Effect, Finding, Window, finding_id
+from opintel.evidence import Evidence, Table, Texts
+from opintel.finding import Finding, Window
 from opintel.fts.causes.facets import facet_table
-from opintel.fts.judging.new_forms import FirstSeenSettings, NewForm, NewForms, Said, forms_of
+from opintel.fts.judging.new_forms import FirstSeenSettings, NewForm, NewForms, Said, forms_of, new_form_finding
 from opintel.fts.link_windows import LINK, MESSAGES, LinkWindow, read_window
 from opintel.fts.texts.causes import SIDES, cause, headline, side
 
@@ -76,21 +76,8 @@ def _with_and_without_a_side(text: str) -> list[str]:
 
 
 def _finding(judge: FirstSeen, closing: Closing, form: NewForm, left_out: list[NewForm]) -> Finding:
-    subject = {"scope": closing.scope, "template": form.id}
-    return Finding(
-        id=finding_id(judge.name, judge.version, closing.model, subject, closing.window),
-        detector=judge.name,
-        kind="new-template",
-        subject=subject,
-        window=closing.window,
-        log10_p=None,
-        basis="none",
-        effect=Effect(float(form.count), "messages"),
-        severity="info",
-        summary=_summary(form, closing.window),
-        evidence=capped(_evidence(form, left_out)),
-        model=closing.model,
-    )
+    said = _summary(form, closing.window)
+    return new_form_finding(judge, closing, form, "messages", said, _evidence(form, left_out))
 
 
 def _summary(form: NewForm, window: Window) -> str:

@@ -13,8 +13,9 @@ from typing import Any, Final
 
 import msgspec
 
-from opintel.detector import Most
-from opintel.finding import NS, Window, clock
+from opintel.detector import Closing, Judge, Most
+from opintel.evidence import Evidence, capped
+from opintel.finding import NS, Effect, Finding, Window, clock, finding_id
 from opintel.fts.templates.merging import Merges, form_id
 from opintel.fts.templates.miner import OVERFLOW
 
@@ -198,6 +199,27 @@ class NewForms:
             self._merges.add(form.id, form.text)
             self._texts.append(form.text)
         return self._merges.root(form.id) != form.id
+
+
+def new_form_finding(
+    judge: Judge, closing: Closing, form: NewForm, unit: str, summary: str, evidence: Sequence[Evidence]
+) -> Finding:
+    """The finding of kind `new-template` about a form that came so often; `unit`: of what is counted."""
+    subject = {"scope": closing.scope, "template": form.id}
+    return Finding(
+        id=finding_id(judge.name, judge.version, closing.model, subject, closing.window),
+        detector=judge.name,
+        kind="new-template",
+        subject=subject,
+        window=closing.window,
+        log10_p=None,
+        basis="none",
+        effect=Effect(float(form.count), unit),
+        severity="info",
+        summary=summary,
+        evidence=capped(evidence),
+        model=closing.model,
+    )
 
 
 def _overflow(form: NewForm, start: int) -> NewForm:

@@ -7,9 +7,9 @@ from typing import Any, Final
 import msgspec
 
 from opintel.detector import Closing, Judge, Most
-from opintel.evidence import Evidence, Table, Texts, capped
-from opintel.finding import Effect, Finding, finding_id
-from opintel.fts.judging.new_forms import FirstSeenSettings, NewForm, NewForms, forms_of
+from opintel.evidence import Evidence, Table, Texts
+from opintel.finding import Finding
+from opintel.fts.judging.new_forms import FirstSeenSettings, NewForm, NewForms, forms_of, new_form_finding
 from opintel.fts.logs.reducer import FORMS, SourceForms
 
 SUMMARY: Final = 160
@@ -63,22 +63,9 @@ class NewLines(Judge):
 
 
 def _finding(judge: NewLines, closing: Closing, form: NewForm) -> Finding:
-    subject = {"scope": closing.scope, "template": form.id}
     text = form.text if len(form.text) <= SUMMARY else form.text[: SUMMARY - 1] + "…"
-    return Finding(
-        id=finding_id(judge.name, judge.version, closing.model, subject, closing.window),
-        detector=judge.name,
-        kind="new-template",
-        subject=subject,
-        window=closing.window,
-        log10_p=None,
-        basis="none",
-        effect=Effect(float(form.count), "lines"),
-        severity="info",
-        summary=f"New form of line, {form.often(closing.window, 'in # source')}: {text}",
-        evidence=capped(_evidence(form)),
-        model=closing.model,
-    )
+    said = f"New form of line, {form.often(closing.window, 'in # source')}: {text}"
+    return new_form_finding(judge, closing, form, "lines", said, _evidence(form))
 
 
 def _evidence(form: NewForm) -> list[Evidence]:
