@@ -5,6 +5,7 @@
 * `chain`: day after day, each from the state of the one before
 * `local`: judges a day in this process
 * `spark`: judges a day in tasks of Spark
+* `daemon`: what Spark forks the processes of its tasks from
 * `what_if`: with other settings, and what that changes
 * `outcomes`: what each day came to, on any fsspec URL, so that a backfill goes on where it was stopped
 * `stored`: the findings in a store of their own
