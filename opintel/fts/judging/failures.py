@@ -151,7 +151,9 @@ class LinkJudge(Judge):
                 verdicts.append(suspects_of(_look(name, trailing, counts), settings.emit))
         subjects = self._to_tell(one_each(verdicts), window)
         involved = {key for one in subjects for key in one.keys}
-        surprising |= np.array([key in involved for key in keys], dtype=np.bool_) | (k < [link.failed for link in everything])
+        surprising |= np.array([key in involved for key in keys], dtype=np.bool_) | (
+            k < [link.failed for link in everything]
+        )
         names, groups = endpoints_of([w.source for w in links], [w.destination for w in links])
         self.tests = {"endpoint": len(names), "link": len(links), SHARED: 1}
         self._windows += 1

@@ -94,8 +94,8 @@ Groups = Mapping[str, tuple[Ints, Ints]]
 class SharedCauses:
     """The usual failed share of each family of texts and each organisation, and the cause that stands out of it.
 
-    The share of a group without its worst places is beta-binomial about its decayed mean; the over-dispersion is learned
-    over all groups of the scope. A window with a shared cause does not teach. Where one organisation's files fail and
+    The share of a group without its worst places is beta-binomial about its decayed mean; the over-dispersion comes from
+    all groups of the scope. A window with a shared cause does not teach. Where one organisation's files fail and
     all others' do not, the cause is that organisation's.
     """
 
@@ -112,7 +112,9 @@ class SharedCauses:
 
         Windows come in order of time, and teach.
         """
-        by_family = {FAMILY + name: (failed, files_of(links)) for name, failed in failed_by_family(links, families).items()}
+        by_family = {
+            FAMILY + name: (failed, files_of(links)) for name, failed in failed_by_family(links, families).items()
+        }
         by_vo = {VO + name: counts for name, counts in files_by_vo(links).items()}
         ends, places = _ends(links)
         looks = self._looks({**by_family, **by_vo}, ends, places, window)

@@ -5,6 +5,7 @@ A file counts once, however often it was tried: the failed files of a link are s
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -13,6 +14,9 @@ import numpy as np
 from opintel.fts.causes.families import UNCLASSIFIED, Family, family_of
 from opintel.fts.link_windows import OTHERS, LinkWindow
 from opintel.stats.counts import Ints
+
+MOST_VOS = 64
+"""Organisations of a window that are looked at: names come from outside."""
 
 
 def files_of(links: Sequence[LinkWindow]) -> Ints:
@@ -37,18 +41,23 @@ def failed_by_family(links: Sequence[LinkWindow], families: Sequence[Family]) ->
 
 
 def files_by_vo(links: Sequence[LinkWindow]) -> dict[str, tuple[Ints, Ints]]:
-    """Organisation → (failed, all) files of each of N links; those that have no name or share one are left out.
+    """Organisation → (failed, all) files of each of N links, for the `MOST_VOS` with most files; what has no name, or
+    one with others, is left out.
 
     >>> who = [("atlas", "Production", 5, 1), ("atlas", "User", 2, 0), ("cms", "", 0, 3), ("", "", 1, 0)]
     >>> files_by_vo([LinkWindow("a", "b", 8, 4, 0, 12, 0, [], (0, 0.0, 0.0), [], facets=who)])
     {'atlas': (array([1]), array([8])), 'cms': (array([3]), array([3]))}
     """
-    found: dict[str, tuple[Ints, Ints]] = {}
+    total = Counter[str]()
+    for link in links:
+        for vo, _, ok, failed in link.facets:
+            total[vo] += ok + failed
+    del total[""], total[OTHERS]
+    first = sorted(total, key=lambda vo: (-total[vo], vo))[:MOST_VOS]
+    found = {vo: (np.zeros(len(links), dtype=np.int64), np.zeros(len(links), dtype=np.int64)) for vo in sorted(first)}
     for at, link in enumerate(links):
         for vo, _, ok, failed in link.facets:
-            if vo not in ("", OTHERS):
-                if vo not in found:
-                    found[vo] = (np.zeros(len(links), dtype=np.int64), np.zeros(len(links), dtype=np.int64))
+            if vo in found:
                 found[vo][0][at] += failed
                 found[vo][1][at] += ok + failed
     return found
