@@ -94,9 +94,9 @@ Groups = Mapping[str, tuple[Ints, Ints]]
 class SharedCauses:
     """The usual failed share of each family of texts and each organisation, and the cause that stands out of it.
 
-    The share of a group without its worst places is beta-binomial about its decayed mean; the over-dispersion comes from
-    all groups of the scope. A window with a shared cause does not teach. Where one organisation's files fail and
-    all others' do not, the cause is that organisation's.
+    The share of a group without its worst places is beta-binomial about its decayed mean, over-dispersed as all groups
+    of the scope are. A window with a shared cause does not teach. Where one organisation's files fail and all others'
+    do not, the cause is that organisation's.
     """
 
     def __init__(self) -> None:
