@@ -7,25 +7,22 @@ are cut here and escaped in the template.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from opintel.backfill.comparing import ChangedFinding, SameIncident
 from opintel.backfill.decided import DecidedIncident
 from opintel.backfill.report import WhatIf
 from opintel.backfill.what_if import ChangedSetting
+from opintel.cli.p_value_pictures import p_value_pictures
 from opintel.console import drawing
 from opintel.console.standalone import drawn, standalone
 from opintel.console.words import duration, moment, odds
-from opintel.evidence import Histogram, Region
 from opintel.finding import NS, Finding, finding_json, rfc3339
 from opintel.naming import Naming
-from opintel.picture import histogram
 from opintel.quantity import number, quantity
 
 Json = dict[str, Any]
@@ -35,14 +32,10 @@ PICTURE_BYTES = 8 << 20
 """Of all pictures together."""
 TEXT, NAME = 300, 120
 """Characters of a summary and of a name."""
-DECADES, STEP = 40, 0.5
-"""Where the pictures of p-values end, and the width of their bins."""
 TICKS = [minutes * 60 * NS for minutes in (10, 30, 60, 120, 180, 360, 720, 1440)]
 MOST_TICKS = 5
 PICTURES = ("series", "histogram", "image", "matrix")
 FIELDS = {"log10_p": "p-value", "effect": "how large"}
-DETECTORS = 4
-"""Whose p-values are drawn."""
 
 
 def what_if_page(report: WhatIf, naming: Naming) -> str:
@@ -61,7 +54,7 @@ def what_if_page(report: WhatIf, naming: Naming) -> str:
         verdict=_verdict(report),
         numbers=_numbers(report, len(moved)),
         pages=[report.pages_a_week(1), report.pages_a_week(0)],
-        pictures=drawn(list(_p_values(report))),
+        pictures=drawn(list(p_value_pictures(report))),
         cards=cards,
         left=left,
         ticks=_ticks(report),
@@ -139,48 +132,6 @@ def _verdict(report: WhatIf) -> str:
 
 def _counted(n: int, what: str) -> str:
     return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
-
-
-def _p_values(report: WhatIf) -> Iterator[Histogram]:
-    """How surprising the findings are, before and after: of each detector whose settings change, else of all."""
-    thresholds = {one.detector: one for one in report.settings if one.key == "emit"}
-    names = list(dict.fromkeys(one.detector for one in report.settings))[:DETECTORS]
-    for name in names or [""]:
-        for when, found, of in (("before", report.there, _was), ("after", report.here, _now)):
-            ps = np.array(
-                [-f.log10_p for f in found if f.log10_p is not None and f.detector == (name or f.detector)], float
-            )
-            edges = np.arange(0.0, DECADES + STEP / 2, STEP)
-            counts, _ = np.histogram(ps, edges)
-            last = max(int(np.flatnonzero(counts).max(initial=0)) + 2, int(8 / STEP))
-            limit = of(thresholds[name]) if name in thresholds else None
-            if limit is not None:
-                last = max(last, math.ceil(limit / STEP) + 2)
-            last = min(last, len(counts))
-            shut = 0 if limit is None else min(int(limit / STEP), last)
-            yield histogram(
-                f"{name or 'All detectors'}, {when}",
-                counts[:last].astype(float),
-                edges[: last + 1],
-                axis="surprise, −log10 p",
-                unit="",
-                counted="findings",
-                regions=[Region(0, shut - 1, f"emit −{number(limit)}")] if shut and limit else [],
-                over=float(beyond) if (beyond := int((ps >= edges[last]).sum())) else None,
-            )
-
-
-def _was(setting: ChangedSetting) -> float | None:
-    return _decades(setting.was[-1] if setting.was else None)
-
-
-def _now(setting: ChangedSetting) -> float | None:
-    return _decades(setting.now)
-
-
-def _decades(value: object) -> float | None:
-    """A threshold on log10 p as its place on the axis."""
-    return -float(value) if isinstance(value, (int, float)) and -DECADES <= value < 0 else None
 
 
 def _cards(report: WhatIf) -> Iterator[Json]:
