@@ -6,36 +6,17 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import chdir, redirect_stderr, redirect_stdout
-from io import BytesIO, TextIOWrapper
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
+from called import opintel, printed
 
 from opintel.cli import invoke
 
 
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-def opintel(*args: object, cwd: Path) -> Done:
-    """What a command prints, called in this process: to start one for each would cost more than most of them do."""
-    out, err = TextIOWrapper(BytesIO(), "utf-8"), TextIOWrapper(BytesIO(), "utf-8")
-    with chdir(cwd), redirect_stdout(out), redirect_stderr(err):
-        code = invoke([str(arg) for arg in args])
-    out.seek(0)
-    err.seek(0)
-    return Done(code, out.read(), err.read())
-
-
 def replay(*args: object, cwd: Path) -> dict[str, Any]:
-    done = opintel("replay", "fts", *args, "--json", cwd=cwd)
-    assert done.code == 0, done.err
-    document: dict[str, Any] = json.loads(done.out)
+    document: dict[str, Any] = json.loads(printed("replay", "fts", *args, "--json", cwd=cwd))
     return document
 
 
