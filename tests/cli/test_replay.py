@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from called import opintel, printed
+from called import Done, opintel, printed
 
 from opintel.cli import invoke
 
@@ -55,13 +55,17 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "in"
 
 
-def test_that_the_key_is_public_is_said_once(story: Path, tmp_path: Path) -> None:
-    done = opintel("replay", "fts", story, cwd=tmp_path)
-    assert done.err.count("shipped public key") == 1
+@pytest.fixture(scope="module")
+def replayed(story: Path) -> Done:
+    return opintel("replay", "fts", story, "--json", cwd=story.parent)
 
 
-def test_batch_size_and_hash_seed_change_nothing(story: Path, tmp_path: Path) -> None:
-    plain = replay(story, cwd=tmp_path)
+def test_that_the_key_is_public_is_said_once(replayed: Done) -> None:
+    assert replayed.err.count("shipped public key") == 1
+
+
+def test_batch_size_and_hash_seed_change_nothing(story: Path, replayed: Done) -> None:
+    plain = json.loads(replayed.out)
     assert len(plain["findings"]) > 5
     command = [sys.executable, "-m", "opintel.cli", "replay", "fts", str(story), "--json", "--batch-size", "7"]
     environment = {**os.environ, "PYTHONHASHSEED": "7"}
