@@ -98,6 +98,9 @@ def measure(form: str, folder: Path) -> None:
         system = System(folder / "data", _site(folder))
         topic = f"archive {system.stream(stream).stream.topic}"
         drain([make() for name, make in archivers(system, final=True).items() if name == topic])
+        # as old as their records, as those of an archive that is written while the log grows
+        files = sorted((folder / "archive").rglob("partition=*/*.parquet"), key=lambda file: file.name)
+        aged(files)
 
 
 def embedded(folder: Path, stream: str, times: Times) -> tuple[int, int, list[Finding]]:
@@ -203,9 +206,14 @@ def shuffled(archive: Path, copied: Path) -> str:
     shutil.copytree(archive, copied)
     files = sorted(copied.rglob("*.parquet"))
     random.Random(1).shuffle(files)
+    aged(files)
+    return str(copied)
+
+
+def aged(files: list[Path]) -> None:
+    """Gives files ages in this order."""
     for n, file in enumerate(files):
         os.utime(file, (1e9 + n, 1e9 + n))
-    return str(copied)
 
 
 if __name__ == "__main__":
