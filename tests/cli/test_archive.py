@@ -4,7 +4,6 @@ found."""
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import msgspec
 import pyarrow.parquet as pq
 import pytest
+from called import printed
 
 from opintel.cli import invoke
 from opintel.finding import finding_json, findings_from_table
@@ -21,20 +21,12 @@ PARTITIONS = 4
 AGAINST = ("--against", "archive")
 
 
-def run(cwd: Path, *args: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "opintel.cli", "run", *args], cwd=cwd, capture_output=True, text=True, timeout=180
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stderr
-
-
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with its archive."""
     folder = tmp_path_factory.mktemp("site")
-    assert invoke(["simulate", "fts", "--hours", "2", "--seed", "5", "--out", str(folder / "in")]) == 0
-    run(folder, "--data", "d", "--ingest", "fts=in", "--until-idle", "--archive", "archive")
+    printed("simulate", "fts", "--hours", "2", "--seed", "5", "--out", "in", cwd=folder)
+    printed("run", "--data", "d", "--ingest", "fts=in", "--until-idle", "--archive", "archive", cwd=folder)
     return folder
 
 
@@ -60,7 +52,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 def test_the_archive_holds_the_log_and_a_second_run_writes_the_same(site: Path) -> None:
-    run(site, "archive", "--data", "d", "--until-idle", "--archive", "again")
+    printed("run", "archive", "--data", "d", "--until-idle", "--archive", "again", cwd=site)
     assert tree(site / "again") == tree(site / "archive")
     log = SqliteLog(site / "d" / "log.db")
     for topic, partitions in (("fts.transfers", PARTITIONS), ("fts.controls", 1), ("opintel.findings", 1)):
@@ -141,7 +133,7 @@ def test_this_build_finds_what_the_archive_holds(asked: Any, site: Path) -> None
 
 
 def test_replay_and_ingest_of_an_archive_are_the_live_run_again(asked: Any, site: Path) -> None:
-    run(site, "--data", "copy", "--ingest", "fts=archive", "--until-idle")
+    printed("run", "--data", "copy", "--ingest", "fts=archive", "--until-idle", cwd=site)
     live = asked("findings", "--data", "d")["findings"]
     incidents = asked("incidents", "--data", "d")["incidents"]
     assert incidents
@@ -153,7 +145,7 @@ def test_replay_and_ingest_of_an_archive_are_the_live_run_again(asked: Any, site
     ):
         assert plain(found) == plain(live)
         assert [i | {"opened": ""} for i in opened] == [i | {"opened": ""} for i in incidents]
-    run(site, "--data", "copy", "--ingest", "fts=archive", "--until-idle")
+    printed("run", "--data", "copy", "--ingest", "fts=archive", "--until-idle", cwd=site)
     assert len(asked("findings", "--data", "copy")["findings"]) == len(live)
 
 
