@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from opintel.backfill.stages import Job
 from opintel.finding import Origin
 from opintel.site.errors import UserError
@@ -11,11 +9,6 @@ from opintel.site.settings import Site
 from opintel.site.watched import watch
 from opintel.streams.archive.layout import ARTEFACTS
 from opintel.streams.artefacts import Artefacts
-
-
-def by_itself(site: Site) -> Site:
-    """The site with a log and a store of its own, for what is thrown away."""
-    return site._replace(settings=msgspec.structs.replace(site.settings, bus=None, store=None, archive=None))
 
 
 def job_of(site: Site, stream: str, archive: str, origin: Origin = "backfill") -> Job:

@@ -226,13 +226,12 @@ def _incidents(site: Site, stream: str, days: Sequence[DayOutcome]) -> list[dict
     """What the alert service makes of the findings, in a throw-away store."""
     import tempfile
 
-    from opintel.backfill.jobs import by_itself
     from opintel.backfill.stored import decide
     from opintel.site.system import System
     from opintel.store.queries import incidents
 
     with tempfile.TemporaryDirectory(prefix="opintel-backfill-") as folder:
-        system = System(Path(folder), by_itself(site), replayed=True)
+        system = System(Path(folder), site.by_itself(), replayed=True)
         try:
             decide(system.store, system.alerts, stream, days)
             return incidents(system.store)

@@ -79,7 +79,7 @@ def replay(
     from opintel.streams.loop import Service
     from opintel.streams.vitals import KINDS
 
-    system = System(data, load_site(config), replayed=True)
+    system = System(data, load_site(config).by_itself(), replayed=True)
     try:
         for warning in system.warnings:
             warn(warning)
@@ -124,7 +124,7 @@ def replay(
 def replay_archive(stream: str, archive: str, data: Path, config: Path | None) -> dict[str, Any]:
     """The same of the archive of a log: its records have their stamps, ticks and controls, so that the findings and
     incidents are those of its time."""
-    from opintel.backfill.jobs import by_itself, job_of
+    from opintel.backfill.jobs import job_of
     from opintel.backfill.local import backfill
     from opintel.backfill.outcomes import Counts
     from opintel.backfill.stored import decide
@@ -133,7 +133,7 @@ def replay_archive(stream: str, archive: str, data: Path, config: Path | None) -
     from opintel.store.queries import findings, incidents
     from opintel.streams.archive.reader import Archive, ArchiveError
 
-    system = System(data, by_itself(load_site(config)), replayed=True)
+    system = System(data, load_site(config).by_itself(), replayed=True)
     try:
         job, counts = job_of(system.site, stream, archive, "replay"), Counts()
         reasons: dict[str, dict[str, Any]] = {}
