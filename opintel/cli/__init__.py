@@ -38,7 +38,7 @@ COMMANDS = {
 }
 """Command → its line in the help; the order is that of the help."""
 
-_PLAIN = ("ArchiveError", "LogError", "LogUnavailable", "OperationalError", "DatabaseError")
+_PLAIN = ("ArchiveError", "ArchiveUnavailable", "LogError", "LogUnavailable", "OperationalError", "DatabaseError")
 """Errors of the machine or the operator that a command may end with, named so that nothing is imported for them."""
 INTERNAL_ERROR, INTERRUPTED = 70, 130
 

@@ -26,7 +26,7 @@ MOST_ASIDES, MOST_REASONS, SHOWN_REASONS = 100_000, 100, 10
 
 @click.command(short_help="Judge real files through the real pipeline.")
 @click.argument("stream")
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, required=True)
 @click.option(
     "--batch-size",
     default=64,
@@ -42,12 +42,12 @@ MOST_ASIDES, MOST_REASONS, SHOWN_REASONS = 100_000, 100, 10
 )
 @json_option
 def command(
-    stream: str, files: tuple[Path, ...], batch_size: int, config: Path | None, data: Path | None, as_json: bool
+    stream: str, files: tuple[str, ...], batch_size: int, config: Path | None, data: Path | None, as_json: bool
 ) -> int:
     """Judges FILES of STREAM (messages as *.jsonl, *.json; records as *.csv, *.parquet, *.arrow; error texts as *.txt
-    and, in a column `message` or `content`, *.csv; for dqm histograms as *.root and UHI; folders of them; the archive
-    of a log) and prints what was read of them, the findings and incidents. Leaves with 3 where more than 5 % of the
-    rows were late: they were not judged."""
+    and, in a column `message` or `content`, *.csv; any of these texts gzipped; for dqm histograms as *.root and UHI;
+    folders of them; a folder or URL with the archive of a log) and prints what was read of them, the findings and
+    incidents. Leaves with 3 where more than 5 % of the rows were late: they were not judged."""
     if data is not None:
         if data.exists() and any(data.iterdir()):
             raise UserError(f"{data} is not empty; a replay starts in a new folder")
@@ -56,12 +56,15 @@ def command(
         return _finish(_document(stream, files, Path(folder), config, batch_size), as_json)
 
 
-def _document(stream: str, files: tuple[Path, ...], data: Path, config: Path | None, batch: int) -> dict[str, Any]:
-    from opintel.streams.archive.reader import is_archive
+def _document(stream: str, files: tuple[str, ...], data: Path, config: Path | None, batch: int) -> dict[str, Any]:
+    from opintel.site.load import load_site
+    from opintel.site.sources import archive_given
+    from opintel.site.watched import watched_stream
 
-    if len(files) == 1 and files[0].is_dir() and is_archive(str(files[0])):
-        return replay_archive(stream, str(files[0]), data, config)
-    return replay(stream, files, data, config, batch, _warn)
+    url = archive_given(watched_stream(load_site(config), stream), files)
+    if url is not None:
+        return replay_archive(stream, url, data, config)
+    return replay(stream, tuple(map(Path, files)), data, config, batch, _warn)
 
 
 def replay(
@@ -73,8 +76,6 @@ def replay(
     from opintel.site.system import System, drain
     from opintel.site.watched import public_key_warning
     from opintel.store.queries import findings, incidents
-    from opintel.streams.connectors.files import FileSource
-    from opintel.streams.connectors.framing import FileForms
     from opintel.streams.feeds import file_feed
     from opintel.streams.loop import Service
     from opintel.streams.vitals import KINDS
@@ -85,10 +86,10 @@ def replay(
             warn(warning)
         watched = system.stream(stream)
         try:
-            FileSource(files, FileForms.of(watched.pipeline)).require_content()
+            feed = file_feed(lambda name: system.ingester(watched, name, live=False), files, final=True)
+            feed.source.require_content()
         except (OSError, ValueError) as error:
             raise UserError(str(error)) from error
-        feed = file_feed(lambda name: system.ingester(watched, name, live=False), files, final=True)
         services: list[Service] = [
             system.sequencer(feed.ingester),
             feed,
