@@ -8,5 +8,6 @@
 * `what_if`: with other settings, and what that changes
 * `outcomes`: what each day came to, on any fsspec URL, so that a backfill goes on where it was stopped
 * `stored`: the findings in a store of their own
+* `files`: files of others as the archive of a log
 * `jobs`: a site's stream, as it is judged again
 """
