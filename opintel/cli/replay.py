@@ -144,6 +144,7 @@ def replay_archive(stream: str, archive: str, data: Path, config: Path | None) -
                 "columns_used": [],
                 "columns_dropped": [],
                 "rejected": reasons.most_frequent(),
+                "out_of_order": [],
             },
             "set_aside": counts.asides,
             "findings": findings(system.store, naming={stream: job.pipeline.naming}),

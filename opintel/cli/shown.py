@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 SHOWN = 40
-SHOWN_REASONS = 10
+SHOWN_REASONS, SHOWN_PLACES = 10, 3
 PIPED = 200
 """Columns where the output is no terminal."""
 
@@ -86,9 +86,12 @@ def print_input(read: dict[str, Any]) -> None:
         if names := read[f"columns_{title}"]:
             click.echo(f"columns {title}: {', '.join(names)}")
     for one in read["rejected"][:SHOWN_REASONS]:
-        click.echo(f"refused: {one['count']}, the first at {one['place']}: {one['reason']}")
+        places = ", ".join(one["places"][:SHOWN_PLACES]) + (", …" if one["count"] > SHOWN_PLACES else "")
+        click.echo(f"refused: {one['count']}, at {places}: {one['reason']}")
     if (more := len(read["rejected"]) - SHOWN_REASONS) > 0:
         click.echo(f"refused for {more} more reasons: see --json")
+    for one in read["out_of_order"][:SHOWN_REASONS]:
+        click.echo(f"out of order: {one['rows']} rows, the first at {one['place']}")
 
 
 def wide_console() -> Console:

@@ -14,11 +14,13 @@ from opintel.streams.ingest import Ingester
 from opintel.streams.log import Aside
 
 MOST_ASIDES, MOST_REASONS = 100_000, 100
-"""Dead letters that are looked at, and reasons that are given."""
+"""Dead letters that are looked at, and reasons that are given, …"""
+MOST_PLACES = 10
+"""… each with so many places, and files with rows out of order."""
 
 
 class Reasons:
-    """Why something became dead letters: each reason with its first place and how often."""
+    """Why something became dead letters: each reason with its first places and how often."""
 
     def __init__(self) -> None:
         self._found: dict[str, dict[str, Any]] = {}
@@ -26,8 +28,11 @@ class Reasons:
     def add(self, dead: Iterable[Aside]) -> None:
         """Dead letters, in order."""
         for aside in dead:
-            found = self._found.setdefault(aside.reason, {"place": aside.place, "reason": aside.reason, "count": 0})
+            new = {"place": aside.place, "reason": aside.reason, "count": 0, "places": []}
+            found = self._found.setdefault(aside.reason, new)
             found["count"] += aside.count
+            if len(found["places"]) < MOST_PLACES:
+                found["places"].append(aside.place)
 
     def most_frequent(self) -> list[dict[str, Any]]:
         """The most frequent first."""
@@ -59,4 +64,8 @@ def read_of(system: System, ingester: Ingester) -> dict[str, Any]:
         "columns_used": sorted(ingester.columns.used),
         "columns_dropped": sorted(ingester.columns.dropped),
         "rejected": reasons.most_frequent(),
+        "out_of_order": [
+            {"place": f"{file}:{row + 1}", "rows": rows}
+            for file, (row, rows) in sorted(ingester.behind.items(), key=lambda one: -one[1][1])
+        ],
     }

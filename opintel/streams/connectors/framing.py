@@ -123,9 +123,9 @@ def frames(
             for body, after, damaged in parsed(forms.parsers[suffix], forms.parsing, file, offset, end):
                 yield Frame(body, after, "refused" if damaged else "json")
     elif suffix == ".json" and not _has_objects_by_line(file):
-        if end != offset:
-            file.seek(0)
-            yield Frame(cut(file.read(min(end, MAX_DOCUMENT + 1)), MAX_DOCUMENT), end, "json")
+        file.seek(0)
+        if end != offset and (document := file.read(min(end, MAX_DOCUMENT + 1))):
+            yield Frame(cut(document, MAX_DOCUMENT), end, "json")
     elif suffix == ".parquet":
         if end != offset and (final or not parquet.is_unfinished(file)):
             yield from _slices("parquet", file, offset, end)
