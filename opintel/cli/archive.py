@@ -54,12 +54,12 @@ def archived(
     from opintel.site.watched import public_key_warning, watched_stream
 
     site = load_site(config)
-    if warning := public_key_warning(site, {stream: watched_stream(site, stream).pipeline.wire}):
-        click.echo(f"opintel: {warning}", err=True)
     with tempfile.TemporaryDirectory(prefix="opintel-archive-") as folder:
         root, paths = (url or folder).rstrip("/"), [Path(file) for file in files]
         with share_progress(f"archive {stream}") as tell:
             made = files_archived(site, stream, paths, lambda e: f"{root}/{below}/{e}" if below else root, tell)
+        if warning := public_key_warning(site, {stream: watched_stream(site, stream).pipeline.wire}):
+            click.echo(f"opintel: {warning}", err=True)
         yield made
 
 
