@@ -12,5 +12,6 @@
 * `report`: what a change of settings or of the build would have meant
 * `outcomes`: what each day came to, on any fsspec URL, so that a backfill goes on where it was stopped
 * `stored`: the findings in a store of their own
+* `files`: files of others as the archive of a log
 * `jobs`: a site's stream, as it is judged again
 """

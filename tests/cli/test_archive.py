@@ -167,7 +167,7 @@ def test_without_spark_a_backfill_names_the_extra_and_local(
         (["run", "archive", "--data", "x"], "no archive: name a folder or URL with --archive"),
         (["run", "archive", "--data", "x", "--archive", "nosuch://x"], "fsspec knows no protocol 'nosuch'"),
         (["backfill", "fts", "--input", "archive", "--output", "o", "--local", "--master", "x"], "no --master"),
-        (["backfill", "fts", "--input", "in", "--output", "o", "--local"], "no file of topic 'fts.transfers'"),
+        (["backfill", "fts", "--input", "d", "--output", "o", "--local"], "d: no file with messages in it"),
         (
             [
                 "backfill",
