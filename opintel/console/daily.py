@@ -99,7 +99,7 @@ def _vos(traffic: Traffic) -> list[Vo]:
 
 def _worst(endpoints: dict[str, Ends]) -> list[tuple[str, Ends]]:
     """Those with most failed files in one of their roles."""
-    failed = {host: max(ends.out.failed, ends.into.failed) for host, ends in endpoints.items()}
+    failed = {host: max(ends.out.lost, ends.into.lost) for host, ends in endpoints.items()}
     ranked = sorted((host for host, n in failed.items() if n), key=lambda host: (-failed[host], host))
     return [(host, endpoints[host]) for host in ranked[:LISTED]]
 

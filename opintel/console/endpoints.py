@@ -13,7 +13,7 @@ from opintel.alerts.settings import Maintenance
 from opintel.console import drawing
 from opintel.console.matrix import TransferPlace, link_rows
 from opintel.console.past import Thing
-from opintel.console.transfers import DAY, Ends, Files, LinkEnds, TransferHours, added
+from opintel.console.transfers import DAY, Ends, Files, LinkEnds, TransferHours, added, ends_of
 from opintel.evidence import Series, block_json
 from opintel.finding import rfc3339
 from opintel.fts.traffic import HourTraffic
@@ -87,15 +87,14 @@ def _endpoint_series(hours: Sequence[HourTraffic], host: str) -> list[Json]:
     for hour in hours:
         for one in hour.endpoints:
             if one.endpoint == host:
-                out[hour.window.start] = Files(one.ok_out, one.failed_out, one.bytes_out)
-                into[hour.window.start] = Files(one.ok_in, one.failed_in, one.bytes_in)
+                out[hour.window.start], into[hour.window.start] = ends_of(one)
     roles = (_series("from it", hours, out), _series("to it", hours, into))
     return _drawn([series for kind in zip_longest(*roles) for series in kind if series is not None])
 
 
 def _link_series(hours: Sequence[HourTraffic], ends: LinkEnds) -> list[Json]:
     seen = {
-        hour.window.start: Files(one.ok, one.failed, one.bytes)
+        hour.window.start: Files(one.ok, one.failed, one.bytes, one.by_user)
         for hour in hours
         for one in hour.links
         if (one.source, one.destination) == ends

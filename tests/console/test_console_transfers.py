@@ -308,7 +308,8 @@ def test_what_is_no_day(text: str) -> None:
 def test_the_same_for_programs(visitor: TestClient) -> None:
     said = visitor.get("/api/fts/traffic?from=2026-03-02T00:00:00Z&to=2026-03-03T00:00:00Z").json()
     assert (said["scope"], said["hours"], said["total"]["ok"]) == (SCOPE, 24, 24 * 125)
-    assert {"source": A, "destination": C, "ok": 24 * 59, "failed": 24, "bytes": 24 * 59 * 10**9} in said["links"]
+    full = {"ok": 24 * 59, "failed": 24, "bytes": 24 * 59 * 10**9, "user": 0}
+    assert {"source": A, "destination": C, **full} in said["links"]
     assert {"vo": "atlas", "activity": "Production", "ok": 24 * 125, "failed": 0} in said["activities"]
     assert sum(pair["ok"] for pair in said["sites"]) == 24 * 125
     assert visitor.get("/api/fts/traffic").json()["to"] == rfc3339(START + HOURS * HOUR)

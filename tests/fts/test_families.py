@@ -22,7 +22,8 @@ LINKS = 20
 LENGTH = 600 * NS
 TEXTS = {
     "no-space": "HTTP 507 : Insufficient Storage",
-    "credentials": "SSL handshake failed: certificate has expired",
+    "credentials": "HTTP 401 : Unauthorized: the token of atlas has expired",
+    "host-certificate": "SSL handshake failed: certificate has expired",
     "timeout": "Operation timed out",
 }
 
