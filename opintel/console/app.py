@@ -78,7 +78,7 @@ def create_app(
         keys, words, shifts=bool(shifts), interferometers=bool(interferometers), transfers=bool(transfers)
     )
     hours = TransferHours(store, topology or SiteTopology())
-    portraits = Portraits(hours, list(transfers or ()), planned)
+    portraits = Portraits(store, hours, list(transfers or ()), planned)
     pages = Pages(store, grouping, words, renderer, streams, now, trouble, portraits.of, reports)
     api = Api(store, streams)
     routes = [

@@ -1,6 +1,7 @@
 """The report of a day of transfers: one HTML page without script or anything to load, to be read, printed or mailed.
 
-By VO, by site, the worst links and endpoints, families of causes, incidents. All texts are untrusted and escaped.
+By VO, by site, the worst links and endpoints, families of causes, incidents, and CMS's rule beside our findings. All
+texts are untrusted and escaped.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sqlalchemy as sa
 from markupsafe import Markup
 
 from opintel.console.matrix import TransferPlace, link_rows, site_rows
+from opintel.console.rule_beside import beside
 from opintel.console.transfers import DAY, Ends, Files, Traffic, TransferHours, added
 from opintel.finding import NS, rfc3339
 from opintel.fts.causes.families import Family
@@ -58,7 +60,8 @@ def report(
     store: Store, hours: TransferHours, place: TransferPlace, families: Sequence[Family], day: int, through: int
 ) -> Json:
     """What the template says of a day from `day` on (ns UTC), as far as it was judged."""
-    said = hours.whole(place.stream, place.scope, day, day + DAY)
+    until_next = hours.whole(place.stream, place.scope, day, day + 2 * DAY)
+    said = [hour for hour in until_next if hour.window.end <= day + DAY]
     before = added(hours.small(place.stream, place.scope, day - DAY, day), {}).total
     traffic = added(said, hours.named)
     known = {family.name: family for family in families}
@@ -79,6 +82,7 @@ def report(
         "causes": [(name, n, known.get(name)) for name, n in traffic.causes.most_common()],
         "errors": max(1, traffic.causes.total()),
         "incidents": _incidents(store, place, day),
+        "beside": beside(store, place.stream, place.scope, until_next, traffic.site_of, day + DAY) if said else None,
     }
 
 
