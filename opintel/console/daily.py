@@ -16,7 +16,9 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from markupsafe import Markup
 
+from opintel import __version__
 from opintel.console.matrix import TransferPlace, link_rows, site_rows
+from opintel.console.render import environment
 from opintel.console.rule_beside import beside
 from opintel.console.transfers import DAY, Ends, Files, Traffic, TransferHours, added
 from opintel.finding import NS, rfc3339
@@ -84,6 +86,19 @@ def report(
         "incidents": _incidents(store, place, day),
         "beside": beside(store, place.stream, place.scope, until_next, traffic.site_of, day + DAY) if said else None,
     }
+
+
+def latest_day(hours: TransferHours, place: TransferPlace, through: int) -> int:
+    """Start of the last whole day with hours of traffic, where what is judged ends at `through`; else of the last."""
+    last = max(0, through - 1) // DAY * DAY
+    whole = last if through == last + DAY else last - DAY
+    return whole if hours.small(place.stream, place.scope, whole, whole + DAY) else last
+
+
+def report_page(said: Json) -> str:
+    """The report as a page that no console serves: it leads nowhere."""
+    template = environment().get_template("transfer_report.html")
+    return template.render(said, days=[], back="", version=__version__)
 
 
 def _vos(traffic: Traffic) -> list[Vo]:
