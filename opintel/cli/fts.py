@@ -76,4 +76,4 @@ def _page(store: Store, site: Site, scope: str, day: int | None) -> tuple[int, s
     place = TransferPlace(stream, fts)
     start = latest_day(hours, place, through) if day is None else day
     families = families_of(site.streams[stream].detectors)
-    return start, report_page(report(store, hours, place, families, start, through))
+    return start, report_page(store, report(store, hours, place, families, start, through))

@@ -25,6 +25,7 @@ from opintel.finding import NS, rfc3339
 from opintel.fts.causes.families import Family
 from opintel.store import Store
 from opintel.store import schema as t
+from opintel.store.backfills import backfills
 from opintel.store.queries import incidents_json
 
 Json = dict[str, Any]
@@ -95,10 +96,10 @@ def latest_day(hours: TransferHours, place: TransferPlace, through: int) -> int:
     return whole if hours.small(place.stream, place.scope, whole, whole + DAY) else last
 
 
-def report_page(said: Json) -> str:
+def report_page(store: Store, said: Json) -> str:
     """The report as a page that no console serves: it leads nowhere."""
     template = environment().get_template("transfer_report.html")
-    return template.render(said, days=[], back="", version=__version__)
+    return template.render(said, days=[], back="", version=__version__, backfills=backfills(store))
 
 
 def _vos(traffic: Traffic) -> list[Vo]:
