@@ -7,6 +7,7 @@
 * `spark`: judges a day in tasks of Spark
 * `what_if`: with other settings, and what that changes
 * `outcomes`: what each day came to, on any fsspec URL, so that a backfill goes on where it was stopped
+* `fitting`: what is learned of an archive, for a site to begin with
 * `stored`: the findings in a store of their own
 * `jobs`: a site's stream, as it is judged again
 """
