@@ -8,6 +8,7 @@
 * `what_if`: with other settings, and what that changes
 * `outcomes`: what each day came to, on any fsspec URL, so that a backfill goes on where it was stopped
 * `fitting`: what is learned of an archive, for a site to begin with
+* `clusters`: clusters of errors with their names, for a store that a site begins with
 * `stored`: the findings in a store of their own
 * `jobs`: a site's stream, as it is judged again
 """
