@@ -15,8 +15,12 @@ from scipy.special import expit, logit
 
 from opintel.detector import Closing, Emit, Judge, Most
 from opintel.finding import Effect, Finding, Severity, Window, clock, finding_id
+from opintel.fts.causes.families import Family
 from opintel.fts.judging.explain import EarlierWindow, Usual, explain_failures, main_error, percent
 from opintel.fts.judging.scales import SEPARATOR, LinkCounts, Trailing, by_group
+from opintel.fts.judging.shared_causes import SharedCause, SharedCauses
+from opintel.fts.judging.shared_files import files_of
+from opintel.fts.judging.shared_finding import SHARED, shared_finding
 from opintel.fts.judging.suspects import LinkLook, Suspect, one_each, suspects_of
 from opintel.fts.link_windows import SLICES, WITHIN, LinkWindow, link_windows
 from opintel.fts.links import endpoints_of
@@ -70,6 +74,9 @@ class LinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """At most so many a window, the most surprising first."""
     warm_up: Most = 6
     """First windows of a scope, which only teach."""
+    families: tuple[Family, ...] = ()
+    """Families of causes, of which one may be shared by a whole FTS: `{include: ../models/fts-causes.yaml}` in the
+    shipped stream. Without them all error texts are one family."""
 
 
 class LinkJudge(Judge):
@@ -84,6 +91,9 @@ class LinkJudge(Judge):
     A subject's p-value is the least of three, each divided by its share of the false alarm rate: of the window, of the
     last hour, of the last day, whose counts are held against what was expected in each window at the time. So half of a
     small endpoint's files show within some windows, and a slow drip within a day.
+
+    What a whole FTS or one organisation in it fails for is a finding of its own (`shared_causes`), and no failure of
+    its endpoints and links.
 
     Windows that surprise teach almost nothing. It fails where a fault is there from the first sight of a link on:
     that becomes the link's habit within hours.
@@ -100,7 +110,7 @@ class LinkJudge(Judge):
     """
 
     name = "fts.failures"
-    version = 3
+    version = 4
     Settings = LinkSettings
     controls: tuple[str, ...] = ()
 
@@ -115,15 +125,17 @@ class LinkJudge(Judge):
         self._prior = np.zeros(3)
         self._news: dict[str, tuple[int, int]] = {}
         self._past: deque[EarlierWindow] = deque(maxlen=MEMORY)
+        self._shared = SharedCauses()
         self._windows = 0
 
     def judge(self, closing: Closing) -> list[Finding]:
-        """The findings of kind `endpoint` and `link`, most surprising first."""
+        """The finding of kind `shared-cause`, if any; then those of `endpoint` and `link`, most surprising first."""
         window, settings = closing.window, closing.settings
-        seen = link_windows(list(closing.records))
-        links = [link for link in seen if link.ok + link.failed > 0]
+        everything = [link for link in link_windows(closing.records) if link.ok + link.failed > 0]
+        cause, links = self._shared.judge(everything, settings.families, window, settings.emit)
         k = np.array([link.failed for link in links], dtype=np.int64)
-        n = np.array([link.ok for link in links], dtype=np.int64) + k
+        # a file that a shared cause failed might have failed of its link too: it stays among the files
+        n = files_of(everything)
         keys = [link.source + SEPARATOR + link.destination for link in links]
         rows = self._links.rows(keys)
         self._learn_prior(k, n, window)
@@ -139,16 +151,20 @@ class LinkJudge(Judge):
                 verdicts.append(suspects_of(_look(name, trailing, counts), settings.emit))
         subjects = self._to_tell(one_each(verdicts), window)
         involved = {key for one in subjects for key in one.keys}
-        surprising |= np.array([key in involved for key in keys], dtype=np.bool_)
+        surprising |= np.array([key in involved for key in keys], dtype=np.bool_) | (
+            k < [link.failed for link in everything]
+        )
         names, groups = endpoints_of([w.source for w in links], [w.destination for w in links])
-        self.tests = {"endpoint": len(names), "link": len(links)}
+        self.tests = {"endpoint": len(names), "link": len(links), SHARED: 1}
         self._windows += 1
         findings: list[Finding] = []
         if self._windows > settings.warm_up:
             subjects.sort(key=lambda one: (one.log10_p, one.role, one.host, one.keys))
-            findings = [self._finding(closing, seen, one) for one in subjects[: settings.max_findings]]
+            findings = [self._finding(closing, links, one) for one in subjects[: settings.max_findings]]
+            if cause is not None:
+                findings.insert(0, self._shared_finding(closing, cause, everything))
         self._learn(rows, counts, mean, groups, surprising, window)
-        self._past.append(EarlierWindow(window, {(w.source, w.destination): (w.ok, w.failed) for w in links}))
+        self._past.append(EarlierWindow(window, {(w.source, w.destination): (w.ok, w.failed) for w in everything}))
         return findings
 
     def state(self) -> dict[str, Any]:
@@ -166,6 +182,7 @@ class LinkJudge(Judge):
                 for p in self._past
             ],
             "windows": self._windows,
+            "shared": self._shared.state(),
         }
 
     def restore(self, state: Any) -> None:
@@ -186,6 +203,7 @@ class LinkJudge(Judge):
             maxlen=MEMORY,
         )
         self._windows = state["windows"]
+        self._shared.restore(state["shared"])
 
     def _learn_prior(self, k: Ints, n: Ints, window: Window) -> None:
         """The instance's prior (weight, logit mean, logit rho), decayed; this window's robust fit is part of it."""
@@ -249,6 +267,16 @@ class LinkJudge(Judge):
             self._links.forget(window.end - FORGET)
         oldest = window.end - PAUSE * (window.end - window.start)
         self._news = {key: story for key, story in self._news.items() if story[1] >= oldest}
+
+    def _shared_finding(self, closing: Closing, cause: SharedCause, seen: list[LinkWindow]) -> Finding:
+        window, key = closing.window, SEPARATOR + cause.vo
+        onset = None
+        if key not in self._news:
+            onset = window.start + _onset_slice(cause.links, cause.usual) * ((window.end - window.start) // SLICES)
+        since = self._news[key][0] if onset is None else onset
+        self._news[key] = (since, window.end)
+        past = list(self._past)
+        return shared_finding((self.name, self.version), closing, cause, seen, past, since, onset, VALIDATED)
 
     def _finding(self, closing: Closing, seen: list[LinkWindow], subject: Suspect) -> Finding:
         window, mine = closing.window, set(subject.keys)
