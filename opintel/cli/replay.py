@@ -124,10 +124,10 @@ def replay(
 def replay_archive(stream: str, archive: str, data: Path, config: Path | None) -> dict[str, Any]:
     """The same of the archive of a log: its records have their stamps, ticks and controls, so that the findings and
     incidents are those of its time."""
+    from opintel.backfill.decided import decide, records_of
     from opintel.backfill.jobs import by_itself, job_of
     from opintel.backfill.local import backfill
     from opintel.backfill.outcomes import Counts
-    from opintel.backfill.stored import decide
     from opintel.site.load import load_site
     from opintel.site.system import System
     from opintel.store.queries import findings, incidents
@@ -145,7 +145,7 @@ def replay_archive(stream: str, archive: str, data: Path, config: Path | None) -
                 _add_reasons(reasons, [aside for aside in day.asides if aside.kind == "dead"])
                 yield day
 
-        decide(system.store, system.alerts, stream, counted())
+        decide(system.store, system.alerts, (records_of(stream, day) for day in counted()))
         return {
             "stream": stream,
             "messages": counts.records,
