@@ -10,10 +10,11 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from opintel.alerts.service import keep
 from opintel.backfill.fitting import Days
 from opintel.backfill.local import backfill
 from opintel.backfill.stages import Job
-from opintel.backfill.stored import put
+from opintel.backfill.stored import AT_ONCE
 from opintel.finding import rfc3339
 from opintel.fts.judging.errors import ERRORS
 from opintel.site.clustering.service import Clustering
@@ -22,6 +23,7 @@ from opintel.store import Store
 from opintel.store import schema as t
 from opintel.streams.archive.layout import Piece
 from opintel.streams.archive.reader import Archive
+from opintel.streams.findings import Found
 
 
 class ClustersCard(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,8 +59,10 @@ def fit_clusters(
         hours += [f for f in day.findings if f.kind == ERRORS and day.day.name in days]
     if not hours:
         raise ValueError(f"expected hours with errors of {name}, got none")
-    if conflicts := put(store, name, hours):
-        raise ValueError(conflicts[0])
+    for at in range(0, len(hours), AT_ONCE):
+        with store.write() as connection:
+            if conflicts := keep(connection, [Found(name, finding) for finding in hours[at : at + AT_ONCE]]):
+                raise ValueError(conflicts[0])
     through: dict[str, int] = {}
     for finding in hours:
         through[finding.subject["scope"]] = max(finding.window.end, through.get(finding.subject["scope"], 0))
