@@ -24,6 +24,7 @@ COMMANDS = {
     "run": "Run the services.",
     "backfill": "Judge an archive again, with the findings of the live run.",
     "archive": "Make an archive of files.",
+    "fit": "Learn from an archive what a new site begins with.",
     "simulate": "Write simulated messages and the truth about them.",
     "evaluate": "Measure the detectors with the field's published metrics.",
     "check": "Check the configuration and name every problem.",
