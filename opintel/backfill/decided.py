@@ -18,7 +18,6 @@ import sqlalchemy as sa
 from opintel.alerts.service import AlertService
 from opintel.alerts.settings import AlertSettings
 from opintel.backfill.chain import DayOutcome
-from opintel.backfill.jobs import by_itself
 from opintel.site.settings import Site
 from opintel.site.system import System
 from opintel.store import Store
@@ -72,7 +71,7 @@ def decide(store: Store, settings: AlertSettings, batches: Iterable[Sequence[Fou
 def decided(site: Site, stream: str, batches: Iterable[Sequence[Found | Judged]]) -> list[DecidedIncident]:
     """The incidents that come of a stream's findings and judged windows, in order of when they opened."""
     with tempfile.TemporaryDirectory(prefix="opintel-backfill-") as folder:
-        system = System(Path(folder), by_itself(site), replayed=True)
+        system = System(Path(folder), site.by_itself(), replayed=True)
         try:
             decide(system.store, system.alerts, batches)
             return _read(system.store)

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from opintel.cli.stored import config_option, json_option, print_json
+from opintel.cli.stored import MANY_LATE, config_option, json_option, late_warning, print_json
 from opintel.site.errors import UserError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from opintel.backfill.chain import DayOutcome, Engine
+    from opintel.backfill.files import FilesRead
     from opintel.backfill.outcomes import Outcomes
     from opintel.backfill.report import Batches, Span, WhatIf
     from opintel.backfill.stages import Job
@@ -32,7 +33,9 @@ _DATABASE = re.compile(r"(sqlite|postgresql)(\+\w+)?:")
 
 @click.command(short_help="Judge an archive again, with the findings of the live run.")
 @click.argument("stream")
-@click.option("--input", "source", required=True, metavar="URL", help="Folder or fsspec URL of the archive.")
+@click.option(
+    "--input", "source", required=True, metavar="URL", help="The archive's folder or fsspec URL, or files of others."
+)
 @click.option(
     "--output",
     required=True,
@@ -77,8 +80,9 @@ def command(
     master: str | None,
     config: Path | None,
     as_json: bool,
-) -> None:
-    """Judges the archived records of STREAM and prints its findings, those of the live run, id for id. They go
+) -> int:
+    """Judges the archived records of STREAM and prints its findings, those of the live run, id for id, or of files of
+    others (what `replay` reads) those of `replay`. They go
     to the output, and never to the findings topic: no incident opens. A folder or fsspec URL keeps each day's outcome,
     and days that are there are not judged again. It runs in Spark (extra `spark`), or with
     --local in this process."""
@@ -89,8 +93,13 @@ def command(
     if page is not None and not page.resolve().parent.is_dir():
         raise UserError(f"--html {page}: no such folder {page.resolve().parent}")
     since, until = _time("--from", begin), _time("--to", end)
-    with nullcontext(_here) if local else _spark(stream, master) as engine:
-        document, report = backfill(stream, source, output, (since, until), settings, against, config, engine)
+    with (
+        _archived(stream, source, output, config) as (archive, read),
+        nullcontext(_here) if local else _spark(stream, master) as engine,
+    ):
+        document, report = backfill(stream, archive, output, (since, until), settings, against, config, engine)
+    if read is not None:
+        _add_files(document, read)
     if page is not None and report is not None:
         from opintel.cli.what_if_page import what_if_page
         from opintel.site.load import load_site
@@ -102,6 +111,42 @@ def command(
         print_json(document)
     else:
         _print(document)
+    return _late(document) if read is not None else 0
+
+
+@contextmanager
+def _archived(stream: str, source: str, output: str, config: Path | None) -> Iterator[tuple[str, FilesRead | None]]:
+    """The URL of the archive, and what was read of files of others: these become an archive first, which is kept beside
+    the days' outcomes.
+    """
+    from opintel.cli.archive import archived
+    from opintel.site.load import load_site
+    from opintel.site.sources import archive_given
+    from opintel.site.watched import watched_stream
+
+    url = archive_given(watched_stream(load_site(config), stream), [source])
+    if url is not None:
+        yield url, None
+        return
+    place = None if _DATABASE.match(output) else output
+    with archived(stream, [source], place, config, below=f"{stream}/_archive") as made:
+        yield made
+
+
+def _add_files(document: dict[str, Any], read: FilesRead) -> None:
+    """What was set aside before it came into the archive, and what was read."""
+    for kind, rows in read.set_aside.items():
+        document["set_aside"][kind] = document["set_aside"].get(kind, 0) + rows
+    document["dead_letters"] = document["set_aside"].get("dead", 0)
+    document["input"] = {"files": read.files, "messages": read.messages, **read.input}
+
+
+def _late(document: dict[str, Any]) -> int:
+    """Warns where more rows of files were late than can be chance; the exit code."""
+    warning = late_warning(document["stream"], document["late"], document["input"]["rows"])
+    if warning:
+        click.echo(f"opintel: WARNING: {warning}", err=True)
+    return MANY_LATE if warning else 0
 
 
 def backfill(
@@ -282,9 +327,11 @@ def _time(option: str, text: str | None) -> int | None:
 
 
 def _print(document: dict[str, Any]) -> None:
-    from opintel.cli.shown import print_findings
+    from opintel.cli.shown import print_findings, print_input
 
     print_findings(document["findings"])
+    if "input" in document:
+        print_input(document["input"])
     if compared := document.get("compare"):
         _print_compared(compared)
     others = ", ".join(f"{n} {kind}" for kind, n in document["set_aside"].items()) or "none"
