@@ -12,6 +12,8 @@
 * `comparing`: findings and incidents of one against those of another
 * `report`: what a change of settings or of the build would have meant
 * `outcomes`: what each day came to, on any fsspec URL, so that a backfill goes on where it was stopped
+* `fitting`: what is learned of an archive, for a site to begin with
+* `clusters`: clusters of errors with their names, for a store that a site begins with
 * `stored`: the findings in a store of their own
 * `files`: files of others as the archive of a log
 * `jobs`: a site's stream, as it is judged again

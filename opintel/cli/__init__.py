@@ -24,6 +24,7 @@ COMMANDS = {
     "run": "Run the services.",
     "backfill": "Judge an archive again, with the findings of the live run.",
     "archive": "Make an archive of files.",
+    "fit": "Learn from an archive what a new site begins with.",
     "simulate": "Write simulated messages and the truth about them.",
     "evaluate": "Measure the detectors with the field's published metrics.",
     "check": "Check the configuration and name every problem.",
@@ -34,6 +35,7 @@ COMMANDS = {
     "incidents": "Print the incidents in the store.",
     "certify": "Print which lumisections of a run are good.",
     "dqm": "Compare histograms of files.",
+    "fts": "Write the report of a day of transfers.",
     "gw": "Find triggers in files; report on the time of an event.",
     "tickets": "Send tickets again that did not reach their sink.",
 }

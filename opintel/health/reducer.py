@@ -6,25 +6,33 @@ series' own in order of time, through the `MultiSeriesDetector`; a counter goes 
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from opintel.detector import Record, Reduced, Reducer, WindowRows
+from opintel.detector import Artefact, Record, Reduced, Reducer, WindowRows
 from opintel.finding import NS, Window
+from opintel.health.baselines import EARLY
 from opintel.health.blanks import without_blanks
 from opintel.health.samples import Sample, Samples
 from opintel.health.scoring import STATISTICS, VALIDATED
 from opintel.health.series import MultiSeriesDetector, Scores
 from opintel.health.series_names import is_counter, metric_of, parts_of
+from opintel.health.verdict import WARM
+from opintel.health.warm_start import BASELINE, Learned, WarmStart
 from opintel.health.windows import EMITTED, SERIES, Point, SeriesWindow
 from opintel.stats.counts import Floats, Ints
 
 TRAIL: Final = 60
 """Windows that a picture shows."""
+BEGAN: Final[tuple[Literal["own", "metric"], ...]] = ("own", "metric")
+"""What a series may have begun with, if it did."""
+log = logging.getLogger(__name__)
 BAND: Final = 1.96
 """Standard deviations of a band that holds 95 %."""
 
@@ -36,7 +44,8 @@ class HealthReducer(Reducer[Sample]):
     """
 
     name = "health.series"
-    version = 4
+    version = 5
+    models = (BASELINE,)
 
     def __init__(self) -> None:
         self._detector = MultiSeriesDetector(0)
@@ -46,6 +55,10 @@ class HealthReducer(Reducer[Sample]):
         """Series, windows, (time in ns, value, low, high): a ring; NaN where there is none. Times lose 256 ns."""
         self._counted = np.empty((0, 2))
         """Series, (time in s, raw value) of the last sample of a counter."""
+        self._began = np.empty((0, 1))
+        """Series, 0 or 1: its place in `BEGAN`; NaN where that is open."""
+        self._opened: tuple[str, WarmStart | None] = ("", None)
+        """SHA-256 of the baseline that was opened last, and what it was; no state."""
 
     def close(self, closing: WindowRows[Sample]) -> Reduced:
         """One record a series with samples in the window, by key."""
@@ -59,6 +72,7 @@ class HealthReducer(Reducer[Sample]):
         counter = np.array([is_counter(metric) for metric in metrics], dtype=np.bool_)
         if counter.any():
             value = self._rates(slots, counter, code, rows.time, value)
+        self._begin(closing.artefacts.get(BASELINE), names, slots)
         scores = self._detector.update_many(slots[code], rows.time / NS, value)
         return Reduced(self._records(closing.window, names, slots, begin, rows.time, value, scores))
 
@@ -77,7 +91,8 @@ class HealthReducer(Reducer[Sample]):
         """Series in order, whatever their slots; arrays as bytes with their shapes."""
         series = sorted(self._slot)
         slots = np.array([self._slot[key] for key in series], dtype=np.int64)
-        arrays = {**self._detector.state(slots), "trails": self._trails[slots], "counted": self._counted[slots]}
+        ours = {"trails": self._trails[slots], "counted": self._counted[slots], "began": self._began[slots]}
+        arrays = {**self._detector.state(slots), **ours}
         return {
             "series": series,
             "arrays": {name: [list(a.shape), a.dtype.str, a.tobytes()] for name, a in sorted(arrays.items())},
@@ -90,7 +105,7 @@ class HealthReducer(Reducer[Sample]):
             name: np.frombuffer(data, dtype=dtype).reshape(shape).copy()
             for name, (shape, dtype, data) in state["arrays"].items()
         }
-        self._trails, self._counted = arrays.pop("trails"), arrays.pop("counted")
+        self._trails, self._counted, self._began = (arrays.pop(name) for name in ("trails", "counted", "began"))
         self._detector.restore(arrays)
 
     def _slot_of(self, key: str) -> int:
@@ -101,12 +116,37 @@ class HealthReducer(Reducer[Sample]):
                 room = max(64, slot + slot // 2)
                 self._trails = _longer(self._trails, room)
                 self._counted = _longer(self._counted, room)
+                self._began = _longer(self._began, room)
         return slot
 
     def _forget(self, slot: int) -> None:
-        self._trails[slot] = self._counted[slot] = np.nan
+        self._trails[slot] = self._counted[slot] = self._began[slot] = np.nan
         if slot < len(self._detector):
             self._detector.forget([slot])
+
+    def learned(self) -> Learned:
+        """What a warm start is made of."""
+        series = sorted(self._slot)
+        return Learned(series, self._detector.state([self._slot[key] for key in series]))
+
+    def _begin(self, artefact: Artefact | None, names: Sequence[str], slots: Ints) -> None:
+        """Lets series with samples in the window that have had their first ones, and of which nothing was said yet,
+        begin with a baseline, each once. Which windows they have had depends on the series alone.
+        """
+        if artefact is None:
+            return
+        if artefact.sha256 != self._opened[0]:
+            self._opened = (artefact.sha256, _opened(artefact, [self.name, self.version]))
+        warm = self._opened[1]
+        rows = self._detector.rows(slots)
+        young = np.flatnonzero((rows >= EARLY) & (rows < WARM) & np.isnan(self._began[slots, 0]))
+        if warm is None or not len(young):
+            return
+        found = [(slots[n], *start) for n in young.tolist() if (start := warm.find(names[n])) is not None]
+        if found:
+            mine, places, own = (np.array(column) for column in zip(*found, strict=True))
+            begun = self._detector.begin(mine, warm.state, places, own)
+            self._began[mine[begun], 0] = np.where(own[begun], 0.0, 1.0)
 
     def _rates(
         self, slots: Ints, counter: NDArray[np.bool_], code: NDArray[np.int64], time: Ints, value: Floats
@@ -170,18 +210,33 @@ class HealthReducer(Reducer[Sample]):
                 statistic=STATISTICS[spoke] if tested else "",
                 direction=way if tested else 0,
                 onset=onset,
-                trail=self._trail(slot, place, window) if log10_p is not None and log10_p <= EMITTED else [],
             )
+            if log10_p is not None and log10_p <= EMITTED:
+                trail = self._trail(slot, place, window)
+                said = msgspec.structs.replace(said, trail=trail, began=self._of_baseline(slot))
             scope, series = parts_of(key)
             records.append(Record(window, SERIES, series, scope, said))
         self._trails[slots, place] = drawn
         return sorted(records, key=lambda r: (r.key, r.scope))
+
+    def _of_baseline(self, slot: int) -> Literal["", "own", "metric"]:
+        began = self._began.item(slot, 0)
+        return "" if math.isnan(began) else BEGAN[int(began)]
 
     def _trail(self, slot: int, place: int, window: Window) -> list[Point]:
         """The windows before, oldest first."""
         oldest = window.start - TRAIL * (window.end - window.start)
         ring = np.roll(self._trails[slot], -place, axis=0)[1:]
         return [Point(int(t), _plain(v), _plain(low), _plain(high)) for t, v, low, high in ring.tolist() if t >= oldest]
+
+
+def _opened(artefact: Artefact, detector: Sequence[Any]) -> WarmStart | None:
+    """None, and a line in the log, where it is no baseline of this version: a cold start is better than none."""
+    try:
+        return WarmStart(artefact.data, detector)
+    except ValueError as error:
+        log.warning("artefact %s is left out: %s", artefact.sha256, error)
+        return None
 
 
 def _sidak(p: float, n: int) -> float:

@@ -16,7 +16,8 @@ from scipy.special import ndtr
 
 from opintel.health.bounds import LARGEST
 from opintel.health.scoring import STATISTICS, score_row, score_rows
-from opintel.health.state import SeriesState
+from opintel.health.state import ROWS, SeriesState
+from opintel.health.warm_start import begin
 from opintel.stats.counts import Floats, Ints
 
 _BLOCK = 2048
@@ -135,6 +136,19 @@ class MultiSeriesDetector:
                 for k in _PLAIN:
                     scores[k][at] = judged[k]
         return scores
+
+    def rows(self, keys: ArrayLike) -> Floats:
+        """(n,) rows with a value that series (n,) have had; 0 of one that is not there."""
+        known = np.asarray(keys, dtype=np.int64)
+        found = np.zeros(len(known))
+        there = known < len(self)
+        found[there] = self._state.columns[ROWS, known[there]]
+        return found
+
+    def begin(self, keys: ArrayLike, learned: SeriesState, places: ArrayLike, own: ArrayLike) -> NDArray[np.bool_]:
+        """Lets series (n,) of 10 to 99 rows begin with what others have learned; which do: `warm_start.begin`."""
+        at = np.asarray(places, dtype=np.int64)
+        return begin(self._state, self._known(keys), learned, at, np.asarray(own, dtype=np.bool_))
 
     def forget(self, keys: ArrayLike) -> None:
         """Lets go of series (n,): their keys may become those of others. IndexError for one that is not there."""

@@ -37,7 +37,7 @@ _FRESH = np.array(
     [*(0.0,) * len(baselines.COLUMNS), *charts.FRESH, *verdict.FRESH, *(x for x in _TAIL_FRESH for _ in range(SIDES))]
 )
 _EXCESS, _SHAPE, _SCALE, _FIT_BOUND, _COUNT = (BOUNDS + SIDES * k for k in range(1, 6))
-MEMORY, TROUBLE, VALUE, FAST = (COLUMNS.index(name) for name in ("memory", "trouble", "value", "fast"))
+ROWS, MEMORY, TROUBLE, VALUE, FAST = map(COLUMNS.index, ("rows", "memory", "trouble", "value", "fast"))
 _MEAN = COLUMNS.index("mean")
 _CARRIED = slice(COLUMNS.index("deviation0"), COLUMNS.index("deviation2") + 1)
 _CHARTED = slice(COLUMNS.index("shift"), COLUMNS.index("spread") + 1)

@@ -41,6 +41,8 @@ SPOKE = {
     "silent": "a gap between two values",
 }
 """The same, in the table beside the picture."""
+BEGAN = {"own": "its own history, from a baseline", "metric": "what is usual of its metric, from a baseline"}
+"""With what a series began → what the table says."""
 AROUND = ("spread", "flat", "silent")
 """Those that say nothing of where the value is."""
 AWAY, NEAR = 4.0, 3.0
@@ -181,6 +183,8 @@ def _said(window: SeriesWindow) -> Table:
         ["samples in the window", window.samples],
         ["without a value", window.missing],
     ]
+    if window.began:
+        rows.append(["began with", BEGAN[window.began]])
     return Table("The detector", ["", ""], rows)
 
 

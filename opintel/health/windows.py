@@ -7,7 +7,7 @@ what was there; its trail, which draws the picture, comes only where something i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -51,6 +51,9 @@ class SeriesWindow(msgspec.Struct, array_like=True, frozen=True):
     """Of the most surprising sample, ns UTC."""
     trail: list[Point] = []
     """Earlier windows, oldest first."""
+    began: Literal["", "own", "metric"] = ""
+    """With what the series began, where that was learned before: with a state of its own, or its metric's. With the
+    trail only."""
 
 
 def series_windows(records: Sequence[Record[Any]]) -> dict[str, SeriesWindow]:

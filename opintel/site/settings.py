@@ -22,6 +22,8 @@ from opintel.streams.stream import Stream
 
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}$")]
 
+Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+
 
 class StreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One file of `streams/`: what is watched. Durations in ns (text such as 10m in YAML)."""
@@ -53,6 +55,8 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Keywords of the domain's wire format."""
     detectors: dict[str, dict[str, Any]] = {}
     """Detector → its settings; those left out have their defaults."""
+    models: dict[str, Sha256] = {}
+    """Name of what was learned → SHA-256 of the file that detectors are to use from now on."""
 
     @property
     def stream(self) -> Stream:

@@ -23,7 +23,7 @@ from opintel.site.secrets import opened
 from opintel.site.settings import Site
 from opintel.site.turns import Lineage, WorkerTurn
 from opintel.site.watched import Watched, watch
-from opintel.streams.artefacts import Artefacts
+from opintel.streams.artefacts import MODEL, Artefacts
 from opintel.streams.controls import SETTINGS
 from opintel.streams.ingest import Ingester
 from opintel.streams.judging import JudgeStage
@@ -113,9 +113,11 @@ class System:
         return self.streams[name]
 
     def ingester(self, watched: Watched, source: str, *, live: bool, replayable: bool = False) -> Ingester:
-        """The way in of a stream, its settings sent ahead of the first row."""
+        """The way in of a stream, its settings and what names its models sent ahead of the first row."""
         settings = {name: value for name, value in watched.detectors.items() if value}
         send_control(self.log, watched.stream, SETTINGS, watched.stream.name, settings)
+        for name, sha256 in sorted(watched.models.items()):
+            send_control(self.log, watched.stream, MODEL, name, {"sha256": sha256})
         pipeline, wire = watched.pipeline, watched.wire
         made = Ingester(self.log, watched.stream, pipeline, wire, source, live=live, replayable=replayable)
         self.ingesters[watched.stream.name] = made

@@ -19,7 +19,7 @@ from opintel.site.secrets import secret
 from opintel.site.settings import Site, StreamSettings
 from opintel.site.yaml_places import Path_, Problem, did_you_mean
 from opintel.streams.controls import NOT_PLAIN, is_plain
-from opintel.streams.settings import settings_types
+from opintel.streams.settings import models_of, settings_types
 from opintel.streams.stream import CLOCKS, Stream
 from opintel.streams.windows import cut_of
 
@@ -35,6 +35,8 @@ class Watched(NamedTuple):
     wire: Wire[Any]
     detectors: dict[str, Any]
     """Settings of the detectors as plain data, what the stream's settings control carries."""
+    models: Mapping[str, str]
+    """Name → SHA-256, what the stream's controls of kind `model` carry."""
 
     def bounded(self) -> Watched:
         """The same on the world's clock: what claims to be later than the log's own time allows is not believed."""
@@ -97,13 +99,19 @@ def _watched(site: Site, name: str) -> Watched:
         detector_settings(site, name, settings_types(pipeline))
     except ConfigError as error:
         problems += error.problems
+    known = models_of(pipeline)
+    problems += [
+        document.problem(("models", name), f"no detector of {settings.domain} asks for it{did_you_mean(name, known)}")
+        for name in settings.models
+        if name not in known
+    ]
     try:
         cut_of(settings.stream, pipeline)
     except ValueError as error:
         problems.append(document.problem(("lateness",), str(error)))
     if problems:
         raise ConfigError(problems)
-    return Watched(settings, settings.stream, pipeline, wire, settings.detectors)
+    return Watched(settings, settings.stream, pipeline, wire, settings.detectors, settings.models)
 
 
 def wire_settings(site: Site, stream: str, constructor: Callable[..., Any]) -> dict[str, Any]:

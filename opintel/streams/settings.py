@@ -21,6 +21,12 @@ def settings_types(pipeline: Pipeline) -> dict[str, type[msgspec.Struct]]:
     return {detector.name: detector.Settings for detector in detectors}
 
 
+def models_of(pipeline: Pipeline) -> set[str]:
+    """The names of the artefacts that the detectors of a pipeline ask for."""
+    detectors: list[Any] = [pipeline.reducer(), *(make() for make in pipeline.judges)]
+    return {name for detector in detectors for name in detector.models}
+
+
 def check(control: Control, held: ControlTable, pipeline: Pipeline, stream: str) -> None:
     """Raises ValueError for a control that is not to be taken: what is in force stays in force."""
     if held.full:

@@ -4,6 +4,7 @@ found."""
 from __future__ import annotations
 
 import json
+import sqlite3
 import sys
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,27 @@ def test_a_backfill_into_a_store_opens_no_incident(asked: Any, site: Path) -> No
     assert asked("incidents", "--data", "b")["incidents"] == []
     for arguments in (("sqlite:///d/store.db",), ("sqlite:///b/store.db", "--set", "detectors.fts.failures.emit=-8")):
         assert invoke(["backfill", "fts", "--input", "archive", "--local", "--output", *arguments]) == 1
+
+
+def test_the_names_of_clusters_are_those_of_the_live_run(asked: Any, site: Path) -> None:
+    made = asked("fit", "fts", "--input", "archive", "--output", f"sqlite:///{site / 'named.db'}")
+    live, fitted = (clusters(site / name) for name in ("d/store.db", "named.db"))
+    assert fitted == live
+    assert any(live["cluster"])
+    assert sum(map(len, made["card"]["clusters"].values())) == len(live["cluster"])
+    with sqlite3.connect(site / "named.db") as store:
+        assert store.execute("SELECT DISTINCT kind FROM finding").fetchall() == [("errors",)]
+        assert store.execute("SELECT count(*) FROM judged").fetchone() == (0,)
+    assert invoke(["fit", "fts", "--input", "archive", "--output", f"sqlite:///{site / 'named.db'}"]) == 1
+
+
+def clusters(store: Path) -> dict[str, list[Any]]:
+    """What a store holds of clusters: not in how many turns they were made."""
+    with sqlite3.connect(store) as opened:
+        tables = dict.fromkeys(("cluster", "cluster_member"), "*")
+        tables |= {"clustering": "stream, scope, through, clustered, changed"}
+        tables |= {"cluster_event": "stream, scope, cluster, at, kind, detail"}
+        return {name: sorted(opened.execute(f"SELECT {what} FROM {name}").fetchall()) for name, what in tables.items()}
 
 
 def test_another_setting_says_what_it_changes(asked: Any, site: Path) -> None:

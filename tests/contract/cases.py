@@ -24,6 +24,7 @@ from opintel.health.pipeline import PIPELINE as HEALTH
 from opintel.health.wire import HealthWire
 from opintel.streams.stream import Stream
 
+from .baseline import baseline, baseline_controls
 from .harness import Case
 from .histograms import HISTOGRAM_STREAM, HISTOGRAMS, HistogramWire, histogram_controls, histogram_messages
 from .interferometers import GW_STREAM, gw_controls, gw_messages
@@ -149,6 +150,7 @@ HISTOGRAM_CASE = Case(
 SAMPLE_CASE = Case("samples", SAMPLE_STREAM, SAMPLES, SampleWire(), sample_messages, sample_controls, (NEW_TAPS, LEVEL))
 DQM_CASE = Case("dqm", DQM_STREAM, DQM, DqmWire(), dqm_messages, dqm_controls)
 GW_CASE = Case("gw", GW_STREAM, GW, GwWire(), gw_messages, gw_controls)
+HEALTH_CASE = Case("health", HEALTH_STREAM, HEALTH, HealthWire(), health_messages, baseline_controls, (baseline(),))
 CASES = [
     TOY_CASE,
     FAILING,
@@ -157,7 +159,7 @@ CASES = [
     SAMPLE_CASE,
     DQM_CASE,
     GW_CASE,
-    Case("health", HEALTH_STREAM, HEALTH, HealthWire(), health_messages),
+    HEALTH_CASE,
     Case("fts", Stream("fts", "fts.transfers"), FTS, FtsWire(), fts_messages),
     Case("logs", Stream("logs", "logs.lines"), LOGS, LogWire(), log_messages),
     Case("fts-batched", Stream("fts", "fts.transfers"), FTS, FtsWire(), batched_messages),
