@@ -17,8 +17,9 @@ from opintel.alerts.lifecycle import ALARMING, LIVE
 from opintel.finding import NS
 from opintel.store import schema as t
 
-TOGETHER = 1800 * NS
-"""Beginnings in two scopes at most so far apart are of one fault: an FTS with few files sees it later."""
+TOGETHER = 3600 * NS
+"""Beginnings in two scopes at most so far apart are of one fault: an FTS with few files, or with trouble of its own,
+sees it later."""
 
 
 class SharedIncidents:

@@ -16,9 +16,13 @@ def subject_in_words(subject: Mapping[str, str]) -> str:
     'a → b'
     >>> subject_in_words({"scope": "fts", "endpoint": "a", "role": "both"}), subject_in_words({"endpoint": "a"})
     ('a as source and destination', 'a')
+    >>> subject_in_words({"scope": "fts", "vo": "belle"}), subject_in_words({"scope": "fts", "family": "credentials"})
+    ('belle in all of fts', 'credentials in all of fts')
     """
     if "source" in subject and "destination" in subject:
         return f"{subject['source']}{BETWEEN}{subject['destination']}"
+    if "scope" in subject and ("vo" in subject or subject.keys() == {"scope", "family"}):
+        return f"{subject.get('vo') or subject['family']} in all of {subject['scope']}"
     labels = subject.keys() - {"scope"}
     if labels == {"endpoint", "role"}:
         role = "source and destination" if subject["role"] == "both" else subject["role"]
@@ -28,4 +32,4 @@ def subject_in_words(subject: Mapping[str, str]) -> str:
     return in_words(subject)
 
 
-NAMING = Naming(("endpoint", "source", "destination"), BETWEEN, subject_in_words, across_scopes=True)
+NAMING = Naming(("endpoint", "source", "destination", "vo", "family"), BETWEEN, subject_in_words, across_scopes=True)

@@ -13,6 +13,7 @@ from opintel.fts.judging.errors import ERRORS, ErrorsByHour
 from opintel.fts.judging.failures import LinkJudge
 from opintel.fts.judging.first_seen import FirstSeen
 from opintel.fts.judging.queues import QueueJudge
+from opintel.fts.judging.shared_finding import SHARED
 from opintel.fts.judging.silent import SilentLinkJudge
 from opintel.fts.judging.slow import SlowJudge
 from opintel.fts.judging.traffic import TrafficJudge
@@ -41,6 +42,7 @@ PIPELINE = Pipeline(
     reducer=FtsReducer,
     judges=(FirstSeen, LinkJudge, SilentLinkJudge, SlowJudge, QueueJudge, CauseJudge, TrafficJudge, ErrorsByHour),
     kinds={
+        SHARED: ("scope", "vo", "family"),
         "endpoint": ("scope", "endpoint", "role"),
         "link": ("scope", "source", "destination"),
         "silent": ("scope", "endpoint", "role", "source", "destination"),

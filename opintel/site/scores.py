@@ -201,7 +201,11 @@ def _outcome(
 def _causes(fault: Mapping[str, Any], rules: Rules) -> list[frozenset[str]]:
     """What an incident's title may name first to be right: the fault's own things, with or without its cause."""
     things = _things(fault["subject"], rules)
-    return [things, things | {fault["cause"]}] if fault.get("cause") else [things]
+    if not fault.get("cause"):
+        return [things]
+    # of what a whole scope has, its cause is the name
+    own = [frozenset({fault["cause"]})] if fault["kind"] in rules.wide and len(fault["subject"]) == 1 else []
+    return [things, things | {fault["cause"]}, *own]
 
 
 def _things(subject: Mapping[str, str], rules: Rules) -> frozenset[str]:

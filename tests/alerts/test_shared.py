@@ -44,8 +44,8 @@ def test_an_endpoint_that_two_scopes_see_fail_is_one_incident_until_both_are_qui
     assert [i["state"] for i in queries.incidents(store)] == ["resolved"]
 
 
-def test_what_begins_in_another_scope_an_hour_later_is_another_fault(store: Store) -> None:
-    play(store, both({SCOPE: failing(range(1, 12)), OTHER: failing(range(7, 9), scope=OTHER)}, 11), across())
+def test_what_begins_in_another_scope_more_than_an_hour_later_is_another_fault(store: Store) -> None:
+    play(store, both({SCOPE: failing(range(1, 12)), OTHER: failing(range(8, 10), scope=OTHER)}, 11), across())
     assert [i["subjects"][0]["scope"] for i in queries.incidents(store)] == [OTHER, SCOPE]
 
 

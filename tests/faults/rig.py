@@ -98,12 +98,12 @@ def shared_story(tmp_path_factory: pytest.TempPathFactory, *, long: bool = False
     return msgspec.msgpack.decode(kept.read_bytes(), type=Story)
 
 
-def tell(folder: Path, hours: float, long: bool) -> Story:
-    """A story and what an undisturbed run of it over the embedded log comes to."""
+def tell(folder: Path, hours: float, long: bool, *, shipped: Path | None = None) -> Story:
+    """A story and what an undisturbed run of it over the embedded log comes to (under another build's shipped YAML)."""
     messages = [body for _, body in FtsSimulator(seed=5, hours=hours, rate=LONG_RATE if long else RATE).messages()]
     pieces = [b"\n".join(messages[n : n + CHUNK]) + b"\n" for n in range(0, len(messages), CHUNK)]
     with closing(Receiver(read_secret(SECRET)).start()) as receiver:
-        settings(folder / "etc", receiver.url)
+        settings(folder / "etc", receiver.url, shipped=shipped)
         story = Story(long, pieces, Outcome({}, [], {}))
         (folder / "in").mkdir()
         publish(folder / "in", story.pieces, 0)

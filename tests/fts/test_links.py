@@ -347,7 +347,7 @@ def test_emission_level_and_cap() -> None:
 def test_a_window_without_records_is_fine() -> None:
     judged = LinkJudge()
     assert judged.judge(closing(judged, Window(0, SIZE), [])) == []
-    assert judged.tests == {"endpoint": 0, "link": 0}
+    assert judged.tests == {"endpoint": 0, "link": 0, "shared-cause": 1}
 
 
 def source_down(w: int, state: dict[str, Any]) -> None:

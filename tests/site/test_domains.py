@@ -81,7 +81,7 @@ def test_a_second_stream_of_a_domain_is_in_the_demo(folder: Path, tmp_path: Path
             assert feed.step()
         assert sum(system.log.end("second.raw", p) for p in range(system.stream("second").stream.partitions)) > 0
         entities = system.alerts.lifecycle.grouping.entities
-    assert entities["second"] == entities["fts"] == ["endpoint", "source", "destination"]
+    assert entities["second"] == entities["fts"] == ["endpoint", "source", "destination", "vo", "family"]
     assert entities["health"] == ["instance"]
 
 

@@ -15,10 +15,14 @@ from scipy.special import expit, logit
 
 from opintel.detector import Closing, Emit, Judge, Most
 from opintel.finding import Effect, Finding, Severity, Window, clock, finding_id
+from opintel.fts.causes.families import Family
 from opintel.fts.judging.delayed import DelayedLessons, Lesson
 from opintel.fts.judging.explain import EarlierWindow, Usual, explain_failures, main_error, percent
 from opintel.fts.judging.onsets import onset_slice
 from opintel.fts.judging.scales import SEPARATOR, LinkCounts, Trailing
+from opintel.fts.judging.shared_causes import SharedCause, SharedCauses
+from opintel.fts.judging.shared_files import files_of
+from opintel.fts.judging.shared_finding import SHARED, shared_finding
 from opintel.fts.judging.suspects import LinkLook, LinkVerdict, Suspect, one_each, suspects_of
 from opintel.fts.judging.teaching import Teaching, odd_keys
 from opintel.fts.link_windows import SLICES, WITHIN, LinkWindow, link_windows
@@ -68,6 +72,9 @@ class LinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """At most so many a window, the most surprising first."""
     warm_up: Most = 2
     """First windows of a scope, which only teach."""
+    families: tuple[Family, ...] = ()
+    """Families of causes, of which one may be shared by a whole FTS: `{include: ../models/fts-causes.yaml}` in the
+    shipped stream. Without them all error texts are one family."""
 
 
 class LinkJudge(Judge):
@@ -82,6 +89,9 @@ class LinkJudge(Judge):
     A subject's p-value is the least of three, each divided by its share of the false alarm rate: of the window, of the
     last hour, of the last day, whose counts are held against what was expected in each window at the time. So half of a
     small endpoint's files show within some windows, and a slow drip within a day.
+
+    What a whole FTS or one organisation in it fails for is a finding of its own (`shared_causes`), and no failure of
+    its endpoints and links.
 
     Windows that surprise teach almost nothing. It fails where a fault is there from the first sight of a link on:
     that becomes the link's habit within hours.
@@ -114,15 +124,17 @@ class LinkJudge(Judge):
         self._prior = np.zeros(3)
         self._news: dict[str, tuple[int, int]] = {}
         self._past: deque[EarlierWindow] = deque(maxlen=MEMORY)
+        self._shared = SharedCauses()
         self._windows = 0
 
     def judge(self, closing: Closing) -> list[Finding]:
-        """The findings of kind `endpoint` and `link`, most surprising first."""
+        """The finding of kind `shared-cause`, if any; then those of `endpoint` and `link`, most surprising first."""
         window, settings = closing.window, closing.settings
-        seen = link_windows(list(closing.records))
-        links = [link for link in seen if link.ok + link.failed > 0]
+        everything = [link for link in link_windows(closing.records) if link.ok + link.failed > 0]
+        cause, links = self._shared.judge(everything, settings.families, window, settings.emit)
         k = np.array([link.failed for link in links], dtype=np.int64)
-        n = np.array([link.ok for link in links], dtype=np.int64) + k
+        # a file that a shared cause failed might have failed of its link too: it stays among the files
+        n = files_of(everything)
         keys = [link.source + SEPARATOR + link.destination for link in links]
         rows = self._links.rows(keys)
         self._learn_prior(k, n, window)
@@ -138,20 +150,23 @@ class LinkJudge(Judge):
         subjects = self._to_tell(one_each(verdicts), window)
         involved = {key for one in subjects for key in one.keys}
         # not by the day: what is over would be in doubt for hours
-        involved |= {
-            key for look, verdict in zip(looks[:2], verdicts[:2], strict=True) for key in odd_keys(look, verdict)
-        }
-        surprising = np.array([key in involved for key in keys], dtype=np.bool_)
+        for look, verdict in zip(looks[:2], verdicts[:2], strict=True):
+            involved.update(odd_keys(look, verdict))
+        shared = k < [link.failed for link in everything]
+        surprising = np.array([key in involved for key in keys], dtype=np.bool_) | shared
         names, _ = endpoints_of([w.source for w in links], [w.destination for w in links])
-        self.tests = {"endpoint": len(names), "link": len(links)}
+        self.tests = {"endpoint": len(names), "link": len(links), SHARED: 1}
         self._windows += 1
         findings: list[Finding] = []
         if self._windows > settings.warm_up:
             subjects.sort(key=lambda one: (one.log10_p, one.role, one.host, one.keys))
-            findings = [self._finding(closing, seen, one) for one in subjects[: settings.max_findings]]
+            findings = [self._finding(closing, links, one) for one in subjects[: settings.max_findings]]
+            if cause is not None:
+                findings.insert(0, self._shared_finding(closing, cause, everything))
         self._learn(counts, mean, surprising, window)
-        self._learn_spread(looks, verdicts, window)
-        self._past.append(EarlierWindow(window, {(w.source, w.destination): (w.ok, w.failed) for w in links}))
+        first = int(shared.any())  # a window without what a shared cause took from it is no measure of chance
+        self._learn_spread(looks[first:], verdicts[first:], window)
+        self._past.append(EarlierWindow(window, {(w.source, w.destination): (w.ok, w.failed) for w in everything}))
         return findings
 
     def state(self) -> dict[str, Any]:
@@ -169,6 +184,7 @@ class LinkJudge(Judge):
                 for p in self._past
             ],
             "windows": self._windows,
+            "shared": self._shared.state(),
         }
 
     def restore(self, state: Any) -> None:
@@ -190,6 +206,7 @@ class LinkJudge(Judge):
             maxlen=MEMORY,
         )
         self._windows = state["windows"]
+        self._shared.restore(state["shared"])
 
     def _learn_prior(self, k: Ints, n: Ints, window: Window) -> None:
         """The instance's prior (weight, logit mean, logit rho), decayed; this window's robust fit is part of it."""
@@ -273,6 +290,16 @@ class LinkJudge(Judge):
             return np.minimum(own.endpoint.rho(usual), short.endpoint.rho(usual))
 
         return LinkLook(name, TRAILING_SHARE, counts, mean, np.minimum(rho, 0.9), endpoint, fresh)
+
+    def _shared_finding(self, closing: Closing, cause: SharedCause, seen: list[LinkWindow]) -> Finding:
+        window, key = closing.window, SEPARATOR + cause.vo
+        onset = None
+        if key not in self._news:
+            onset = window.start + onset_slice(cause.links, cause.usual) * ((window.end - window.start) // SLICES)
+        since = self._news[key][0] if onset is None else onset
+        self._news[key] = (since, window.end)
+        past = list(self._past)
+        return shared_finding((self.name, self.version), closing, cause, seen, past, since, onset, VALIDATED)
 
     def _finding(self, closing: Closing, seen: list[LinkWindow], subject: Suspect) -> Finding:
         window, mine = closing.window, set(subject.keys)
