@@ -91,10 +91,9 @@ def line(healthy: Healthy, days: int, seeds: range) -> None:
             found = judged.judge(closing)
             if w < DAY:
                 continue
-            for f in found:
-                told[f.kind] += 1
-            for kind, many in judged.tests.items():
-                all_tests[kind] += many
+            for kind in told:
+                told[kind] += sum(f.kind == kind for f in found)
+                all_tests[kind] += judged.tests[kind]
             for look in looks:
                 if w % spans[look.span]:
                     continue

@@ -44,10 +44,9 @@ FORGET = 30 * DAY
 """ns after which an unseen link is forgotten."""
 
 CAP = 50_000
-WINDOW_SHARE, TRAILING_SHARE = 0.5, 0.5
-"""Of the false alarm rate, by which a p is divided: one half for a window's own, one half for an hour's and a day's.
-These overlap and speak once a span (`SURER`), so each adds at most half as many alarms as its p says (the extremal
-index of their sums: Leadbetter 1983, Z. Wahrscheinlichkeitstheorie 65, 291); the three together at most the rate."""
+WINDOW_SHARE, TRAILING_SHARE = 0.5, 0.25
+"""Of the false alarm rate: a window's own p counts twice, that of the last hour and that of the last day four times
+(Bonferroni: valid however these depend on one another)."""
 
 SURER = 2.0
 """Decades by which the p of an hour or a day must fall before it is told again within that span: sums overlap, and a
