@@ -178,8 +178,14 @@ def finding_json(finding: Finding) -> dict[str, Any]:
 
 def same_content(one: Finding, other: Finding, *, tolerance: float = 1e-9) -> bool:
     """Whether two findings of one id say the same: numbers to a relative 1e-9, all else exactly; origin apart."""
-    left, right = (msgspec.to_builtins(msgspec.structs.replace(f, origin="live")) for f in (one, other))
-    return _close(left, right, tolerance)
+    return not differing(one, other, tolerance=tolerance)
+
+
+def differing(one: Finding, other: Finding, *, tolerance: float = 1e-9) -> list[str]:
+    """The fields in which two findings do not say the same, in that sense."""
+    left, right = (msgspec.to_builtins(f) for f in (one, other))
+    fields = [name for name in Finding.__struct_fields__ if name != "origin"]
+    return [name for name in fields if not _close(left.get(name), right.get(name), tolerance)]
 
 
 def _close(a: Any, b: Any, tolerance: float) -> bool:

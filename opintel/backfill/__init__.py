@@ -5,8 +5,13 @@
 * `chain`: day after day, each from the state of the one before
 * `local`: judges a day in this process
 * `spark`: judges a day in tasks of Spark
-* `what_if`: with other settings, and what that changes
+* `what_if`: with other settings
+* `archived_findings`: what the live run found, as the archive holds it
+* `decided`: incidents and tickets that would come of findings, in a store that is thrown away
+* `comparing`: findings and incidents of one against those of another
+* `report`: what a change of settings or of the build would have meant
 * `outcomes`: what each day came to, on any fsspec URL, so that a backfill goes on where it was stopped
 * `stored`: the findings in a store of their own
+* `files`: files of others as the archive of a log
 * `jobs`: a site's stream, as it is judged again
 """

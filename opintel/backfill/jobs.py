@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import msgspec
-
+from opintel.backfill.files import files_read
 from opintel.backfill.stages import Job
 from opintel.finding import Origin
-from opintel.site.errors import UserError
 from opintel.site.settings import Site
-from opintel.site.watched import watch
+from opintel.site.watched import watched_stream
 from opintel.streams.archive.layout import ARTEFACTS
+from opintel.streams.archive.store import ArchiveStore
 from opintel.streams.artefacts import Artefacts
-
-
-def by_itself(site: Site) -> Site:
-    """The site with a log and a store of its own, for what is thrown away."""
-    return site._replace(settings=msgspec.structs.replace(site.settings, bus=None, store=None, archive=None))
 
 
 def job_of(site: Site, stream: str, archive: str, origin: Origin = "backfill") -> Job:
     """A stream over the archive at a URL, which is asked first for what controls name. UserError names the streams."""
-    streams = watch(site)
-    if stream not in streams:
-        raise UserError(f"no stream {stream!r} is configured; there are: {', '.join(sorted(streams))}")
-    watched = streams[stream] if site.settings.simulated else streams[stream].bounded()
+    watched = watched_stream(site, stream)
+    of_files = files_read(ArchiveStore(archive), watched.stream.topic) is not None
+    if not (of_files or site.settings.simulated):
+        watched = watched.bounded()
     door = Artefacts([f"{archive.rstrip('/')}/{ARTEFACTS}", site.settings.models or str(site.folder / "models")])
     return Job(watched.stream, watched.pipeline, door, origin)

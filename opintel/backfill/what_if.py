@@ -1,8 +1,4 @@
-"""What other settings of the detectors would have found in an archive: the controls that carry settings say something
-else to a backfill, and its findings are held against those without that.
-
-Settings are part of a finding's model and so of its id: findings are compared by what they are about.
-"""
+"""Other settings of the detectors over an archive: its controls that carry settings say something else."""
 
 from __future__ import annotations
 
@@ -14,7 +10,7 @@ import yaml
 
 from opintel.backfill.stages import Settings
 from opintel.detector import Pipeline
-from opintel.finding import Finding, same_content
+from opintel.finding import rfc3339
 from opintel.streams.archive.reader import Archive, ArchivedTopic
 from opintel.streams.controls import SETTINGS
 from opintel.streams.log import Stored
@@ -57,10 +53,53 @@ def with_settings(batch: Sequence[Stored], stream: str, settings: Settings) -> S
     return [_changed(record, stream, settings) for record in batch] if settings else batch
 
 
-def has_settings(archive: Archive, topic: ArchivedTopic, stream: str) -> bool:
-    """Whether the archived records say any settings of the stream: else nothing is there to say something else."""
-    pieces = (piece for its in topic.pieces[:1] for piece in its)
-    return any(_settings(r[1], stream) for piece in pieces for group in archive.read(piece) for r in group)
+class ChangedSetting(NamedTuple):
+    """A setting that is to say something else."""
+
+    name: str
+    """`detectors.fts.failures.emit`."""
+    detector: str
+    key: str
+    was: list[Any]
+    """What the archived controls say it is, and what holds where they leave it out: each value once, in order."""
+    now: Any
+
+
+def changed_settings(settings: Settings, archived: Sequence[Settings], pipeline: Pipeline) -> list[ChangedSetting]:
+    """What `settings` change of those that the archived controls carry."""
+    known = settings_types(pipeline)
+    changed = []
+    for detector, values in settings.items():
+        for key, now in values.items():
+            was: list[Any] = []
+            for said in archived:
+                try:
+                    held = msgspec.convert(said.get(detector) or {}, known[detector])
+                except msgspec.ValidationError:  # nor do the detectors take them
+                    continue
+                if (value := msgspec.to_builtins(_field(held, key))) not in was:
+                    was.append(value)
+            changed.append(ChangedSetting(f"{PREFIX}{detector}.{key}", detector, key, was, now))
+    return changed
+
+
+def archived_settings(
+    archive: Archive, topics: Sequence[ArchivedTopic], stream: str, until: int | None
+) -> list[Settings]:
+    """The settings of a stream that archived controls carry, up to the day of `until` (ns UTC), each once, in order;
+    none: nothing is there to say something else.
+    """
+    found: dict[bytes, Settings] = {}
+    last = "9999" if until is None else rfc3339(until)[:10]
+    # each partition has all controls
+    pieces = [piece for topic in topics for piece in (topic.pieces[0] if topic.pieces else ())]
+    for piece in pieces:
+        for group in archive.read(piece) if piece.file.day <= last else ():
+            for _, value, _ in group:
+                control = _settings(value, stream)
+                if control is not None:
+                    found.setdefault(msgspec.json.encode(control.value, order="deterministic"), control.value)
+    return list(found.values())
 
 
 def _settings(value: bytes, stream: str) -> Control | None:
@@ -74,6 +113,11 @@ def _settings(value: bytes, stream: str) -> Control | None:
     return control if mine else None
 
 
+def _field(settings: msgspec.Struct, key: str) -> Any:
+    names = {field.encode_name: field.name for field in msgspec.structs.fields(settings)}
+    return getattr(settings, names[key])
+
+
 def _changed(record: Stored, stream: str, settings: Settings) -> Stored:
     position, value, at = record
     control = _settings(value, stream)
@@ -83,42 +127,3 @@ def _changed(record: Stored, stream: str, settings: Settings) -> Stored:
     for name, values in settings.items():
         said[name] = {**(said.get(name) or {}), **values}
     return position, _codec.encode(msgspec.structs.replace(control, value=said)), at
-
-
-class ChangedFinding(NamedTuple):
-    """Findings about the same that say something else."""
-
-    here: Finding
-    there: Finding
-
-
-class FindingsCompared(NamedTuple):
-    """What one backfill found (`here`) against another one (`there`)."""
-
-    only_here: list[Finding]
-    only_there: list[Finding]
-    changed: list[ChangedFinding]
-
-
-def compare(here: Sequence[Finding], there: Sequence[Finding]) -> FindingsCompared:
-    """By detector, kind, subject and window; each list by window end, then id."""
-    ours, theirs = ({_about(finding): finding for finding in found} for found in (here, there))
-    both = [ChangedFinding(ours[about], theirs[about]) for about in ours.keys() & theirs.keys()]
-    return FindingsCompared(
-        sorted((ours[about] for about in ours.keys() - theirs.keys()), key=_place),
-        sorted((theirs[about] for about in theirs.keys() - ours.keys()), key=_place),
-        sorted((change for change in both if not same_content(*map(_said, change))), key=lambda c: _place(c.here)),
-    )
-
-
-def _about(finding: Finding) -> tuple[Any, ...]:
-    window = finding.window
-    return (finding.detector, finding.kind, tuple(sorted(finding.subject.items())), window.start, window.end)
-
-
-def _said(finding: Finding) -> Finding:
-    return msgspec.structs.replace(finding, id="", model="")
-
-
-def _place(finding: Finding) -> tuple[int, str]:
-    return (finding.window.end, finding.id)

@@ -23,6 +23,7 @@ COMMANDS = {
     "replay": "Judge real files through the real pipeline.",
     "run": "Run the services.",
     "backfill": "Judge an archive again, with the findings of the live run.",
+    "archive": "Make an archive of files.",
     "simulate": "Write simulated messages and the truth about them.",
     "evaluate": "Measure the detectors with the field's published metrics.",
     "check": "Check the configuration and name every problem.",
@@ -38,7 +39,7 @@ COMMANDS = {
 }
 """Command → its line in the help; the order is that of the help."""
 
-_PLAIN = ("ArchiveError", "LogError", "LogUnavailable", "OperationalError", "DatabaseError")
+_PLAIN = ("ArchiveError", "ArchiveUnavailable", "LogError", "LogUnavailable", "OperationalError", "DatabaseError")
 """Errors of the machine or the operator that a command may end with, named so that nothing is imported for them."""
 INTERNAL_ERROR, INTERRUPTED = 70, 130
 

@@ -151,7 +151,7 @@ def _records(site: Site, stream: str, data: Path) -> list[Record[Any]]:
     from opintel.site.system import System
     from opintel.streams.records import Derived, derived_codec
 
-    system, found, position = System(data, site, replayed=True), list[Any](), 0
+    system, found, position = System(data, site.by_itself(), replayed=True), list[Any](), 0
     try:
         watched = system.stream(stream)
         codec = derived_codec(watched.pipeline.record)

@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from opintel.cli.stored import config_option, json_option, late_warning, print_json
+from opintel.cli.stored import MANY_LATE, config_option, json_option, late_warning, print_json
 from opintel.site.errors import UserError
 
 if TYPE_CHECKING:
     from opintel.backfill.chain import DayOutcome
-    from opintel.site.system import System
-    from opintel.streams.ingest import Ingester
-    from opintel.streams.log import Aside
-
-MANY_LATE = 3
-"""Exit code where more rows were late than can be chance."""
-MOST_ASIDES, MOST_REASONS, SHOWN_REASONS = 100_000, 100, 10
-"""Dead letters that are looked at, reasons in the document, reasons in words."""
 
 
 @click.command(short_help="Judge real files through the real pipeline.")
 @click.argument("stream")
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, required=True)
 @click.option(
     "--batch-size",
     default=64,
@@ -42,12 +34,12 @@ MOST_ASIDES, MOST_REASONS, SHOWN_REASONS = 100_000, 100, 10
 )
 @json_option
 def command(
-    stream: str, files: tuple[Path, ...], batch_size: int, config: Path | None, data: Path | None, as_json: bool
+    stream: str, files: tuple[str, ...], batch_size: int, config: Path | None, data: Path | None, as_json: bool
 ) -> int:
     """Judges FILES of STREAM (messages as *.jsonl, *.json; records as *.csv, *.parquet, *.arrow; error texts as *.txt
-    and, in a column `message` or `content`, *.csv; for dqm histograms as *.root and UHI; folders of them; the archive
-    of a log) and prints what was read of them, the findings and incidents. Leaves with 3 where more than 5 % of the
-    rows were late: they were not judged."""
+    and, in a column `message` or `content`, *.csv; any of these texts gzipped; for dqm histograms as *.root and UHI;
+    folders of them; a folder or URL with the archive of a log) and prints what was read of them, the findings and
+    incidents. Leaves with 3 where more than 5 % of the rows were late: they were not judged."""
     if data is not None:
         if data.exists() and any(data.iterdir()):
             raise UserError(f"{data} is not empty; a replay starts in a new folder")
@@ -56,12 +48,15 @@ def command(
         return _finish(_document(stream, files, Path(folder), config, batch_size), as_json)
 
 
-def _document(stream: str, files: tuple[Path, ...], data: Path, config: Path | None, batch: int) -> dict[str, Any]:
-    from opintel.streams.archive.reader import is_archive
+def _document(stream: str, files: tuple[str, ...], data: Path, config: Path | None, batch: int) -> dict[str, Any]:
+    from opintel.site.load import load_site
+    from opintel.site.sources import archive_given
+    from opintel.site.watched import watched_stream
 
-    if len(files) == 1 and files[0].is_dir() and is_archive(str(files[0])):
-        return replay_archive(stream, str(files[0]), data, config)
-    return replay(stream, files, data, config, batch, _warn)
+    url = archive_given(watched_stream(load_site(config), stream), files)
+    if url is not None:
+        return replay_archive(stream, url, data, config)
+    return replay(stream, tuple(map(Path, files)), data, config, batch, _warn)
 
 
 def replay(
@@ -69,26 +64,20 @@ def replay(
 ) -> dict[str, Any]:
     """The document of `opintel replay --json`."""
     from opintel.cli.progress import bytes_progress
+    from opintel.site.files_read import complete_files, read_of
     from opintel.site.load import load_site
     from opintel.site.system import System, drain
     from opintel.site.watched import public_key_warning
     from opintel.store.queries import findings, incidents
-    from opintel.streams.connectors.files import FileSource
-    from opintel.streams.connectors.framing import FileForms
-    from opintel.streams.feeds import file_feed
     from opintel.streams.loop import Service
     from opintel.streams.vitals import KINDS
 
-    system = System(data, load_site(config), replayed=True)
+    system = System(data, load_site(config).by_itself(), replayed=True)
     try:
         for warning in system.warnings:
             warn(warning)
         watched = system.stream(stream)
-        try:
-            FileSource(files, FileForms.of(watched.pipeline)).require_content()
-        except (OSError, ValueError) as error:
-            raise UserError(str(error)) from error
-        feed = file_feed(lambda name: system.ingester(watched, name, live=False), files, final=True)
+        feed = complete_files(system, watched, files)
         services: list[Service] = [
             system.sequencer(feed.ingester),
             feed,
@@ -101,10 +90,7 @@ def replay(
         counts = system.log.aside_counts()
         dead = sum(n for (topic, kind), n in counts.items() if kind == "dead")
         messages = feed.ingester.resume.messages
-        if feed.ingester.taken == 0:
-            first = system.log.asides(kind="dead", limit=1)
-            reason = f"; the first: {first[0].place}: {first[0].reason}" if first else ""
-            raise UserError(f"none of {messages} messages could be decoded as {stream}{reason}")
+        read = read_of(system, feed.ingester)
         if warning := public_key_warning(system.site, {stream: watched.pipeline.wire}):
             warn(warning)
         return {
@@ -112,7 +98,7 @@ def replay(
             "messages": messages,
             "dead_letters": dead,
             "late": sum(n for (_, kind), n in counts.items() if kind == "late"),
-            "input": _input(system, feed.ingester),
+            "input": read,
             "set_aside": {kind: n for kind in KINDS if (n := sum(c for (_, k), c in counts.items() if k == kind))},
             "findings": findings(system.store, naming={stream: watched.pipeline.naming}),
             "incidents": incidents(system.store),
@@ -124,28 +110,29 @@ def replay(
 def replay_archive(stream: str, archive: str, data: Path, config: Path | None) -> dict[str, Any]:
     """The same of the archive of a log: its records have their stamps, ticks and controls, so that the findings and
     incidents are those of its time."""
-    from opintel.backfill.jobs import by_itself, job_of
+    from opintel.backfill.decided import decide, records_of
+    from opintel.backfill.jobs import job_of
     from opintel.backfill.local import backfill
     from opintel.backfill.outcomes import Counts
-    from opintel.backfill.stored import decide
+    from opintel.site.files_read import Reasons
     from opintel.site.load import load_site
     from opintel.site.system import System
     from opintel.store.queries import findings, incidents
     from opintel.streams.archive.reader import Archive, ArchiveError
 
-    system = System(data, by_itself(load_site(config)), replayed=True)
+    system = System(data, load_site(config).by_itself(), replayed=True)
     try:
         job, counts = job_of(system.site, stream, archive, "replay"), Counts()
-        reasons: dict[str, dict[str, Any]] = {}
+        reasons = Reasons()
 
         def counted() -> Iterator[DayOutcome]:
             nonlocal counts
             for day in backfill(job, Archive(archive)):
                 counts += day.counts
-                _add_reasons(reasons, [aside for aside in day.asides if aside.kind == "dead"])
+                reasons.add(aside for aside in day.asides if aside.kind == "dead")
                 yield day
 
-        decide(system.store, system.alerts, stream, counted())
+        decide(system.store, system.alerts, (records_of(stream, day) for day in counted()))
         return {
             "stream": stream,
             "messages": counts.records,
@@ -156,7 +143,8 @@ def replay_archive(stream: str, archive: str, data: Path, config: Path | None) -
                 "keys": None,
                 "columns_used": [],
                 "columns_dropped": [],
-                "rejected": _most_frequent(reasons),
+                "rejected": reasons.most_frequent(),
+                "out_of_order": [],
             },
             "set_aside": counts.asides,
             "findings": findings(system.store, naming={stream: job.pipeline.naming}),
@@ -166,29 +154,6 @@ def replay_archive(stream: str, archive: str, data: Path, config: Path | None) -
         raise UserError(str(error)) from error
     finally:
         system.close()
-
-
-def _input(system: System, ingester: Ingester) -> dict[str, Any]:
-    """What was read of the files: rows, keys, columns, and the reasons of the dead letters, the most frequent first."""
-    reasons: dict[str, dict[str, Any]] = {}
-    _add_reasons(reasons, system.log.asides(kind="dead", limit=MOST_ASIDES))
-    return {
-        "rows": ingester.taken,
-        "keys": len(ingester.keys),
-        "columns_used": sorted(ingester.columns.used),
-        "columns_dropped": sorted(ingester.columns.dropped),
-        "rejected": _most_frequent(reasons),
-    }
-
-
-def _add_reasons(reasons: dict[str, dict[str, Any]], dead: Iterable[Aside]) -> None:
-    for aside in dead:
-        found = reasons.setdefault(aside.reason, {"place": aside.place, "reason": aside.reason, "count": 0})
-        found["count"] += aside.count
-
-
-def _most_frequent(reasons: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    return sorted(reasons.values(), key=lambda one: -one["count"])[:MOST_REASONS]
 
 
 def _warn(text: str) -> None:
@@ -207,20 +172,14 @@ def _finish(document: dict[str, Any], as_json: bool) -> int:
 
 
 def _print(document: dict[str, Any]) -> None:
-    from opintel.cli.shown import print_findings, print_incidents
+    from opintel.cli.shown import print_findings, print_incidents, print_input
 
     if others := {kind: n for kind, n in document["set_aside"].items() if kind != "dead"}:
         click.echo("set aside: " + ", ".join(f"{n} {kind}" for kind, n in others.items()))
     print_incidents(document["incidents"])
     print_findings(document["findings"])
     read = document["input"]
-    for title in ("used", "dropped"):
-        if names := read[f"columns_{title}"]:
-            click.echo(f"columns {title}: {', '.join(names)}")
-    for one in read["rejected"][:SHOWN_REASONS]:
-        click.echo(f"refused: {one['count']}, the first at {one['place']}: {one['reason']}")
-    if (more := len(read["rejected"]) - SHOWN_REASONS) > 0:
-        click.echo(f"refused for {more} more reasons: see --json")
+    print_input(read)
     what, keys = ("records", "") if read["keys"] is None else ("messages", f" of {read['keys']} keys")
     click.echo(
         f"{document['messages']} {what}, {read['rows']} rows{keys}, "

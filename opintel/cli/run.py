@@ -38,7 +38,9 @@ SERVICES = ("ingest", "stage1", "stage2", "alerts", "clusters", "archive", "deli
 
 @click.command(short_help="Run the services.")
 @click.argument("services", nargs=-1, metavar="[SERVICE]...")
-@click.option("--ingest", multiple=True, metavar="STREAM=PATH", help="Feed a file or folder as the stream's source.")
+@click.option(
+    "--ingest", multiple=True, metavar="STREAM=PATH", help="Feed files, or an archive's URL, as the stream's source."
+)
 @click.option("--archive", metavar="URL", help="Folder or fsspec URL of the log's archive (default: the site's).")
 @click.option("--until-idle", is_flag=True, help="Leave when all input is judged and the outbox is empty.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where console and metrics listen.")
@@ -95,7 +97,7 @@ def command(
         raise UserError("--ingest needs the service `ingest`")
     stop, watchdog = Stop(), Watchdog()
     with stop_on_signals(stop), ExitStack() as leaving:
-        (site, known), fed = read_site(config), _paths(ingest)
+        (site, known), fed = read_site(config), _inputs(ingest)
         if archive:
             site = site._replace(settings=msgspec.structs.replace(site.settings, archive=archive))
         chosen = set(services or SERVICES)
@@ -198,14 +200,16 @@ def _story(file: Path, stop: Stop) -> Story:
     return msgspec.json.decode(file.read_bytes(), type=Story)
 
 
-def _paths(given: tuple[str, ...]) -> dict[str, list[Path]]:
+def _inputs(given: tuple[str, ...]) -> dict[str, list[str]]:
     """`STREAM=PATH` options by stream; UserError where one cannot be used."""
-    found: dict[str, list[Path]] = {}
+    from opintel.streams.urls import is_url
+
+    found: dict[str, list[str]] = {}
     for option in given:
         stream, equals, path = option.partition("=")
         if not equals or not path:
             raise UserError(f"--ingest {option}: write STREAM=PATH")
-        if not Path(path).exists():
+        if not is_url(path) and not Path(path).exists():
             raise UserError(f"--ingest {option}: no such file or folder")
-        found.setdefault(stream, []).append(Path(path))
+        found.setdefault(stream, []).append(path)
     return found

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import click
+
 if TYPE_CHECKING:
     from rich.console import Console
 
 SHOWN = 40
+SHOWN_REASONS, SHOWN_PLACES = 10, 3
 PIPED = 200
 """Columns where the output is no terminal."""
 
@@ -75,6 +78,20 @@ def print_retried(tickets: list[dict[str, Any]]) -> None:
     """A table of tickets that are sent again."""
     rows = [[clean(one["ticket"]), clean(one["sink"]), clean(str(one["messages"]))] for one in tickets]
     _print("tickets to send again", ["key", "sink", "messages"], rows, len(rows))
+
+
+def print_input(read: dict[str, Any]) -> None:
+    """What was read of files: columns, and why the rest was refused."""
+    for title in ("used", "dropped"):
+        if names := read[f"columns_{title}"]:
+            click.echo(f"columns {title}: {', '.join(names)}")
+    for one in read["rejected"][:SHOWN_REASONS]:
+        places = ", ".join(one["places"][:SHOWN_PLACES]) + (", …" if one["count"] > SHOWN_PLACES else "")
+        click.echo(f"refused: {one['count']}, at {places}: {one['reason']}")
+    if (more := len(read["rejected"]) - SHOWN_REASONS) > 0:
+        click.echo(f"refused for {more} more reasons: see --json")
+    for one in read["out_of_order"][:SHOWN_REASONS]:
+        click.echo(f"out of order: {one['rows']} rows, the first at {one['place']}")
 
 
 def wide_console() -> Console:

@@ -18,6 +18,8 @@ Json = list[dict[str, Any]]
 T = TypeVar("T")
 LATE_SHARE = 0.05
 """Share of late rows above which an input is not what it should be."""
+MANY_LATE = 3
+"""Exit code where it is."""
 data_option = click.option(
     "--data",
     default=Path("opintel-data"),

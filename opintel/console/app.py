@@ -22,6 +22,7 @@ from starlette.staticfiles import StaticFiles
 from opintel.alerts.settings import Grouping, Maintenance, SiteTopology
 from opintel.console import error_clusters
 from opintel.console.api import Api, metrics_endpoint, probe
+from opintel.console.backfilled import Backfilled
 from opintel.console.endpoints import Portraits
 from opintel.console.interferometers import InterferometerPages
 from opintel.console.limits import BoundedHttp
@@ -75,7 +76,12 @@ def create_app(
     keys = Credentials(token)
     words = Names(names)
     renderer = Renderer(
-        keys, words, shifts=bool(shifts), interferometers=bool(interferometers), transfers=bool(transfers)
+        keys,
+        words,
+        Backfilled(store).read,
+        shifts=bool(shifts),
+        interferometers=bool(interferometers),
+        transfers=bool(transfers),
     )
     hours = TransferHours(store, topology or SiteTopology())
     portraits = Portraits(hours, list(transfers or ()), planned)

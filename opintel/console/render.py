@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -46,12 +46,13 @@ class Renderer:
         self,
         keys: Credentials,
         names: Names,
+        backfills: Callable[[], Sequence[Any]],
         *,
         shifts: bool = False,
         interferometers: bool = False,
         transfers: bool = False,
     ) -> None:
-        self._keys = keys
+        self._keys, self._backfills = keys, backfills
         self._environment = environment()
         self._environment.filters |= {one.__name__: one for one in (names.subject, names.called)}
         self._environment.globals |= {
@@ -73,6 +74,7 @@ class Renderer:
             form_key=self._keys.form,
             operator=operator(request),
             guarded=self._keys.guarded,
+            backfills=self._backfills(),
         )
         return Markup(text)
 

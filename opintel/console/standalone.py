@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.resources import files
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
@@ -31,17 +31,22 @@ class PageSection(NamedTuple):
 
 
 def standalone_page(title: str, lead: str, sections: Sequence[PageSection]) -> str:
-    """The page, with a list of its sections where there are several."""
+    """The page of a list of sections."""
+    shown = [section._asdict() | {"blocks": drawn(section.blocks)} for section in sections]
+    return standalone("standalone.html", title=title, lead=lead, sections=shown)
+
+
+def standalone(template: str, **values: Any) -> str:
+    """The page of a template that extends `standalone.html`; `title` and `lead` are among its values."""
+    return environment().get_template(template).render(**values, styles=_inline(STYLES), scripts=_inline(SCRIPTS))
+
+
+def drawn(blocks: Sequence[Evidence]) -> list[dict[str, Any]]:
+    """Blocks that are of no finding, ready to draw."""
+    return [block_json(block) | {"draw": drawing.DRAWERS[type(block)](block, set())} for block in blocks]
+
+
+def _inline(names: Sequence[str]) -> Markup:
     static = files("opintel.console") / "static"
-
-    def inline(names: Sequence[str]) -> Markup:
-        # no element ends inside: `</` stands in none of them but in strings, where `<\/` is the same
-        return Markup("\n".join((static / name).read_text(encoding="utf-8") for name in names).replace("</", "<\\/"))
-
-    drawn = [
-        section._asdict()
-        | {"blocks": [block_json(b) | {"draw": drawing.DRAWERS[type(b)](b, set())} for b in section.blocks]}
-        for section in sections
-    ]
-    template = environment().get_template("standalone.html")
-    return template.render(title=title, lead=lead, sections=drawn, styles=inline(STYLES), scripts=inline(SCRIPTS))
+    # no element ends inside: `</` stands in none of them but in strings, where `<\/` is the same
+    return Markup("\n".join((static / name).read_text(encoding="utf-8") for name in names).replace("</", "<\\/"))

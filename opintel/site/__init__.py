@@ -10,6 +10,7 @@
 * `grid_sites`: which hosts a grid site has, by files that others keep
 * `check.require`: whether all this can run; `names`: what `alerts/` names and nothing answers to
 * `system.System`: log, store and the services over them; `drain` gives them turns until all is done
+* `files_read`: files of others into a log that is thrown away, for `replay` and `backfill`
 * `sources`: where a stream's messages come from; `story`: a simulated one; `scores`: what its incidents are worth;
   `sinks`: where tickets go
 * `turns`, `alerting`, `delivery`, `services`: what takes turns in a process; `team.team`: all that a process runs

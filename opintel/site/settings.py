@@ -118,3 +118,8 @@ class Site(NamedTuple):
     """Stream → its file as it was read."""
     alert_documents: dict[str, Document]
     """`budgets`, `incidents`, `routes`, `maintenance`, `topology` → the file as it was read."""
+
+    def by_itself(self) -> Site:
+        """The site with a log, a store and checkpoints in the data folder, for what is thrown away."""
+        own = {"bus": None, "store": None, "checkpoints": None, "archive": None}
+        return self._replace(settings=msgspec.structs.replace(self.settings, **own))

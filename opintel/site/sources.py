@@ -4,7 +4,7 @@ that its YAML names.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from opintel.site.errors import UserError
@@ -14,9 +14,11 @@ from opintel.site.story import Story, StoryFeed
 from opintel.site.system import Feed, System
 from opintel.site.watched import Watched
 from opintel.streams.archive.feed import ArchiveFeed
+from opintel.streams.archive.found import archive_of
 from opintel.streams.archive.reader import Archive
 from opintel.streams.connectors import Acknowledged, Replayable
 from opintel.streams.connectors.framing import FileForms
+from opintel.streams.connectors.identity import suffix_of
 from opintel.streams.feeds import BrokerFeed, ReplayableFeed, file_feed
 
 
@@ -24,7 +26,7 @@ def files(system: System, watched: Watched, paths: list[Path], *, final: bool) -
     """Opens files and folders: `final` where they are complete, else they are tailed. Raises UserError for a file of
     another suffix.
     """
-    _require(paths, FileForms.of(watched.pipeline))
+    _require(paths, FileForms.of(watched.pipeline), final)
 
     def make() -> Feed:
         # what is appended to a file that is tailed was written before now, whatever it says
@@ -35,16 +37,26 @@ def files(system: System, watched: Watched, paths: list[Path], *, final: bool) -
     return make
 
 
-def archived(system: System, watched: Watched, path: Path) -> Callable[[], ArchiveFeed]:
+def archive_given(watched: Watched, places: Sequence[str]) -> str | None:
+    """The URL of the archive of a log that is given; None for files and folders of messages. Raises ArchiveError,
+    ArchiveUnavailable.
+    """
+    forms = FileForms.of(watched.pipeline)
+    return archive_of(places, (*forms.suffixes, *forms.packed))
+
+
+def archived(system: System, watched: Watched, url: str) -> Callable[[], ArchiveFeed]:
     """Copies an archive, whose records have their stamps already."""
-    return lambda: ArchiveFeed(Archive(str(path)), system.log, watched.stream)
+    return lambda: ArchiveFeed(Archive(url), system.log, watched.stream)
 
 
-def _require(paths: list[Path], forms: FileForms) -> None:
+def _require(paths: list[Path], forms: FileForms, final: bool) -> None:
     """What an operator gave by mistake; what becomes of it later is the feed's business."""
+    suffixes = (*forms.suffixes, *forms.packed) if final else forms.suffixes
     for path in paths:
-        if not path.is_dir() and path.suffix not in forms.suffixes:
-            raise UserError(f"{path}: {forms.not_read(path.suffix)}")
+        suffix = suffix_of(path.name)
+        if not path.is_dir() and suffix not in suffixes:
+            raise UserError(f"{path}: {forms.not_read(suffix, suffixes)}")
 
 
 def simulated(system: System, watched: Watched, story: Story) -> Callable[[], Feed] | None:

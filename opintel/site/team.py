@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,6 @@ from opintel.site.services import Look, Retention
 from opintel.site.story import Story
 from opintel.site.system import System
 from opintel.site.watched import Watched
-from opintel.streams.archive.reader import is_archive
 
 if TYPE_CHECKING:
     from opintel.site.answers import AnswersTo
@@ -22,7 +21,7 @@ from opintel.streams.loop import Service
 def team(
     system: System,
     chosen: Collection[str],
-    paths: Mapping[str, list[Path]] | None = None,
+    inputs: Mapping[str, Sequence[str]] | None = None,
     *,
     final: bool = False,
     story: Story | None = None,
@@ -30,12 +29,13 @@ def team(
     """What makes the services that `chosen` names (ingest, stage1, stage2, alerts, clusters, archive, delivery), by
     name.
 
-    `paths`: stream → files to read instead of its live source; with `final` they are complete. `story` replaces every
-    source. Raises UserError where one of the files cannot be read.
+    `inputs`: stream → files, or the URL of an archive, to read instead of its live source; with `final` the files are
+    complete. `story` replaces every source. Raises UserError, ArchiveError, ArchiveUnavailable where an input cannot
+    be read.
     """
     made: dict[str, Callable[[], Service]] = {}
     for name, watched in system.streams.items():
-        if "ingest" in chosen and (way := _way_in(system, watched, paths or {}, final, story)) is not None:
+        if "ingest" in chosen and (way := _way_in(system, watched, inputs or {}, final, story)) is not None:
             made[f"ingest {name}"] = way
         if "stage1" in chosen:
             made[f"stage1 {name}"] = partial(system.stage1, watched)
@@ -80,16 +80,16 @@ def _listeners(system: System) -> list[AnswersTo]:
 
 
 def _way_in(
-    system: System, watched: Watched, paths: Mapping[str, list[Path]], final: bool, story: Story | None
+    system: System, watched: Watched, inputs: Mapping[str, Sequence[str]], final: bool, story: Story | None
 ) -> Callable[[], Service] | None:
     """What makes a stream's ingest; None where it has no source."""
-    given = paths.get(watched.stream.name, [])
+    given = inputs.get(watched.stream.name, [])
     if story is not None:
         feed = sources.simulated(system, watched, story)
-    elif len(given) == 1 and is_archive(str(given[0])):
-        return partial(system.copied, watched, sources.archived(system, watched, given[0]))
+    elif (url := sources.archive_given(watched, given)) is not None:
+        return partial(system.copied, watched, sources.archived(system, watched, url))
     elif given:
-        feed = sources.files(system, watched, given, final=final)
+        feed = sources.files(system, watched, [Path(path) for path in given], final=final)
     else:
         feed = sources.configured(system, watched)
     return None if feed is None else partial(system.ingest, watched, feed)

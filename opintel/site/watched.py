@@ -49,6 +49,14 @@ def watch(site: Site) -> dict[str, Watched]:
     return found
 
 
+def watched_stream(site: Site, name: str) -> Watched:
+    """One of them; UserError names those there are."""
+    streams = watch(site)
+    if name not in streams:
+        raise UserError(f"no stream {name!r} is configured; there are: {', '.join(sorted(streams))}")
+    return streams[name]
+
+
 def watched_streams(site: Site) -> tuple[dict[str, Watched], list[Problem]]:
     """The streams of a site that can be processed, and what is wrong with the others."""
     found: dict[str, Watched] = {}

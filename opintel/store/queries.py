@@ -151,6 +151,22 @@ def incident(store: Store, id: str) -> Json | None:
         return incident
 
 
+def largest_findings(store: Store) -> dict[str, str]:
+    """Incident → id of the most surprising finding that raised it."""
+    link = t.incident_finding
+    query = (
+        sa.select(link.c.incident, t.finding.c.id)
+        .join(link, link.c.finding == t.finding.c.id)
+        .where(link.c.role == "alarm")
+        .order_by(*_SURPRISE)
+    )
+    largest: dict[str, str] = {}
+    with store.read() as connection:
+        for incident, finding in connection.execute(query):
+            largest.setdefault(incident, finding)
+    return largest
+
+
 class SinkStanding(NamedTuple):
     """What the outbox holds for a sink, and what became of it. Times in ns UTC."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, MetaData, Table, Text, UniqueConstraint
 
-HEAD = "0005"
+HEAD = "0006"
 """The newest migration: a store that carries it is opened without loading alembic."""
 
 metadata = MetaData(
@@ -284,4 +284,17 @@ cluster_event = Table(
     Column("kind", Text, nullable=False),
     Column("detail", Text, nullable=False),
     Index("ix_cluster_event_cluster", "stream", "scope", "cluster"),
+)
+
+backfill = Table(  # in a store of a backfill: of which one its findings are
+    "backfill",
+    metadata,
+    Column("stream", Text, primary_key=True),
+    Column("archive", Text, nullable=False),
+    Column("begin", BigInteger, nullable=False),
+    Column("end", BigInteger, nullable=False),
+    Column("settings", Text, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("build", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
 )

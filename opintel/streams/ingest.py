@@ -39,6 +39,8 @@ MAX_ROW = 4 << 20
 """Bytes of one row; a record of it must pass Kafka's 8 MiB."""
 PLACES = 5
 """Places that a dead letter of several records names."""
+MAX_BEHIND = 100
+"""Files that are named because their rows are out of order."""
 MAX_KEYS = 1 << 20
 """Keys that are counted."""
 NOT_READ: dict[str, AsideKind] = {"refused": "dead", "gap": "gap"}
@@ -106,6 +108,9 @@ class Ingester:
         """… hashes of their keys, of MAX_KEYS at most …"""
         self.columns = NOTHING_READ
         """… and the columns of the tables that they came in."""
+        self.behind: dict[str, tuple[int, int]] = {}
+        """File whose rows are not in order of time → the first message that lies before its chunk's stamp, and how many
+        rows do; of MAX_BEHIND files at most."""
         self.unfinished: Unfinished | None = None
         """The last chunk, where a crash may have kept it from some partitions: to be taken again before all else."""
         if mine is None:
@@ -185,6 +190,9 @@ class Ingester:
         seen = max(self._seen, int(last.max())) if len(batch) else self._seen
         source = SourcePosition(self.source, self._chunk, self._position, after, self._seen, seen, self._count, count)
         wm = self._stamp(arrival, known)
+        if not self.live and len(last) and last.min() < wm:
+            message = decoded.message if not refused.any() else decoded.message[~refused]
+            self._note_behind([messages[at] for at in message[last < wm].tolist()])
         have = self._have if self._again == (after, count) else {}  # what is cut otherwise has other rows
         self.log.put_asides(dead)
         self.log.append(
@@ -202,6 +210,12 @@ class Ingester:
         texts = {message.table for message in messages if message.form == "text" and message.table is not None}
         read = [ColumnsRead(frozenset(table.used), frozenset(table.dropped)) for table in texts]
         self.columns = columns_joined([self.columns, decoded.columns, *read])
+
+    def _note_behind(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            if message.file in self.behind or len(self.behind) < MAX_BEHIND:
+                first, rows = self.behind.get(message.file, (message.row, 0))
+                self.behind[message.file] = (first, rows + 1)
 
     def times_of(self, messages: Sequence[Message]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(rows,) which of the messages each row is in, and (rows,) the latest event time (ns) that it stands for."""

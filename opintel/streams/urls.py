@@ -17,6 +17,11 @@ _USER = re.compile(r"://([^/]*:.*|[^/@]*)@")
 """A URL's user and password; an S3 secret may hold slashes."""
 
 
+def is_url(place: str) -> bool:
+    """Whether a place is named by a URL, not by a path."""
+    return "://" in place or place.startswith("file:")
+
+
 class Location(NamedTuple):
     """A folder on a file system of fsspec's."""
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from opintel.alerts.service import AlertService
-from opintel.alerts.settings import AlertSettings, Budget, Budgets, Grouping, Lifecycle, Match, Route, Routes
+from opintel.alerts.settings import AlertSettings, Budget, Budgets, Declared, Grouping, Lifecycle, Match, Route, Routes
 from opintel.alerts.sinks.log import LogSink
 from opintel.evidence import Texts
 from opintel.finding import NS, Basis, Effect, Finding, Severity, Window, finding_id
@@ -119,3 +119,7 @@ def outcome(store: Store) -> dict[str, list[Any]]:
             rows = [tuple(row) for row in connection.execute(query.order_by(table.c.id) if numbered else query)]
             told[table.name] = sorted(rows, key=lambda row: row[0]) if table is t.event else sorted(rows, key=repr)
     return told
+
+
+RANKED = settings().over({"fts": Declared(kinds=["silent", "endpoint", "link", "slow"], adapting=["slow"])})
+"""Silence is the worst, and the detector of slow links gets used to them."""

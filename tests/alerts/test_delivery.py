@@ -165,7 +165,7 @@ def test_the_shipped_policy_outlasts_days(store: Store) -> None:
     one = Deliverer(store, "log", sink, policy, clock=lambda: sink.now, jitter=lambda: 0.999)
     while sink.now < 6.9 * 86_400 * NS:
         if not one.step():
-            sink.now += 120 * NS
+            sink.now += 600 * NS
     assert 300 < len(sink.got) < 400
     sink.answers = []
     sink.now += 1800 * NS

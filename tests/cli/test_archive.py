@@ -4,7 +4,6 @@ found."""
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,28 +11,22 @@ from typing import Any
 import msgspec
 import pyarrow.parquet as pq
 import pytest
+from called import printed
 
 from opintel.cli import invoke
 from opintel.finding import finding_json, findings_from_table
 from opintel.streams.log_sqlite import SqliteLog
 
 PARTITIONS = 4
-
-
-def run(cwd: Path, *args: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "opintel.cli", "run", *args], cwd=cwd, capture_output=True, text=True, timeout=180
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stderr
+AGAINST = ("--against", "archive")
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with its archive."""
     folder = tmp_path_factory.mktemp("site")
-    assert invoke(["simulate", "fts", "--hours", "2", "--seed", "5", "--out", str(folder / "in")]) == 0
-    run(folder, "--data", "d", "--ingest", "fts=in", "--until-idle", "--archive", "archive")
+    printed("simulate", "fts", "--hours", "2", "--seed", "5", "--out", "in", cwd=folder)
+    printed("run", "--data", "d", "--ingest", "fts=in", "--until-idle", "--archive", "archive", cwd=folder)
     return folder
 
 
@@ -59,7 +52,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 def test_the_archive_holds_the_log_and_a_second_run_writes_the_same(site: Path) -> None:
-    run(site, "archive", "--data", "d", "--until-idle", "--archive", "again")
+    printed("run", "archive", "--data", "d", "--until-idle", "--archive", "again", cwd=site)
     assert tree(site / "again") == tree(site / "archive")
     log = SqliteLog(site / "d" / "log.db")
     for topic, partitions in (("fts.transfers", PARTITIONS), ("fts.controls", 1), ("opintel.findings", 1)):
@@ -94,12 +87,14 @@ def test_a_backfill_into_a_store_opens_no_incident(asked: Any, site: Path) -> No
     assert plain(found["findings"]) == plain(expected) != []
     assert plain(asked("findings", "--data", "b")["findings"]) == plain(expected)
     assert asked("incidents", "--data", "b")["incidents"] == []
+    for arguments in (("sqlite:///d/store.db",), ("sqlite:///b/store.db", "--set", "detectors.fts.failures.emit=-8")):
+        assert invoke(["backfill", "fts", "--input", "archive", "--local", "--output", *arguments]) == 1
 
 
 def test_another_setting_says_what_it_changes(asked: Any, site: Path) -> None:
     live = asked("findings", "--data", "d")["findings"]
     incidents = asked("incidents", "--data", "d")["incidents"]
-    strict = ("--set", "detectors.fts.failures.emit=-8")
+    strict = ("--set", "detectors.fts.failures.emit=-8", "--html", "strict.html")
     found = asked("backfill", "fts", "--input", "archive", "--output", "strict", "--local", *strict)
     compared = found["compare"]
     here, there = compared["only_here"], compared["only_there"]
@@ -112,12 +107,33 @@ def test_another_setting_says_what_it_changes(asked: Any, site: Path) -> None:
     assert {f["kind"] for f in compared["only_there"]} <= {"link", "endpoint"}
     ids = {i["id"] for i in incidents}
     assert {i["id"] for i in compared["incidents"]["only_there"]} <= ids
+    assert compared["settings"] == [{"setting": "detectors.fts.failures.emit", "was": [-4.0], "now": -8}]
+    page = (site / "strict.html").read_text(encoding="utf-8")
+    assert "detectors.fts.failures.emit from −4 to −8" in page
+    assert f'<td class="n">{len(live)}</td><td class="n">{len(found["findings"])}</td>' in page
     again = asked("backfill", "fts", "--input", "archive", "--output", "strict", "--local", *strict)
     assert again == found  # from the day that is done, incidents too
+    # the archive holds what is found without the setting
+    archived = asked("backfill", "fts", "--input", "archive", "--output", "strict", "--local", *strict, *AGAINST)
+    for name in ("only_here", "only_there"):
+        assert [f["id"] for f in archived["compare"][name]] == [f["id"] for f in compared[name]]
+    assert archived["compare"]["incidents"] == compared["incidents"]
+
+
+def test_this_build_finds_what_the_archive_holds(asked: Any, site: Path) -> None:
+    page = ("--html", "same.html")
+    found = asked("backfill", "fts", "--input", "archive", "--output", "out", "--local", *AGAINST, *page)["compare"]
+    incidents = asked("incidents", "--data", "d")["incidents"]
+    assert (found["only_here"], found["only_there"], found["changed"], found["unread"]) == ([], [], [], 0)
+    assert {pair["here"]["id"] for pair in found["incidents"]["both"]} == {i["id"] for i in incidents} != set()
+    assert "Nothing differs" in (site / "same.html").read_text(encoding="utf-8")
+    (site / "without").mkdir()
+    (site / "without" / "fts.transfers").symlink_to(site / "archive" / "fts.transfers")
+    assert invoke(["backfill", "fts", "--input", "without", "--output", "o", "--local", *AGAINST]) == 1
 
 
 def test_replay_and_ingest_of_an_archive_are_the_live_run_again(asked: Any, site: Path) -> None:
-    run(site, "--data", "copy", "--ingest", "fts=archive", "--until-idle")
+    printed("run", "--data", "copy", "--ingest", "fts=archive", "--until-idle", cwd=site)
     live = asked("findings", "--data", "d")["findings"]
     incidents = asked("incidents", "--data", "d")["incidents"]
     assert incidents
@@ -129,7 +145,7 @@ def test_replay_and_ingest_of_an_archive_are_the_live_run_again(asked: Any, site
     ):
         assert plain(found) == plain(live)
         assert [i | {"opened": ""} for i in opened] == [i | {"opened": ""} for i in incidents]
-    run(site, "--data", "copy", "--ingest", "fts=archive", "--until-idle")
+    printed("run", "--data", "copy", "--ingest", "fts=archive", "--until-idle", cwd=site)
     assert len(asked("findings", "--data", "copy")["findings"]) == len(live)
 
 
@@ -151,7 +167,7 @@ def test_without_spark_a_backfill_names_the_extra_and_local(
         (["run", "archive", "--data", "x"], "no archive: name a folder or URL with --archive"),
         (["run", "archive", "--data", "x", "--archive", "nosuch://x"], "fsspec knows no protocol 'nosuch'"),
         (["backfill", "fts", "--input", "archive", "--output", "o", "--local", "--master", "x"], "no --master"),
-        (["backfill", "fts", "--input", "in", "--output", "o", "--local"], "no file of topic 'fts.transfers'"),
+        (["backfill", "fts", "--input", "d", "--output", "o", "--local"], "d: no file with messages in it"),
         (
             [
                 "backfill",
@@ -169,6 +185,11 @@ def test_without_spark_a_backfill_names_the_extra_and_local(
         (["backfill", "ftx", "--input", "archive", "--output", "o", "--local"], "no stream 'ftx' is configured"),
         (["backfill", "fts", "--input", "archive", "--output", "o", "--local", "--from", "x"], "--from x: expected"),
         (["backfill", "fts", "--input", "archive", "--output", "nosuch://o", "--local"], "nosuch"),
+        (["backfill", "fts", "--input", "archive", "--output", "o", "--local", "--html", "x"], "expected --set or"),
+        (
+            ["backfill", "fts", "--input", "archive", "--output", "o", "--local", *AGAINST, "--html", "no/x.html"],
+            "no such folder",
+        ),
     ],
 )
 def test_a_mistake_is_one_line(

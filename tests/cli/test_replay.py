@@ -6,36 +6,17 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import chdir, redirect_stderr, redirect_stdout
-from io import BytesIO, TextIOWrapper
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
+from called import Done, opintel, printed
 
 from opintel.cli import invoke
 
 
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-def opintel(*args: object, cwd: Path) -> Done:
-    """What a command prints, called in this process: to start one for each would cost more than most of them do."""
-    out, err = TextIOWrapper(BytesIO(), "utf-8"), TextIOWrapper(BytesIO(), "utf-8")
-    with chdir(cwd), redirect_stdout(out), redirect_stderr(err):
-        code = invoke([str(arg) for arg in args])
-    out.seek(0)
-    err.seek(0)
-    return Done(code, out.read(), err.read())
-
-
 def replay(*args: object, cwd: Path) -> dict[str, Any]:
-    done = opintel("replay", "fts", *args, "--json", cwd=cwd)
-    assert done.code == 0, done.err
-    document: dict[str, Any] = json.loads(done.out)
+    document: dict[str, Any] = json.loads(printed("replay", "fts", *args, "--json", cwd=cwd))
     return document
 
 
@@ -74,13 +55,17 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "in"
 
 
-def test_that_the_key_is_public_is_said_once(story: Path, tmp_path: Path) -> None:
-    done = opintel("replay", "fts", story, cwd=tmp_path)
-    assert done.err.count("shipped public key") == 1
+@pytest.fixture(scope="module")
+def replayed(story: Path) -> Done:
+    return opintel("replay", "fts", story, "--json", cwd=story.parent)
 
 
-def test_batch_size_and_hash_seed_change_nothing(story: Path, tmp_path: Path) -> None:
-    plain = replay(story, cwd=tmp_path)
+def test_that_the_key_is_public_is_said_once(replayed: Done) -> None:
+    assert replayed.err.count("shipped public key") == 1
+
+
+def test_batch_size_and_hash_seed_change_nothing(story: Path, replayed: Done) -> None:
+    plain = json.loads(replayed.out)
     assert len(plain["findings"]) > 5
     command = [sys.executable, "-m", "opintel.cli", "replay", "fts", str(story), "--json", "--batch-size", "7"]
     environment = {**os.environ, "PYTHONHASHSEED": "7"}
@@ -151,8 +136,8 @@ def test_many_late_rows_are_a_loud_warning(tmp_path: Path, caplog: pytest.LogCap
         (("replay", "fts", "junk.jsonl"), "none of 1 messages could be decoded as fts; the first: junk.jsonl:1"),
         (("replay", "fts", "junk.hdf5"), "got '.hdf5'"),
         (("replay", "fts", "metrics.csv"), "got the columns 'timestamp', 'value', the first of numbers or times"),
-        (("replay", "fts", "junk.jsonl.gz"), "got '.gz'; `gunzip` it first"),
-        (("run", "--ingest", "fts=junk.jsonl.gz"), "got '.gz'; `gunzip` it first"),
+        (("replay", "fts", "junk.jsonl.gz"), "junk.jsonl.gz:1: no gzip file"),
+        (("run", "--ingest", "fts=junk.jsonl.gz"), "got '.jsonl.gz'; `gunzip` it first"),
         (
             ("simulate", "fts", "--hours", "-1", "--seed", "1", "--out", "o"),
             "--hours: expected above 0 and at most 8784",

@@ -18,12 +18,14 @@ from typing import Any
 
 import msgspec
 import pytest
+from called import printed
 
 from opintel.demo.broker import Broker
 from opintel.store.database import open_store, sqlite_url
 from opintel.store.queries import findings, incidents
 
 pytestmark = pytest.mark.broker
+PLACES = ("--config", "etc", "--data", "data")
 
 
 class Site:
@@ -38,18 +40,14 @@ class Site:
         self.replayed = json.loads(self.cli("replay", "fts", "in", "--json"))
 
     def cli(self, *arguments: str) -> str:
-        done = subprocess.run(self.command(*arguments), cwd=self.folder, capture_output=True, text=True, timeout=180)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        return printed(*arguments, cwd=self.folder)
 
-    def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "opintel.cli", *arguments]
-
-    def run(self, *arguments: str) -> list[str]:
-        return self.command("run", *arguments, "--config", "etc", "--data", "data")
+    def until_idle(self, *arguments: str) -> None:
+        self.cli("run", *arguments, *PLACES, "--until-idle")
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        child = subprocess.Popen(self.run(*arguments), cwd=self.folder, stderr=subprocess.PIPE, text=True)
+        command = [sys.executable, "-m", "opintel.cli", "run", *arguments, *PLACES]
+        child = subprocess.Popen(command, cwd=self.folder, stderr=subprocess.PIPE, text=True)
         self.children.append(child)
         return child
 
@@ -106,10 +104,7 @@ def test_processes_share_the_work_and_find_what_a_replay_finds(site: Site) -> No
     site.start("archive", "--archive", "archive")
     first = site.children[0]
     line_of(first, "are ours")
-    done = subprocess.run(
-        site.run("ingest", "--ingest", "fts=in", "--until-idle"), cwd=site.folder, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    site.until_idle("ingest", "--ingest", "fts=in")
     first.send_signal(signal.SIGKILL)
     wanted = told(site.replayed["findings"])
     assert len(wanted) > 20
@@ -119,16 +114,12 @@ def test_processes_share_the_work_and_find_what_a_replay_finds(site: Site) -> No
         child.send_signal(signal.SIGTERM)
     assert [child.wait(10) for child in site.children[1:]] == [0, 0, 0, 0]
     # what is left to the alert service is done by the process that comes next
-    site_run = subprocess.run(site.run("alerts", "--until-idle"), cwd=site.folder, capture_output=True, text=True)
-    assert site_run.returncode == 0, site_run.stderr
+    site.until_idle("alerts")
     titles = sorted(i["title"] for i in site.replayed["incidents"])
     assert sorted(i["title"] for i in site.stored()["incidents"]) == titles
     assert titles
     # so is what lies behind the last cut of the archive
-    archived = subprocess.run(
-        site.run("archive", "--archive", "archive", "--until-idle"), cwd=site.folder, capture_output=True, text=True
-    )
-    assert archived.returncode == 0, archived.stderr
+    site.until_idle("archive", "--archive", "archive")
     again = json.loads(site.cli("backfill", "fts", "--input", "archive", "--output", "out", "--local", "--json"))
     assert told(again["findings"]) == wanted
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from called import printed
 
 from opintel.alerts.sinks.webhook import read_secret
 from opintel.demo.receiver import Receiver
@@ -48,9 +49,7 @@ class Site:
         return [sys.executable, "-m", "opintel.cli", *args]
 
     def cli(self, *args: str) -> str:
-        done = subprocess.run(self.command(*args), cwd=self.folder, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        return printed(*args, cwd=self.folder)
 
     def run(self, data: str) -> list[str]:
         return ["run", "--data", data, "--config", "etc", "--ingest", "fts=in", "--until-idle"]

@@ -17,8 +17,9 @@ from pathlib import Path
 import pytest
 from forked import exit_code
 
+from opintel.backfill.comparing import compare
 from opintel.backfill.outcomes import OutcomeError, Outcomes
-from opintel.backfill.what_if import compare, read_settings
+from opintel.backfill.what_if import read_settings
 from opintel.finding import NS
 from opintel.streams.archive.reader import ArchiveError
 from opintel.streams.artefacts import ArtefactUnavailable

@@ -6,7 +6,8 @@ from a day that was done before.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,8 @@ from opintel.backfill.local import InProcess
 from opintel.backfill.outcomes import Outcomes
 from opintel.backfill.spark import InSpark, session
 from opintel.backfill.stages import Job, Settings
+from opintel.finding import finding_json
+from opintel.streams.archive import cutting
 from opintel.streams.archive.reader import Archive, ArchiveError
 from opintel.streams.artefacts import Artefacts
 from opintel.streams.findings import Found, encode
@@ -29,6 +32,7 @@ from .cases import CASES, fts_messages
 from .harness import Case
 
 pytestmark = pytest.mark.extras
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 BY_NAME = {case.name: case for case in CASES}
 SHIPPED = Control("s", "settings", "fts", 1, NEVER, {})
 
@@ -112,3 +116,42 @@ def test_a_damaged_file_is_named_and_not_shown_as_a_traceback(tmp_path: Path, sp
     last.write_bytes(last.read_bytes()[:-9] + b"no magic!")
     with pytest.raises(ArchiveError, match=last.name):
         list(days(BY_NAME["health"], tmp_path, partial(InSpark, spark)))
+
+
+def test_a_streaming_query_that_fails_before_its_commit_finds_what_the_live_run_found(
+    tmp_path: Path, spark: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The example of docs/structured-streaming.md, its stage 1 in tasks; a copy of the archive is refused."""
+    monkeypatch.setattr(cutting, "EVERY", 40)
+    expected = live(FTS, tmp_path)
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from micro_batches import Batches, from_archive
+    from pyspark.errors import StreamingQueryException
+
+    spark().sparkContext.addPyFile(str(BENCHMARKS / "micro_batches.py"))
+    archive, topic = str(tmp_path / "archive"), FTS.stream.topic
+    (archived,) = Archive(archive).epochs(topic)
+    files = [tmp_path / "archive" / piece.file.name for pieces in archived.pieces for piece in pieces]
+    assert len(files) > 12
+
+    def query(name: str, order: Iterable[Path], fail: bool = False) -> dict[str, Any]:
+        """What it has found when it has read all, or failed behind its second batch. `order`: of the files' ages."""
+        for n, file in enumerate(order):
+            os.utime(file, (1e9 + n, 1e9 + n))
+        judged = Batches(Job(FTS.stream, FTS.pipeline, Artefacts([])), tmp_path / name, archived.epoch, in_tasks=True)
+
+        def batch(frame: Any, n: int) -> None:
+            judged(frame, n)
+            if fail and n == 1:
+                raise RuntimeError("killed")
+
+        writer = from_archive(spark(), archive, topic, 8).writeStream.trigger(availableNow=True).foreachBatch(batch)
+        writer.option("checkpointLocation", str(tmp_path / f"{name}.spark")).start().awaitTermination()
+        return {f.id: finding_json(f) | {"origin": "live"} for f in judged.findings().values()}
+
+    by_position = sorted(files, key=lambda file: int(file.stem.split("-")[0]))
+    with pytest.raises(StreamingQueryException, match="killed"):
+        query("out", by_position, fail=True)
+    assert query("out", by_position) == expected.findings
+    with pytest.raises(StreamingQueryException, match="expected position"):
+        query("copy", reversed(by_position))

@@ -27,17 +27,21 @@ from .toy import TOY, ToyWire, Value
 cases = pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
 TOYS = ("toy", "toy-failing", "toy-columns")
 """Cheap enough for further splits and restarts, which are the stages' business more than a domain's."""
+AT_INGEST = ("fts-batched",)
+"""Other messages of a story that is a case already: what the stages get of them is cut by ingest, not by the log."""
 ON_KAFKA = ("toy-failing", "histograms", "samples")
-"""What is played over Kafka too: rows, arrays on natural windows, arrays with context. A domain is restarted only."""
+"""What is played over Kafka too: rows, arrays on natural windows, arrays with context. Of the
+domains DQM is restarted only, and FTS is killed in the tests of faults."""
 
 
 def plays(
     value: str, sqlite: Sequence[int], toys: Sequence[int], kafka: Sequence[int], on_kafka: Sequence[str] = ON_KAFKA
 ) -> pytest.MarkDecorator:
-    """All cases over SQLite with some values, the toys with more, a few over Kafka."""
+    """Cases over SQLite with some values, the toys with more, a few over Kafka."""
     chosen = [
         pytest.param(form, case, n, id=f"{form}-{n}-{case.name}")
         for case in CASES
+        if case.name not in AT_INGEST
         for form, values, names in (("sqlite", sqlite, ()), ("sqlite", toys, TOYS), ("kafka", kafka, on_kafka))
         if not names or case.name in names
         for n in values
@@ -67,12 +71,12 @@ def reference(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     return _reference[case.name]
 
 
-@plays("batch", sqlite=[1, 500], toys=[5], kafka=[40])
+@plays("batch", sqlite=[1], toys=[5], kafka=[40])
 def test_any_split_into_batches(case: Case, reference: Outcome, make_log: MakeLog, batch: int, tmp_path: Path) -> None:
     assert play(case, tmp_path, make_log=make_log, batch=batch) == reference
 
 
-@plays("seed", sqlite=[0], toys=[1, 2, 3], kafka=[4], on_kafka=[*ON_KAFKA, "fts", "dqm"])
+@plays("seed", sqlite=[0], toys=[1, 2, 3], kafka=[4], on_kafka=[*ON_KAFKA, "dqm"])
 def test_restore_anywhere(case: Case, reference: Outcome, make_log: MakeLog, seed: int, tmp_path: Path) -> None:
     assert play(case, tmp_path, make_log=make_log, restarts=random.Random(seed)) == reference
 

@@ -119,7 +119,8 @@ def test_settings_that_no_judge_understands_leave_the_old_ones_in_force(make_log
         bus = make_log(folder)
         team = workers(bus, TOY_CASE, folder)
         for n, _ in enumerate(feed(bus, TOY_CASE)):
-            sender = Ingester(bus, TOY_STREAM, TOY, ToyWireless(), "test", live=True)
+            if n in (3, 20):
+                sender = Ingester(bus, TOY_STREAM, TOY, ToyWireless(), "test", live=True)
             if n == 3:
                 sender.control(Control("good", "settings", "toy", 1, 0, {"toy.total": {"offset": 7}}, sender.seen))
             if n == 20:

@@ -24,9 +24,11 @@ def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return shared_story(tmp_path_factory, long=request.param == "long")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def broker(part: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """Not the one of the other tests: it is killed here, and its topics are removed after each scenario."""
+    """Not the one of the other tests: it is killed here, and its topics are removed after each scenario. It ends with
+    the last of these: a broker that waits for the end of a run costs as much as the scenarios.
+    """
     with Broker(tmp_path_factory.mktemp("broker"), jars=part("kafka")) as made:
         yield made
 

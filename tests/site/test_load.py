@@ -5,69 +5,21 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from site_yaml import MINIMAL, bus_secrets, problems, secrets, write
 
 from opintel.alerts.settings import AlertSettings
 from opintel.durations import duration
 from opintel.finding import NS
-from opintel.fts.judging.cause_rates import CauseSettings
-from opintel.fts.judging.failures import LinkSettings
 from opintel.site.errors import ConfigError
 from opintel.site.load import load_site
-from opintel.site.secrets import secrets_of
-from opintel.site.settings import Site, SiteSettings
+from opintel.site.settings import SiteSettings
 from opintel.site.shipped import shipped_folder
-from opintel.site.sources import open_source
-from opintel.site.watched import detector_settings, public_key_warning, wire_settings
 from opintel.site.yaml_places import read_yaml
 from opintel.streams.connectors.kafka import KafkaSourceSettings
 from opintel.streams.kafka.settings import KafkaSettings
-
-MINIMAL = "name: fts\ndomain: fts\ntopic: fts.transfers\n"
-
-
-class Wire:
-    def __init__(
-        self, *, instance: str = "", pseudonym_key: bytes = b"public", keep_personal: bool = False
-    ) -> None: ...
-
-
-class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    cap: int = 5
-    fdr: float = 0.05
-
-
-@pytest.fixture
-def site_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in [v for v in __import__("os").environ if v.startswith("OPINTEL_")]:
-        monkeypatch.delenv(name)
-    (tmp_path / "streams").mkdir()
-    (tmp_path / "alerts").mkdir()
-    write(tmp_path, MINIMAL)
-    return tmp_path
-
-
-def write(folder: Path, text: str, name: str = "fts") -> None:
-    (folder / "streams" / f"{name}.yaml").write_text(text)
-
-
-def secrets(site: Site) -> dict[str, str]:
-    """Those of the stream's source."""
-    kind, settings = site.sources["fts"]
-    return secrets_of(site.documents["fts"], (kind,), settings)
-
-
-def bus_secrets(site: Site) -> dict[str, str]:
-    return secrets_of(site.written, ("bus",), site.settings.bus)
-
-
-def problems(folder: Path) -> list[str]:
-    with pytest.raises(ConfigError) as caught:
-        load_site(folder)
-    return [str(problem).replace(f"{folder}/streams/", "") for problem in caught.value.problems]
 
 
 def test_shipped_settings_load_and_are_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,189 +265,6 @@ def test_a_wrong_variable_of_the_site_is_named(site_folder: Path, monkeypatch: p
     assert problems(site_folder)[0].startswith(
         "OPINTEL_SITE__REPLICATON: replicaton: unknown key; did you mean `replication`?"
     )
-
-
-def test_wire_settings_are_checked_and_secrets_read(site_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (site_folder / "streams" / "key").write_text("from a file\n")
-    write(site_folder, MINIMAL + "wire:\n  instance: a.example.org\n  pseudonym_key_file: key\n")
-    site = load_site(site_folder)
-    assert wire_settings(site, "fts", Wire) == {"instance": "a.example.org", "pseudonym_key": b"from a file"}
-    assert public_key_warning(site, {"fts": Wire}) == ""
-    assert "from a file" not in repr(site)
-    write(site_folder, MINIMAL + "wire:\n  pseudonym_key_env: THE_KEY\n")
-    monkeypatch.setenv("THE_KEY", "from outside")
-    assert wire_settings(load_site(site_folder), "fts", Wire) == {"pseudonym_key": b"from outside"}
-
-
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        ("instance: 5", "wire.instance: expected `str`, got `int`"),
-        ("instnace: a", "wire.instnace: unknown key; did you mean `instance`?"),
-        ("pseudonym_key: abc", "wire.pseudonym_key: a secret is not written in YAML; use `pseudonym_key_file`"),
-        (
-            "pseudonym_key_file: nowhere",
-            "wire.pseudonym_key_file: {site}/streams/nowhere cannot be read: No",
-        ),
-        ("pseudonym_key_env: NOT_SET", "wire.pseudonym_key_env: the environment variable NOT_SET is not set"),
-    ],
-)
-def test_wrong_wire_settings_are_named(site_folder: Path, line: str, expected: str) -> None:
-    write(site_folder, MINIMAL + f"wire:\n  {line}\n")
-    site = load_site(site_folder)
-    with pytest.raises(ConfigError) as caught:
-        wire_settings(site, "fts", Wire)
-    assert str(caught.value).startswith(f"{site_folder}/streams/fts.yaml:5: {expected.format(site=site_folder)}")
-
-
-def test_the_public_key_warns(site_folder: Path) -> None:
-    assert "shipped public key" in public_key_warning(load_site(site_folder), {"fts": Wire})
-    assert public_key_warning(load_site(site_folder), {"fts": lambda: None}) == ""
-
-
-def test_detectors_have_their_settings(site_folder: Path) -> None:
-    write(site_folder, MINIMAL + "detectors:\n  fts.links: {cap: 7}\n")
-    known = {"fts.links": Settings, "fts.other": Settings}
-    found = detector_settings(load_site(site_folder), "fts", known)
-    assert found == {"fts.links": Settings(cap=7), "fts.other": Settings()}
-
-
-@pytest.mark.parametrize("value", [".nan", "-.inf", f"[{'1000000, ' * 9000}1]"])
-def test_settings_that_cannot_travel_are_told(site_folder: Path, value: str) -> None:
-    class Loose(msgspec.Struct):
-        cap: float | list[int] = 0.0
-
-    write(site_folder, MINIMAL + f"detectors:\n  fts.loose: {{cap: {value}}}\n")
-    with pytest.raises(ConfigError, match="travels as a control"):
-        detector_settings(load_site(site_folder), "fts", {"fts.loose": Loose})
-
-
-@pytest.mark.parametrize("line", ["emit: -.inf", "emit: .nan", f"max_findings: {10**30}", "max_findings: -1"])
-def test_no_setting_of_a_judge_is_beyond_all_measure(site_folder: Path, line: str) -> None:
-    write(site_folder, MINIMAL + f"detectors:\n  fts.links:\n    {line}\n")
-    with pytest.raises(ConfigError, match=rf"fts.yaml:6: detectors.fts.links.{line.split(':')[0]}: "):
-        detector_settings(load_site(site_folder), "fts", {"fts.links": LinkSettings})
-
-
-def test_wrong_detectors_are_named(site_folder: Path) -> None:
-    write(site_folder, MINIMAL + "detectors:\n  fts.link: {}\n  fts.other:\n    cap: many\n    fdrr: 1\n")
-    with pytest.raises(ConfigError) as caught:
-        detector_settings(load_site(site_folder), "fts", {"fts.links": Settings, "fts.other": Settings})
-    assert [str(problem).partition("fts.yaml:")[2] for problem in caught.value.problems] == [
-        "5: detectors.fts.link: unknown detector; did you mean `fts.links`?",
-        "7: detectors.fts.other.cap: expected `int`, got `str`",
-        "8: detectors.fts.other.fdrr: unknown key; did you mean `fdr`?",
-    ]
-
-
-def test_a_part_stands_in_a_file_of_its_own_and_its_problems_name_that(site_folder: Path) -> None:
-    write(site_folder, MINIMAL + "detectors:\n  fts.links: {include: ../models/limits.yaml}\n")
-    (site_folder / "models").mkdir()
-    limits = site_folder / "models/limits.yaml"
-    limits.write_text("# ours\ncap: 7\n")
-    assert detector_settings(load_site(site_folder), "fts", {"fts.links": Settings}) == {"fts.links": Settings(cap=7)}
-    limits.write_text("# ours\ncap: many\n")
-    with pytest.raises(ConfigError, match=r"models/limits.yaml:2: detectors.fts.links.cap: expected `int`, got `str`"):
-        detector_settings(load_site(site_folder), "fts", {"fts.links": Settings})
-    limits.write_text("cap: {include: limits.yaml}\n")
-    with pytest.raises(ConfigError, match=r"limits.yaml:1: detectors.fts.links.cap: expected `int`, got `object`"):
-        detector_settings(load_site(site_folder), "fts", {"fts.links": Settings})
-    limits.unlink()
-    assert "limits.yaml: cannot be read" in problems(site_folder)[0]
-
-
-def test_a_site_without_the_shipped_part_has_the_shipped_one(site_folder: Path) -> None:
-    write(site_folder, MINIMAL + "detectors:\n  fts.causes: {include: ../models/fts-causes.yaml}\n")
-    found = detector_settings(load_site(site_folder), "fts", {"fts.causes": CauseSettings})["fts.causes"]
-    assert len(found.families) > 20
-
-
-def test_the_brokers_password_stays_outside(site_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BROKER", "s3cret")
-    broker = "stomp:\n  host: h\n  destinations: [/queue/a]\n  password_env: BROKER\n"
-    write(site_folder, MINIMAL + broker)
-    site = load_site(site_folder)
-    assert secrets(site) == {"password": "s3cret"}
-    assert "s3cret" not in repr(site)
-    write(site_folder, MINIMAL + broker.replace("_env: BROKER", ": s3cret"))
-    assert "fts.yaml:7: stomp.password: unknown key" in problems(site_folder)[0]
-
-
-PROMETHEUS = "prometheus:\n  url: https://h/p\n  queries: [up, 'a > 1']\n"
-
-
-def test_a_prometheus_has_its_settings_and_its_secret_stays_outside(
-    site_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write(site_folder, MINIMAL + PROMETHEUS)
-    asked = load_site(site_folder).sources["fts"].settings
-    assert (asked.queries, asked.step, asked.delay, asked.history) == (["up", "a > 1"], 60 * NS, 60 * NS, 0)
-    assert secrets(load_site(site_folder)) == {}
-    (site_folder / "streams" / "word").write_text("open sesame\n")
-    (site_folder / "streams" / "ca.pem").touch()
-    more = "  step: 15s\n  history: 6h\n  user: u\n  password_file: word\n  ca_file: ca.pem\n"
-    write(site_folder, MINIMAL + PROMETHEUS + more)
-    site = load_site(site_folder)
-    asked = site.sources["fts"].settings
-    assert (asked.step, asked.history) == (15 * NS, 21_600 * NS)
-    assert asked.ca_file == str(site_folder / "streams" / "ca.pem")
-    assert secrets(site) == {"password": "open sesame"}
-    assert "open sesame" not in repr(site)
-    monkeypatch.setenv("OPINTEL_STREAMS__FTS__PROMETHEUS__QUERIES", "[down]")
-    asked = load_site(site_folder).sources["fts"].settings
-    assert asked.queries == ["down"]
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "expected"),
-    [
-        ("https://h/p", "h:9090", ".url: expected http://HOST:PORT or https://HOST"),
-        ("https://h/p", "ftp://h", ".url: expected http://HOST:PORT or https://HOST"),
-        ("https://h/p", "http://h:99999", ".url: expected http://HOST:PORT or https://HOST"),
-        ("https://h/p", "http://h?a=b", ".url: expected http://HOST:PORT or https://HOST"),
-        ("https://h/p", "http://999.1.1.1", ".url: expected http://HOST:PORT or https://HOST"),
-        ("https://h/p", "http://u:w@h", ": url holds a user or password; use `user`"),
-        ("[up, 'a > 1']", "[]", ".queries: expected one or more"),
-        ("[up, 'a > 1']", "[up, up]", ".queries: expected one or more, each of them once"),
-        ("\n  queries", "\n  step: 500ms\n  queries", ".step: expected at least 1s"),
-        ("\n  queries", "\n  user: u\n  queries", ": a `user` has a password_file or password_env"),
-        ("\n  queries", "\n  password_env: P\n  queries", ": a `user` has a password_file or password_env"),
-        (
-            "\n  queries",
-            "\n  user: u\n  password_env: P\n  token_env: T\n  queries",
-            ": expected one of password_",
-        ),
-        ("https://h/p", "http://h\n  token_env: T", ".url: a password or token over http:// can be read on its way"),
-        ("https://h/p", "http://h\n  ca_file: a", ".ca_file: needs https://"),
-    ],
-)
-def test_a_prometheus_that_cannot_be_asked_is_a_problem(site_folder: Path, old: str, new: str, expected: str) -> None:
-    write(site_folder, MINIMAL + PROMETHEUS.replace(old, new))
-    (found,) = problems(site_folder)
-    assert f": prometheus{expected}" in found
-    assert "u:w" not in found
-
-
-@pytest.mark.parametrize(
-    ("lines", "expected"),
-    [
-        (
-            "  token_file: nowhere\n",
-            "7: prometheus.token_file: {site}/streams/nowhere cannot be read: No",
-        ),
-        ("  token_file: word\n", "7: prometheus.token_file: expected one line of ASCII"),
-        ("  user: u\n  password_env: NOT_SET\n", "8: prometheus.password_env: the environment variable NOT_SET"),
-        ("  ca_file: nowhere\n", "7: prometheus.ca_file: {site}/streams/nowhere cannot be read: No such file"),
-        ("  ca_file: .\n", "7: prometheus.ca_file: {site}/streams cannot be read: Is a directory"),
-        ("  step: 1h\n", "7: prometheus.step: expected at most `window`: else most windows have no sample"),
-    ],
-)
-def test_what_a_prometheus_needs_and_cannot_be_read_is_named(site_folder: Path, lines: str, expected: str) -> None:
-    (site_folder / "streams" / "word").write_text("two\nlines\n")
-    write(site_folder, MINIMAL + PROMETHEUS + lines)
-    with pytest.raises(ConfigError) as caught:
-        open_source(load_site(site_folder), "fts")
-    assert str(caught.value).partition("fts.yaml:")[2].startswith(expected.format(site=site_folder))
 
 
 @pytest.mark.parametrize("text", ["", "10", "10 m", "m", "-5m", "1e3s", "5m5s", "4000d", None, 5, True, "١m"])

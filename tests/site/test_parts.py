@@ -142,7 +142,7 @@ class Running:
     def start(self, bad: Path | None = None) -> None:
         """`bad`: a folder to tail instead of the toy."""
         services = ("ingest", "stage1", "stage2", "alerts", "delivery", "retention")
-        paths = {"good": [self.folder / "in"]} | ({"bad": [bad]} if bad else {})
+        paths = {"good": [str(self.folder / "in")]} | ({"bad": [str(bad)]} if bad else {})
         made = team(self.system, services, paths)
         self.parts = {name: Part(name, make, self.watchdog, self.stop) for name, make in made.items()}
         members = list(self.parts.values())

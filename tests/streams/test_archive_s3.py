@@ -15,7 +15,8 @@ from opintel.backfill.local import backfill
 from opintel.backfill.outcomes import Outcomes
 from opintel.backfill.stages import Job
 from opintel.finding import finding_json
-from opintel.streams.archive.reader import Archive, is_archive
+from opintel.streams.archive.found import archive_of
+from opintel.streams.archive.reader import Archive, ArchiveError
 from opintel.streams.archive.store import ArchiveStore, ArchiveUnavailable
 from opintel.streams.artefacts import Artefacts
 
@@ -53,4 +54,5 @@ def test_a_bucket_that_is_away_is_said_so_without_its_password(store: Store) -> 
     with pytest.raises(ArchiveUnavailable, match="no-such-bucket") as said:
         ArchiveStore("s3://no-such-bucket/archive").put_artefact("0" * 64, b"data")
     assert "secret" not in str(said.value)
-    assert not is_archive("s3://states/nothing")
+    with pytest.raises(ArchiveError, match="s3://states/nothing: no archive of a log is there"):
+        archive_of(["s3://states/nothing"], [])

@@ -22,7 +22,8 @@ from opintel.streams.archive import cutting
 from opintel.streams.archive.archiver import GROUP, Archiver, of_findings, of_raw
 from opintel.streams.archive.copies import ArtefactCopies
 from opintel.streams.archive.cutting import Cutter
-from opintel.streams.archive.reader import Archive, ArchiveError, is_archive
+from opintel.streams.archive.found import archive_of
+from opintel.streams.archive.reader import Archive, ArchiveError
 from opintel.streams.archive.store import ArchiveStore, ArchiveUnavailable
 from opintel.streams.artefacts import Artefacts
 from opintel.streams.log import Entry, Log, Stored
@@ -317,11 +318,11 @@ def test_files_may_be_compacted(log: Log, clean: dict[str, bytes], tmp_path: Pat
 
 def test_damage_is_named(log: Log, clean: dict[str, bytes], tmp_path: Path) -> None:
     url = str(tmp_path)
-    assert not is_archive(url)
+    assert archive_of([url], [".parquet"]) is None
     with pytest.raises(ArchiveError, match=r"no file of topic 'toy\.raw'; its topics: none"):
         Archive(url).epochs(STREAM.topic)
     archived(log, url)
-    assert is_archive(url)
+    assert archive_of([url], [".parquet"]) == url
     names = sorted(name for name in clean if "partition=0/" in name)
     whole = (tmp_path / names[1]).read_bytes()
     (tmp_path / names[1]).write_bytes(whole[:-20])

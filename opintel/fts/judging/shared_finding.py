@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
+
 from opintel.detector import Closing
 from opintel.evidence import Evidence, Table, capped
 from opintel.finding import Effect, Finding, clock, finding_id
@@ -35,12 +37,9 @@ def shared_finding(
     subject = {"scope": scope, "vo": cause.vo} if cause.vo else {"scope": scope, "family": cause.family}
     share, mostly = cause.failed / cause.files, main_error(cause.links)
     counts = f"{cause.failed} of {cause.files} files"
-    if cause.vo:
-        what = f"{cause.vo} fails in all of {scope} ({cause.family}): {counts}"
-    else:
-        what = f"{cause.family} fails files in all of {scope}: {counts}"
+    whose = f"{cause.vo} fails everywhere in {scope}" if cause.vo else f"{scope} fails everywhere"
+    what = f"{whose} ({cause.family}): {counts}"
     what += f" at {cause.places} places since {clock(since, window.end)} (usual {percent(cause.usual)})"
-    usual = Usual(cause.usual, cause.rho)
     return Finding(
         id=finding_id(name, version, closing.model, subject, window),
         detector=name,
@@ -54,7 +53,7 @@ def shared_finding(
         summary=what + (f"; mostly '{mostly}'" if mostly else ""),
         evidence=capped(
             [
-                evolution(seen, past, window, usual),
+                evolution(seen, past, window, Usual(_usual(past), cause.rho)),
                 _places(cause.links),
                 *errors(cause.links),
                 *jobs(cause.links),
@@ -64,6 +63,12 @@ def shared_finding(
         model=closing.model,
         onset=onset,
     )
+
+
+def _usual(past: Sequence[EarlierWindow]) -> float:
+    """The middle failed share of all files in earlier windows."""
+    totals = [np.sum([*window.counts.values(), (0, 0)], axis=0) for window in past]
+    return float(np.median([failed / (ok + failed) for ok, failed in totals if ok + failed] or [0.0]))
 
 
 def _places(links: Sequence[LinkWindow]) -> Evidence:

@@ -8,6 +8,7 @@ appended, in Parquet on any fsspec URL.
 * `archiver`: writes a partition's files
 * `copies`: what controls name, kept beside the records
 * `reader`: a partition's records in order
+* `found`: whether what is given is an archive, or files of others
 * `feed`: an archive as a stream's source
 * `waiting`: what is not archived yet
 """

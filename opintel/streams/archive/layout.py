@@ -2,7 +2,8 @@
 
 The names are the archive's only state: what is archived, and where an archiver goes on, is read from them. Positions
 are half open; one file goes on where the one before it ends, whatever positions the log has no record at. What begins
-with `.` or `_` is none of them: a file that is being written, or what controls name (`_artefacts/SHA256`).
+with `.` or `_` is none of them: a file that is being written, what controls name (`_artefacts/SHA256`), what is said of
+the files that an archive was made of (`_files/TOPIC`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-ARTEFACTS = "_artefacts"
+ARTEFACTS, FILES = "_artefacts", "_files"
 _NAME = re.compile(
     r"([a-zA-Z0-9][a-zA-Z0-9._-]{0,248})/epoch=([a-zA-Z0-9_-]{1,100})/day=(\d{4}-\d{2}-\d{2})/partition=(\d{1,4})/"
     r"(\d{16})-(\d{16})\.parquet"

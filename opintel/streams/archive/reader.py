@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from opintel.streams.archive.layout import ArchivedFile, MissingRecords, Piece, chain
-from opintel.streams.archive.store import ArchiveStore, ArchiveUnavailable
+from opintel.streams.archive.store import ArchiveStore
 from opintel.streams.log import Stored
 
 
@@ -79,11 +79,3 @@ class Archive:
         """When its first record was appended, ns."""
         firsts = [pieces[0] for pieces in topic.pieces if pieces]
         return min(next(self.read(piece))[0][2] for piece in firsts)
-
-
-def is_archive(url: str) -> bool:
-    """Whether there is an archived file below a URL."""
-    try:
-        return next(ArchiveStore(url).files(), None) is not None
-    except ArchiveUnavailable:
-        return False

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from opintel.streams.archive import tables
-from opintel.streams.archive.layout import ARTEFACTS, ArchivedFile, read_name
+from opintel.streams.archive.layout import ARTEFACTS, FILES, ArchivedFile, read_name
 from opintel.streams.log import LogUnavailable, Stored
 from opintel.streams.urls import Location
 
@@ -79,6 +79,19 @@ class ArchiveStore:
     def put_artefact(self, sha256: str, data: bytes) -> None:
         """Keeps what a control names."""
         self._put(f"{ARTEFACTS}/{sha256}", data)
+
+    def note(self, topic: str) -> bytes | None:
+        """What was noted of a topic that was made of files; None where nothing was."""
+        try:
+            return bytes(self._place.fs.cat_file(self._place.path(f"{FILES}/{topic}")))
+        except FileNotFoundError:
+            return None
+        except Exception as error:
+            raise self._failed(f"{FILES}/{topic} cannot be read", error) from self._cause(error)
+
+    def put_note(self, topic: str, body: bytes) -> None:
+        """Notes it."""
+        self._put(f"{FILES}/{topic}", body)
 
     def sweep(self, file: ArchivedFile) -> None:
         """Removes what killed archivers left half written of this file, or of a shorter one in its place."""

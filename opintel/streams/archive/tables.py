@@ -22,7 +22,8 @@ READABLE = (FORMAT,)
 GROUP_BYTES = 8 << 20
 """Bytes of values in a group of rows; the record that crosses them is the last. A reader holds one group."""
 COMPRESSION_LEVEL = 3
-_KEY = b"opintel.archive"
+KEY = b"opintel.archive"
+"""Of the schema's metadata."""
 
 
 class FileHead(msgspec.Struct, frozen=True):
@@ -42,7 +43,7 @@ def encode(file: ArchivedFile, partitions: int, records: Iterable[Stored]) -> by
     """The file of these records, which are in order. `partitions`: of the topic."""
     said = FileHead(FORMAT, file.topic, file.epoch, file.partition, partitions, file.first, file.following)
     fields = [pa.field("position", pa.int64(), False), pa.field("at", pa.int64(), False)]
-    schema = pa.schema([*fields, pa.field("value", pa.binary(), False)], {_KEY: msgspec.json.encode(said)})
+    schema = pa.schema([*fields, pa.field("value", pa.binary(), False)], {KEY: msgspec.json.encode(said)})
     sink = io.BytesIO()
     with pq.ParquetWriter(
         sink,
@@ -77,7 +78,7 @@ def decode(source: Any, file: ArchivedFile) -> tuple[FileHead, Iterator[list[Sto
     """
     try:
         table = pq.ParquetFile(source)
-        said = msgspec.json.decode((table.schema_arrow.metadata or {})[_KEY], type=FileHead)
+        said = msgspec.json.decode((table.schema_arrow.metadata or {})[KEY], type=FileHead)
     except (pa.ArrowException, KeyError, msgspec.MsgspecError) as error:
         raise ValueError(f"{file.name}: no file of an archive ({type(error).__name__}: {error})") from error
     if said.format not in READABLE:

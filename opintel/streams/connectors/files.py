@@ -17,12 +17,14 @@ import msgspec
 
 from opintel.detector import Message
 from opintel.streams.connectors.framing import ANY_DOMAIN, FileForms, frames, past
-from opintel.streams.connectors.identity import File, Place, listed, recognised, shown
+from opintel.streams.connectors.identity import File, Place, listed, recognised, shown, suffix_of
 
 MAX_FILES = 1000
 """A position grows by about 40 bytes a file, and every chunk in the log carries it."""
 MAX_CHUNK = 64 << 20
 """Bytes of message bodies after which a read ends before its limit."""
+NAMED = 10
+"""Empty files that are named."""
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +62,11 @@ class FileSource:
     or as given where that is not unique. `forms`: how the domain takes them.
     Raises FileNotFoundError, or ValueError for another suffix, what is no file, or more than MAX_FILES files.
     """
+
+    complete = False
+    """Whether no file grows. Then gzipped ones are read too, subfolders are entered, …"""
+    most = MAX_FILES
+    """… and there may be so many."""
 
     def __init__(self, paths: Sequence[Path], forms: FileForms = ANY_DOMAIN) -> None:
         self._forms = forms
@@ -111,6 +118,8 @@ class FileSource:
                 with file.open() as opened:
                     offset, _ = past(opened, file.suffix, self._forms, min(begin.offset, end.offset), end.offset)
                     for frame in frames(opened, file.suffix, self._forms, offset, end.offset, True):
+                        if frame.after > end.offset:
+                            break
                         index = before.index + len(out)
                         out.append(Message(frame.body, file.name, row, index, frame.form, frame.table))
                         row += 1
@@ -126,26 +135,40 @@ class FileSource:
         return done, sum(file.path.stat().st_size for file in self.files())
 
     def require_content(self) -> None:
-        """Raises ValueError that names a folder without messages or an empty file, OSError an unreadable one."""
-        files = self.files()
+        """Raises ValueError that names a folder without messages, or one of its files where all are empty; OSError
+        names an unreadable one. Where only some are empty the log names them.
+        """
+        files, empty = self.files(), list[Path]()
         if not files:
-            raise ValueError(f"{self._paths[0]}: no file with messages in it ({', '.join(self._forms.suffixes)})")
+            raise ValueError(f"{self._paths[0]}: no file with messages in it ({', '.join(self.suffixes)})")
         for file in files:
             with file.open() as opened:
                 if not opened.read(1):
-                    raise ValueError(f"{file.path}: the file is empty")
+                    empty.append(file.path)
+        if len(empty) == len(files):
+            raise ValueError(f"{empty[0]}: the file is empty")
+        for path in empty[:NAMED]:
+            log.warning("%s: the file is empty", path)
+        if len(empty) > NAMED:
+            log.warning("%d more files are empty", len(empty) - NAMED)
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Of the files that it reads."""
+        return (*self._forms.suffixes, *(self._forms.packed if self.complete else ()))
 
     def known(self, position: FilePosition) -> list[tuple[File, Place]]:
         """Every file that is there, and how far it was read."""
         folders = [path if path.is_dir() else path.parent for path in self._paths]
-        return recognised(self.files(), places_of(position), folders, self._forms.suffixes)
+        return recognised(self.files(), places_of(position), folders, self.suffixes)
 
     def files(self) -> list[File]:
         """The files that are there now, each once."""
         files: list[File] = []
+        suffixes = self.suffixes
         for path in self._paths:
             if path.is_dir():
-                inside, passed_over = listed(path, self._forms.suffixes)
+                inside, passed_over = listed(path, suffixes, deep=self.complete)
                 files += inside
                 for name, reason in passed_over:
                     if name not in self._noted:
@@ -153,14 +176,14 @@ class FileSource:
                         log.warning("%s is not read: %s", path / name, reason)
             elif not path.exists():
                 raise FileNotFoundError(f"{path}: no such file or folder")
-            elif path.suffix not in self._forms.suffixes:
-                raise ValueError(f"{path}: {self._forms.not_read(path.suffix)}")
+            elif suffix_of(path.name) not in suffixes:
+                raise ValueError(f"{path}: {self._forms.not_read(suffix_of(path.name), suffixes)}")
             elif not path.is_file():
                 raise ValueError(f"{path}: expected a file, got a pipe, socket or device")
             else:
-                files.append(File(shown(path.name), path.resolve(), path.suffix))
-        if len(files) > MAX_FILES:
-            raise ValueError(f"{len(files)} files; a source has at most {MAX_FILES}: join them, or split the folder")
+                files.append(File(shown(path.name), path.resolve(), suffix_of(path.name)))
+        if len(files) > self.most:
+            raise ValueError(f"{len(files)} files; a source has at most {self.most}: join them, or split the folder")
         # a file that is given twice, or with its folder, is one file
         files = list({file.path.resolve(): file for file in reversed(files)}.values())[::-1]
         if len({file.name for file in files}) < len(files):

@@ -1,5 +1,5 @@
 """How a file becomes messages: lines, CSV rows, slices of Parquet or Arrow, the file as one, or what a domain's own
-parser makes of it.
+parser makes of it. What is gzipped is read as what it holds.
 
 `opintel.streams.connectors.files` calls `frames` with a place in a file. What comes out depends on the bytes before
 `end` and on the place alone; memory stays bounded whatever the file holds.
@@ -10,22 +10,26 @@ from __future__ import annotations
 import csv
 import os
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
+
+import msgspec
 
 from opintel.detector import Pipeline
 from opintel.streams.connectors import MAX_BODY, arrow, columnar, cut, parquet
+from opintel.streams.connectors.packed import Unpacked
 from opintel.streams.connectors.parsed import parsed
 from opintel.tables import TEXTS, CsvForm, CsvTable
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".txt", ".parquet", ".arrow")
 """Of files that have messages in them, whatever the domain."""
+GZIP = ".gz"
 _PACKED = {".gz": "gunzip", ".bz2": "bunzip2", ".xz": "unxz", ".zst": "unzstd", ".zip": "unzip"}
 """Suffix of a compressed file → what unpacks it."""
 MAX_DOCUMENT = 64 << 20
-"""Bytes of a `.json` file, which is one message."""
+"""Bytes of a `.json` file that is one message."""
 MAX_LINE = 16 << 20
 """Bytes in which a line has to end: it is cut there, whether it may end later or not, and the rest passed over."""
 MAX_RECORD = 1 << 17
@@ -41,6 +45,9 @@ LOOK, LOOK_BYTES = 100, 1 << 18
 COLUMNAR = {b"ARROW1\x00\x00": ".arrow", b"\xff\xff\xff\xff": ".arrow", b"PAR1": ".parquet"}
 """How files begin that have no lines, and how they are named."""
 _BOM = b"\xef\xbb\xbf"
+_ALL = 1 << 62
+"""The offset behind all that a gzip file holds, however much that is."""
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class FileForms(NamedTuple):
@@ -65,10 +72,17 @@ class FileForms(NamedTuple):
         """Of all files that have messages in them."""
         return (*SUFFIXES, *self.lines, *(suffix for suffix in self.parsers if suffix not in SUFFIXES))
 
-    def not_read(self, suffix: str) -> str:
-        """Why a file of this suffix is not read."""
-        unpack = f"; `{_PACKED[suffix]}` it first" if suffix in _PACKED else ""
-        return f"expected one of {', '.join(self.suffixes)}, got {suffix or 'no suffix'!r}{unpack}"
+    @property
+    def packed(self) -> tuple[str, ...]:
+        """Of gzipped files that are read where they are complete; without another suffix they hold JSON by line."""
+        inside = (".jsonl", ".json", ".csv", ".txt", *self.lines)
+        return (GZIP, *(suffix + GZIP for suffix in inside if suffix not in self.parsers))
+
+    def not_read(self, suffix: str, suffixes: Sequence[str] = ()) -> str:
+        """Why a file of this suffix is none of these, or of `suffixes`."""
+        last = suffix[suffix.rfind(".") :] if suffix else ""
+        unpack = f"; `{_PACKED[last]}` it first" if last in _PACKED else ""
+        return f"expected one of {', '.join(suffixes or self.suffixes)}, got {suffix or 'no suffix'!r}{unpack}"
 
 
 ANY_DOMAIN = FileForms()
@@ -95,18 +109,23 @@ def frames(
     What the domain has a parser for: as `parsed` says, where it is complete; unless `final`, that is when it was not
     written to for a while. `.jsonl`: every line, whatever it holds; `.txt` and `forms.lines`: every line; `.csv`: a
     `text` or `table` a row, as `forms.csv` says (of what its first LOOK rows show now, so that they are to be there
-    when a file is read first); `.json`: the whole file, again when it has grown; `.parquet`, `.arrow`: see `columnar`.
+    when a file is read first); `.json`: the whole file, again when it has grown, or every line where two lines that
+    follow each other are an object each; `.parquet`, `.arrow`: see `columnar`. `.gz`: what is in it, offsets being
+    those in there, to its end; where it is damaged the last message says so.
     Unless `final`, a last line without its newline, Parquet without its end or half an Arrow message is not complete
     and waits. Lines above MAX_BODY are cut; one that does not end within MAX_LINE is the last, and `past` passes its
     rest over. Parquet or Arrow in a file of lines is refused as a whole, and so is CSV of which `forms.csv` says so.
     """
-    if suffix in forms.parsers:
+    if suffix.endswith(GZIP):
+        yield from _unpacked(file, suffix.removesuffix(GZIP) or ".jsonl", forms, offset)
+    elif suffix in forms.parsers:
         if end != offset and (final or _is_settled(file)):
             for body, after, damaged in parsed(forms.parsers[suffix], forms.parsing, file, offset, end):
                 yield Frame(body, after, "refused" if damaged else "json")
-    elif suffix == ".json":
-        if end != offset:
-            yield Frame(cut(file.read(min(end, MAX_DOCUMENT + 1)), MAX_DOCUMENT), end, "json")
+    elif suffix == ".json" and not _has_objects_by_line(file):
+        file.seek(0)
+        if end != offset and (document := file.read(min(end, MAX_DOCUMENT + 1))):
+            yield Frame(cut(document, MAX_DOCUMENT), end, "json")
     elif suffix == ".parquet":
         if end != offset and (final or not parquet.is_unfinished(file)):
             yield from _slices("parquet", file, offset, end)
@@ -130,7 +149,9 @@ def past(file: BinaryIO, suffix: str, forms: FileForms, offset: int, end: int) -
     """Where the next line begins behind one that was cut at `offset`, and True; or how far it was looked for, at most
     SCAN bytes, and False. That a line was cut is seen from the bytes before `offset`: no position has to say it.
     """
-    if suffix in (".json", ".parquet", ".arrow", *forms.parsers) or offset < MAX_LINE:
+    if suffix.endswith(GZIP) or suffix in (".parquet", ".arrow", *forms.parsers) or offset < MAX_LINE:
+        return offset, True
+    if suffix == ".json" and not _has_objects_by_line(file):
         return offset, True
     file.seek(offset - MAX_BODY)
     if b"\n" in file.read(MAX_BODY):
@@ -142,6 +163,45 @@ def past(file: BinaryIO, suffix: str, forms: FileForms, offset: int, end: int) -
         if piece.endswith(b"\n"):
             return offset, True
     return offset, False
+
+
+def _unpacked(file: BinaryIO, suffix: str, forms: FileForms, offset: int) -> Iterator[Frame]:
+    inside, cut_short = Unpacked(file), True
+    opened = cast(BinaryIO, inside)
+    while cut_short and offset < _ALL:
+        cut_short = False
+        for frame in frames(opened, suffix, forms, offset, _ALL, True):
+            cut_short = frame.after - offset >= MAX_LINE and suffix != ".json"
+            offset = frame.after
+            yield frame
+        while cut_short and (piece := inside.readline(MAX_BODY)):
+            offset += len(piece)
+            if piece.endswith(b"\n"):
+                break
+    if inside.wrong:
+        yield Frame(inside.wrong.encode(), _ALL, "refused")
+
+
+def _has_objects_by_line(file: BinaryIO) -> bool:
+    """Whether two lines that follow each other, of the first LOOK, are an object each: no JSON document has such."""
+    file.seek(0)
+    before, size = False, 0
+    for _ in range(LOOK):
+        line = file.readline(MAX_BODY)
+        size += len(line)
+        if not line or size > MAX_BODY:
+            break
+        if line.isspace():
+            continue
+        try:
+            _object.decode(line)
+        except msgspec.DecodeError:
+            before = False
+            continue
+        if before:
+            return True
+        before = True
+    return False
 
 
 def _is_settled(file: BinaryIO) -> bool:
@@ -172,7 +232,7 @@ def _lines(file: BinaryIO, offset: int, end: int, final: bool) -> Iterator[tuple
         while not complete and after < last:
             piece = file.readline(min(MAX_BODY, last - after))
             if not piece:
-                return
+                break
             after, complete = after + len(piece), piece.endswith(b"\n")
         if not complete and after - offset == MAX_LINE:
             yield cut(line), after
@@ -210,7 +270,7 @@ def _csv(file: BinaryIO, form: CsvForm, offset: int, end: int, final: bool) -> I
 
 def _first_rows(file: BinaryIO, header: _Record, final: bool) -> list[list[str]]:
     """The heading and, of its first LOOK rows in LOOK_BYTES, those with as many cells."""
-    end = min(os.fstat(file.fileno()).st_size, header.after + LOOK_BYTES)
+    end = header.after + LOOK_BYTES
     heading = header.cells or []
     rows = islice(_records(file, header.after, end, final), LOOK)
     return [heading, *(row.cells for row in rows if row.cells and len(row.cells) == len(heading))]

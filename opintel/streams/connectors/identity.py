@@ -13,7 +13,7 @@ import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import BinaryIO, NamedTuple
 
 HEAD = 1024
@@ -28,6 +28,7 @@ class File(NamedTuple):
     """As messages name it."""
     path: Path
     suffix: str
+    """As `suffix_of` says."""
 
     def open(self) -> BinaryIO:
         """Opens it without waiting; OSError where it is no regular file (any more)."""
@@ -59,33 +60,53 @@ class Place(NamedTuple):
         unchanged = self.head and min(self.offset, HEAD) == min(offset, HEAD)
         return Place(offset, row, _node(os.fstat(opened.fileno())), self.head if unchanged else _head(opened, offset))
 
-    def is_of(self, opened: BinaryIO) -> bool:
-        """Whether an open file begins as the one that was read so far; only its length counts where that is unknown."""
-        if os.fstat(opened.fileno()).st_size < self.offset:
+    def is_of(self, opened: BinaryIO, *, packed: bool = False) -> bool:
+        """Whether an open file begins as the one that was read so far; only its length counts where that is unknown.
+        That of a `packed` one says nothing, as its offsets are those of what it holds.
+        """
+        if not packed and os.fstat(opened.fileno()).st_size < self.offset:
             return False
         return not self.head or self.head == _head(opened, self.offset)
 
 
-def listed(folder: Path, suffixes: Sequence[str]) -> tuple[list[File], list[tuple[str, str]]]:
-    """The files with messages in a folder, by name, and (name, why) of what is passed over."""
+def suffix_of(name: str) -> str:
+    """The suffix by which a file is read: the last, or the last two of what is gzipped.
+
+    >>> suffix_of("part-0.c000.json.gz"), suffix_of("part-0.gz"), suffix_of("a.log"), suffix_of("README")
+    ('.json.gz', '.gz', '.log', '')
+    """
+    suffixes = PurePath(name).suffixes
+    return "".join(suffixes[-2:] if suffixes[-1:] == [".gz"] else suffixes[-1:])
+
+
+def listed(
+    folder: Path, suffixes: Sequence[str], *, deep: bool = False, before: str = ""
+) -> tuple[list[File], list[tuple[str, str]]]:
+    """The files with messages in a folder, by name, and (name, why) of what is passed over. With `deep` those in its
+    subfolders too, but for hidden ones and those that begin with `_`; they are named from the folder on.
+    """
     files: list[File] = []
     passed_over: list[tuple[str, str]] = []
     home = folder.resolve()
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        path = Path(entry.path)
-        if path.suffix not in suffixes or entry.name.startswith("."):
+        path, name, suffix = Path(entry.path), before + entry.name, suffix_of(entry.name)
+        if deep and entry.is_dir(follow_symlinks=False) and not entry.name.startswith((".", "_")):
+            inside, not_read = listed(path, suffixes, deep=True, before=f"{name}/")
+            files, passed_over = files + inside, passed_over + not_read
+            continue
+        if suffix not in suffixes or entry.name.startswith("."):
             continue
         if entry.is_symlink():
             target = Path(os.path.realpath(path))
             if target.parent != home or not target.is_file():
-                passed_over.append((entry.name, "it is a link, and leads to no file of its folder"))
+                passed_over.append((name, "it is a link, and leads to no file of its folder"))
                 continue
             path = target
         elif not entry.is_file():
             if not entry.is_dir():
-                passed_over.append((entry.name, "expected a file, got a pipe, socket or device"))
+                passed_over.append((name, "expected a file, got a pipe, socket or device"))
             continue
-        files.append(File(shown(entry.name), path, Path(entry.name).suffix))
+        files.append(File(shown(name), path, suffix))
     return files, passed_over
 
 
@@ -141,7 +162,7 @@ def _elsewhere(
 
 def _continues(file: File, place: Place) -> bool:
     with file.open() as opened:
-        return place.is_of(opened)
+        return place.is_of(opened, packed=file.suffix.endswith(".gz"))
 
 
 def _base(name: str, suffixes: Sequence[str]) -> str:

@@ -3,13 +3,14 @@
 `opintel.streams.feeds` reads so what does not grow (`replay`, `run --until-idle`). The file whose next messages have
 the earliest time comes first, among equals the one that was given first; messages without a time do not wait. Which
 comes next is a function of the files and the position alone, and so is what is looked at beyond a chunk. Memory is
-bounded: where files hold more than MAX_HELD, those whose turn is furthest away are read again later.
+bounded: where files hold more than MAX_HELD, those whose turn is furthest away are read again later. So are open files:
+what is parsed as a whole or gzipped is read on where it stood, unless too many others have been read since.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from itertools import islice
@@ -21,8 +22,8 @@ from numpy.typing import NDArray
 
 from opintel.detector import Message
 from opintel.streams.ahead import Ahead
-from opintel.streams.connectors.files import MAX_CHUNK, FilePosition, FileSource, position_at
-from opintel.streams.connectors.framing import ANY_DOMAIN, FileForms, Frame, frames, past
+from opintel.streams.connectors.files import MAX_CHUNK, MAX_FILES, FilePosition, FileSource, position_at
+from opintel.streams.connectors.framing import ANY_DOMAIN, GZIP, FileForms, Frame, frames, past
 from opintel.streams.connectors.identity import File, Place
 
 AHEAD = 1000
@@ -39,6 +40,10 @@ KEY_OF = 10
 """Messages of a file by whose times it gets its turn, …"""
 KEY_BYTES = 64 << 10
 """… fewer where these have so many bytes."""
+MOST_FILES = 100_000
+"""Files of a source; where there are more than MAX_FILES, a position says only how many messages were read."""
+MOST_PARSED, MOST_UNPACKED = 8, 64
+"""Files that are held open: by a process each that parses them, and gzipped ones."""
 NO_TIME = -(1 << 63)
 _Times = NDArray[np.int64]
 TimesOf = Callable[[Sequence[Message]], tuple[NDArray[np.int64], _Times]]
@@ -74,12 +79,24 @@ class _Lane:
         self.ended = False
         self._offset = place.offset
         """Up to where it is held."""
-        self._parsing: Generator[Frame, None, None] | None = None
-        """The rest of a file that is parsed as a whole: not from its start for each block."""
+        self._rest: Generator[Frame, None, None] | None = None
+        """Of a file that is parsed as a whole, or gzipped: not from its start for each block."""
+
+    @property
+    def open(self) -> bool:
+        """Whether the file is held open."""
+        return self._rest is not None
+
+    def pause(self) -> None:
+        """Closes the file; the next block is looked for from its start."""
+        if self._rest is not None:
+            self._rest.close()
+            self._rest = None
 
     def fill(self, forms: FileForms, times_of: TimesOf, most: int) -> None:
         """Reads a block."""
-        found = self._parsed(forms) if self.file.suffix in forms.parsers else self._framed(forms, most)
+        whole, packed = self.file.suffix in forms.parsers, self.file.suffix.endswith(GZIP)
+        found = self._on(forms, MAX_BLOCK if whole else most) if whole or packed else self._framed(forms, most)
         timed = [n for n, frame in enumerate(found) if frame.form in ("json", "table")]
         messages = [Message(found[n].body, self.file.name, 0, 0, found[n].form, found[n].table) for n in timed]
         message, times = times_of(messages) if messages else (np.empty(0, np.int64), np.empty(0, np.int64))
@@ -114,19 +131,19 @@ class _Lane:
                     self.ended = past(opened, suffix, forms, after, end) == (after, True)  # else a line was cut
         return found
 
-    def _parsed(self, forms: FileForms) -> list[Frame]:
+    def _on(self, forms: FileForms, most: int) -> list[Frame]:
         found: list[Frame] = []
         size = 0
-        self._parsing = self._parsing or self._rest(forms)
-        for frame in self._parsing:
+        self._rest = self._rest or self._read(forms)
+        for frame in self._rest:
             found.append(frame)
             size += len(frame.body)
-            if len(found) >= BLOCK or size >= MAX_BLOCK:
+            if len(found) >= BLOCK or size >= most:
                 return found
-        self._parsing, self.ended = None, True
+        self._rest, self.ended = None, True
         return found
 
-    def _rest(self, forms: FileForms) -> Generator[Frame, None, None]:
+    def _read(self, forms: FileForms) -> Generator[Frame, None, None]:
         with self.file.open() as opened:
             yield from frames(opened, self.file.suffix, forms, self._offset, self.file.size(opened), True)
 
@@ -151,14 +168,14 @@ class _Lane:
     def let_go(self) -> None:
         """Forgets what it holds; it is read again when its turn comes."""
         self.queue.clear()
-        if self._parsing is not None:
-            self._parsing.close()
-            self._parsing = None
+        self.pause()
         self.size, self._offset, self.ended = 0, self.place.offset, False
 
 
 class MergedFiles(FileSource):
     """Complete files, merged by time. `times_of` says the times of messages as the domain's wire reads them."""
+
+    complete, most = True, MOST_FILES
 
     def __init__(self, paths: Sequence[Path], times_of: TimesOf, forms: FileForms = ANY_DOMAIN) -> None:
         super().__init__(paths, forms)
@@ -172,8 +189,8 @@ class MergedFiles(FileSource):
         if self._merge is None or self._at != position:
             self._merge = self._begun(position)
         messages, ahead = self._merge.take(position.index, limit)
-        last = messages[-1].file if messages else position.file
-        self._at = position_at(self._merge.places(), last, position.index + len(messages))
+        last, index = messages[-1].file if messages else position.file, position.index + len(messages)
+        self._at = FilePosition(index=index) if self._merge.many else position_at(self._merge.places(), last, index)
         return Chunk(messages, self._at, ahead)
 
     def again(self, before: FilePosition | None, after: FilePosition) -> Chunk:
@@ -185,10 +202,16 @@ class MergedFiles(FileSource):
         self._merge = None
         return Chunk(self.between(before, after), after)
 
+    def progress(self, position: FilePosition | None) -> tuple[int, int]:
+        return super().progress(position) if self._merge is None else self._merge.progress()
+
     def _begun(self, position: FilePosition) -> _Merge:
         files = self.known(position)
         most = max(1, min(MAX_BLOCK, MAX_HELD // max(len(files), 1)))
-        return _Merge([_Lane(*one) for one in files], self._forms, self._times_of, most)
+        merge = _Merge([_Lane(*one) for one in files], self._forms, self._times_of, most)
+        if position.index and not position.file:
+            merge.skip(position.index)
+        return merge
 
 
 class _Merge:
@@ -198,6 +221,10 @@ class _Merge:
         self._lanes, self._forms, self._times_of, self._most = lanes, forms, times_of, most
         self._held = 0
         self._heap: list[tuple[int, int]] = []
+        self.many = len(lanes) > MAX_FILES
+        self._sizes = [lane.file.path.stat().st_size for lane in lanes]
+        self._open: dict[bool, OrderedDict[_Lane, None]] = {True: OrderedDict(), False: OrderedDict()}
+        """Whether they are parsed as a whole → the files that are held open, the one that was read last at the end."""
         for order in range(len(lanes)):
             self._push(order)
 
@@ -226,6 +253,16 @@ class _Merge:
                 lane.place = lane.place.moved(opened, lane.place.offset, lane.place.row)
         return out, Ahead(floor if several else None, following)
 
+    def skip(self, messages: int) -> None:
+        """Passes over so many messages."""
+        while messages and self._heap:
+            messages -= len(self.take(0, min(messages, BLOCK))[0])
+
+    def progress(self) -> tuple[int, int]:
+        """Bytes that had their turn, and bytes there; of gzipped files the former runs ahead."""
+        done = (min(lane.place.offset, size) for lane, size in zip(self._lanes, self._sizes, strict=True))
+        return sum(done), sum(self._sizes)
+
     def places(self) -> dict[str, Place]:
         """How far each file was read."""
         return {lane.file.name: lane.place for lane in self._lanes if lane.place.row or lane.place.offset}
@@ -242,8 +279,18 @@ class _Merge:
             before = lane.size
             lane.fill(self._forms, self._times_of, self._most)
             self._held += lane.size - before
+            self._hold_open(lane)
             self._let_go(lane)
         return bool(lane.queue)
+
+    def _hold_open(self, lane: _Lane) -> None:
+        parsed = lane.file.suffix in self._forms.parsers
+        held, most = self._open[parsed], MOST_PARSED if parsed else MOST_UNPACKED
+        held.pop(lane, None)
+        if lane.open:
+            held[lane] = None
+            if len(held) > most:
+                held.popitem(last=False)[0].pause()
 
     def _let_go(self, but: _Lane) -> None:
         if self._held <= MAX_HELD:
@@ -253,6 +300,7 @@ class _Merge:
             if lane is not but:
                 self._held -= lane.size
                 lane.let_go()
+                self._hold_open(lane)
             if self._held <= MAX_HELD // 2:
                 break
 
