@@ -103,7 +103,7 @@ class LinkJudge(Judge):
     ...     records = [Record(window, "link", "a|b", "fts1", link)]
     ...     found += judge.judge(Closing(window, "fts1", records, Controls(), LinkSettings(), "", complete=True))
     >>> [finding.summary for finding in found]
-    ['a to b fails: 40 of 50 files since 03:29 (usual 2.1 %)']
+    ['a to b fails: 40 of 50 files since 03:20 (usual 2.2 %)']
     """
 
     name = "fts.failures"

