@@ -69,7 +69,7 @@ class LinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Findings with log10 p at most this are emitted."""
     max_findings: Most = 100
     """At most so many a window, the most surprising first."""
-    warm_up: Most = 2
+    warm_up: Most = 6
     """First windows of a scope, which only teach."""
     families: tuple[Family, ...] = ()
     """Families of causes, of which one may be shared by a whole FTS: `{include: ../models/fts-causes.yaml}` in the
