@@ -93,6 +93,8 @@ def command(
     if page is not None and not page.resolve().parent.is_dir():
         raise UserError(f"--html {page}: no such folder {page.resolve().parent}")
     since, until = _time("--from", begin), _time("--to", end)
+    if since is not None and until is not None and since >= until:
+        raise UserError(f"--to {end}: expected a time after --from {begin}")
     with (
         _archived(stream, source, output, config) as (archive, read),
         nullcontext(_here) if local else _spark(stream, master) as engine,
@@ -335,8 +337,9 @@ def _print(document: dict[str, Any]) -> None:
     if compared := document.get("compare"):
         _print_compared(compared)
     others = ", ".join(f"{n} {kind}" for kind, n in document["set_aside"].items()) or "none"
+    days = len(document["days"])
     click.echo(
-        f"{len(document['days'])} days, {document['records']} records, {document['rows']} rows, "
+        f"{days} {'day' if days == 1 else 'days'}, {document['records']} records, {document['rows']} rows, "
         f"{len(document['findings'])} findings; rows set aside: {others}"
     )
 

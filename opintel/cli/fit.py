@@ -65,6 +65,8 @@ def learn(
     from opintel.streams.urls import Location
 
     days = Days(_day("--from", span[0]), _day("--to", span[1]))
+    if days.first and days.last and days.first > days.last:
+        raise UserError(f"--to {days.last}: expected a day not before --from {days.first}")
     site = load_site(config)
     job = job_of(site, stream, source)
     try:
@@ -108,7 +110,7 @@ def _clusters(
             card = fit_clusters(job, archive, days, store, site.settings.clusters, behind)
     except (SQLAlchemyError, RuntimeError) as error:
         reason = " ".join(str(getattr(error, "orig", None) or error).split())[:200]
-        raise UserError(f"the store at --output cannot be used (an SQLAlchemy URL): {reason}") from error
+        raise UserError(f"--output {output}: expected the SQLAlchemy URL of a store, got {reason}") from error
     return {"stream": job.stream.name, "name": "fts.clusters", "card": msgspec.to_builtins(card)}
 
 

@@ -20,6 +20,7 @@ from opintel.streams.log_sqlite import SqliteLog
 
 PARTITIONS = 4
 AGAINST = ("--against", "archive")
+BACKWARDS = ("--from", "2026-03-03", "--to", "2026-03-02")
 
 
 @pytest.fixture(scope="module")
@@ -206,6 +207,11 @@ def test_without_spark_a_backfill_names_the_extra_and_local(
         ),
         (["backfill", "ftx", "--input", "archive", "--output", "o", "--local"], "no stream 'ftx' is configured"),
         (["backfill", "fts", "--input", "archive", "--output", "o", "--local", "--from", "x"], "--from x: expected"),
+        (
+            ["backfill", "fts", "--input", "archive", "--output", "o", "--local", *BACKWARDS],
+            "--to 2026-03-02: expected a time after --from 2026-03-03",
+        ),
+        (["fit", "fts", "--input", "archive", "--output", "o"], "--output o: expected the SQLAlchemy URL of a store"),
         (["backfill", "fts", "--input", "archive", "--output", "nosuch://o", "--local"], "nosuch"),
         (["backfill", "fts", "--input", "archive", "--output", "o", "--local", "--html", "x"], "expected --set or"),
         (

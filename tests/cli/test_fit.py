@@ -53,6 +53,10 @@ def test_a_site_begins_with_the_baseline_that_its_yaml_names(asked: Any, tmp_pat
         (["health", "--input", "nowhere"], "no file of topic 'health.metrics'"),
         (["helth", "--input", "nowhere"], "no stream 'helth' is configured"),
         (["health", "--input", "nowhere", "--from", "yesterday"], "--from yesterday: expected a date such as"),
+        (
+            ["health", "--input", "nowhere", "--from", "2026-03-03", "--to", "2026-03-02"],
+            "--to 2026-03-02: expected a day not before --from 2026-03-03",
+        ),
     ],
 )
 def test_a_mistake_is_one_line(
