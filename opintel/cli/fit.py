@@ -44,7 +44,7 @@ def command(
     if as_json:
         print_json(document)
         return
-    card = ", ".join(f"{name} {value}" for name, value in document["card"].items())
+    card = ", ".join(f"{name} {_shown(name, value)}" for name, value in document["card"].items())
     click.echo(f"{document['name']}: {card}")
     if "sha256" in document:
         click.echo(f"{document['sha256']} in {output}")
@@ -110,8 +110,19 @@ def _clusters(
             card = fit_clusters(job, archive, days, store, site.settings.clusters, behind)
     except (SQLAlchemyError, RuntimeError) as error:
         reason = " ".join(str(getattr(error, "orig", None) or error).split())[:200]
-        raise UserError(f"--output {output}: expected the SQLAlchemy URL of a store, got {reason}") from error
+        raise UserError(f"--output: expected the SQLAlchemy URL of a store, got {reason}") from error
     return {"stream": job.stream.name, "name": "fts.clusters", "card": msgspec.to_builtins(card)}
+
+
+def _shown(name: str, value: Any) -> str:
+    """A value of a card, for people: times (ns UTC) as RFC 3339, a lists without brackets, clusters by how many."""
+    from opintel.finding import rfc3339
+
+    if name in {"start", "end"} and isinstance(value, int):
+        return rfc3339(value)
+    if isinstance(value, dict):
+        return ", ".join(f"{len(values)} of {scope}" for scope, values in value.items()) or "none"
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _day(option: str, text: str | None) -> str | None:

@@ -53,6 +53,7 @@ def _page(store: Store, site: Site, scope: str, day: int | None) -> tuple[int, s
     from opintel.console.daily import latest_day, report, report_page
     from opintel.console.matrix import TransferPlace
     from opintel.console.transfers import TransferHours
+    from opintel.finding import rfc3339
     from opintel.site.domains import pipeline_of
     from opintel.site.grid_sites import with_files
 
@@ -74,6 +75,10 @@ def _page(store: Store, site: Site, scope: str, day: int | None) -> tuple[int, s
     fts = scope or next(iter(known))
     stream, through = known[fts]
     place = TransferPlace(stream, fts)
-    start = latest_day(hours, place, through) if day is None else day
+    latest = latest_day(hours, place, through)
+    start = latest if day is None else day
     families = families_of(site.streams[stream].detectors)
-    return start, report_page(store, report(store, hours, place, families, start, through))
+    said = report(store, hours, place, families, start, through)
+    if not said["hours"]:
+        raise UserError(f"--day {rfc3339(start)[:10]}: expected a day with transfers, such as {rfc3339(latest)[:10]}")
+    return start, report_page(store, said)

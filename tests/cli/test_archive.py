@@ -211,7 +211,7 @@ def test_without_spark_a_backfill_names_the_extra_and_local(
             ["backfill", "fts", "--input", "archive", "--output", "o", "--local", *BACKWARDS],
             "--to 2026-03-02: expected a time after --from 2026-03-03",
         ),
-        (["fit", "fts", "--input", "archive", "--output", "o"], "--output o: expected the SQLAlchemy URL of a store"),
+        (["fit", "fts", "--input", "archive", "--output", "o"], "--output: expected the SQLAlchemy URL of a store"),
         (["backfill", "fts", "--input", "archive", "--output", "nosuch://o", "--local"], "nosuch"),
         (["backfill", "fts", "--input", "archive", "--output", "o", "--local", "--html", "x"], "expected --set or"),
         (

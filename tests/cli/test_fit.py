@@ -30,13 +30,19 @@ def simulate(folder: str, *more: str) -> None:
     assert invoke(["simulate", "health", "--hours", HOURS, "--seed", "5", "--out", folder, *more]) == 0
 
 
-def test_a_site_begins_with_the_baseline_that_its_yaml_names(asked: Any, tmp_path: Path) -> None:
+def test_a_site_begins_with_the_baseline_that_its_yaml_names(
+    asked: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     simulate("past", "--faults", "none")
     run = ["run", "--data", "d", "--ingest", "health=past", "--until-idle", "--archive", "archive", "--port", "0"]
     assert invoke(run) == 0
     assert invoke(["init", "etc"]) == 0
     made = asked("fit", "health", "--input", "archive", "--output", "etc/models")
     assert made["card"]["series"] == 264
+    assert invoke(["fit", "health", "--input", "archive", "--output", "etc/models"]) == 0
+    printed = capsys.readouterr().out
+    assert "start 2026-03-02T" in printed, "times are for people"
+    assert f"\n{made['sha256']} in etc/models\n" in printed
     simulate("now", "--start", "2026-06-01T00:00:00Z")
     yaml = tmp_path / "etc" / "streams" / "health.yaml"
     text = yaml.read_text()

@@ -69,6 +69,7 @@ def test_the_last_whole_day_is_the_default(
     ("options", "problem"),
     [
         (["--day", "2.3.2026"], "expected a day such as 2026-03-02"),
+        (["--day", "2020-01-02"], "--day 2020-01-02: expected a day with transfers, such as 2026-03-02"),
         (["--out", "/nowhere/at/all.html"], "no such folder /nowhere/at"),
         (["--scope", "fts.example.com"], "expected one of fts.example.org"),
     ],
