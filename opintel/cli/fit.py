@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     "--output",
     required=True,
     metavar="URL",
-    help="Folder or fsspec URL: `models` of the site. Of fts: the SQLAlchemy URL of the store that it begins with.",
+    help="Folder or fsspec URL: `models` of the site; of gw any folder. Of fts: the SQLAlchemy URL of the store that "
+    "it begins with.",
 )
 @click.option("--from", "begin", metavar="DATE", help="Only the records of this day of event time and later.")
 @click.option("--to", "end", metavar="DATE", help="Only the records of this day and before.")
@@ -39,7 +40,8 @@ def command(
 ) -> None:
     """Learns from the archived records of STREAM, in this process. Of health and dqm: what stage 1 knows at the end, in
     a file under its SHA-256 with a card beside it, which `models` in a stream's YAML names. Of fts: the clusters of
-    errors with their names, put into a store with which a site begins."""
+    errors with their names, put into a store with which a site begins. Of gw: a row for each second in Parquet, from
+    which a model of glitches is learned."""
     document = learn(stream, source, output, (begin, end), config)
     if as_json:
         print_json(document)
@@ -81,6 +83,8 @@ def learn(
 
             if job.pipeline.domain == "fts":
                 return _clusters(job, archive, days, output, site, one_more)
+            if job.pipeline.domain == "gw":
+                return _training(job, archive, days, output, one_more)
             made = fit(job, archive, days, one_more)
         put(Location.of(output), made)
     except (ArchiveError, ImportError) as error:
@@ -110,6 +114,21 @@ def _clusters(
         reason = " ".join(str(getattr(error, "orig", None) or error).split())[:200]
         raise UserError(f"the store at --output cannot be used (an SQLAlchemy URL): {reason}") from error
     return {"stream": job.stream.name, "name": "fts.clusters", "card": msgspec.to_builtins(card)}
+
+
+def _training(job: Job, archive: Archive, days: Days, output: str, behind: Callable[[Piece], None]) -> dict[str, Any]:
+    import msgspec
+
+    from opintel.backfill.training import fit_training
+    from opintel.streams.urls import Location
+
+    made = fit_training(job, archive, days, Location.of(output), behind)
+    return {
+        "stream": job.stream.name,
+        "name": made.card.name,
+        "card": msgspec.to_builtins(made.card),
+        "sha256": made.sha256,
+    }
 
 
 def _day(option: str, text: str | None) -> str | None:
