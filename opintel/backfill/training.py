@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from typing import IO, Any, Final, NamedTuple
@@ -29,7 +30,7 @@ from opintel.gw.channels.reducer import GwReducer
 from opintel.gw.glitch_probability import LEAST_SNR
 from opintel.gw.gps import utc_from_gps
 from opintel.gw.judging.witnesses import WitnessJudge
-from opintel.gw.training_seconds import SECONDS, TrainingSeconds
+from opintel.gw.training_seconds import CHUNK, SECONDS, TrainingSeconds
 from opintel.streams.archive.layout import Piece
 from opintel.streams.archive.reader import Archive
 from opintel.streams.urls import Location
@@ -40,8 +41,8 @@ FORMAT: Final = 1
 ROWS: Final = 3600
 """Of a part."""
 TRAIN, VALIDATION, LAST, BORDER = "train", "validation", "last", "border"
-SHARES: Final = (0.6, 0.8)
-"""Of the span of usable seconds: where `validation` begins, and `last`."""
+SHARES: Final = {VALIDATION: 0.6, LAST: 0.8}
+"""Block → the share of the usable time that lies before it."""
 BESIDE: Final = 4
 """s on both sides of where a block begins that are in none: a window's triggers are of samples up to so far away."""
 SCHEMA = SECONDS.insert(2, pa.field("split", pa.string(), nullable=False))
@@ -99,7 +100,7 @@ class _Waiting:
     def __init__(
         self, file: IO[bytes], job: Job, archive: Archive, days: Days, behind: Callable[[Piece], None]
     ) -> None:
-        self._file = file
+        self._file, self._usable = file, Counter[int]()
         self.first, self.end = np.iinfo(np.int64).max, np.iinfo(np.int64).min
         """GPS s of the first usable row, and of the last one's end."""
         with pa.ipc.new_stream(file, SECONDS, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
@@ -107,12 +108,24 @@ class _Waiting:
             def take(table: pa.Table) -> None:
                 writer.write_table(table)
                 seconds = table["gps"].to_numpy()[_usable(table)]
+                self._usable.update((seconds // CHUNK).tolist())
                 if len(seconds):
                     self.first, self.end = min(self.first, int(seconds[0])), max(self.end, int(seconds[-1]) + 1)
 
             _gather(job, archive, days, TrainingSeconds(take), behind)
         if self.end < self.first:
             raise ValueError("expected seconds of science mode in which the strain was judged, got none")
+
+    def begins(self) -> dict[str, int]:
+        """Block → the GPS second at which so much of the usable time is over, to a chunk's."""
+        chunks = sorted(self._usable)
+        counts = np.array([self._usable[chunk] for chunk in chunks])
+        over, begins = np.cumsum(counts), {TRAIN: self.first}
+        for name, share in SHARES.items():
+            n = int(np.searchsorted(over, share * over[-1]))
+            left = float((over[n] - share * over[-1]) / counts[n])
+            begins[name] = (chunks[n] + 1) * CHUNK - round(left * CHUNK)
+        return begins
 
     def tables(self) -> Iterator[pa.Table]:
         self._file.seek(0)
@@ -138,9 +151,7 @@ def _gather(job: Job, archive: Archive, days: Days, rows: TrainingSeconds, behin
 
 def _parted(stream: str, waiting: _Waiting, place: Location) -> MadeTrainingSet:
     """Splits the rows and puts them, part by part."""
-    span = waiting.end - waiting.first
-    validation, last = (waiting.first + round(share * span) for share in SHARES)
-    begins = {TRAIN: waiting.first, VALIDATION: validation, LAST: last}
+    begins = waiting.begins()
     rows, usable, glitches = (dict.fromkeys((*begins, BORDER), 0) for _ in range(3))
     for table in waiting.tables():
         block, good, glitch = _blocks(table, begins), _usable(table), table["glitch"].to_numpy()
