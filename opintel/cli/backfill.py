@@ -89,7 +89,9 @@ def command(
         _archived(site, stream, source, output) as (archive, read),
         nullcontext(in_process) if local else in_spark(stream, master) as engine,
     ):
-        options = BackfillOptions(stream, archive, output, span, settings, against is not None)
+        options = BackfillOptions(
+            stream, archive, output, span, settings, against is not None, "" if read is None else source
+        )
         document, report = backfill(site, options, engine)
     if read is not None:
         _add_files(document, read)

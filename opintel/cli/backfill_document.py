@@ -37,6 +37,8 @@ class BackfillOptions(NamedTuple):
     settings: tuple[str, ...] = ()
     """PATH=VALUE each."""
     against_archive: bool = False
+    files: str = ""
+    """The files of others that the archive was made of, as they were given."""
 
 
 def is_store(output: str) -> bool:
@@ -55,6 +57,7 @@ def backfill(site: Site, options: BackfillOptions, engine: MakeEngine) -> tuple[
     from opintel.naming import named_json
     from opintel.streams.archive.reader import Archive, ArchiveError
     from opintel.streams.artefacts import ArtefactUnavailable
+    from opintel.streams.connectors.identity import shown
 
     stream, settings, span = options.stream, options.settings, options.span
     job = job_of(site, stream, options.archive)
@@ -66,9 +69,10 @@ def backfill(site: Site, options: BackfillOptions, engine: MakeEngine) -> tuple[
     there: Batches = []
     try:
         archive = Archive(options.archive)
+        source = shown(options.files or archive.shown)
         said_before = archived_settings(archive, archive.epochs(job.stream.topic), stream, span[1]) if settings else []
         if settings and not said_before:
-            raise UserError(f"{archive.shown}: no control there carries settings of {stream}: nothing to set")
+            raise UserError(f"{source}: no control there carries settings of {stream}: nothing to set")
         if options.against_archive:
             live = archived_findings(archive, stream)
             there, unread = [live.records], live.unread
@@ -85,7 +89,7 @@ def backfill(site: Site, options: BackfillOptions, engine: MakeEngine) -> tuple[
     counts = sum((day.counts for day in days), start=Counts())
     changed = changed_settings(job.settings, said_before, job.pipeline)
     if outcomes is None:
-        note = _note(options, archive.shown, {one.name: one.now for one in changed}, counts.rows, here)
+        note = _note(options, source, {one.name: one.now for one in changed}, counts.rows, here)
         _into_store(options, note, here)
     naming = job.pipeline.naming
     document = {
@@ -107,7 +111,7 @@ def backfill(site: Site, options: BackfillOptions, engine: MakeEngine) -> tuple[
         here,
         there,
         span,
-        archive=archive.shown,
+        archive=source,
         settings=changed,
         rows=counts.rows,
         against_archive=options.against_archive,
@@ -133,7 +137,7 @@ def _days(job: Job, archive: Archive, outcomes: Outcomes | None, span: Span, eng
         return list(judged_again(job, archive, engine, outcomes, until=span[1], behind=one_more))
 
 
-def _note(options: BackfillOptions, archive: str, settings: dict[str, Any], rows: int, said: Batches) -> BackfillNote:
+def _note(options: BackfillOptions, source: str, settings: dict[str, Any], rows: int, said: Batches) -> BackfillNote:
     """What a store says of the backfill whose findings it holds."""
     from opintel import __version__
     from opintel.backfill.report import judged_in
@@ -142,7 +146,7 @@ def _note(options: BackfillOptions, archive: str, settings: dict[str, Any], rows
     judged = judged_in(said, options.span)
     return BackfillNote(
         stream=options.stream,
-        archive=archive,
+        archive=source,
         begin=min((one.window.start for one in judged), default=0),
         end=max((one.window.end for one in judged), default=0),
         settings=settings,

@@ -7,6 +7,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,8 @@ from gw.messages import GPS
 from gw.sample_files import gwosc, noise
 
 from opintel.cli import invoke
+from opintel.store import open_store, sqlite_url
+from opintel.store.backfills import backfills
 
 Ask = Callable[..., dict[str, Any]]
 
@@ -132,12 +135,17 @@ def test_monit_is_one_archive_that_is_kept_by_what_its_files_are(ask: Ask, few: 
 
 
 def test_a_setting_can_be_tried_on_files(ask: Ask, few: list[bytes]) -> None:
-    monit(Path("in"), few)
-    strict = ("--set", "detectors.fts.failures.emit=-200")
-    found = ask("backfill", "fts", "--input", "in", "--output", "sqlite:///store.db", "--local", *strict)
+    given = os.fsdecode(b"in\xff")
+    monit(Path(given), few)
+    strict = ("--set", "detectors.fts.failures.emit=-200", "--html", "strict.html")
+    found = ask("backfill", "fts", "--input", given, "--output", "sqlite:///store.db", "--local", *strict)
     assert found["compare"]["only_there"] == []  # and the archive has the control that says the settings
     assert plain(ask("findings", "--data", ".")) == plain(found)
     assert not Path("sqlite:").exists()
+    store = open_store(sqlite_url(Path("store.db")))
+    assert [note.archive for note in backfills(store)] == ["in\\xff"]  # not the temporary archive
+    store.close()
+    assert re.findall(r"rows judged, from ([^<]*)\.", Path("strict.html").read_text(encoding="utf-8")) == ["in\\xff"]
 
 
 def test_what_is_wrong_with_files_is_named_and_the_rest_is_judged(ask: Ask, lines: list[bytes]) -> None:
