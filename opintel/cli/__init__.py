@@ -35,6 +35,7 @@ COMMANDS = {
     "incidents": "Print the incidents in the store.",
     "certify": "Print which lumisections of a run are good.",
     "dqm": "Compare histograms of files.",
+    "fts": "Write the report of a day of transfers.",
     "gw": "Find triggers in files; report on the time of an event.",
     "tickets": "Send tickets again that did not reach their sink.",
 }

@@ -84,7 +84,7 @@ def create_app(
         transfers=bool(transfers),
     )
     hours = TransferHours(store, topology or SiteTopology())
-    portraits = Portraits(hours, list(transfers or ()), planned)
+    portraits = Portraits(store, hours, list(transfers or ()), planned)
     pages = Pages(store, grouping, words, renderer, streams, now, trouble, portraits.of, reports)
     api = Api(store, streams)
     routes = [

@@ -1,6 +1,7 @@
 """The report of a day of transfers: one HTML page without script or anything to load, to be read, printed or mailed.
 
-By VO, by site, the worst links and endpoints, families of causes, incidents. All texts are untrusted and escaped.
+By VO, by site, the worst links and endpoints, families of causes, incidents, and CMS's rule beside our findings. All
+texts are untrusted and escaped.
 """
 
 from __future__ import annotations
@@ -15,12 +16,16 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from markupsafe import Markup
 
+from opintel import __version__
 from opintel.console.matrix import TransferPlace, link_rows, site_rows
+from opintel.console.render import environment
+from opintel.console.rule_beside import beside
 from opintel.console.transfers import DAY, Ends, Files, Traffic, TransferHours, added
 from opintel.finding import NS, rfc3339
 from opintel.fts.causes.families import Family
 from opintel.store import Store
 from opintel.store import schema as t
+from opintel.store.backfills import backfills
 from opintel.store.queries import incidents_json
 
 Json = dict[str, Any]
@@ -58,7 +63,8 @@ def report(
     store: Store, hours: TransferHours, place: TransferPlace, families: Sequence[Family], day: int, through: int
 ) -> Json:
     """What the template says of a day from `day` on (ns UTC), as far as it was judged."""
-    said = hours.whole(place.stream, place.scope, day, day + DAY)
+    until_next = hours.whole(place.stream, place.scope, day, day + 2 * DAY)
+    said = [hour for hour in until_next if hour.window.end <= day + DAY]
     before = added(hours.small(place.stream, place.scope, day - DAY, day), {}).total
     traffic = added(said, hours.named)
     known = {family.name: family for family in families}
@@ -79,7 +85,21 @@ def report(
         "causes": [(name, n, known.get(name)) for name, n in traffic.causes.most_common()],
         "errors": max(1, traffic.causes.total()),
         "incidents": _incidents(store, place, day),
+        "beside": beside(store, place.stream, place.scope, until_next, traffic.site_of, day + DAY) if said else None,
     }
+
+
+def latest_day(hours: TransferHours, place: TransferPlace, through: int) -> int:
+    """Start of the last whole day with hours of traffic, where what is judged ends at `through`; else of the last."""
+    last = max(0, through - 1) // DAY * DAY
+    whole = last if through == last + DAY else last - DAY
+    return whole if hours.small(place.stream, place.scope, whole, whole + DAY) else last
+
+
+def report_page(store: Store, said: Json) -> str:
+    """The report as a page that no console serves: it leads nowhere."""
+    template = environment().get_template("transfer_report.html")
+    return template.render(said, days=[], back="", version=__version__, backfills=backfills(store))
 
 
 def _vos(traffic: Traffic) -> list[Vo]:
@@ -99,7 +119,7 @@ def _vos(traffic: Traffic) -> list[Vo]:
 
 def _worst(endpoints: dict[str, Ends]) -> list[tuple[str, Ends]]:
     """Those with most failed files in one of their roles."""
-    failed = {host: max(ends.out.failed, ends.into.failed) for host, ends in endpoints.items()}
+    failed = {host: max(ends.out.lost, ends.into.lost) for host, ends in endpoints.items()}
     ranked = sorted((host for host, n in failed.items() if n), key=lambda host: (-failed[host], host))
     return [(host, endpoints[host]) for host in ranked[:LISTED]]
 

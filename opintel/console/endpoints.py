@@ -13,10 +13,12 @@ from opintel.alerts.settings import Maintenance
 from opintel.console import drawing
 from opintel.console.matrix import TransferPlace, link_rows
 from opintel.console.past import Thing
-from opintel.console.transfers import DAY, Ends, Files, LinkEnds, TransferHours, added
+from opintel.console.rule_beside import beside
+from opintel.console.transfers import DAY, Ends, Files, LinkEnds, TransferHours, added, ends_of
 from opintel.evidence import Series, block_json
 from opintel.finding import rfc3339
 from opintel.fts.traffic import HourTraffic
+from opintel.store import Store
 
 Json = dict[str, Any]
 AHEAD = 14 * DAY
@@ -27,9 +29,13 @@ class Portraits:
     """Of the things of `streams`, those with findings of kind `traffic`. `planned`: all planned work that is known."""
 
     def __init__(
-        self, hours: TransferHours, streams: Sequence[str], planned: Callable[[], Sequence[Maintenance]]
+        self,
+        store: Store,
+        hours: TransferHours,
+        streams: Sequence[str],
+        planned: Callable[[], Sequence[Maintenance]],
     ) -> None:
-        self._hours, self._streams, self._planned = hours, list(streams), planned
+        self._store, self._hours, self._streams, self._planned = store, hours, list(streams), planned
 
     def of(self, thing: Thing, through: int) -> Json | None:
         """The last 24 hours up to `through` (ns UTC) of an endpoint or a link; None for other things."""
@@ -53,7 +59,13 @@ class Portraits:
             files = traffic.links.get((source, destination), Files())
             causes = traffic.causes_of.get((source, destination), Counter[str]())
             drawn = _link_series(hours, (source, destination))
-            return common | {"files": [("", files)], "drawn": drawn, "causes": causes.most_common(), "links": []}
+            return common | {
+                "files": [("", files)],
+                "drawn": drawn,
+                "causes": causes.most_common(),
+                "links": [],
+                "beside": None,
+            }
         [host] = thing.about
         seen = traffic.endpoints.get(host, Ends())
         roles = [("from it", seen.out), ("to it", seen.into)]
@@ -66,6 +78,7 @@ class Portraits:
             "drawn": _endpoint_series(hours, host),
             "causes": traffic.places.get(host, Counter[str]()).most_common(),
             "links": [(title, rows) for title, rows in links if rows],
+            "beside": beside(self._store, thing.stream, thing.scope, hours, {host: host}, through),
         }
 
     def _work(self, thing: Thing, through: int) -> list[Json]:
@@ -87,15 +100,14 @@ def _endpoint_series(hours: Sequence[HourTraffic], host: str) -> list[Json]:
     for hour in hours:
         for one in hour.endpoints:
             if one.endpoint == host:
-                out[hour.window.start] = Files(one.ok_out, one.failed_out, one.bytes_out)
-                into[hour.window.start] = Files(one.ok_in, one.failed_in, one.bytes_in)
+                out[hour.window.start], into[hour.window.start] = ends_of(one)
     roles = (_series("from it", hours, out), _series("to it", hours, into))
     return _drawn([series for kind in zip_longest(*roles) for series in kind if series is not None])
 
 
 def _link_series(hours: Sequence[HourTraffic], ends: LinkEnds) -> list[Json]:
     seen = {
-        hour.window.start: Files(one.ok, one.failed, one.bytes)
+        hour.window.start: Files(one.ok, one.failed, one.bytes, one.by_user)
         for hour in hours
         for one in hour.links
         if (one.source, one.destination) == ends

@@ -117,7 +117,9 @@ def chosen_links(traffic: Traffic, place: TransferPlace) -> list[LinkEnds]:
 def in_words(files: Files) -> str:
     """Files in words: how many failed of how many, and the bytes of the others."""
     share = "" if files.share is None else f" ({percent(files.share)})"
-    return f"{number(files.failed)} of {number(files.all)} files failed{share}, {quantity(files.bytes, 'B')} arrived"
+    users = f" and {number(files.user)} more by users' fault" if files.user else ""
+    of = f"{number(files.lost)} of {number(files.all)} files failed{share}{users}"
+    return f"{of}, {quantity(files.bytes, 'B')} arrived"
 
 
 def bars(hours: Sequence[HourTraffic], end: int, columns: int) -> list[Json]:
@@ -137,8 +139,8 @@ def bars(hours: Sequence[HourTraffic], end: int, columns: int) -> list[Json]:
 
 
 def link_rows(traffic: Traffic, place: TransferPlace, chosen: Sequence[LinkEnds]) -> list[Json]:
-    """These links in numbers, most failed files first."""
-    ranked = sorted(chosen, key=lambda ends: (-traffic.links[ends].failed, -traffic.links[ends].all, ends))
+    """These links in numbers, most failed files first; users' faults are no link's."""
+    ranked = sorted(chosen, key=lambda ends: (-traffic.links[ends].lost, -traffic.links[ends].all, ends))
     return [
         {
             "source": ends[0],

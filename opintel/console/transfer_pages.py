@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from opintel.console import mapping
 from opintel.console.causes import PAST, UnclassifiedTexts, jumps, standings
-from opintel.console.daily import POLICY, day_of, report
+from opintel.console.daily import POLICY, day_of, latest_day, report
 from opintel.console.error_clusters import one_cluster, overview
 from opintel.console.matrix import TransferPlace, bars, chosen_links, heat, link_rows, site_rows
 from opintel.console.pages import Pages
@@ -122,12 +122,9 @@ class TransferPages:
     def report(self, request: Request) -> Response:
         """`/fts/report?stream=&scope=&day=YYYY-MM-DD`: a day, by default the last whole one, else the last."""
         stream, scope, through = self._asked(request)
-        last = max(0, through - 1) // DAY * DAY
-        whole = last if through == last + DAY else last - DAY
-        known = self._hours.small(stream, scope, whole, whole + DAY)
-        asked = day_of(request.query_params.get("day", ""))
-        day = asked if asked is not None else whole if known else last
         place, base = TransferPlace(stream, scope), str(request.base_url)
+        asked = day_of(request.query_params.get("day", ""))
+        day = latest_day(self._hours, place, through) if asked is None else asked
         near = [("the day before", day - DAY), ("the day after", day + DAY)]
         days = [
             (text, f"{base}fts/report{place.query()}&day={moment(rfc3339(one), '%Y-%m-%d')}")

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from opintel.alerts.settings import SiteTopology
 from opintel.finding import NS
-from opintel.fts.traffic import HourTotal, HourTraffic, traffic_of
+from opintel.fts.traffic import EndpointTraffic, HourTotal, HourTraffic, traffic_of
 from opintel.store import Store
 from opintel.store import schema as t
 from opintel.store.queries import read_finding
@@ -35,6 +35,8 @@ class Files(NamedTuple):
     ok: int = 0
     failed: int = 0
     bytes: int = 0
+    user: int = 0
+    """Of the failed ones: those that a user or a VO is to blame for, where a place's quality is meant."""
 
     @property
     def all(self) -> int:
@@ -42,14 +44,19 @@ class Files(NamedTuple):
         return self.ok + self.failed
 
     @property
+    def lost(self) -> int:
+        """Failed, and not by a user's fault."""
+        return self.failed - self.user
+
+    @property
     def share(self) -> float | None:
-        """Failed; None where there were no files."""
-        return self.failed / self.all if self.all else None
+        """`lost` of the files without those of a user's fault; None where there were none."""
+        return self.lost / (self.all - self.user) if self.all > self.user else None
 
     def __add__(self, other: object) -> Files:
         if not isinstance(other, Files):
             return NotImplemented
-        return Files(self.ok + other.ok, self.failed + other.failed, self.bytes + other.bytes)
+        return Files(*map(sum, zip(self, other, strict=True)))
 
 
 class Ends(NamedTuple):
@@ -169,20 +176,20 @@ def added(hours: Sequence[HourTraffic], named: Mapping[str, str]) -> Traffic:
     causes = Counter[str]()
     for hour in hours:
         called = [sites.get(domain, domain) for domain in hour.sites]
-        for source, *rows in zip(called, hour.ok, hour.failed, hour.bytes, strict=True):
-            for destination, ok, failed, size in zip(called, *rows, strict=True):
-                if ok is not None and failed is not None and size is not None:
-                    files = Files(int(ok), int(failed), int(size))
+        for source, *rows in zip(called, hour.ok, hour.failed, hour.bytes, hour.user, strict=True):
+            for destination, *cells in zip(called, *rows, strict=True):
+                numbers = [int(cell) for cell in cells if cell is not None]
+                if len(numbers) == len(cells):
+                    files = Files(*numbers)
                     pairs[source, destination] = pairs.get((source, destination), Files()) + files
         for link in hour.links:
             ends = (link.source, link.destination)
-            links[ends] = links.get(ends, Files()) + Files(link.ok, link.failed, link.bytes)
+            links[ends] = links.get(ends, Files()) + Files(link.ok, link.failed, link.bytes, link.by_user)
             if link.cause and link.failed:
                 causes_of.setdefault(ends, Counter())[link.cause] += link.failed
         for one in hour.endpoints:
-            before = endpoints.get(one.endpoint, Ends())
-            out, into = Files(one.ok_out, one.failed_out, one.bytes_out), Files(one.ok_in, one.failed_in, one.bytes_in)
-            endpoints[one.endpoint] = Ends(before.out + out, before.into + into)
+            before, now = endpoints.get(one.endpoint, Ends()), ends_of(one)
+            endpoints[one.endpoint] = Ends(before.out + now.out, before.into + now.into)
         for vo, activity, ok_, failed_ in hour.activities:
             activities[vo, activity] = activities.get((vo, activity), Files()) + Files(ok_, failed_)
         for cause in hour.causes:
@@ -190,10 +197,10 @@ def added(hours: Sequence[HourTraffic], named: Mapping[str, str]) -> Traffic:
         for place in hour.places:
             places.setdefault(place.endpoint, Counter())[place.family] += place.errors
     totals = [hour.total for hour in hours]
-    sums = [sum(column) for column in zip(*totals, strict=True)] if totals else []
-    most = [max(total.links for total in totals), max(total.endpoints for total in totals)] if totals else []
+    links_, endpoints_ = [total.links for total in totals], [total.endpoints for total in totals]
+    sums = HourTotal(*map(sum, zip(HourTotal(), *totals, strict=True)))
     return Traffic(
-        HourTotal(*sums[:-2], *most),
+        sums._replace(links=max([0, *links_]), endpoints=max([0, *endpoints_])),
         pairs,
         links,
         causes_of,
@@ -203,6 +210,14 @@ def added(hours: Sequence[HourTraffic], named: Mapping[str, str]) -> Traffic:
         causes,
         {cause.family: cause.example for hour in hours for cause in hour.causes},
         places,
+    )
+
+
+def ends_of(one: EndpointTraffic) -> Ends:
+    """An endpoint's hour."""
+    return Ends(
+        Files(one.ok_out, one.failed_out, one.bytes_out, one.user_out),
+        Files(one.ok_in, one.failed_in, one.bytes_in, one.user_in),
     )
 
 
@@ -226,4 +241,4 @@ def _hour(content: str, small: bool) -> HourTraffic | None:
         return None
     if said is None or not small:
         return said
-    return said._replace(sites=[], ok=[], failed=[], bytes=[], endpoints=[], links=[], places=[])
+    return said._replace(sites=[], ok=[], failed=[], bytes=[], user=[], endpoints=[], links=[], places=[])

@@ -7,6 +7,8 @@
 * `reducer`: stage 1, by link and window
 * `link_windows`: what stage 1 says of a link in a window
 * `traffic`: an hour of an FTS in numbers, as a finding carries it
+* `cms_rule`: the rule by which CMS operators call links and endpoints good or bad
+* `rule_comparison`: that rule beside our findings, and what became of disagreements
 * `templates`: error messages grouped by their form
 * `causes`: codes and facets of error texts, and families of causes by rules that operators extend
 * `clusters`: error texts grouped by what they mean

@@ -18,6 +18,7 @@ from opintel.finding import Finding, Window
 OTHERS: Final = "other sites"
 """Stands for those that have no row of their own: no host is called so."""
 TOTAL, SITES_OK, SITES_FAILED, SITES_BYTES = "Traffic", "Files that arrived", "Files that failed", "Bytes that arrived"
+SITES_USER = "Files that failed by a user's fault"
 ENDPOINTS, LINKS, ACTIVITIES = "Endpoints", "Links", "VOs and activities"
 CAUSES, PLACES, ODD = "Families of causes", "Families by endpoint", "Error texts that no family fits"
 """Titles of the evidence."""
@@ -38,6 +39,8 @@ class HourTotal(NamedTuple):
     bytes: int = 0
     links: int = 0
     endpoints: int = 0
+    user: int = 0
+    """Of the failed files: those that a user or a VO is to blame for (`opintel.fts.causes.blame`)."""
 
 
 class LinkTraffic(NamedTuple):
@@ -49,6 +52,10 @@ class LinkTraffic(NamedTuple):
     failed: int
     bytes: int
     cause: str = ""
+    by_user: int = 0
+    by_source: int = 0
+    by_destination: int = 0
+    """Whose fault `failed` files were; the others are the link's."""
 
 
 class EndpointTraffic(NamedTuple):
@@ -62,6 +69,9 @@ class EndpointTraffic(NamedTuple):
     ok_in: int
     failed_in: int
     bytes_in: int
+    user_out: int = 0
+    user_in: int = 0
+    """Of the failed files: by a user's fault."""
 
 
 class ActivityTraffic(NamedTuple):
@@ -109,6 +119,8 @@ class HourTraffic(NamedTuple):
     ok: SiteValues
     failed: SiteValues
     bytes: SiteValues
+    user: SiteValues
+    """Of the failed files: by a user's fault."""
     endpoints: list[EndpointTraffic]
     links: list[LinkTraffic]
     activities: list[ActivityTraffic]
@@ -119,7 +131,8 @@ class HourTraffic(NamedTuple):
     def evidence(self) -> list[Evidence]:
         """As blocks, the most important first."""
         axes = ("source", "destination")
-        matrices = ((SITES_FAILED, self.failed, "files"), (SITES_OK, self.ok, "files"), (SITES_BYTES, self.bytes, "B"))
+        matrices = [(SITES_FAILED, self.failed, "files"), (SITES_OK, self.ok, "files"), (SITES_BYTES, self.bytes, "B")]
+        matrices += [(SITES_USER, self.user, "files")] if self.total.user else []
         return [
             _table(TOTAL, HourTotal, [self.total]),
             _table(CAUSES, CauseTraffic, self.causes),
@@ -136,7 +149,8 @@ def traffic_of(finding: Finding) -> HourTraffic | None:
     """The hour in a finding of kind `traffic`; None where it holds none. What is missing in it is empty.
     Raises ValueError where a cell is not what its column says: who may write the topic may write anything.
 
-    >>> hour = HourTraffic(Window(0, 3600), "fts1", HourTotal(ok=3), ["a"], [[3.0]], [[0.0]], [[9.0]], *[[]] * 6)
+    >>> sites = ["a"], [[3.0]], [[0.0]], [[9.0]], [[0.0]]
+    >>> hour = HourTraffic(Window(0, 3600), "fts1", HourTotal(ok=3), *sites, *[[]] * 6)
     >>> from opintel.finding import Effect
     >>> about = {"id": "1", "detector": "fts.traffic", "kind": "traffic", "subject": {"scope": "fts1"}, "summary": ""}
     >>> how = {"log10_p": None, "basis": "none", "effect": Effect(0.0, "failed share"), "severity": "info"}
@@ -152,6 +166,8 @@ def traffic_of(finding: Finding) -> HourTraffic | None:
     none = Matrix("", [], [], [], "")
     ok, failed, size = (matrices.get(title, none) for title in (SITES_OK, SITES_FAILED, SITES_BYTES))
     whole = ok.rows == failed.rows == size.rows
+    user = matrices.get(SITES_USER, none)
+    nobody = [[None if files is None else 0.0 for files in row] for row in failed.values]
     return HourTraffic(
         finding.window,
         finding.subject.get("scope", ""),
@@ -160,6 +176,7 @@ def traffic_of(finding: Finding) -> HourTraffic | None:
         ok.values if whole else [],
         failed.values if whole else [],
         size.values if whole else [],
+        (user.values if user.rows == failed.rows else nobody) if whole else [],
         endpoints=_rows(tables, ENDPOINTS, EndpointTraffic),
         links=_rows(tables, LINKS, LinkTraffic),
         activities=_rows(tables, ACTIVITIES, ActivityTraffic),
@@ -185,9 +202,12 @@ def _table(title: str, row: type[Any], rows: Sequence[Any]) -> Table:
 
 
 def _rows(tables: dict[str, Table], title: str, row: type[R]) -> list[R]:
-    """The rows of a table by the names of its columns; what a later version adds is passed over."""
-    table, names = tables.get(title), row.__annotations__
-    if table is None or not set(names) <= set(table.columns):
+    """The rows of a table by the names of its columns; what a later version adds is passed over, what an earlier one
+    did not have has its default."""
+    table, names = tables.get(title), list(row.__annotations__)
+    defaults: dict[str, Any] = row._field_defaults  # type: ignore[attr-defined]
+    if table is None or not set(names) - defaults.keys() <= set(table.columns):
         return []
-    at = [table.columns.index(name) for name in names]
-    return msgspec.convert([[cells[n] for n in at] for cells in table.rows], list[row])  # type: ignore[valid-type]
+    at = [(table.columns.index(name) if name in table.columns else -1, name) for name in names]
+    said = [[defaults[name] if n < 0 else cells[n] for n, name in at] for cells in table.rows]
+    return msgspec.convert(said, list[row])  # type: ignore[valid-type]

@@ -143,6 +143,16 @@ def test_sites_of_the_last_day(visitor: TestClient) -> None:
     assert "Transfers</a>" in visitor.get("/").text
 
 
+def test_keys_reach_every_cell_that_has_files(visitor: TestClient) -> None:
+    cells = re.findall(r'<td class="h\d[^>]*>.*?</td>', visitor.get("/fts/matrix").text)
+    assert len(cells) == 4
+    for cell in cells:
+        stop = re.search(r'(?:<a href="[^"]+"|tabindex="0") aria-label="([^"]+)"', cell)
+        assert stop is not None
+        assert "files failed" in stop[1]
+        assert 'tabindex="-1"' not in cell
+
+
 def test_an_hour_is_chosen_from_the_strip(visitor: TestClient) -> None:
     page = visitor.get("/fts/matrix").text
     strip = re.findall(r'href="/fts/matrix\?([^"]*)" tabindex="-1"><title>([^<]*)', page)
@@ -308,7 +318,8 @@ def test_what_is_no_day(text: str) -> None:
 def test_the_same_for_programs(visitor: TestClient) -> None:
     said = visitor.get("/api/fts/traffic?from=2026-03-02T00:00:00Z&to=2026-03-03T00:00:00Z").json()
     assert (said["scope"], said["hours"], said["total"]["ok"]) == (SCOPE, 24, 24 * 125)
-    assert {"source": A, "destination": C, "ok": 24 * 59, "failed": 24, "bytes": 24 * 59 * 10**9} in said["links"]
+    full = {"ok": 24 * 59, "failed": 24, "bytes": 24 * 59 * 10**9, "user": 0}
+    assert {"source": A, "destination": C, **full} in said["links"]
     assert {"vo": "atlas", "activity": "Production", "ok": 24 * 125, "failed": 0} in said["activities"]
     assert sum(pair["ok"] for pair in said["sites"]) == 24 * 125
     assert visitor.get("/api/fts/traffic").json()["to"] == rfc3339(START + HOURS * HOUR)
@@ -371,6 +382,13 @@ def test_in_a_browser(served: str, page: Any) -> None:
     assert "files failed" in page.locator("figure.sites .readout").inner_text()
     box = page.locator(".heat.grid").bounding_box()
     assert box["width"] > 900
+    page.locator(".heat tbody th a").first.focus()
+    page.keyboard.press("Tab")
+    focused = "document.activeElement.closest('.heat tbody td')?.title"
+    words = page.evaluate(focused)
+    assert "files failed" in words
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == words
+    assert page.locator("figure.sites .readout").inner_text() == words
     page.locator("#h-before").focus()
     page.keyboard.press("Enter")
     page.wait_for_url("**at=2026-03-03T09**")

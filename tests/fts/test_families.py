@@ -22,7 +22,8 @@ LINKS = 20
 LENGTH = 600 * NS
 TEXTS = {
     "no-space": "HTTP 507 : Insufficient Storage",
-    "credentials": "SSL handshake failed: certificate has expired",
+    "credentials": "HTTP 401 : Unauthorized: the token of atlas has expired",
+    "host-certificate": "SSL handshake failed: certificate has expired",
     "timeout": "Operation timed out",
 }
 
@@ -40,6 +41,35 @@ def test_shipped_families_are_told_apart(shipped: CauseSettings) -> None:
     assert family_of("a pipe organ out of tune", shipped.families) == UNCLASSIFIED
     assert len({family.name for family in shipped.families}) == len(shipped.families) > 20
     assert all(family.meaning and family.action for family in shipped.families)
+
+
+@pytest.mark.parametrize(
+    ("text", "family"),
+    [
+        ("PUT refused: 401 Unauthorized: token expired", "credentials"),
+        ("HTTP 401 : Unauthorized", "credentials"),
+        ("Authorization header ignored, 401 Unauthorised", "credentials"),
+        ("SOURCE [14] cannot obtain a refreshed token for the source", "credentials"),
+        ("token 'b7' of this request is long expired", "credentials"),
+        ("[3010] authorization for this copy expired", "credentials"),
+        ("the source offers no delegation", "credentials"),
+        ("the certificate of se01.a.example has expired", "host-certificate"),
+        ("HTTP 403 : Forbidden", "permission"),
+        ("token for cms lacks storage.create:/store", "permission"),
+        ("insufficient_scope: storage.read is needed", "permission"),
+        ("file waited in the queue longer than 3 days, given up", "timeout"),
+        ("job of cms expired before it was started", "timeout"),
+        ("request was not scheduled in time and is dropped", "timeout"),
+        ("stat of /x/y expired, nobody answers", "timeout"),
+        ("Transfer was forced-canceled because host fts7.example is offline", "fts-host-lost"),
+        ("reading is canceled by the client", "cancelled-by-user"),
+        ("reading is cancelled, the pool shuts down", "cancelled"),
+        ("space token of atlas expired", "no-space"),
+        ("the file is offline", "file-offline"),
+    ],
+)
+def test_texts_that_are_alike_in_words_only(shipped: CauseSettings, text: str, family: str) -> None:
+    assert family_of(text, shipped.families) == family
 
 
 @pytest.mark.parametrize(

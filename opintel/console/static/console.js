@@ -133,8 +133,8 @@ document.addEventListener("click", async (event) => {
   try { await navigator.clipboard.writeText(text.textContent); button.textContent = "Copied"; } catch { button.textContent = "Selected"; }
 });
 
-// What a cell of a heat map says, for fingers as well as for mice.
-for (const kind of ["pointerover", "click"]) document.addEventListener(kind, (event) => {
+// What a cell of a heat map says, for fingers and keys as well as for mice.
+for (const kind of ["pointerover", "click", "focusin"]) document.addEventListener(kind, (event) => {
   const cell = event.target.closest(".heat tbody td");
   if (cell) cell.closest("figure").querySelector(".readout").textContent = cell.title;
 });

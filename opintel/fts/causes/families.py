@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -13,6 +13,7 @@ from opintel.fts.clusters.words import cause_words
 from opintel.fts.texts.expressions import expression
 
 UNCLASSIFIED: Final = "unclassified"
+Blame = Literal["user", "source", "destination", "link"]
 
 
 class Family(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -30,6 +31,9 @@ class Family(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A text that holds all of them is of this family; names of `opintel.fts.clusters.concepts`."""
     phrases: tuple[str, ...] = ()
     """So is one in which one of these regular expressions is found; small and capital letters are the same."""
+    blame: Blame = "link"
+    """Whose fault a failure is: `user` (or a VO), whatever its text says, so that it counts against no site; else the
+    side that the text names, and this one where it names none."""
 
     def __post_init__(self) -> None:
         if not self.name or self.name == UNCLASSIFIED:

@@ -17,6 +17,8 @@ from opintel.fts.texts.expressions import expression
 # A line is a concept and a phrase that expresses it; several lines may express one concept. Case does not matter.
 _PHRASES: Final = r"""
 time        tim(?:ed?|ing)[ -]?out|time-?out|timedout|deadline exceeded|took too long|took longer|too long
+time        (?:stay|wait|sat|queued|pending|idle)[a-z ]* (?:longer|more) than|(?:not|n.t) (?:\w+ ){0,3}in time
+time        expired (?:before|while) (?:the |it )?(?:\w+ )?(?:was |had |could )?(?:start|begun|sent|sched|process)
 time        (?:operation|request|session|transfer|copy|wait|lifetime|job|queue)[a-z ]* expired|expired after|\bexpirat
 time        \bexpir el|no (?:performance )?markers?\b|stalled|inactivity
 time        no (?:data|progress|activity)[a-z ]* (?:for|in|within|received)|temps d.attente
@@ -38,12 +40,14 @@ lost        stream error|ipc failed|reading token data header|empty reply|recv f
 lost        disconnected|incomplete
 permission  permission(?: was)? (?:denied|refused)|not permitted|forbidden|access (?:is )?denied|denied access
 permission  not allowed|insufficient (?:user )?(?:privileges|rights|permissions?)|not? (?:\w+ )?authori[sz]
+permission  insufficient[_ ]scope|(?:no|lacks?|without|missing) (?:the )?(?:scope )?storage\.(?:read|modify|create)
 permission  unauthori[sz]ed|authori[sz]ation (?:failure|failed|error|denied)|authorization_failure|access rights
 permission  read-?only|no write access|\b(?:eacces|eperm|erofs)\b
 identity    authenti|credential|certificate|handshake|\b(?:ssl|tls|gss|gsi|x509|voms|macaroon|oidc|oauth|jwt|bearer)\b
 identity    gss_|login incorrect|mapped user|user mapping|gridmap
-identity    (?:token|proxy)[a-z ]*(?:expired|invalid|missing|rejected|not valid|refresh)
-identity    (?:expired|invalid|missing|no valid) (?:\w+ )?(?:token|proxy)|auth failed|auth(?:z|n)? (?:error|failure)
+identity    (?:token|proxy|authori[sz]ation)\b[^:;,]{0,40}(?:expired|invalid|missing|rejected|revoked|not valid|refresh)
+identity    (?:expired|invalid|missing|no valid|revoked|refresh(?:ed|ing)?) (?:\w+ )?(?:token|proxy)|delegat
+identity    auth failed|auth(?:z|n)? (?:error|failure)|\b401\b[ :,.-]*unauthori[sz]ed
 absent      no such (?:file|object|key|entry|directory|path)|not found|does ?n[o']t exist|do(?:es)? not exist
 absent      path_not_found|invalid_path|not present|enoent|has been (?:deleted|removed)|file (?:is )?missing
 absent      no longer exists|nosuchkey

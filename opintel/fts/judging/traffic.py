@@ -1,7 +1,7 @@
 """`Judge`: an FTS's traffic, once an hour of event time: a fact that explains, for the console and the daily report.
 
-It adds up the links' windows and says who sent how much to whom, what failed, of which family of causes, and which
-error texts no family fits. Nothing is tested; no p-value, no alarm.
+It adds up the links' windows and says who sent how much to whom, what failed, by whose fault, of which family of
+causes, and which error texts no family fits. Nothing is tested; no p-value, no alarm.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import numpy as np
 from opintel.detector import Closing, Judge
 from opintel.evidence import capped
 from opintel.finding import NS, Effect, Finding, Window, finding_id
-from opintel.fts.causes.families import UNCLASSIFIED, Family, family_of
+from opintel.fts.causes.blame import apportioned, blame
+from opintel.fts.causes.families import UNCLASSIFIED, Blame, Family, family_of
 from opintel.fts.judging.explain import percent
 from opintel.fts.link_windows import LinkWindow, link_windows
 from opintel.fts.traffic import (
@@ -60,12 +61,25 @@ class _Sample(msgspec.Struct, array_like=True):
     example: str
 
 
+class _Sums(msgspec.Struct, array_like=True):
+    """Files of a link; the last three are of the failed ones, by whose fault."""
+
+    ok: int = 0
+    failed: int = 0
+    aborted: int = 0
+    attempts: int = 0
+    bytes: int = 0
+    user: int = 0
+    source: int = 0
+    destination: int = 0
+
+
 class _Hour(msgspec.Struct, array_like=True):
     """What is added up since `start` (ns UTC), in order of appearance."""
 
     start: int
-    links: dict[LinkEnds, list[int]] = {}
-    """(source, destination) → ok, failed, aborted, attempts, bytes."""
+    links: dict[LinkEnds, _Sums] = {}
+    """By (source, destination)."""
     activities: dict[LinkEnds, list[int]] = {}
     """(VO, activity) → ok, failed."""
     errors: int = 0
@@ -95,7 +109,7 @@ class TrafficJudge(Judge):
     """
 
     name = "fts.traffic"
-    version = 1
+    version = 2
     Settings = TrafficSettings
     controls: tuple[str, ...] = ()
 
@@ -114,14 +128,14 @@ class TrafficJudge(Judge):
         if closing.complete and window.end // HOUR == hour.start // HOUR:
             return []
         self._hour = None if closing.complete else hour
-        return [_finding(self, closing, hour)] if any(ok + failed for ok, failed, *_ in hour.links.values()) else []
+        return [_finding(self, closing, hour)] if any(sums.ok + sums.failed for sums in hour.links.values()) else []
 
     def state(self) -> Any:
         """Plain values; keys of several texts are lists."""
         hour = self._hour
         if hour is None:
             return None
-        links = [[*ends, *counts] for ends, counts in hour.links.items()]
+        links = [[*ends, *msgspec.structs.astuple(sums)] for ends, sums in hour.links.items()]
         causes = [[*key, count] for key, count in hour.causes.items()]
         samples = [[family, *msgspec.structs.astuple(one)] for family, one in hour.samples.items()]
         odd = [[text, count, example] for text, (count, example) in hour.odd.items()]
@@ -135,7 +149,7 @@ class TrafficJudge(Judge):
         start, links, activities, errors, causes, samples, odd = state
         self._hour = _Hour(
             start,
-            {(source, destination): list(counts) for source, destination, *counts in links},
+            {(source, destination): _Sums(*counts) for source, destination, *counts in links},
             {(vo, activity): list(counts) for vo, activity, *counts in activities},
             errors,
             {(family, source, destination): count for family, source, destination, count in causes},
@@ -145,14 +159,20 @@ class TrafficJudge(Judge):
 
 
 def _add(hour: _Hour, link: LinkWindow, families: Sequence[Family]) -> None:
-    counts = hour.links.setdefault((link.source, link.destination), [0] * 5)
-    for n, more in enumerate((link.ok, link.failed, link.aborted, link.attempts, link.bytes)):
-        counts[n] += more
+    sums = hour.links.setdefault((link.source, link.destination), _Sums())
+    sums.ok += link.ok
+    sums.failed += link.failed
+    sums.aborted += link.aborted
+    sums.attempts += link.attempts
+    sums.bytes += link.bytes
     for vo, activity, ok, failed in link.facets:
         files = hour.activities.setdefault((vo, activity), [0, 0])
         files[0], files[1] = files[0] + ok, files[1] + failed
     hour.errors += sum(count for _, _, count, _ in link.forms) + link.other_forms
+    errors = Counter[Blame]()
+    errors["link"] = link.other_forms
     for _, text, count, example in link.forms if families else ():
+        errors[blame(text, example, link.source, link.destination, families)] += count
         family = family_of(text, families)
         key = (family, link.source, link.destination)
         hour.causes[key] = hour.causes.get(key, 0) + count
@@ -161,6 +181,10 @@ def _add(hour: _Hour, link: LinkWindow, families: Sequence[Family]) -> None:
         if family == UNCLASSIFIED and (text[:TEXT] in hour.odd or len(hour.odd) < ODD_KEPT):
             before, first = hour.odd.get(text[:TEXT], (0, example[:TEXT]))
             hour.odd[text[:TEXT]] = (before + count, first)
+    user, source, destination, _ = apportioned(link.failed, errors)
+    sums.user += user
+    sums.source += source
+    sums.destination += destination
 
 
 def _finding(judge: TrafficJudge, closing: Closing, hour: _Hour) -> Finding:
@@ -170,6 +194,7 @@ def _finding(judge: TrafficJudge, closing: Closing, hour: _Hour) -> Finding:
     files = total.ok + total.failed
     share = total.failed / files if files else 0.0
     links = f"{total.links:,} link{'s' if total.links > 1 else ''}"
+    users = f", {total.user:,} of them by users' fault" if total.user else ""
     lasted = (window.end - window.start) / HOUR
     return Finding(
         id=finding_id(judge.name, judge.version, closing.model, subject, window),
@@ -181,7 +206,7 @@ def _finding(judge: TrafficJudge, closing: Closing, hour: _Hour) -> Finding:
         basis="none",
         effect=Effect(share, "failed share"),
         severity="info",
-        summary=f"{files:,} files on {links} in {lasted:.2g} h, {percent(share)} failed",
+        summary=f"{files:,} files on {links} in {lasted:.2g} h, {percent(share)} failed{users}",
         evidence=capped(said.evidence()),
         model=closing.model,
     )
@@ -189,13 +214,15 @@ def _finding(judge: TrafficJudge, closing: Closing, hour: _Hour) -> Finding:
 
 def _said(hour: _Hour, window: Window, scope: str) -> HourTraffic:
     """The lists, each bounded."""
-    links = {ends: counts for ends, counts in hour.links.items() if any(counts)}
+    links = {ends: sums for ends, sums in hour.links.items() if sums != _Sums()}
     ends = {host for pair in links for host in pair}
     site = {host: domain_of(host) for host in sorted(ends)}
-    ok, failed, aborted, attempts, size = (sum(counts[n] for counts in links.values()) for n in range(5))
+    ok, failed, aborted, attempts, size, user, *_ = map(
+        sum, zip(*map(msgspec.structs.astuple, links.values()), strict=True)
+    )
     retries = attempts - ok - failed - aborted
-    total = HourTotal(ok, failed, aborted, retries, hour.errors, size, len(links), len(ends))
-    sites, arrived, lost, sizes = _matrices(links, site)
+    total = HourTotal(ok, failed, aborted, retries, hour.errors, size, len(links), len(ends), user)
+    sites, arrived, lost, sizes, users = _matrices(links, site)
     return HourTraffic(
         window,
         scope,
@@ -204,6 +231,7 @@ def _said(hour: _Hour, window: Window, scope: str) -> HourTraffic:
         arrived,
         lost,
         sizes,
+        users,
         endpoints=_endpoints(links, site),
         links=_links(links, hour.causes),
         activities=_activities(hour),
@@ -214,42 +242,44 @@ def _said(hour: _Hour, window: Window, scope: str) -> HourTraffic:
 
 
 def _matrices(
-    links: dict[LinkEnds, list[int]], site: dict[str, str]
-) -> tuple[list[str], SiteValues, SiteValues, SiteValues]:
-    """Sites, the busiest first, and ok, failed, bytes by (source, destination); None where there was no file."""
+    links: dict[LinkEnds, _Sums], site: dict[str, str]
+) -> tuple[list[str], SiteValues, SiteValues, SiteValues, SiteValues]:
+    """Sites, the busiest first, and ok, failed, bytes, failed by a user's fault by (source, destination); None where
+    there was no file."""
     files = Counter[str]()
-    for (source, destination), (ok, failed, *_) in links.items():
-        files[site[source]] += ok + failed
-        files[site[destination]] += ok + failed
+    for (source, destination), one in links.items():
+        files[site[source]] += one.ok + one.failed
+        files[site[destination]] += one.ok + one.failed
     named = [name for name, _ in _most(files.items(), lambda item: item[1], len(files))]
     sites = named if len(named) <= SITES else [*named[: SITES - 1], OTHERS]
     place = {name: min(at, len(sites) - 1) for at, name in enumerate(named)}
-    sums = np.zeros((3, len(sites), len(sites)), dtype=np.float64)
-    for (source, destination), (ok, failed, _, _, size) in links.items():
-        sums[:, place[site[source]], place[site[destination]]] += (ok, failed, size)
+    sums = np.zeros((4, len(sites), len(sites)), dtype=np.float64)
+    for (source, destination), one in links.items():
+        sums[:, place[site[source]], place[site[destination]]] += (one.ok, one.failed, one.bytes, one.user)
     there = sums[0] + sums[1] > 0
-    arrived, lost, sizes = (np.where(there, plane, np.array(None)).tolist() for plane in sums)
-    return sites, arrived, lost, sizes
+    arrived, lost, sizes, users = (np.where(there, plane, np.array(None)).tolist() for plane in sums)
+    return sites, arrived, lost, sizes, users
 
 
-def _endpoints(links: dict[LinkEnds, list[int]], site: dict[str, str]) -> list[EndpointTraffic]:
-    sums = {host: [0] * 6 for host in site}
-    for pair, (ok, failed, _, _, size) in links.items():
+def _endpoints(links: dict[LinkEnds, _Sums], site: dict[str, str]) -> list[EndpointTraffic]:
+    sums = {host: [0] * 8 for host in site}
+    for pair, one in links.items():
         for role, host in enumerate(pair):
-            for n, more in enumerate((ok, failed, size)):
-                sums[host][3 * role + n] += more
+            counted = (3 * role, one.ok), (3 * role + 1, one.failed), (3 * role + 2, one.bytes), (6 + role, one.user)
+            for n, more in counted:
+                sums[host][n] += more
     found = [EndpointTraffic(host, site[host], *counts) for host, counts in sums.items()]
     return _most(found, lambda e: e.ok_out + e.failed_out + e.ok_in + e.failed_in, ENDPOINTS)
 
 
-def _links(links: dict[LinkEnds, list[int]], causes: dict[tuple[str, str, str], int]) -> list[LinkTraffic]:
+def _links(links: dict[LinkEnds, _Sums], causes: dict[tuple[str, str, str], int]) -> list[LinkTraffic]:
     main: dict[LinkEnds, tuple[int, str]] = {}
     for (family, source, destination), count in sorted(causes.items()):
         if count > main.get((source, destination), (0, ""))[0]:
             main[source, destination] = (count, family)
     every = [
-        LinkTraffic(*ends, ok, failed, size, main.get(ends, (0, ""))[1])
-        for ends, (ok, failed, _, _, size) in links.items()
+        LinkTraffic(*ends, s.ok, s.failed, s.bytes, main.get(ends, (0, ""))[1], s.user, s.source, s.destination)
+        for ends, s in links.items()
     ]
     worst = [link for link in _most(every, lambda link: link.failed, LINKS // 3) if link.failed]
     rest = _most(every, lambda link: link.ok + link.failed, LINKS)
