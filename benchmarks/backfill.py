@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -107,11 +108,11 @@ def cpu() -> float:
     return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
-def ingest(system: System, stream: str, hours: float, folder: Path) -> None:
-    """The simulator's messages, through files into the log."""
+def ingest(system: System, stream: str, hours: float, folder: Path, **sizes: Any) -> None:
+    """The simulator's messages, through files into the log; `sizes`: what else its simulator is asked for."""
     watched = system.stream(stream)
     stories = stories_for(system.site, stream)
-    simulation = stories.simulator(hours=hours, seed=1, start=DEFAULT_START, faults=stories.faults)
+    simulation = stories.simulator(hours=hours, seed=1, start=DEFAULT_START, faults=stories.faults, **sizes)
     write(folder, simulation, lambda _: None, suffix=stories.suffix)
     feed = file_feed(lambda source: system.ingester(watched, source, live=False), [folder / "messages"], final=True)
     drain([system.sequencer(feed.ingester), feed])

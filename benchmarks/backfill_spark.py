@@ -2,7 +2,8 @@
 
 `python benchmarks/backfill_spark.py FOLDER prepare fts=49` simulates a story into FOLDER and makes the log and, of its
 decoded rows, the Parquet that the counting jobs read; then `python benchmarks/backfill_spark.py FOLDER FORM …` prints a
-line for each form:
+line for each form. What else the simulator is to be asked for stands behind the hours: `prepare fts=49 instances=3`,
+`prepare dqm=.65 histograms=10000`. The forms:
 
     embedded            both stages over the embedded log with checkpoints; then writes the archive, not counted
     local               `--local`, each day's outcome kept, as in Spark
@@ -62,7 +63,8 @@ def main() -> None:
     folder, first, *rest = sys.argv[1:]
     if first == "prepare":
         stream, _, hours = rest[0].partition("=")
-        prepare(Path(folder), stream, float(hours))
+        sizes = dict(size.split("=") for size in rest[1:])
+        prepare(Path(folder), stream, float(hours), {name: int(n) for name, n in sizes.items()})
         return
     print(f"{'form':10}{'records':>10}{'rows':>11}{'findings':>10}{'differences':>13}", end="")
     print(f"{'rows/s':>9}{'CPU-us a row: Python':>22}{'all':>7}")
@@ -85,10 +87,10 @@ def shown(form: str, folder: Path) -> None:
     print(f"{live.rows / line.wall:9,.0f}{python:22.1f}{python + java:7.1f}", flush=True)
 
 
-def prepare(folder: Path, stream: str, hours: float) -> None:
+def prepare(folder: Path, stream: str, hours: float, sizes: dict[str, int]) -> None:
     """The log, and the rows as a table."""
     system = System(folder / "data", _site(folder))
-    ingest(system, stream, hours, folder / "in")
+    ingest(system, stream, hours, folder / "in", **sizes)
     (folder / "stream").write_text(stream)
     with pq.ParquetWriter(folder / "rows.parquet", pa.schema({"key": pa.string(), "time": pa.int64()})) as rows:
         for batch in _batches(system, stream):

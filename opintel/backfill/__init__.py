@@ -5,6 +5,7 @@
 * `chain`: day after day, each from the state of the one before
 * `local`: judges a day in this process
 * `spark`: judges a day in tasks of Spark
+* `daemon`: what Spark forks the processes of its tasks from
 * `what_if`: with other settings
 * `archived_findings`: what the live run found, as the archive holds it
 * `decided`: incidents and tickets that would come of findings, in a store that is thrown away

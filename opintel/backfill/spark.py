@@ -15,6 +15,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -102,6 +103,7 @@ def session(master: str | None, name: str) -> SparkSession:
         ("spark.ui.showConsoleProgress", "false"),
         ("spark.sql.execution.arrow.maxRecordsPerBatch", str(ROWS)),
         ("spark.driver.maxResultSize", "0"),  # the states of a day come back
+        ("spark.python.daemon.module", "opintel.backfill.daemon"),
         ("spark.executorEnv.OMP_NUM_THREADS", "1"),
         ("spark.executorEnv.OPENBLAS_NUM_THREADS", "1"),
     ):
@@ -240,15 +242,18 @@ def _judge(job: Job, given: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch
     """Stage 2 of the buckets that Spark gives this process, one behind the other."""
     bucket: _Bucket | None = None
     for batch in given:
-        for row in (_Row(*row) for row in zip(*(column.to_pylist() for column in batch.columns), strict=True)):
-            if row.kind == "task":
-                if bucket is not None:
-                    yield bucket.end()
-                bucket = _Bucket(job, msgspec.msgpack.decode(row.value, type=_Task))
-            elif row.kind == "said" and bucket is not None:
-                bucket.take(row.value)
-            else:
-                yield _found(row.kind, row.partition, row.value)
+        rows = (_Row(*row) for row in zip(*(column.to_pylist() for column in batch.columns), strict=True))
+        for kind, its in groupby(rows, key=lambda row: row.kind):
+            if kind == "said" and bucket is not None:
+                bucket.take([row.value for row in its])
+                continue
+            for row in its:
+                if kind == "task":
+                    if bucket is not None:
+                        yield bucket.end()
+                    bucket = _Bucket(job, msgspec.msgpack.decode(row.value, type=_Task))
+                else:
+                    yield _found(kind, row.partition, row.value)
     if bucket is not None:
         yield bucket.end()
 
@@ -264,8 +269,8 @@ class _Bucket:
         self._judged: list[Judged] = []
         self._asides: list[Aside] = []
 
-    def take(self, value: bytes) -> None:
-        said = self._judging.feed([value])
+    def take(self, values: list[bytes]) -> None:
+        said = self._judging.feed(values)
         self._findings += said.findings
         self._judged += said.judged
         self._asides += said.asides

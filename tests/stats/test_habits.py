@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from opintel.stats.counts import shape
-from opintel.stats.habits import Dispersion, Habits
+from opintel.stats.habits import Habits
 
 
 def filled(keys: list[str]) -> Habits:
@@ -35,20 +33,3 @@ def test_forgets_the_old_and_refuses_above_the_cap() -> None:
     habits.forget(2.0)
     assert habits.keys() == ["b"]
     assert habits.get(habits.rows(["b"]), "seen")[0] == 5.0
-
-
-@pytest.mark.parametrize("rho", [0.01, 0.05, 0.2])
-def test_dispersion_is_learned_in_spite_of_broken_cases(rho: float) -> None:
-    """Seed fixed; limits about four standard errors."""
-    rng = np.random.default_rng(2)
-    learned = Dispersion()
-    for _ in range(20):
-        mean = rng.uniform(0.02, 0.3, 200)
-        n = rng.integers(1, 30, 200)
-        p = rng.beta(*shape(mean, rho))
-        p[:4] = 0.95
-        learned.learn(rng.binomial(n, p), n, mean, keep=0.99)
-    assert learned.rho() == pytest.approx(rho, rel=0.35)
-    again = Dispersion()
-    again.restore(learned.state())
-    assert again.rho() == learned.rho()

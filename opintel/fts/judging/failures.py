@@ -16,18 +16,21 @@ from scipy.special import expit, logit
 from opintel.detector import Closing, Emit, Judge, Most
 from opintel.finding import Effect, Finding, Severity, Window, clock, finding_id
 from opintel.fts.causes.families import Family
+from opintel.fts.judging.delayed import DelayedLessons, Lesson
 from opintel.fts.judging.explain import EarlierWindow, Usual, explain_failures, main_error, percent
-from opintel.fts.judging.scales import SEPARATOR, LinkCounts, Trailing, by_group
+from opintel.fts.judging.onsets import onset_slice
+from opintel.fts.judging.scales import SEPARATOR, LinkCounts, Trailing
 from opintel.fts.judging.shared_causes import SharedCause, SharedCauses
 from opintel.fts.judging.shared_files import files_of
 from opintel.fts.judging.shared_finding import SHARED, shared_finding
-from opintel.fts.judging.suspects import LinkLook, Suspect, one_each, suspects_of
+from opintel.fts.judging.suspects import LinkLook, LinkVerdict, Suspect, one_each, suspects_of
+from opintel.fts.judging.teaching import Teaching, odd_keys
 from opintel.fts.link_windows import SLICES, WITHIN, LinkWindow, link_windows
 from opintel.fts.links import endpoints_of
 from opintel.stats.counts import Floats, Ints
 from opintel.stats.dispersion import fit_healthy
 from opintel.stats.groups import Bools
-from opintel.stats.habits import Dispersion, Habits
+from opintel.stats.habits import Habits
 
 VALIDATED = -4.0
 """log10 p down to which calibration is tested; beyond it the model is extrapolated, and a finding's basis says so."""
@@ -41,12 +44,6 @@ FORGET = 30 * DAY
 """ns after which an unseen link is forgotten."""
 
 CAP = 50_000
-SURPRISING = -3.0
-"""log10 p below which a window teaches its link almost nothing."""
-
-DRIP = 0.5
-"""Files' worth that a surprising window still teaches: a new habit is believed after about a day, a fault is not."""
-
 WINDOW_SHARE, TRAILING_SHARE = 0.5, 0.25
 """Of the false alarm rate: a window's own p counts twice, that of the last hour and that of the last day four times
 (Bonferroni: valid however these depend on one another)."""
@@ -106,7 +103,7 @@ class LinkJudge(Judge):
     ...     records = [Record(window, "link", "a|b", "fts1", link)]
     ...     found += judge.judge(Closing(window, "fts1", records, Controls(), LinkSettings(), "", complete=True))
     >>> [finding.summary for finding in found]
-    ['a to b fails: 40 of 50 files since 03:29 (usual 2.1 %)']
+    ['a to b fails: 40 of 50 files since 03:20 (usual 2.2 %)']
     """
 
     name = "fts.failures"
@@ -118,8 +115,9 @@ class LinkJudge(Judge):
         self.tests: dict[str, int] = {}
         """Tests of the last window by kind: what an alarm budget needs."""
         self._links = Habits(("ok", "failed", "at", "seen"), CAP)
-        self._within, self._endpoint = Dispersion(), Dispersion()
         self._trailing = {"the last hour": Trailing(HOUR // 6, 6), "the last day": Trailing(HOUR, 24)}
+        self._teaching = {span: Teaching() for span in ("", *self._trailing)}
+        self._lessons = DelayedLessons()
         self._told: dict[str, tuple[float, int]] = {}
         """Subject → log10 p of its hour or day, and end of the window, when that was told last."""
         self._prior = np.zeros(3)
@@ -139,22 +137,23 @@ class LinkJudge(Judge):
         keys = [link.source + SEPARATOR + link.destination for link in links]
         rows = self._links.rows(keys)
         self._learn_prior(k, n, window)
-        mean, rho = self._expected(rows, window)
-        counts = LinkCounts(keys, k, n, n * mean, n * (rho - self._within.rho()))
-        verdicts = [
-            suspects_of(LinkLook("", WINDOW_SHARE, counts, mean, rho, self._endpoint.rho(), k > 0), settings.emit)
-        ]
-        surprising = (verdicts[0].surprise <= SURPRISING) | verdicts[0].explained
+        mean, unsure = self._expected(rows, window)
+        counts = LinkCounts(keys, k, n, n * mean, n * unsure)
+        rho = self._within(mean) + unsure
+        looks = [LinkLook("", WINDOW_SHARE, counts, mean, rho, self._teaching[""].endpoint.rho, k > 0)]
         for name, trailing in self._trailing.items():
             trailing.add(window, counts)
             if trailing.longer:
-                verdicts.append(suspects_of(_look(name, trailing, counts), settings.emit))
+                looks.append(self._look(name, trailing, counts))
+        verdicts = [suspects_of(look, settings.emit) for look in looks]
         subjects = self._to_tell(one_each(verdicts), window)
         involved = {key for one in subjects for key in one.keys}
-        surprising |= np.array([key in involved for key in keys], dtype=np.bool_) | (
-            k < [link.failed for link in everything]
-        )
-        names, groups = endpoints_of([w.source for w in links], [w.destination for w in links])
+        # not by the day: what is over would be in doubt for hours
+        for look, verdict in zip(looks[:2], verdicts[:2], strict=True):
+            involved.update(odd_keys(look, verdict))
+        shared = k < [link.failed for link in everything]
+        surprising = np.array([key in involved for key in keys], dtype=np.bool_) | shared
+        names, _ = endpoints_of([w.source for w in links], [w.destination for w in links])
         self.tests = {"endpoint": len(names), "link": len(links), SHARED: 1}
         self._windows += 1
         findings: list[Finding] = []
@@ -163,7 +162,9 @@ class LinkJudge(Judge):
             findings = [self._finding(closing, links, one) for one in subjects[: settings.max_findings]]
             if cause is not None:
                 findings.insert(0, self._shared_finding(closing, cause, everything))
-        self._learn(rows, counts, mean, groups, surprising, window)
+        self._learn(counts, mean, surprising, window)
+        first = int(shared.any())  # a window without what a shared cause took from it is no measure of chance
+        self._learn_spread(looks[first:], verdicts[first:], window)
         self._past.append(EarlierWindow(window, {(w.source, w.destination): (w.ok, w.failed) for w in everything}))
         return findings
 
@@ -171,9 +172,9 @@ class LinkJudge(Judge):
         """Plain data; `past` is kept by window, for the pictures."""
         return {
             "links": self._links.state(),
-            "within": self._within.state(),
-            "endpoint": self._endpoint.state(),
+            "teaching": [teaching.state() for teaching in self._teaching.values()],
             "trailing": [trailing.state() for trailing in self._trailing.values()],
+            "lessons": self._lessons.state(),
             "told": [[key, *self._told[key]] for key in sorted(self._told)],
             "prior": self._prior.tolist(),
             "news": [[key, *self._news[key]] for key in sorted(self._news)],
@@ -188,10 +189,11 @@ class LinkJudge(Judge):
     def restore(self, state: Any) -> None:
         """The inverse of `state`."""
         self._links.restore(state["links"])
-        self._within.restore(state["within"])
-        self._endpoint.restore(state["endpoint"])
+        for teaching, plain in zip(self._teaching.values(), state["teaching"], strict=True):
+            teaching.restore(plain)
         for trailing, plain in zip(self._trailing.values(), state["trailing"], strict=True):
             trailing.restore(plain)
+        self._lessons.restore(state["lessons"])
         self._told = {key: (log10_p, at) for key, log10_p, at in state["told"]}
         self._prior = np.array(state["prior"])
         self._news = {key: (since, last) for key, since, last in state["news"]}
@@ -216,15 +218,18 @@ class LinkJudge(Judge):
             self._prior[0] += weight
 
     def _expected(self, rows: Ints, window: Window) -> tuple[Floats, Floats]:
-        """Each link's predictive mean and rho: from the instance's for a new link to its own habit."""
+        """Each link's mean, and the rho of not knowing it: from the instance's for a new link to its own habit."""
         prior_mean, prior_rho = expit(self._prior[1:])
-        within = self._within.rho()
-        between = max(prior_rho - within, 0.02)
+        between = max(prior_rho - self._within(np.array([prior_mean])).item(), 0.02)
         strength = (1.0 - between) / between
         faded = self._faded(rows, window)
         failed, ok = faded * self._links.get(rows, "failed"), faded * self._links.get(rows, "ok")
         mean = (prior_mean * strength + failed) / (strength + failed + ok)
-        return np.clip(mean, 1e-4, 0.9999), within + between * strength / (strength + failed + ok)
+        return np.clip(mean, 1e-4, 0.9999), between * strength / (strength + failed + ok)
+
+    def _within(self, mean: Floats) -> Floats:
+        """Over-dispersion of a link's windows, were its habit known."""
+        return self._teaching[""].link.rho(mean)
 
     def _faded(self, rows: Ints, window: Window) -> Floats:
         return np.asarray(0.5 ** ((window.end - self._links.get(rows, "at")) / HALF_LIFE), dtype=np.float64)
@@ -243,36 +248,53 @@ class LinkJudge(Judge):
             told.append(one)
         return told
 
-    def _learn(
-        self, rows: Ints, counts: LinkCounts, mean: Floats, groups: list[Ints], surprising: Bools, window: Window
-    ) -> None:
-        k, n = counts.failed, counts.files
-        keep = _keep(window)
+    def _learn(self, counts: LinkCounts, mean: Floats, surprising: Bools, window: Window) -> None:
         # Files of one window are not independent: n of them teach as much as n / (1 + (n - 1) rho).
-        worth = 1.0 / (1.0 + (n - 1.0) * self._within.rho())
-        worth = np.where(surprising, np.minimum(worth, DRIP / np.maximum(n, 1)), worth)
-        faded = self._faded(rows, window)
-        self._links.put(
-            rows,
-            ok=faded * self._links.get(rows, "ok") + worth * (n - k),
-            failed=faded * self._links.get(rows, "failed") + worth * k,
-            at=np.full(len(rows), float(window.end)),
-            seen=np.full(len(rows), float(window.end)),
-        )
-        self._within.learn(k, n, mean, keep)
-        self._endpoint.learn(*by_group(counts, groups), keep)
-        for trailing in self._trailing.values():
-            trailing.learn(window, HALF_LIFE)
+        worth = 1.0 / (1.0 + (counts.files - 1.0) * self._within(mean))
+        self._lessons.add(Lesson(window, counts.keys, counts.failed, counts.files, worth))
+        self._lessons.doubt({key for key, odd in zip(counts.keys, surprising.tolist(), strict=True) if odd})
+        for lesson in self._lessons.due(window.end):
+            rows = self._links.rows(lesson.keys)
+            faded = self._faded(rows, lesson.window)
+            self._links.put(
+                rows,
+                ok=faded * self._links.get(rows, "ok") + lesson.worth * (lesson.files - lesson.failed),
+                failed=faded * self._links.get(rows, "failed") + lesson.worth * lesson.failed,
+                at=np.full(len(rows), float(lesson.window.end)),
+                seen=np.full(len(rows), float(lesson.window.end)),
+            )
         if window.start // DAY != window.end // DAY:
             self._links.forget(window.end - FORGET)
         oldest = window.end - PAUSE * (window.end - window.start)
         self._news = {key: story for key, story in self._news.items() if story[1] >= oldest}
 
+    def _learn_spread(self, looks: list[LinkLook], verdicts: list[LinkVerdict], window: Window) -> None:
+        for look, verdict in zip(looks, verdicts, strict=True):
+            span = self._trailing[look.span].span if look.span else window.end - window.start
+            if not look.span or self._trailing[look.span].whole(window):
+                self._teaching[look.span].learn(look, verdict, window.end, span)
+
+    def _look(self, name: str, trailing: Trailing, now: LinkCounts) -> LinkLook:
+        """At what an hour or a day held: what was expected is the sum of what was expected in each window. It varies at
+        most as its windows do, which is known sooner."""
+        counts = trailing.total()
+        files = np.maximum(counts.files, 1)
+        mean = np.clip(counts.expected / files, 1e-4, 0.9999)
+        own, short = self._teaching[name], self._teaching[""]
+        rho = np.minimum(own.link.rho(mean), short.link.rho(mean)) + counts.unsure / files
+        failing = {key for key, failed in zip(now.keys, now.failed.tolist(), strict=True) if failed}
+        fresh = np.array([key in failing for key in counts.keys], dtype=np.bool_)
+
+        def endpoint(usual: Floats) -> Floats:
+            return np.minimum(own.endpoint.rho(usual), short.endpoint.rho(usual))
+
+        return LinkLook(name, TRAILING_SHARE, counts, mean, np.minimum(rho, 0.9), endpoint, fresh)
+
     def _shared_finding(self, closing: Closing, cause: SharedCause, seen: list[LinkWindow]) -> Finding:
         window, key = closing.window, SEPARATOR + cause.vo
         onset = None
         if key not in self._news:
-            onset = window.start + _onset_slice(cause.links, cause.usual) * ((window.end - window.start) // SLICES)
+            onset = window.start + onset_slice(cause.links, cause.usual) * ((window.end - window.start) // SLICES)
         since = self._news[key][0] if onset is None else onset
         self._news[key] = (since, window.end)
         past = list(self._past)
@@ -300,11 +322,12 @@ class LinkJudge(Judge):
         key = SEPARATOR.join([own[0].source, own[0].destination] if role == "link" else [subject.host])
         onset = None
         if key not in self._news:
-            onset = window.start + _onset_slice(own, usual) * ((window.end - window.start) // SLICES)
+            onset = window.start + onset_slice(own, usual) * ((window.end - window.start) // SLICES)
         since = self._news[key][0] if onset is None else onset
         if onset is not None and subject.look.span:
-            since = min(since, self._trailing[subject.look.span].onset(mine))
-            onset = max(since, window.start)
+            earlier = self._trailing[subject.look.span].onset(mine)
+            if earlier < window.start:
+                since, onset = earlier, window.start
         self._news[key] = (since, window.end)
         mostly = main_error(own)
         return Finding(
@@ -323,28 +346,6 @@ class LinkJudge(Judge):
             model=closing.model,
             onset=onset,
         )
-
-
-def _look(name: str, trailing: Trailing, now: LinkCounts) -> LinkLook:
-    """At what an hour or a day held: what was expected is the sum of what was expected in each window."""
-    counts = trailing.total()
-    files = np.maximum(counts.files, 1)
-    mean = np.clip(counts.expected / files, 1e-4, 0.9999)
-    rho = np.clip(trailing.link.rho() + counts.unsure / files, 1e-4, 0.9)
-    failing = {key for key, failed in zip(now.keys, now.failed.tolist(), strict=True) if failed}
-    fresh = np.array([key in failing for key in counts.keys], dtype=np.bool_)
-    return LinkLook(name, TRAILING_SHARE, counts, mean, rho, trailing.endpoint.rho(), fresh)
-
-
-def _onset_slice(own: list[LinkWindow], usual: float) -> int:
-    """The slice in which it began: maximum likelihood of a binomial, `usual` before and freely higher after."""
-    ok, failed = np.sum([link.by_slice()[:, :2] for link in own], axis=0).T
-    after_k, after_n = failed[::-1].cumsum()[::-1], (ok + failed)[::-1].cumsum()[::-1]
-    rate = np.clip(np.maximum(after_k / np.maximum(after_n, 1.0), usual), 1e-6, 1.0 - 1e-6)
-    after = after_k * np.log(rate) + (after_n - after_k) * np.log1p(-rate)
-    before = np.concatenate([[0.0], (failed * np.log(usual) + ok * np.log1p(-usual)).cumsum()[:-1]])
-    likelihood = before + after
-    return int(np.flatnonzero(likelihood >= likelihood.max() - 1e-9)[-1])
 
 
 def _severity(role: str, failed: int, files: int) -> Severity:

@@ -13,9 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from opintel.finding import Window
-from opintel.fts.links import endpoints_of
 from opintel.stats.counts import Floats, Ints
-from opintel.stats.habits import Dispersion
 
 SEPARATOR = "\x1f"
 
@@ -49,14 +47,12 @@ class Trailing:
 
     def __init__(self, step: int, parts: int) -> None:
         self.step, self.parts = step, parts
-        self.link, self.endpoint = Dispersion(), Dispersion()
-        """Learned once a span, so that no file teaches twice."""
         self._closed: deque[_Block] = deque()
         self._open: list[_Block] = []
         self._sum: LinkCounts | None = None
         """Of the closed blocks, until one comes or goes."""
-        self._taught = 0
-        """End of the last span that taught."""
+        self._whole = -1
+        """End of the last span, ns; -1 before the first."""
 
     def add(self, window: Window, counts: LinkCounts) -> None:
         """Takes a window's counts; windows come in order."""
@@ -93,33 +89,25 @@ class Trailing:
             excess.append(float(counts.failed[at].sum() - counts.expected[at].sum()))
         return starts[int(np.argmax(np.cumsum(excess[::-1])[::-1]))]
 
-    def learn(self, window: Window, half_life: int) -> None:
-        """Takes the over-dispersion of a whole span from what it held, once a span, so that no file teaches twice."""
-        if not self._taught:
-            self._taught = window.start
-        if window.end - self._taught < self.span:
-            return
-        self._taught = window.end
-        counts = self.total()
-        keep = 0.5 ** (self.span / half_life)
-        usual = np.clip(counts.expected / np.maximum(counts.files, 1), 1e-4, 0.9999)
-        self.link.learn(counts.failed, counts.files, usual, keep)
-        ends = [key.split(SEPARATOR) for key in counts.keys]
-        _, groups = endpoints_of([end[0] for end in ends], [end[1] for end in ends])
-        self.endpoint.learn(*by_group(counts, groups), keep)
+    def whole(self, window: Window) -> bool:
+        """Whether a span has ended since this last said so: what teaches by it, no file teaches twice."""
+        if self._whole < 0:
+            self._whole = window.start
+        if window.end - self._whole < self.span:
+            return False
+        self._whole = window.end
+        return True
 
     def state(self) -> Any:
         """Plain data."""
         blocks = [[_plain(block) for block in part] for part in (self._closed, self._open)]
-        return [*blocks, self.link.state(), self.endpoint.state(), self._taught]
+        return [*blocks, self._whole]
 
     def restore(self, state: Any) -> None:
         """The inverse of `state`."""
-        closed, opened, link, endpoint, self._taught = state
+        closed, opened, self._whole = state
         self._closed, self._open = deque(map(_block, closed)), list(map(_block, opened))
         self._sum = None
-        self.link.restore(link)
-        self.endpoint.restore(endpoint)
 
     def _edge(self, time: int) -> int:
         return time - time % self.step + self.step
@@ -145,13 +133,15 @@ def added(parts: Sequence[LinkCounts]) -> LinkCounts:
     return LinkCounts(list(place), *(column(name, kind) for name, kind in _NUMBERS))
 
 
-def by_group(counts: LinkCounts, groups: Sequence[Ints]) -> tuple[Ints, Ints, Floats]:
-    """(failed, files, expected share) of each group of links."""
-    failed, files, expected = (
-        np.array([column[g].sum() for g in groups]) for column in (counts.failed, counts.files, counts.expected)
+def by_group(counts: LinkCounts, groups: Sequence[Ints]) -> tuple[Ints, Ints, Floats, Floats]:
+    """(failed, files, expected share, over-dispersion that comes of not knowing the habits) of each group of links."""
+    failed, files, expected, unsure = (
+        np.array([column[g].sum() for g in groups], dtype=np.float64)
+        for column in (counts.failed, counts.files, counts.expected, counts.files * counts.unsure)
     )
-    usual = np.clip(expected / np.maximum(files, 1), 1e-4, 0.9999)
-    return failed.astype(np.int64), files.astype(np.int64), usual
+    safe = np.maximum(files, 1.0)
+    usual = np.clip(expected / safe, 1e-4, 0.9999)
+    return failed.astype(np.int64), files.astype(np.int64), usual, unsure / safe**2
 
 
 def _plain(block: _Block) -> list[Any]:

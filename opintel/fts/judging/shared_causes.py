@@ -18,7 +18,8 @@ from opintel.fts.causes.families import Family, family_of
 from opintel.fts.judging.shared_files import failed_by_family, files_by_vo, files_of, only, without
 from opintel.fts.link_windows import LinkWindow
 from opintel.stats.counts import Floats, Ints, log_mid_p, shape
-from opintel.stats.habits import Dispersion, Habits
+from opintel.stats.habits import Habits
+from opintel.stats.learned_dispersion import Dispersion
 
 HALF_LIFE: Final = 3 * 86_400 * 10**9
 """ns after which what was learned counts half."""
@@ -40,6 +41,8 @@ PAUSE: Final = 3
 """Windows without it after which a cause's next window begins a new story."""
 GIVEN_UP: Final = 144
 """Windows (a day of ten minutes) that a shared cause lasts until it is what is usual."""
+LEAST_SPREAD: Final = 0.002
+"""Over-dispersion of groups at least."""
 LEAST_FAILED: Final = 3.0
 """Failures of a group, by what they teach, from which on it teaches how shares vary."""
 PRIOR_FAILED, PRIOR_FILES = 0.5, 50.0
@@ -192,8 +195,12 @@ class SharedCauses:
         faded = 0.5 ** ((window.end - self._habits.get(rows, "at")) / HALF_LIFE)
         failed = faded * self._habits.get(rows, "failed") + PRIOR_FAILED
         files = faded * self._habits.get(rows, "files") + PRIOR_FILES
-        between = self._dispersion.rho()
+        between = self._spread(failed / files)
         return failed / files, between + (1.0 - between) / (files + 1.0), faded * self._habits.get(rows, "windows")
+
+    def _spread(self, mean: Floats) -> Floats:
+        """Over-dispersion of groups at these means; groups are few, so it is never believed to be none."""
+        return np.maximum(self._dispersion.rho(mean), LEAST_SPREAD)
 
     def _others_are_well(self, vo: str, by_vo: Groups, ends: Ints, places: int, window: Window) -> bool:
         """Whether the files of all other organisations fail as they usually do."""
@@ -222,7 +229,7 @@ class SharedCauses:
         known = self._habits.get(rows, "failed") >= LEAST_FAILED
         mean = np.array([looks[name].mean for name in names])
         # files of one window are not independent: n of them teach as much as n / (1 + (n - 1) rho)
-        worth = 1.0 / (1.0 + (n - 1.0) * self._dispersion.rho())
+        worth = 1.0 / (1.0 + (n - 1.0) * self._spread(mean))
         faded = 0.5 ** ((window.end - self._habits.get(rows, "at")) / HALF_LIFE)
         self._habits.put(
             rows,

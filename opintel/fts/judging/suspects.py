@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -33,8 +33,8 @@ class LinkLook(NamedTuple):
     mean: Floats
     rho: Floats
     """(N,) predictive of each link."""
-    endpoint_rho: float
-    """Over-dispersion of an endpoint's total."""
+    endpoint_rho: Callable[[Floats], Floats]
+    """Over-dispersion of endpoints' totals, by what is usual for them, were the habits known."""
     fresh: Bools
     """(N,) whether the link has failed in the window that closes: nothing else is news."""
 
@@ -121,15 +121,16 @@ def _totals(look: LinkLook, groups: Sequence[Ints], free: Bools) -> Floats:
     start = np.cumsum([0] + [len(g) for g in groups[:-1]])
     member = np.concatenate(groups)
     open_ = free[member]
-    total, failed, expected, spread = (
+    total, failed, expected, spread, unsure = (
         np.add.reduceat(np.where(open_, values[member], 0.0), start)
-        for values in (n, k, n * look.mean, n * (n - 1.0) * look.rho)
+        for values in (n, k, n * look.mean, n * (n - 1.0) * look.rho, n * look.counts.unsure)
     )
     used = total > 0
     safe = np.maximum(total, 2.0)
     usual = np.where(used, expected / np.maximum(total, 1.0), 0.5)
     # Links that vary independently give the least over-dispersion a total can have.
-    dispersion = np.clip(np.maximum(look.endpoint_rho, spread / (safe * (safe - 1.0))), 1e-4, 0.9)
+    own = look.endpoint_rho(usual) + unsure / safe**2
+    dispersion = np.clip(np.maximum(own, spread / (safe * (safe - 1.0))), 1e-6, 0.9)
     return _tails(failed.astype(np.int64), total.astype(np.int64), usual, dispersion, used)
 
 
