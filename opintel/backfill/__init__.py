@@ -14,6 +14,7 @@
 * `outcomes`: what each day came to, on any fsspec URL, so that a backfill goes on where it was stopped
 * `fitting`: what is learned of an archive, for a site to begin with
 * `clusters`: clusters of errors with their names, for a store that a site begins with
+* `training`: a row for each second of an interferometer, for a model of glitches to be learned from
 * `stored`: the findings in a store of their own
 * `files`: files of others as the archive of a log
 * `jobs`: a site's stream, as it is judged again

@@ -20,7 +20,7 @@ from opintel.site.errors import UserError
 from opintel.site.files_read import complete_files, read_of
 from opintel.site.settings import Site
 from opintel.site.system import System, drain
-from opintel.site.watched import Watched
+from opintel.site.watched import Watched, wire_settings
 from opintel.streams.archive.archiver import Archiver, of_raw
 from opintel.streams.archive.copies import ArtefactCopies
 from opintel.streams.archive.store import ArchiveStore
@@ -35,7 +35,8 @@ class FilesRead(msgspec.Struct, frozen=True):
     """What an archive that was made of files says of them."""
 
     epoch: str
-    """Of what it depends on: build, settings, and the files by name, size and time of change."""
+    """Of what it depends on: build, settings, the secrets that these name, and the files by name, size and time of
+    change."""
     files: int
     messages: int
     set_aside: dict[str, int]
@@ -119,4 +120,13 @@ def _forget(bus: Log, topic: str, kept: Sequence[int]) -> None:
 
 def _epoch(site: Site, watched: Watched, source: FileSource) -> str:
     files = [(file.name, (about := file.path.stat()).st_size, about.st_mtime_ns) for file in source.files()]
-    return digest([__version__, site.documents[watched.stream.name].data, files])
+    return digest([__version__, site.documents[watched.stream.name].data, _secrets(site, watched), files])
+
+
+def _secrets(site: Site, watched: Watched) -> dict[str, str]:
+    """Keyword → digest of each secret of the wire: the settings have only the name of its file or variable, and under
+    another key people have other pseudonyms.
+    """
+    name = watched.stream.name
+    known = wire_settings(site, name, watched.pipeline.wire)
+    return {key: digest(secret) for key, secret in known.items() if key not in site.streams[name].wire}

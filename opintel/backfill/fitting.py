@@ -60,7 +60,7 @@ def fit(job: Job, archive: Archive, days: Days = ALL, behind: Callable[[Piece], 
     learner = FITS.get(job.pipeline.domain)
     if learner is None:
         raise ValueError(
-            f"nothing is learned of an archive for {job.pipeline.domain}; expected {', '.join(FITS)} or fts"
+            f"nothing is learned of an archive for {job.pipeline.domain}; expected {', '.join(FITS)}, fts or gw"
         )
     return learner(job, archive, days, behind)
 

@@ -42,7 +42,7 @@ class WhatIf(NamedTuple):
 
     stream: str
     archive: str
-    """The URL of the archive, without secrets."""
+    """Its URL, without secrets, or the files of others that it was made of, as they were given."""
     settings: list[ChangedSetting]
     """None: only the build is another one."""
     against_archive: bool

@@ -15,6 +15,7 @@ from opintel.site.errors import UserError
 
 if TYPE_CHECKING:
     from opintel.backfill.files import FilesRead
+    from opintel.site.settings import Site
 
 
 @click.command(short_help="Make an archive of files.")
@@ -33,7 +34,7 @@ def command(stream: str, files: tuple[str, ...], url: str, config: Path | None, 
     site = load_site(config)
     if archive_given(watched_stream(site, stream), files) is not None:
         raise UserError(f"{files[0]}: it is an archive already")
-    with archived(stream, files, url, config) as (_, read):
+    with archived(site, stream, files, url) as (_, read):
         document = {"stream": stream, "files": read.files, "messages": read.messages, "set_aside": read.set_aside}
     if as_json:
         print_json(document | {"input": read.input})
@@ -43,17 +44,15 @@ def command(stream: str, files: tuple[str, ...], url: str, config: Path | None, 
 
 @contextmanager
 def archived(
-    stream: str, files: Sequence[str], url: str | None, config: Path | None, *, below: str = ""
+    site: Site, stream: str, files: Sequence[str], url: str | None, *, below: str = ""
 ) -> Iterator[tuple[str, FilesRead]]:
     """The URL of an archive of these files, and what was read of them. It is made at `url`, or in a folder of its own
     below it where `below` names one; without a URL in a folder that is removed in the end. Raises UserError.
     """
     from opintel.backfill.files import files_archived
     from opintel.cli.progress import share_progress
-    from opintel.site.load import load_site
     from opintel.site.watched import public_key_warning, watched_stream
 
-    site = load_site(config)
     with tempfile.TemporaryDirectory(prefix="opintel-archive-") as folder:
         root, paths = (url or folder).rstrip("/"), [Path(file) for file in files]
         with share_progress(f"archive {stream}") as tell:

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     "--output",
     required=True,
     metavar="URL",
-    help="Folder or fsspec URL: `models` of the site. Of fts: the SQLAlchemy URL of the store that it begins with.",
+    help="Folder or fsspec URL: `models` of the site; of gw any folder. Of fts: the SQLAlchemy URL of the store that "
+    "it begins with.",
 )
 @click.option("--from", "begin", metavar="DATE", help="Only the records of this day of event time and later.")
 @click.option("--to", "end", metavar="DATE", help="Only the records of this day and before.")
@@ -39,7 +40,8 @@ def command(
 ) -> None:
     """Learns from the archived records of STREAM, in this process. Of health and dqm: what stage 1 knows at the end, in
     a file under its SHA-256 with a card beside it, which `models` in a stream's YAML names. Of fts: the clusters of
-    errors with their names, put into a store with which a site begins."""
+    errors with their names, put into a store with which a site begins. Of gw: a row for each second in Parquet, from
+    which a model of glitches is learned."""
     document = learn(stream, source, output, (begin, end), config)
     if as_json:
         print_json(document)
@@ -83,6 +85,8 @@ def learn(
 
             if job.pipeline.domain == "fts":
                 return _clusters(job, archive, days, output, site, one_more)
+            if job.pipeline.domain == "gw":
+                return _training(job, archive, days, output, one_more)
             made = fit(job, archive, days, one_more)
         put(Location.of(output), made)
     except (ArchiveError, ImportError) as error:
@@ -115,14 +119,29 @@ def _clusters(
 
 
 def _shown(name: str, value: Any) -> str:
-    """A value of a card, for people: times (ns UTC) as RFC 3339, a lists without brackets, clusters by how many."""
+    """A value of a card, for people: times (ns UTC) as RFC 3339, no brackets."""
     from opintel.finding import rfc3339
 
     if name in {"start", "end"} and isinstance(value, int):
         return rfc3339(value)
     if isinstance(value, dict):
-        return ", ".join(f"{len(values)} of {scope}" for scope, values in value.items()) or "none"
+        return "; ".join(f"{key}: {_shown('', of_it)}" for key, of_it in value.items()) or "none"
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _training(job: Job, archive: Archive, days: Days, output: str, behind: Callable[[Piece], None]) -> dict[str, Any]:
+    import msgspec
+
+    from opintel.backfill.training import fit_training
+    from opintel.streams.urls import Location
+
+    made = fit_training(job, archive, days, Location.of(output), behind)
+    return {
+        "stream": job.stream.name,
+        "name": made.card.name,
+        "card": msgspec.to_builtins(made.card),
+        "sha256": made.sha256,
+    }
 
 
 def _day(option: str, text: str | None) -> str | None:

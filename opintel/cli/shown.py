@@ -1,4 +1,4 @@
-"""Findings, incidents and tickets as people read them in a terminal.
+"""Findings, incidents, tickets and backfills as people read them in a terminal.
 
 Texts are untrusted: control characters never reach it.
 """
@@ -94,12 +94,41 @@ def print_input(read: dict[str, Any]) -> None:
         click.echo(f"out of order: {one['rows']} rows, the first at {one['place']}")
 
 
+def print_backfill(document: dict[str, Any]) -> None:
+    """What a backfill found, and what a change means."""
+    print_findings(document["findings"])
+    if "input" in document:
+        print_input(document["input"])
+    if compared := document.get("compare"):
+        _print_compared(compared)
+    others = ", ".join(f"{n} {kind}" for kind, n in document["set_aside"].items()) or "none"
+    days = len(document["days"])
+    click.echo(
+        f"{days} {'day' if days == 1 else 'days'}, {document['records']} records, {document['rows']} rows, "
+        f"{len(document['findings'])} findings; rows set aside: {others}"
+    )
+
+
 def wide_console() -> Console:
     """Where tables are printed, of PIPED columns where that is no terminal."""
     from rich.console import Console
 
     console = Console()
     return console if console.is_terminal else Console(width=PIPED)
+
+
+def _print_compared(compared: dict[str, Any]) -> None:
+    both, named = compared["incidents"], ("in the archive" if compared["against"] == "archive" else "without")
+    mine = "found again" if compared["against"] == "archive" else "with these settings"
+    for which, what in (("only_here", f"only {mine}"), ("only_there", f"only {named}")):
+        click.echo(f"{what}: {len(compared[which])} findings, {len(both[which])} incidents")
+        if both[which]:
+            print_incidents(both[which])
+    shifted = sum(1 for pair in both["both"] if pair["opened_later"])
+    click.echo(
+        f"changed: {len(compared['changed'])} findings; the same: {len(both['both'])} incidents, "
+        f"{shifted} of them detected earlier or later"
+    )
 
 
 def _fate(incident: dict[str, Any]) -> str:

@@ -30,6 +30,7 @@ Data quality:
 * `strain_copies`: copies of h(t) with no telling name, by their coherence over the whole band
 * `vetoes`: hveto's rounds: which auxiliary channels witness the glitches of the strain
 * `glitch_probability`: how probable a glitch is in a second, from what auxiliary channels saw
+* `training_seconds`: seconds from which a model of glitches is learned
 * `glitch_class`: what kind of glitch a trigger is, with "unknown" of a stated error
 
 Files, for people:

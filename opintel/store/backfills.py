@@ -17,7 +17,7 @@ class BackfillNote(msgspec.Struct, frozen=True, kw_only=True):
 
     stream: str
     archive: str
-    """Its URL, without secrets."""
+    """Its URL, without secrets, or the files of others that it was made of, as they were given."""
     begin: int
     end: int
     """Windows that end after the first, and by the second, ns UTC."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,8 @@ from gw.messages import GPS
 from gw.sample_files import gwosc, noise
 
 from opintel.cli import invoke
+from opintel.store import open_store, sqlite_url
+from opintel.store.backfills import backfills
 
 Ask = Callable[..., dict[str, Any]]
 
@@ -131,13 +134,36 @@ def test_monit_is_one_archive_that_is_kept_by_what_its_files_are(ask: Ask, few: 
     assert len(list(Path("o/fts/_archive").iterdir())) == 2
 
 
+def test_another_key_in_the_same_file_is_another_archive(ask: Ask) -> None:
+    """The pseudonyms are those of `replay` under the key of now; where it is the first again, so is its archive."""
+    assert invoke(["init", "site"]) == 0
+    with Path("site/streams/logs.yaml").open("a") as settings:
+        settings.write("\nwire:\n  pseudonym_key_file: key\n")
+    Path("a.txt").write_text("2026-03-02T10:00:01 Failed password for jdoe from 10.0.0.1\n")
+    said, config = list[str](), ("--config", "site")
+    for key, archives in (("first-secret", 1), ("other-secret", 2), ("first-secret", 2)):
+        Path("site/streams/key").write_text(key)
+        found = ask("backfill", "logs", "--input", "a.txt", "--output", "o", "--local", *config)
+        assert plain(found) == plain(ask("replay", "logs", "a.txt", *config)) != {}
+        said += re.findall("for (user-[0-9a-f]{6}) from", json.dumps(found))[:1]
+        assert len(list(Path("o/logs/_archive").iterdir())) == archives
+    assert said[0] == said[2] != said[1]
+    kept = b"".join(path.read_bytes() for path in Path("o").rglob("*") if path.is_file())
+    assert b"secret" not in kept
+
+
 def test_a_setting_can_be_tried_on_files(ask: Ask, few: list[bytes]) -> None:
-    monit(Path("in"), few)
-    strict = ("--set", "detectors.fts.failures.emit=-200")
-    found = ask("backfill", "fts", "--input", "in", "--output", "sqlite:///store.db", "--local", *strict)
+    given = os.fsdecode(b"in\xff")
+    monit(Path(given), few)
+    strict = ("--set", "detectors.fts.failures.emit=-200", "--html", "strict.html")
+    found = ask("backfill", "fts", "--input", given, "--output", "sqlite:///store.db", "--local", *strict)
     assert found["compare"]["only_there"] == []  # and the archive has the control that says the settings
     assert plain(ask("findings", "--data", ".")) == plain(found)
     assert not Path("sqlite:").exists()
+    store = open_store(sqlite_url(Path("store.db")))
+    assert [note.archive for note in backfills(store)] == ["in\\xff"]  # not the temporary archive
+    store.close()
+    assert re.findall(r"rows judged, from ([^<]*)\.", Path("strict.html").read_text(encoding="utf-8")) == ["in\\xff"]
 
 
 def test_what_is_wrong_with_files_is_named_and_the_rest_is_judged(ask: Ask, lines: list[bytes]) -> None:

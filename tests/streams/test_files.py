@@ -16,9 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from opintel.detector import Message
-from opintel.streams.connectors import MAX_BODY, framing
+from opintel.streams.connectors import MAX_BODY, framing, lines
+from opintel.streams.connectors.csv_rows import MAX_HEADING
 from opintel.streams.connectors.files import MAX_FILES, FilePosition, FileSource, is_further, position_of
-from opintel.streams.connectors.framing import MAX_HEADING, FileForms
+from opintel.streams.connectors.framing import FileForms
 
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -367,8 +368,8 @@ def test_a_name_that_is_not_utf8_is_shown_escaped(tmp_path: Path) -> None:
 def test_a_line_that_does_not_end_is_cut_once_and_what_follows_is_read(
     suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(framing, "MAX_LINE", 3 * MAX_BODY)
-    monkeypatch.setattr(framing, "SCAN", MAX_BODY)
+    monkeypatch.setattr(lines, "MAX_LINE", 3 * MAX_BODY)
+    monkeypatch.setattr(lines, "SCAN", MAX_BODY)
     heading = b"message\n" if suffix == ".csv" else b""
     grown = file(tmp_path, f"a{suffix}", heading + b"first\n" + b"x" * (2 * MAX_BODY))
     file(tmp_path, f"b{suffix}", heading + b"other\n")
@@ -418,4 +419,4 @@ def test_two_terabytes_without_a_newline_hold_nothing_up(tmp_path: Path) -> None
         places.append(source.progress(position)[0])
     assert [len(body) for body in told] == [MAX_BODY + 1, 1, 1]
     assert places == sorted(set(places))
-    assert places[-1] <= framing.MAX_LINE + 3 * framing.SCAN + 4
+    assert places[-1] <= lines.MAX_LINE + 3 * lines.SCAN + 4

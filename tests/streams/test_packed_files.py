@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from opintel.detector import Message
-from opintel.streams.connectors import framing, merged, packed
+from opintel.streams.connectors import framing, lines, merged, packed
 from opintel.streams.connectors.files import FilePosition, FileSource
 from opintel.streams.connectors.framing import FileForms
 from opintel.streams.connectors.merged import MergedFiles
@@ -159,7 +159,7 @@ ONE = gzip.compress(b"1\n2\n")
 def test_a_line_that_does_not_end_is_cut_and_what_follows_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(framing, "MAX_LINE", 3 << 20)
+    monkeypatch.setattr(lines, "MAX_LINE", 3 << 20)
     monkeypatch.setattr(packed, "BACK", 1000)
     for end in (b"\n2\n", b""):
         file(tmp_path, "a.jsonl.gz", b"1\n" + b"x" * (10 << 20) + end)
