@@ -69,7 +69,9 @@ def files_archived(
             if (there := files_read(store, topic)) is not None and there.epoch == epoch:
                 return url, there
             if other := {file.epoch for file in store.files(topic)} - {epoch}:
-                raise UserError(f"{store.shown}: holds another archive of {topic} (epoch {min(other)}); expected a place of its own")
+                raise UserError(
+                    f"{store.shown}: holds another archive of {topic} (epoch {min(other)}); expected a place of its own"
+                )
             _archive(system, watched, feed, store, epoch, tell)
             counts = system.log.aside_counts()
             set_aside: dict[str, int] = {k: sum(n for (_, kind), n in counts.items() if kind == k) for _, k in counts}
