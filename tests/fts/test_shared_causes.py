@@ -47,10 +47,12 @@ def link(rng: np.random.Generator, source: str, destination: str, files: dict[st
     )
 
 
-def story(seed: int, length: int, faults: dict[int, Fault], vos: tuple[str, ...] = VOS) -> Iterator[Closing]:
+def story(
+    seed: int, length: int, faults: dict[int, Fault], vos: tuple[str, ...] = VOS, sites: int = SITES
+) -> Iterator[Closing]:
     """Windows of an FTS with heavy-tailed links; from window n on `faults[n]` holds."""
     rng = np.random.default_rng(seed)
-    mesh = [(s, d) for s in range(SITES) for d in range(SITES) if s != d and rng.random() < 0.35]
+    mesh = [(s, d) for s in range(sites) for d in range(sites) if s != d and rng.random() < max(0.35, 5.0 / sites)]
     rate = rng.pareto(1.2, len(mesh)) + 0.2
     fault: Fault = healthy
     for n in range(length):
@@ -129,6 +131,30 @@ def test_an_endpoint_that_fails_of_something_else_is_found_beside_a_shared_cause
 def test_where_there_is_one_organisation_it_is_the_whole_fts() -> None:
     findings = found(story(4, 24, {20: of_vo("atlas")}, vos=("atlas",)))
     assert subjects(findings) == {(("family", "credentials"), ("scope", "fts1"))}
+
+
+@pytest.mark.parametrize("sites", [5, 8])
+def test_a_small_fts_has_shared_causes_too(sites: int) -> None:
+    findings = found(story(10, 26, {20: everywhere}, sites=sites))
+    assert subjects(findings) == {(("family", "credentials"), ("scope", "fts1"))}
+
+
+def test_one_place_of_a_small_fts_is_none() -> None:
+    findings = found(story(11, 26, {20: down(1)}, sites=6))
+    assert {f.kind for f in findings} == {"endpoint"}
+
+
+def test_what_lasts_a_day_becomes_usual_and_other_causes_are_found_at_once() -> None:
+    def full(source: str, destination: str, vo: str) -> tuple[float, str]:
+        return 0.6, "full"
+
+    judge, told = SharedCauses(), dict[int, str]()
+    for closing in story(12, 190, {20: everywhere, 180: full}, sites=10):
+        links = [record.payload for record in closing.records]
+        cause, _ = judge.judge(links, FAMILIES, closing.window, -4.0)
+        if cause is not None:
+            told[closing.window.start // SIZE] = cause.family
+    assert told == dict.fromkeys(range(20, 164), "credentials") | dict.fromkeys(range(180, 190), "no-space")
 
 
 def test_what_began_as_one_family_stays_it_while_another_grows_beside_it() -> None:

@@ -22,7 +22,7 @@ from opintel.fts.judging.onsets import onset_slice
 from opintel.fts.judging.scales import SEPARATOR, LinkCounts, Trailing
 from opintel.fts.judging.shared_causes import SharedCause, SharedCauses
 from opintel.fts.judging.shared_files import files_of
-from opintel.fts.judging.shared_finding import SHARED, shared_finding
+from opintel.fts.judging.shared_finding import SHARED, shared_finding, usual_share
 from opintel.fts.judging.suspects import LinkLook, LinkVerdict, Suspect, one_each, suspects_of
 from opintel.fts.judging.teaching import Teaching, odd_keys
 from opintel.fts.link_windows import SLICES, WITHIN, LinkWindow, link_windows
@@ -291,13 +291,13 @@ class LinkJudge(Judge):
         return LinkLook(name, TRAILING_SHARE, counts, mean, np.minimum(rho, 0.9), endpoint, fresh)
 
     def _shared_finding(self, closing: Closing, cause: SharedCause, seen: list[LinkWindow]) -> Finding:
-        window, key = closing.window, SEPARATOR + cause.vo
+        window, key, past = closing.window, SEPARATOR + cause.vo, list(self._past)
         onset = None
         if key not in self._news:
-            onset = window.start + onset_slice(cause.links, cause.usual) * ((window.end - window.start) // SLICES)
+            # slices do not say whose files failed, or of what; links chosen by their failures would put it too early
+            onset = window.start + onset_slice(seen, usual_share(past)) * ((window.end - window.start) // SLICES)
         since = self._news[key][0] if onset is None else onset
         self._news[key] = (since, window.end)
-        past = list(self._past)
         return shared_finding((self.name, self.version), closing, cause, seen, past, since, onset, VALIDATED)
 
     def _finding(self, closing: Closing, seen: list[LinkWindow], subject: Suspect) -> Finding:

@@ -29,8 +29,8 @@ CAP: Final = 512
 """Families and organisations of one scope; what comes above is not judged."""
 LEAST_WINDOWS: Final = 6.0
 """History without which a group is not judged."""
-LEFT_OUT, LEFT_OUT_SHARE = 3, 0.05
-"""Places that may fail alike by chance: so many, or this share of those that there are."""
+LEFT_OUT, LEFT_OUT_SHARE, LEFT_OUT_MOST = 3, 0.05, 0.25
+"""Places that may fail alike by chance: so many, or this share of those that there are; of few at most that share."""
 LEAST_SHARE: Final = 0.02
 """Of a group's files, what must fail above the usual to be worth a page."""
 WELL: Final = -2.0
@@ -137,7 +137,8 @@ class SharedCauses:
         files = by_vo[vos[0]][1] if alone else files_of(links)
         self._quiet, self._lasting = 0, self._lasting + 1
         if self._lasting >= GIVEN_UP:
-            self._habits.forget(math.inf)
+            rows = self._habits.rows(shown)
+            self._habits.put(rows, **{column: np.zeros(len(rows)) for column in ("failed", "files", "windows")})
             self._lasting = 0
         best = min(shown, key=lambda name: (looks[name].log10_p, name))
         grown = _grown(by_family if alone else {name: by_family[name] for name in texts}, looks, taken)
@@ -225,8 +226,9 @@ class SharedCauses:
         k = np.array([looks[name].failed for name in names], dtype=np.int64)
         n = np.array([looks[name].files for name in names], dtype=np.int64)
         keep = 0.5 ** ((window.end - window.start) / HALF_LIFE)
-        # what has hardly ever failed cannot say how its share varies
-        known = self._habits.get(rows, "failed") >= LEAST_FAILED
+        # what has hardly ever failed, or is hardly known, cannot say how its share varies
+        seen = self._habits.get(rows, "windows") >= LEAST_WINDOWS
+        known = seen & (self._habits.get(rows, "failed") >= LEAST_FAILED)
         mean = np.array([looks[name].mean for name in names])
         # files of one window are not independent: n of them teach as much as n / (1 + (n - 1) rho)
         worth = 1.0 / (1.0 + (n - 1.0) * self._spread(mean))
@@ -273,7 +275,8 @@ def _place(host: str) -> str:
 def _without_worst(failed: Ints, files: Ints, ends: Ints, places: int) -> tuple[int, int]:
     """(failed, files) of the links that touch none of the places with most failures, one taken out after the other."""
     free, local = np.ones(len(failed), dtype=np.bool_), ends[0] == ends[1]
-    for _ in range(max(LEFT_OUT, math.ceil(LEFT_OUT_SHARE * places))):
+    few = max(1, min(LEFT_OUT, int(LEFT_OUT_MOST * places)))
+    for _ in range(max(few, math.ceil(LEFT_OUT_SHARE * places))):
         left = np.where(free, failed, 0).astype(np.float64)
         if not left.any():
             break

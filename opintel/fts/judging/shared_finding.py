@@ -16,6 +16,8 @@ from opintel.fts.link_windows import LinkWindow
 
 SHARED = "shared-cause"
 """The kind."""
+LEAST_SHARE = 1e-3
+"""Nothing is taken to fail less often."""
 PLACES = 20
 """Endpoints that are listed."""
 
@@ -53,7 +55,7 @@ def shared_finding(
         summary=what + (f"; mostly '{mostly}'" if mostly else ""),
         evidence=capped(
             [
-                evolution(seen, past, window, Usual(_usual(past), cause.rho)),
+                evolution(seen, past, window, Usual(usual_share(past), cause.rho)),
                 _places(cause.links),
                 *errors(cause.links),
                 *jobs(cause.links),
@@ -65,10 +67,11 @@ def shared_finding(
     )
 
 
-def _usual(past: Sequence[EarlierWindow]) -> float:
-    """The middle failed share of all files in earlier windows."""
+def usual_share(past: Sequence[EarlierWindow]) -> float:
+    """The middle failed share of all files in earlier windows, `LEAST_SHARE` at least."""
     totals = [np.sum([*window.counts.values(), (0, 0)], axis=0) for window in past]
-    return float(np.median([failed / (ok + failed) for ok, failed in totals if ok + failed] or [0.0]))
+    shares = [failed / (ok + failed) for ok, failed in totals if ok + failed]
+    return max(float(np.median(shares)), LEAST_SHARE) if shares else LEAST_SHARE
 
 
 def _places(links: Sequence[LinkWindow]) -> Evidence:
