@@ -72,11 +72,15 @@ def files_archived(
                 raise UserError(
                     f"{store.shown}: holds another archive of {topic} (epoch {min(other)}); expected a place of its own"
                 )
-            _archive(system, watched, feed, store, epoch, tell)
+            archivers = _archivers(system, watched, store, epoch)
+            _feed(system, watched, feed, archivers(False), tell)
+            read_in = read_of(
+                system, feed.ingester
+            )  # refuses what no message could be read of, before anything is there
+            drain(archivers(True))
             counts = system.log.aside_counts()
             set_aside: dict[str, int] = {k: sum(n for (_, kind), n in counts.items() if kind == k) for _, k in counts}
-            messages, read_in = feed.ingester.resume.messages, read_of(system, feed.ingester)
-            read = FilesRead(epoch, len(files), messages, set_aside, read_in)
+            read = FilesRead(epoch, len(files), feed.ingester.resume.messages, set_aside, read_in)
             store.put_note(topic, msgspec.json.encode(read))
             return url, read
         finally:
@@ -92,16 +96,24 @@ def files_read(store: ArchiveStore, topic: str) -> FilesRead | None:
         return None
 
 
-def _archive(
-    system: System, watched: Watched, feed: FileFeed, store: ArchiveStore, epoch: str, tell: Callable[[float], None]
-) -> None:
-    stream, bus = watched.stream, system.log
+def _archivers(system: System, watched: Watched, store: ArchiveStore, epoch: str) -> Callable[[bool], list[Archiver]]:
+    """Whether what lies behind the last cut is written too → an archiver for each partition."""
+    stream = watched.stream
     topic = Topic(stream.topic, stream.partitions, epoch)
-    kept = archived(bus, stream)
 
-    def archivers(*, final: bool) -> list[Archiver]:
+    def made(final: bool) -> list[Archiver]:
         copies, date = ArtefactCopies(store, system.door), of_raw(stream)
-        return [Archiver(bus, topic, p, store, date, copies, final=final) for p in range(stream.partitions)]
+        return [Archiver(system.log, topic, p, store, date, copies, final=final) for p in range(stream.partitions)]
+
+    return made
+
+
+def _feed(
+    system: System, watched: Watched, feed: FileFeed, archivers: list[Archiver], tell: Callable[[float], None]
+) -> None:
+    """Through ingest into the log, and from there into whole files of the archive; the log keeps little."""
+    stream, bus = watched.stream, system.log
+    kept = archived(bus, stream)
 
     def each_round() -> None:
         nonlocal kept
@@ -111,8 +123,7 @@ def _archive(
         done, there = feed.progress()
         tell(done / max(there, 1))
 
-    drain([system.sequencer(feed.ingester), feed, *archivers(final=False)], each_round)
-    drain(archivers(final=True))
+    drain([system.sequencer(feed.ingester), feed, *archivers], each_round)
 
 
 def _forget(bus: Log, topic: str, kept: Sequence[int]) -> None:

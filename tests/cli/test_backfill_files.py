@@ -270,3 +270,10 @@ def test_an_archive_is_not_made_twice_or_over_another_one(
     Path("few.jsonl").write_bytes(b"".join(lines[:200]))
     assert invoke(["archive", "fts", "few.jsonl", "--archive", "a"]) == 1
     assert "a: holds another archive of fts.transfers" in capsys.readouterr().err
+
+
+def test_files_that_cannot_be_read_leave_no_archive(ask: Ask, lines: list[bytes]) -> None:
+    Path("few.jsonl").write_bytes(b"".join(lines[:300]))
+    assert invoke(["archive", "health", "few.jsonl", "--archive", "a"]) == 1
+    assert not list(Path("a").rglob("*"))
+    assert ask("archive", "fts", "few.jsonl", "--archive", "a")["messages"] == 300
