@@ -19,6 +19,7 @@ from opintel.fts.causes.families import Family
 from opintel.fts.judging.delayed import DelayedLessons, Lesson
 from opintel.fts.judging.explain import EarlierWindow, Usual, explain_failures, main_error, percent
 from opintel.fts.judging.onsets import onset_slice
+from opintel.fts.judging.recovery import recovered
 from opintel.fts.judging.scales import SEPARATOR, LinkCounts, Trailing
 from opintel.fts.judging.shared_causes import SharedCause, SharedCauses
 from opintel.fts.judging.shared_files import files_of
@@ -146,7 +147,8 @@ class LinkJudge(Judge):
             if trailing.longer:
                 looks.append(self._look(name, trailing, counts))
         verdicts = [suspects_of(look, settings.emit) for look in looks]
-        subjects = self._to_tell(one_each(verdicts), window)
+        shorter = [look.counts for look in looks[:2]]
+        subjects = self._to_tell([one for one in one_each(verdicts) if not recovered(one, shorter)], window)
         involved = {key for one in subjects for key in one.keys}
         # not by the day: what is over would be in doubt for hours
         for look, verdict in zip(looks[:2], verdicts[:2], strict=True):
